@@ -1,0 +1,128 @@
+import type { Arena } from './arena.js';
+import type { FileSystem } from './file-system.js';
+import type { Gather } from './gather.js';
+
+/**
+ * The contract every I/O engine keeps: io_uring (through the addon), libuv (portable) and the faulty
+ * disk (simulated). One contract suite runs over all of them (`test/contract`).
+ *
+ * Shape of use. A thread owns one engine. It registers clients, enqueues operations, and calls
+ * {@link Engine.run}; the engine then turns: it submits what was enqueued, waits until something has
+ * completed, tells each completion to its client, and calls the turn-end hooks. Nothing here returns
+ * a promise per operation and nothing allocates per operation.
+ *
+ * Memory. All data lies in the {@link Arena}. An operation names it by byte offset and length; a range
+ * outside the arena throws {@link EngineError} `ERR_ARENA_BOUNDS` when it is enqueued and is checked again
+ * in the addon, so that foreign memory is never touched. A range belongs to the engine from the call
+ * until its completion.
+ *
+ * Results are those of Linux: a count of bytes or 0, or a negative errno (`-errno.EIO`).
+ */
+export interface Engine {
+  readonly kind: 'io_uring' | 'libuv' | 'simulated';
+  readonly arena: Arena;
+  /** Synchronous file-system calls for set-up and recovery, never for the hot path. */
+  readonly files: FileSystem;
+  /** Monotonic time in nanoseconds, read once a turn. */
+  readonly nowNs: number;
+
+  /** Adds a receiver of completions; at most {@link MAX_CLIENTS}. */
+  register(client: EngineClient): ClientId;
+  /**
+   * Adds a hook that runs at the end of each turn, after all completions of the turn were told and before
+   * the submission. Hooks run in ascending `order`: a log closes its batch, then servers flush their replies.
+   */
+  atTurnEnd(order: number, hook: () => void): void;
+
+  // ---- slots: open files and sockets. A slot is a small integer; it is checked at each use.
+  /** Takes over a file descriptor of this process (a listener made by another thread, an inherited socket). */
+  adopt(fd: number, kind: SlotKind): Slot;
+  /** Gives a slot's descriptor away (to another thread of this process) and frees the slot. Nothing may be outstanding on it. */
+  release(slot: Slot): number;
+  /** Binds and listens. Throws `ERR_ADDRESS_IN_USE`, `ERR_PATH_TOO_LONG` (Unix paths: 107 bytes). A stale Unix socket file nobody listens on is replaced. */
+  listen(address: SocketAddress, options?: ListenOptions): Slot;
+  /** The address a listener was bound to, with the port that the kernel chose. */
+  localAddress(slot: Slot): SocketAddress;
+
+  // ---- operations: enqueue now, complete later with (tag, result) at the client
+  /** Result: the new connection's slot, or -errno. One call accepts one connection. */
+  accept(listener: Slot, client: ClientId, tag: number): void;
+  /** Result: the connection's slot, or -errno. */
+  connect(address: SocketAddress, client: ClientId, tag: number): void;
+  /** Receives 1 to `lengthBytes` bytes, or exactly that many with `RECV_ALL`. Result 0: the peer has closed. One outstanding per slot. */
+  recv(slot: Slot, offset: number, lengthBytes: number, flags: number, client: ClientId, tag: number): void;
+  /** Sends all of the gather list, in order; its content is copied by this call, the memory it names is not. One outstanding per slot. Result: the total, or -errno; a short send is -EPIPE. */
+  send(slot: Slot, gather: Gather, client: ClientId, tag: number): void;
+  /** Result: bytes read; short only at the end of the file. `direct` files want offset, length and file offset in multiples of 512. */
+  read(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number, client: ClientId, tag: number): void;
+  /** With `WRITE_DSYNC` the completion means: on stable storage. Result: `lengthBytes`, or -errno; a short write is completed or reported as -EIO. */
+  write(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number, flags: number, client: ClientId, tag: number): void;
+  /** fdatasync: covers the writes *completed* before this call. */
+  sync(slot: Slot, client: ClientId, tag: number): void;
+  /** fallocate(2) with `mode` of {@link AllocateMode}. */
+  allocate(slot: Slot, mode: number, fileOffsetBytes: number, lengthBytes: number, client: ClientId, tag: number): void;
+  /**
+   * Cancels what is outstanding on the slot (each such operation still completes, with -ECANCELED or its
+   * result), then closes it; the close's own completion is the last of that slot. Result 0.
+   */
+  close(slot: Slot, client: ClientId, tag: number): void;
+  /** Shuts a socket down in both directions, now; outstanding operations complete soon. */
+  shutdown(slot: Slot): void;
+  /** Fires once after `delayNs`; result 0. At most {@link MAX_TIMERS} armed. */
+  timer(delayNs: number, client: ClientId, tag: number): TimerId;
+  /** A cancelled timer does not complete. No effect on one that has fired. */
+  cancelTimer(id: TimerId): void;
+
+  // ---- life
+  /** A handle that may be posted to other threads, which call {@link wake} with it. Each wake (several may merge) calls `onWake` of every listener. */
+  readonly wakeHandle: WakeHandle;
+  onWake(listener: () => void): void;
+  /** Turns until {@link stop}. io_uring blocks the thread in the ring; libuv returns to Node's loop in between. */
+  run(): Promise<void>;
+  /** From within a turn or, through a wake, from anywhere: `run` resolves at the end of the turn. */
+  stop(): void;
+  /** After `run` has resolved: closes all slots, frees the ring. */
+  destroy(): void;
+  /** Operations enqueued whose completion is still to come, without timers. */
+  readonly outstanding: number;
+}
+
+export interface EngineClient {
+  /** One completion. `tag` is what the operation was enqueued with (0 to {@link MAX_TAG}). */
+  onCompletion(tag: number, result: number): void;
+}
+
+export type Slot = number;
+export type ClientId = number;
+export type TimerId = number;
+export type SlotKind = 'file' | 'socket' | 'listener';
+
+export type SocketAddress =
+  | { readonly family: 'unix'; readonly path: string }
+  | { readonly family: 'tcp'; readonly host: string; readonly port: number };
+
+export interface ListenOptions {
+  readonly backlog?: number;
+  /** Permission bits of a Unix socket file; 0o600 by default. */
+  readonly mode?: number;
+}
+
+/** Structured-cloneable: another thread wakes the engine with {@link wake}. */
+export interface WakeHandle {
+  readonly signal: SharedArrayBuffer;
+  /** An eventfd of this process, or -1 (libuv: waits on `signal`). */
+  readonly eventFd: number;
+}
+
+export const MAX_CLIENTS = 127;
+export const MAX_TAG = 0xff_ffff;
+export const MAX_SLOTS = 16_384;
+export const MAX_TIMERS = 4_096;
+/** Most pieces of memory one `send` may name (Linux IOV_MAX). */
+export const MAX_GATHER = 1_024;
+
+export const RECV_ALL = 1;
+export const WRITE_DSYNC = 1;
+
+/** fallocate(2) modes that the engines carry out. */
+export const AllocateMode = { preallocate: 0, keepSize: 1, punchHole: 3, zeroRange: 16 } as const;

@@ -1,0 +1,91 @@
+import type { Arena, Gather } from 'uring-engine';
+
+/** What a server offers under a name. Implemented by whoever keeps the data. */
+export interface Export {
+  /** UTF-8, at most 4096 bytes, no NUL. */
+  readonly name: string;
+  readonly description: string;
+  /** Exact up to 2^53 − 1. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly features: ExportFeatures;
+  readonly blockSize: BlockSizes;
+  /**
+   * A connection enters the transmission phase on this export. From here until {@link ExportSession.close}
+   * the connection sends its requests there.
+   */
+  open(): ExportSession;
+}
+
+export interface ExportFeatures {
+  readonly flush: boolean;
+  readonly fua: boolean;
+  readonly trim: boolean;
+  readonly writeZeroes: boolean;
+  /** WRITE_ZEROES never writes out zeroes: FAST_ZERO is kept at once. */
+  readonly fastZero: boolean;
+  readonly cache: boolean;
+  /** FLUSH on one connection covers the writes completed on every other (NBD_FLAG_CAN_MULTI_CONN). */
+  readonly multiConn: boolean;
+  readonly rotational: boolean;
+  /** Offers base:allocation. */
+  readonly blockStatus: boolean;
+}
+
+export interface BlockSizes {
+  /** Power of two from 1 to 65536. */
+  readonly minimumBytes: number;
+  readonly preferredBytes: number;
+  readonly maximumBytes: number;
+}
+
+export interface ExportSession {
+  /**
+   * Starts one request. It is validated: inside the export, within `maxPieceBytes`, allowed by the features.
+   * The answer is `request.finish(errno)`, in this call or later, once, in any order among requests.
+   */
+  submit(request: ExportRequest): void;
+  /** The connection has ended and every request has been finished and released. */
+  close(): void;
+}
+
+export const ExportOp = { read: 0, write: 1, flush: 3, trim: 4, cache: 5, writeZeroes: 6, blockStatus: 7 } as const;
+export type ExportOp = (typeof ExportOp)[keyof typeof ExportOp];
+
+/**
+ * One request, or one piece of a large one (the server cuts READ and WRITE at `maxPieceBytes`, 1 MiB, so that
+ * buffers stay bounded). Pooled by the server: an export keeps no reference after `finish`.
+ */
+export interface ExportRequest {
+  readonly arena: Arena;
+  readonly op: ExportOp;
+  /** Durable before it is finished (NBD_CMD_FLAG_FUA). */
+  readonly fua: boolean;
+  /** WRITE_ZEROES only: NBD_CMD_FLAG_NO_HOLE. */
+  readonly noHole: boolean;
+  /** BLOCK_STATUS only: one extent is enough (NBD_CMD_FLAG_REQ_ONE). */
+  readonly requestOne: boolean;
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+  /** WRITE: the payload, in the server's buffers, readable until `finish` (or until `payloadTaken`). */
+  readonly payload: Gather;
+  /** WRITE: the export has copied the payload; the server may reuse its buffers at once. Optional. */
+  payloadTaken(): void;
+  /**
+   * READ: the export adds the arena ranges that hold the data, `lengthBytes` in total, before it finishes the request.
+   * They stay as they are until `released` is called: from there the data goes to the socket without a copy.
+   */
+  readonly data: Gather;
+  /** READ: called by the server once, when the ranges in `data` are sent or given up. Set by the export before `finish`. */
+  released: ReleaseListener | null;
+  /** An index or object of the export's own, for the way back. */
+  exportTag: number;
+  /** BLOCK_STATUS: adds an extent; the first starts at `offsetBytes`. `flags`: NBD_STATE_HOLE 1, NBD_STATE_ZERO 2. Returns false when no more fit. */
+  addExtent(lengthBytes: number, flags: number): boolean;
+  /** `errno` 0, or a positive Linux errno; it is mapped to the codes that NBD has. */
+  finish(errno: number): void;
+}
+
+export interface ReleaseListener {
+  onReleased(request: ExportRequest): void;
+}
