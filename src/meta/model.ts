@@ -1,0 +1,79 @@
+import { z } from 'zod';
+
+/** The cluster model: what the metadata store holds. Every record is validated when it is read and before it is written. */
+
+export const MAX_VDISK_BYTES = 2 ** 53 - 4096;
+export const MAX_NAME_LENGTH = 255;
+
+/** Names of vdisks and containers: they are NBD export names and parts of paths. */
+export const name = z
+  .string()
+  .min(1, 'a name needs at least one character')
+  .max(MAX_NAME_LENGTH, `a name has at most ${MAX_NAME_LENGTH} characters`)
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'a name starts with a letter or digit and has only letters, digits, ".", "_" and "-"');
+export const uuid = z.uuid();
+const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+
+export const nodeRecord = z.object({ id: name, storeUuid: uuid, incarnation: counter, bootCount: counter, address: z.string() });
+export type NodeRecord = z.infer<typeof nodeRecord>;
+
+export const containerRecord = z.object({
+  name,
+  replicationFactor: z.union([z.literal(1), z.literal(2), z.literal(3)]),
+  durability: z.enum(['always', 'flush']),
+  createdAt: z.string(),
+});
+export type ContainerRecord = z.infer<typeof containerRecord>;
+
+export const vdiskRecord = z.object({
+  id: uuid,
+  name,
+  container: name,
+  sizeBytes: z.number().int().positive().max(MAX_VDISK_BYTES),
+  historyId: counter,
+  createdAt: z.string(),
+  /** Deleting is in progress: the vdisk is gone for everybody, its space is on the way back. */
+  deleting: z.boolean(),
+});
+export type VdiskRecord = z.infer<typeof vdiskRecord>;
+
+/** Rule 7's group record: who serves a vdisk. With one node a group of one. */
+export const groupRecord = z.object({
+  vdiskId: uuid,
+  epoch: counter,
+  term: counter,
+  controller: name,
+  members: z.array(z.object({ node: name, storeUuid: uuid, incarnation: counter })).min(1).max(8),
+  nonce: uuid,
+  generation: counter,
+});
+export type GroupRecord = z.infer<typeof groupRecord>;
+
+/** Desired state: this vdisk is attached at this host. The host's datapath watches its attachments. */
+export const attachmentRecord = z.object({
+  vdiskId: uuid,
+  vdiskName: name,
+  host: name,
+  /** Rises with each exclusive attachment; a session of an older one is ended (rule 14). */
+  generation: counter,
+  sizeBytes: counter,
+  createdAt: z.string(),
+});
+export type AttachmentRecord = z.infer<typeof attachmentRecord>;
+
+/** Keys. A prefix ends in "/": `range(prefix)` lists it. */
+export const keys = {
+  nodes: 'node/',
+  node: (id: string) => `node/${id}`,
+  containers: 'container/',
+  container: (containerName: string) => `container/${containerName}`,
+  vdisks: 'vdisk/',
+  vdisk: (id: string) => `vdisk/${id}`,
+  vdiskNames: 'vdisk-name/',
+  vdiskName: (vdiskName: string) => `vdisk-name/${vdiskName}`,
+  groups: 'group/',
+  group: (vdiskId: string) => `group/${vdiskId}`,
+  attachments: 'attachment/',
+  attachmentsOf: (host: string) => `attachment/${host}/`,
+  attachment: (host: string, vdiskId: string) => `attachment/${host}/${vdiskId}`,
+} as const;

@@ -1,0 +1,184 @@
+import type { Gather } from 'uring-engine';
+
+/**
+ * What the controller needs from the mechanisms of its node. The core decides, a mechanism does: the oplog, the
+ * extents, the block store and the cache implement these interfaces, in production and under the simulator alike
+ * (there the same mechanisms run over the faulty disk).
+ *
+ * Numbers: `seq`, `term`, `lsn`, offsets and lengths are exact integers below 2^53. Blocks are 4 KiB.
+ */
+
+// ---------------------------------------------------------------- oplog
+
+/** Kinds of log entries (replication: "The log"). The numbers are on disk. */
+export const EntryKind = {
+  write: 1,
+  zero: 2,
+  trim: 3,
+  fullImage: 4,
+  sessionOpen: 5,
+  sessionClose: 6,
+  resize: 7,
+  snapshot: 8,
+  attachMode: 9,
+  head: 10,
+  cut: 11,
+  promise: 12,
+} as const;
+export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
+
+/**
+ * One entry about to be appended. One draft object is reused; the log copies it and its payload during `append`.
+ * WRITE, ZERO and TRIM are in whole blocks (the controller has merged partial blocks into full images before).
+ */
+export interface EntryDraft {
+  kind: EntryKind;
+  /** Contiguous per vdisk; the log asserts it. */
+  seq: number;
+  creationTerm: number;
+  /** 0: none */
+  sessionId: number;
+  clientSeq: number;
+  part: number;
+  parts: number;
+  offsetBytes: number;
+  lengthBytes: number;
+  /** WRITE and FULL_IMAGE: the data, `lengthBytes` in all. Control kinds: the encoded record, any length up to the log's limit. Else empty. */
+  readonly payload: Gather;
+}
+
+/** One vdisk's log inside a stream. Its identity and chain state live here; created by recovery or `openVdisk`. */
+export interface VdiskLog {
+  readonly vdiskId: string;
+  readonly historyId: number;
+  readonly lastSeq: number;
+}
+
+export interface OplogPort {
+  /**
+   * Adds an entry to the open batch. Returns the position (lsn) of the payload's first byte in the log, for
+   * {@link OplogPort.readPayload}, or -1 when the log has no room now: `onLogSpace` is called when it has again.
+   * Later, when the entry and all before it in the stream are on stable storage, `owner.onDurable(tag, payloadOffset)`.
+   */
+  append(log: VdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number;
+  /** Reads durable payload bytes (position from `append` or recovery) into the arena. The log space is pinned until the read completes. The bytes are as the device gave them: the caller checks the block's CRC. */
+  readPayload(lsn: number, lengthBytes: number, arenaOffset: number, owner: ReadOwner, tag: number): void;
+  /** The vdisk needs nothing below `lsn` any more (rule 21: only after a HEAD that says so is committed). Frees segments when the slowest vdisk has passed. */
+  truncate(log: VdiskLog, oldestNeededLsn: number): void;
+  readonly usage: OplogUsage;
+}
+
+export interface OplogUsage {
+  readonly capacityBytes: number;
+  readonly usedBytes: number;
+  /** LSN at which the oldest kept segment ends: vdisks that need something below it hold it back. */
+  readonly oldestSegmentEndLsn: number;
+  readonly endLsn: number;
+  readonly durableLsn: number;
+}
+
+export interface LogOwner {
+  /** In the order of `append` over the stream. `payloadOffset`: arena offset of the payload in the batch, readable during this call only. */
+  onDurable(tag: number, payloadOffset: number): void;
+  /** The disk failed (rule 6): nothing more of this stream will become durable. */
+  onLogFailed(errno: number): void;
+  /** After an append was refused: try again. */
+  onLogSpace(): void;
+}
+
+export interface ReadOwner {
+  /** `result`: bytes read or -errno */
+  onRead(tag: number, result: number): void;
+}
+
+// ---------------------------------------------------------------- extents and their state
+
+/** State of a 4 KiB block in a layer's segment. The numbers are on disk. */
+export const BlockState = { absent: 0, data: 1, zero: 2 } as const;
+export type BlockState = (typeof BlockState)[keyof typeof BlockState];
+
+/** Node-local number of a layer, given by the block store when the layer is created, never reused. */
+export type LayerId = number;
+
+export interface ExtentPort {
+  /** Reads whole blocks of one segment into the arena. Blocks never written read as anything: ask the store first. */
+  read(layer: LayerId, segment: number, block: number, blocks: number, arenaOffset: number, owner: ReadOwner, tag: number): void;
+  /** Writes whole blocks, not yet durable. Creates the segment's file where missing. `onRead(tag, bytes or -errno)`. */
+  write(layer: LayerId, segment: number, block: number, blocks: number, arenaOffset: number, owner: ReadOwner, tag: number): void;
+  /** Gives the space of the blocks back (punch hole). */
+  punch(layer: LayerId, segment: number, block: number, blocks: number, owner: ReadOwner, tag: number): void;
+  /** Makes the segment's completed writes and its name durable. */
+  sync(layer: LayerId, segment: number, owner: ReadOwner, tag: number): void;
+  /** Deletes all files of a layer (in the background; resumable: the store lists layers to delete). */
+  removeLayer(layer: LayerId): void;
+}
+
+/** One segment's change by one drain: committed as a whole (rule 20). Reused. */
+export interface DrainCommit {
+  layer: LayerId;
+  segment: number;
+  /** The door: applied only if the segment's drainSeq equals it. */
+  fromSeq: number;
+  toSeq: number;
+  count: number;
+  /** Per entry i < count, ascending, not overlapping: a run of blocks with one state. */
+  readonly block: Int32Array;
+  /** 1 for data (each block has its own CRC), any for zero. */
+  readonly blocks: Int32Array;
+  readonly state: Uint8Array;
+  readonly crc: Uint32Array;
+  readonly seq: Float64Array;
+}
+
+export interface BlockStorePort {
+  /** Synchronous. Fills `out` for `blocks` blocks from `block`. */
+  lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): void;
+  /** 0 for a segment never drained. */
+  drainSeq(layer: LayerId, segment: number): number;
+  /** Durable when `owner.onCommitted(tag, ok)` is called; `ok` false: the door was shut (fromSeq differs). A lookup may see it before. */
+  commitDrain(commit: DrainCommit, owner: StoreOwner, tag: number): void;
+  createLayer(vdiskId: string): LayerId;
+  /** Marks the layer for deletion, durably, then forgets its states in the background. */
+  removeLayer(layer: LayerId): void;
+  /** Segments that exist, ascending, with drainSeq and count of data blocks. */
+  segments(layer: LayerId): readonly { segment: number; drainSeq: number; dataBlocks: number }[];
+  allocatedBytes(layer: LayerId): number;
+}
+
+export interface BlockStates {
+  readonly state: Uint8Array;
+  readonly crc: Uint32Array;
+  readonly seq: Float64Array;
+}
+
+export interface StoreOwner {
+  onCommitted(tag: number, ok: boolean): void;
+  /** The store's disk failed (rule 6). */
+  onStoreFailed(message: string): void;
+}
+
+// ---------------------------------------------------------------- cache
+
+/** Cached 4 KiB pages, keyed by (owner, block). One instance per shard, one owner number per vdisk. */
+export interface CachePort {
+  /** Arena offset of the page, or -1. Marks it as used. Does not pin. */
+  find(owner: number, block: number): number;
+  /** Pins a page found: it stays where it is and is not reused until `unpin`. */
+  pin(pageOffset: number): void;
+  unpin(pageOffset: number): void;
+  /** A page for this block (the old one is replaced; a pinned old one lives on until unpinned); the caller fills it at once. -1 when everything is pinned. */
+  insert(owner: number, block: number): number;
+  drop(owner: number, block: number, blocks: number): void;
+  dropOwner(owner: number): void;
+}
+
+/** Memory for transfers that do not fit the cache's pages: contiguous, page-aligned, bounded. */
+export interface BufferPort {
+  /** A buffer of at least `bytes` (up to MAX_IO_BYTES), or -1: wait for `onBuffer`. */
+  take(bytes: number): number;
+  give(offset: number): void;
+}
+
+export const BLOCK_BYTES = 4096;
+export const SEGMENT_BYTES = 1 << 30;
+export const BLOCKS_PER_SEGMENT = SEGMENT_BYTES / BLOCK_BYTES;
