@@ -1,0 +1,142 @@
+import { EventEmitter } from 'node:events';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Piscina } from 'piscina';
+import { wake, type ArenaHandle, type WakeHandle } from 'uring-engine';
+import type { Logger, LogLevel } from '../base/log.js';
+import { MAX_SHARDS, STOP_DEADLINE_MS } from './limits.js';
+import { createMailboxBuffers } from './mailbox.js';
+import type { ShardPorts } from './context.js';
+
+/** What a shard's task is given; `settings` is for the parts that the worker file mounts. */
+export interface ShardTask {
+  readonly index: number;
+  readonly count: number;
+  readonly arena: ArenaHandle;
+  readonly ports: ShardPorts;
+  readonly mailboxes: (SharedArrayBuffer | null)[][];
+  /** An int32 that becomes 1 when the message with all wake handles has been sent. */
+  readonly startSignal: SharedArrayBuffer;
+  readonly settings: unknown;
+}
+
+export interface ShardPoolOptions {
+  readonly count: number;
+  /** The compiled worker module; its default export runs one {@link ShardTask} until the shard is stopped. */
+  readonly workerFile: string;
+  readonly arena: ArenaHandle;
+  /** Settings of shard i, structured-cloneable, with what has to be transferred along. */
+  readonly settings: (index: number) => { settings: unknown; transfer?: readonly MessagePort[] };
+  readonly log: Logger;
+  /** A shard has crashed. The process has to end now: its memory may be inconsistent. */
+  readonly onCrash: (error: Error) => void;
+}
+
+/**
+ * The shards of a process: long-running tasks of one piscina pool, started together, supervised, stopped together.
+ * Messages of a shard's parts are emitted under their topic as `(message, shardIndex)`.
+ */
+export class ShardPool {
+  readonly messages = new EventEmitter();
+  readonly #pool: Piscina;
+  readonly #ports: MessagePort[] = [];
+  readonly #tasks: Promise<void>[] = [];
+  #wakeHandles: WakeHandle[] = [];
+  #stopping = false;
+
+  private constructor(readonly options: ShardPoolOptions) {
+    this.#pool = new Piscina({
+      filename: options.workerFile,
+      minThreads: options.count,
+      maxThreads: options.count,
+      concurrentTasksPerWorker: 1,
+      // A waiting worker would be frozen in Atomics.wait; a shard waits in its ring or in Node's loop.
+      atomics: 'disabled',
+    });
+  }
+
+  static async start(options: ShardPoolOptions): Promise<ShardPool> {
+    if (!Number.isInteger(options.count) || options.count < 1 || options.count > MAX_SHARDS) {
+      throw new RangeError(`shards: ${options.count} is not a number from 1 to ${MAX_SHARDS}`);
+    }
+    const pool = new ShardPool(options);
+    await pool.#start();
+    return pool;
+  }
+
+  send(shard: number, topic: string, message: unknown): void {
+    this.#ports[shard]!.postMessage({ topic, message });
+    wake(this.#wakeHandles[shard]!);
+  }
+
+  broadcast(topic: string, message: unknown): void {
+    for (let shard = 0; shard < this.options.count; shard++) this.send(shard, topic, message);
+  }
+
+  /** Asks every shard to end and waits for them; past the deadline the process kills itself: a thread blocked in a ring cannot be ended otherwise. */
+  async stop(deadlineMs = STOP_DEADLINE_MS): Promise<void> {
+    this.#stopping = true;
+    const watchdog = setTimeout(() => {
+      this.options.log.log('fatal', `shards did not end within ${deadlineMs} ms; ending the process`);
+      process.kill(process.pid, 'SIGKILL');
+    }, deadlineMs);
+    this.broadcast('stop', null);
+    await Promise.allSettled(this.#tasks);
+    clearTimeout(watchdog);
+    for (const port of this.#ports) port.close();
+    await this.#pool.destroy();
+  }
+
+  async #start(): Promise<void> {
+    const { count, arena, log } = this.options;
+    const mailboxes = createMailboxBuffers(count);
+    const between = connectPairs(count);
+    const startSignal = new SharedArrayBuffer(4);
+    const ready: Promise<WakeHandle>[] = [];
+    for (let index = 0; index < count; index++) {
+      const { port1, port2 } = new MessageChannel();
+      this.#ports.push(port1);
+      port1.on('message', (envelope: { topic: string; message: unknown }) => this.messages.emit(envelope.topic, envelope.message, index));
+      const { settings, transfer = [] } = this.options.settings(index);
+      const ports: ShardPorts = { main: port2, shards: between[index]! };
+      const task: ShardTask = { index, count, arena, ports, mailboxes, startSignal, settings };
+      const transferList = [port2, ...between[index]!.filter(port => port !== null), ...transfer];
+      const running = this.#pool.run(task, { transferList }) as Promise<void>;
+      ready.push(this.#whenReady(index, running));
+      this.#tasks.push(running);
+    }
+    this.messages.on('log', (record: { level: LogLevel; message: string; fields: Record<string, unknown> }) =>
+      log.log(record.level, record.message, record.fields),
+    );
+    this.#wakeHandles = await Promise.all(ready);
+    for (const port of this.#ports) port.postMessage({ topic: 'start', message: this.#wakeHandles });
+    Atomics.store(new Int32Array(startSignal), 0, 1);
+    Atomics.notify(new Int32Array(startSignal), 0);
+  }
+
+  #whenReady(index: number, running: Promise<void>): Promise<WakeHandle> {
+    return new Promise((resolve, reject) => {
+      this.messages.on('ready', (handle: WakeHandle, from: number) => from === index && resolve(handle));
+      running.then(
+        () => !this.#stopping && this.#crashed(new Error(`shard ${index} ended by itself`), reject),
+        (error: unknown) => this.#crashed(error instanceof Error ? error : new Error(String(error)), reject),
+      );
+    });
+  }
+
+  #crashed(error: Error, rejectStart: (error: Error) => void): void {
+    rejectStart(error);
+    this.options.onCrash(error);
+  }
+}
+
+function connectPairs(count: number): (MessagePort | null)[][] {
+  const ports: (MessagePort | null)[][] = Array.from({ length: count }, () => new Array<MessagePort | null>(count).fill(null));
+  for (let a = 0; a < count; a++) {
+    for (let b = a + 1; b < count; b++) {
+      const { port1, port2 } = new MessageChannel();
+      ports[a]![b] = port1;
+      ports[b]![a] = port2;
+    }
+  }
+  return ports;
+}

@@ -1,0 +1,52 @@
+import { receiveMessageOnPort } from 'node:worker_threads';
+import { attachArena, createEngine, ArenaRegion, type WakeHandle } from 'uring-engine';
+import { createShardContext, type ShardContext } from './context.js';
+import type { ShardTask } from './pool.js';
+
+/** What lives in a shard. */
+export interface ShardPart {
+  /** Finish what is in flight and let go; `done` is called once. The engine goes on turning meanwhile. */
+  close(done: () => void): void;
+}
+
+export type EngineChoice = 'auto' | 'io_uring' | 'libuv';
+
+/**
+ * Runs one shard from start to stop: makes the engine, exchanges wake handles with the other shards, mounts the parts, turns
+ * until the main thread says stop and every part has closed.
+ */
+export async function runShard(
+  task: ShardTask,
+  engineKind: EngineChoice,
+  mount: (context: ShardContext) => readonly ShardPart[],
+): Promise<void> {
+  const arena = attachArena(task.arena);
+  const fallbacks: string[] = [];
+  const engine = createEngine({ arena, kind: engineKind, onFallback: reason => fallbacks.push(reason) });
+  task.ports.main.postMessage({ topic: 'ready', message: engine.wakeHandle });
+  // Blocks: from here on the event loop may never run again, so no port may be in the state where only the loop delivers.
+  Atomics.wait(new Int32Array(task.startSignal), 0, 0);
+  const wakeHandles = (receiveMessageOnPort(task.ports.main)!.message as { message: readonly WakeHandle[] }).message;
+
+  const region = new ArenaRegion(arena).split(task.count)[task.index]!;
+  const context = createShardContext({
+    index: task.index,
+    engine,
+    region,
+    ports: task.ports,
+    mailboxes: task.mailboxes,
+    wakeHandles,
+  });
+  for (const reason of fallbacks) context.log.log('warn', `I/O engine: ${engine.kind}, because ${reason}`);
+  const parts = mount(context);
+  context.onMessage('stop', () => {
+    let open = parts.length;
+    const closed = (): void => {
+      if (--open === 0) engine.stop();
+    };
+    if (open === 0) engine.stop();
+    for (const part of parts) part.close(closed);
+  });
+  await engine.run();
+  engine.destroy();
+}
