@@ -109,8 +109,8 @@ export interface ExtentPort {
   punch(layer: LayerId, segment: number, block: number, blocks: number, owner: ReadOwner, tag: number): void;
   /** Makes the segment's completed writes and its name durable. */
   sync(layer: LayerId, segment: number, owner: ReadOwner, tag: number): void;
-  /** Deletes all files of a layer (in the background; resumable: the store lists layers to delete). */
-  removeLayer(layer: LayerId): void;
+  /** Deletes all files of a layer in the background; `onRead(tag, 0)` when their names are durably gone. Idempotent: after a restart do it again for `BlockStorePort.deletingLayers()`. */
+  removeLayer(layer: LayerId, owner: ReadOwner, tag: number): void;
 }
 
 /** One segment's change by one drain: committed as a whole (rule 20). Reused. */
@@ -137,9 +137,16 @@ export interface BlockStorePort {
   drainSeq(layer: LayerId, segment: number): number;
   /** Durable when `owner.onCommitted(tag, ok)` is called; `ok` false: the door was shut (fromSeq differs). A lookup may see it before. */
   commitDrain(commit: DrainCommit, owner: StoreOwner, tag: number): void;
-  createLayer(vdiskId: string): LayerId;
-  /** Marks the layer for deletion, durably, then forgets its states in the background. */
-  removeLayer(layer: LayerId): void;
+  /** A new empty layer of the vdisk: `owner.onLayerCreated(tag, layer)` when it is durable. */
+  createLayer(vdiskId: string, owner: StoreOwner, tag: number): void;
+  /** Layers of the vdisk that are not being deleted, oldest first. */
+  layersOf(vdiskId: string): readonly LayerId[];
+  /** Marks the layer for deletion: `owner.onCommitted(tag, true)` when that is durable. Then delete its files (`ExtentPort.removeLayer`), then `forgetLayer`. */
+  removeLayer(layer: LayerId, owner: StoreOwner, tag: number): void;
+  /** Layers marked for deletion and not yet forgotten: the owner of the store goes on with them after a start. */
+  deletingLayers(): readonly LayerId[];
+  /** Forgets all states of a layer marked for deletion, its files being gone; in the background. `owner.onCommitted(tag, true)` when nothing of it is left. */
+  forgetLayer(layer: LayerId, owner: StoreOwner, tag: number): void;
   /** Segments that exist, ascending, with drainSeq and count of data blocks. */
   segments(layer: LayerId): readonly { segment: number; drainSeq: number; dataBlocks: number }[];
   allocatedBytes(layer: LayerId): number;
@@ -153,6 +160,8 @@ export interface BlockStates {
 
 export interface StoreOwner {
   onCommitted(tag: number, ok: boolean): void;
+  /** Answer to `createLayer`. */
+  onLayerCreated(tag: number, layer: LayerId): void;
   /** The store's disk failed (rule 6). */
   onStoreFailed(message: string): void;
 }
@@ -174,9 +183,15 @@ export interface CachePort {
 
 /** Memory for transfers that do not fit the cache's pages: contiguous, page-aligned, bounded. */
 export interface BufferPort {
-  /** A buffer of at least `bytes` (up to MAX_IO_BYTES), or -1: wait for `onBuffer`. */
+  /** A buffer of at least `bytes` (up to MAX_IO_BYTES), or -1: none is free, or others wait: use `wait`. */
   take(bytes: number): number;
+  /** Queues for a buffer, first come first served per size class: `waiter.onBuffer(tag, offset)` hands it over, never during this call. */
+  wait(bytes: number, waiter: BufferWaiter, tag: number): void;
   give(offset: number): void;
+}
+
+export interface BufferWaiter {
+  onBuffer(tag: number, offset: number): void;
 }
 
 export const BLOCK_BYTES = 4096;
