@@ -1,0 +1,61 @@
+import type { StargatePath } from './path.js';
+
+/**
+ * What a Stargate offers in each of its shards, and all that transports and datapaths know of it. Each shard has one
+ * `VdiskServing` for the vdisks whose controllers live there; whoever stands in another shard or process gets to it through a
+ * transport, which calls the same methods in the right shard. No promises: a shard's event loop may never run.
+ */
+export interface VdiskServing {
+  /**
+   * The shard of this process whose `VdiskServing` serves the vdisk, or -1 where this process does not (yet) serve it.
+   * A function of what is known at start and from the metadata: the same in every shard.
+   */
+  shardOf(vdiskId: string): number;
+  /**
+   * Opens the session, or resumes it: a session is known by the four fields of `request`, and its clientSeqs go on where they were
+   * (rules 14, 15). To be called in the vdisk's shard. Exactly one of `onOpened` and `onRefused` follows, during the call or
+   * later. An earlier path of the same session is given up first, as if it had been closed.
+   */
+  openSession(request: SessionRequest, listener: SessionListener): void;
+  /**
+   * The session is over for good (detach): nothing of it that is not yet sequenced is applied any more. Its path, if open, has been closed
+   * before. `done` is called once, when the SESSION_CLOSE is committed or there is nothing to close.
+   */
+  closeSession(request: SessionRequest, done: () => void): void;
+}
+
+/** One datapath shard's use of one vdisk. All four fields together are the identity of the session. */
+export interface SessionRequest {
+  readonly vdiskId: string;
+  /** Generation of the attachment; a session of a newer one ends those of older ones. */
+  readonly generation: number;
+  /** New for each start of a datapath process. */
+  readonly datapathUuid: string;
+  /** Index of the datapath's shard. */
+  readonly shard: number;
+}
+
+export interface SessionListener {
+  /**
+   * The SESSION_OPEN is committed and the path may be used. The path's `kind` is 'same-shard'; after its `close`, it touches neither the
+   * requests nor their payload any more, and `release` still has to be called for what it answered before.
+   */
+  onOpened(path: StargatePath, session: OpenedSession): void;
+  onRefused(reason: SessionRefusal, message: string): void;
+  /** After `onOpened`: the path is no more. Outstanding requests have an unknown outcome. 'closed' is final, 'fenced' means: open again, here or elsewhere. */
+  onEnded(reason: SessionEnd): void;
+}
+
+export interface OpenedSession {
+  /** Term of the controller. */
+  readonly term: number;
+  readonly sizeBytes: number;
+}
+
+/**
+ * not-served: this Stargate does not serve the vdisk now (recovery, another node, stopping): try again, here or elsewhere.
+ * closed: the session has been ended by a newer attachment, another datapath or a detach: final.
+ * busy: a limit is reached: try again later.
+ */
+export type SessionRefusal = 'not-served' | 'closed' | 'busy';
+export type SessionEnd = 'closed' | 'fenced';
