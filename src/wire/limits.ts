@@ -1,0 +1,43 @@
+import { MAX_IO_BYTES, MAX_MAP_EXTENTS } from './path.js';
+
+/** Bytes of every frame's header. */
+export const HEADER_BYTES = 64;
+/** Payload of a control frame (hello, session, heartbeat, error). */
+export const MAX_CONTROL_BYTES = 16 * 1024;
+/** Payload of a metadata frame: a range over 10,000 vdisks fits. */
+export const MAX_META_BYTES = 8 << 20;
+/** Characters of a key or prefix of the metadata store. */
+export const MAX_META_KEY_LENGTH = 1_024;
+/** Compares, and operations, of one metadata transaction. */
+export const MAX_META_TRANSACTION = 256;
+/** Watches of one metadata connection. */
+export const MAX_META_WATCHES = 256;
+
+/** Bytes of one extent in the payload of a MAP reply: length and flags. */
+export const MAP_EXTENT_BYTES = 16;
+/** Length of a TRIM, ZERO, PREFETCH or MAP: what NBD's 32 bits can name. */
+export const MAX_RANGE_BYTES = 0xffff_ffff;
+/** Last byte a request may name: offsets are exact numbers. */
+export const MAX_OFFSET_BYTES = Number.MAX_SAFE_INTEGER;
+
+/** I/O requests that one connection may have outstanding. The server grants them in SESSION_OPENED; a client that exceeds them is not read until some are answered. */
+export const MAX_CONNECTION_REQUESTS = 256;
+/** Payload of writes, and data of reads, that one connection may have outstanding. */
+export const MAX_CONNECTION_BYTES = 8 << 20;
+
+/** Between two heartbeats of a client. */
+export const HEARTBEAT_INTERVAL_MS = 250;
+/** A connection from which nothing has come for so long is suspect: the client drops it and opens another one. */
+export const SUSPECT_AFTER_MS = 1_000;
+/** A server drops a connection that has not opened its session, or not sent anything, for so long. */
+export const IDLE_CONNECTION_MS = 10_000;
+
+/**
+ * clientSeqs of one session between the lowest unsettled one and the next: the size of the table in which a controller recognises
+ * what it has seen before (rule 15). A session does not send beyond it.
+ */
+export const SESSION_WINDOW = 4_096;
+
+if (MAX_MAP_EXTENTS * MAP_EXTENT_BYTES > MAX_CONTROL_BYTES) throw new Error('limits: a MAP reply has to fit a control frame');
+if (MAX_CONNECTION_BYTES < 2 * MAX_IO_BYTES) throw new Error('limits: two of the largest requests have to fit one connection');
+if (SESSION_WINDOW < 2 * MAX_CONNECTION_REQUESTS) throw new Error('limits: the window has to be wider than what is outstanding');

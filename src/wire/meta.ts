@@ -1,0 +1,43 @@
+import { z } from 'zod';
+import { MAX_META_KEY_LENGTH, MAX_META_TRANSACTION } from './limits.js';
+
+/**
+ * The metadata store over the wire: a datapath without a store of its own asks its Stargate. Its own socket; after HELLO:
+ *
+ * ```
+ * META_REQUEST  client → server   header.tag: number of the request; payload: one of the requests below
+ * META_REPLY    server → client   header.tag: echoed; payload: one of the replies below
+ * META_EVENT    server → client   header.tag: of the watch; payload {broken}
+ * ```
+ * Values are any structured data; who reads them validates them by the cluster model.
+ */
+const key = z.string().max(MAX_META_KEY_LENGTH);
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+
+export const metaRequest = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('get'), key }),
+  z.object({ kind: z.literal('range'), prefix: key }),
+  z.object({
+    kind: z.literal('transaction'),
+    compares: z.array(z.object({ key, version: count })).max(MAX_META_TRANSACTION),
+    operations: z.array(z.union([z.object({ put: key, value: z.unknown() }), z.object({ remove: key })])).max(MAX_META_TRANSACTION),
+  }),
+  z.object({ kind: z.literal('watch'), prefix: key }),
+  z.object({ kind: z.literal('unwatch'), watch: count }),
+]);
+export type MetaRequest = z.infer<typeof metaRequest>;
+
+const versioned = z.object({ key, value: z.unknown(), version: count });
+
+export const metaReply = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('item'), item: versioned.nullable() }),
+  z.object({ kind: z.literal('items'), items: z.array(versioned) }),
+  z.object({ kind: z.literal('applied'), version: count }),
+  z.object({ kind: z.literal('conflict') }),
+  z.object({ kind: z.literal('done') }),
+  /** The request was not carried out, or (for a transaction, with `unknown`) nobody knows. */
+  z.object({ kind: z.literal('failed'), code: z.string().max(64), message: z.string().max(4_096), unknown: z.boolean() }),
+]);
+export type MetaReply = z.infer<typeof metaReply>;
+
+export const metaEvent = z.object({ broken: z.boolean() });
