@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { check, run } from '../../support/process.js';
+import { findProgram, program } from '../../support/programs.js';
+import { CpioArchive } from './cpio.js';
+import { guestCacheDir, type GuestKernel } from './kernel.js';
+
+const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
+
+/** In every guest, beside busybox. */
+const PROGRAMS = ['mke2fs', 'e2fsck', 'mkfs.xfs', 'xfs_repair', 'nbd-client'];
+const LINKS: Readonly<Record<string, string>> = { 'mkfs.ext4': 'mke2fs', 'fsck.ext4': 'e2fsck' };
+const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_console', 'af_packet', 'ext4', 'xfs', 'nbd', 'crc32c_generic'];
+
+/**
+ * The archive that all guests share: busybox, file system tools, the programs asked for, and kernel modules.
+ * Built once per content and kept in the cache folder.
+ */
+export async function baseInitramfs(kernel: GuestKernel, extraPrograms: readonly string[]): Promise<Buffer> {
+  const programs = [...new Set([...PROGRAMS, ...extraPrograms])].map(name => ({ name, path: program(name) }));
+  const key = createHash('sha256');
+  key
+    .update(readFileSync(fileURLToPath(import.meta.url)))
+    .update(readFileSync(INIT))
+    .update(kernel.version);
+  for (const { path } of [...programs, { path: program('busybox') }]) key.update(`${path} ${statSync(path).mtimeMs}\n`);
+  const cached = join(guestCacheDir(), `initramfs-${key.digest('hex').slice(0, 16)}.cpio`);
+  if (existsSync(cached)) return readFileSync(cached);
+  const archive = await build(kernel, programs);
+  writeFileSync(`${cached}.${process.pid}`, archive);
+  renameSync(`${cached}.${process.pid}`, cached);
+  return archive;
+}
+
+async function build(kernel: GuestKernel, programs: readonly { name: string; path: string }[]): Promise<Buffer> {
+  const archive = new CpioArchive();
+  for (const path of ['dev', 'proc', 'sys', 'tmp', 'run', 'mnt', 'root', 'etc', 'bin', 'lib', 'usr', 'var/tmp']) archive.directory(path);
+  // The kernel opens /dev/console before init has mounted devtmpfs.
+  archive.characterDevice('dev/console', 5, 1);
+  for (const path of ['sbin', 'usr/bin', 'usr/sbin']) archive.symlink(path, '/bin');
+  archive.file('etc/passwd', 'root:x:0:0:root:/root:/bin/sh\n').file('etc/group', 'root:x:0:\n').file('etc/fstab', '');
+  archive.symlink('etc/mtab', '/proc/mounts');
+  if (existsSync('/etc/mke2fs.conf')) archive.file('etc/mke2fs.conf', readFileSync('/etc/mke2fs.conf'));
+
+  archive.file('bin/busybox', readFileSync(program('busybox')), 0o755);
+  const ours = new Set([...programs.map(({ name }) => name), ...Object.keys(LINKS), 'busybox']);
+  for (const applet of (await check([program('busybox'), '--list'])).trim().split('\n')) {
+    if (!ours.has(applet)) archive.symlink(`bin/${applet}`, 'busybox');
+  }
+  const libraries = new Set<string>();
+  for (const { name, path } of programs) {
+    archive.file(`bin/${name}`, readFileSync(path), 0o755);
+    for (const library of await sharedLibraries(path)) libraries.add(library);
+  }
+  for (const [name, target] of Object.entries(LINKS)) archive.symlink(`bin/${name}`, target);
+  for (const library of libraries) archive.file(library.slice(1), readFileSync(library), 0o755);
+
+  await addModules(archive, kernel);
+  archive.file('init', readFileSync(INIT), 0o755);
+  return archive.finish();
+}
+
+/** The absolute paths of the shared objects a program needs, the dynamic linker with them; none for a static one. */
+export async function sharedLibraries(path: string): Promise<readonly string[]> {
+  const result = await run([program('ldd'), path]);
+  return [...result.stdout.matchAll(/(\/\S+) \(0x/g)].map(match => match[1]!);
+}
+
+async function addModules(archive: CpioArchive, kernel: GuestKernel): Promise<void> {
+  const modprobe = program('modprobe');
+  const paths = new Set<string>();
+  for (const module of MODULES) {
+    const result = await run([modprobe, '-d', kernel.root, '-S', kernel.version, '--show-depends', module]);
+    for (const match of result.stdout.matchAll(/^insmod (\S+)/gm)) paths.add(match[1]!);
+  }
+  const top = join(kernel.root, 'lib/modules', kernel.version);
+  const inGuest = `lib/modules/${kernel.version}`;
+  for (const path of paths) archive.file(`${inGuest}/${relative(top, path)}`, readFileSync(path));
+  for (const name of readdirSync(top)) {
+    if (name === 'modules.dep' || name === 'modules.builtin') archive.file(`${inGuest}/${name}`, readFileSync(join(top, name)));
+  }
+}
+
+/** What a guest needs on this machine, for `missingPrograms()`. */
+export const GUEST_PROGRAMS = ['qemu-system-x86_64', 'busybox', 'depmod', 'modprobe', 'dpkg', ...PROGRAMS];
+
+/** True where a guest kernel is in the cache already or can be downloaded: on Debian and its like. */
+export function guestsPossible(): boolean {
+  return (
+    process.platform === 'linux' &&
+    process.arch === 'x64' &&
+    (findProgram('apt-get') !== undefined || readdirSync(guestCacheDir()).some(name => name.startsWith('kernel-')))
+  );
+}

@@ -1,0 +1,69 @@
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { check } from '../../support/process.js';
+import { program } from '../../support/programs.js';
+
+/** The guest's kernel: Debian's cloud kernel, unpacked into a cache folder, not installed on this machine. */
+export interface GuestKernel {
+  readonly version: string;
+  readonly image: string;
+  /** The directory that holds lib/modules/VERSION. */
+  readonly root: string;
+}
+
+const META_PACKAGE = 'linux-image-cloud-amd64';
+
+/** Outside the checkout, so that a fresh clone does not download the kernel again. */
+export function guestCacheDir(): string {
+  const base = process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache');
+  const path = join(base, 'gatepath', 'guest');
+  mkdirSync(path, { recursive: true });
+  return path;
+}
+
+export async function guestKernel(): Promise<GuestKernel> {
+  const cache = guestCacheDir();
+  return findUnpacked(cache) ?? (await download(cache));
+}
+
+function findUnpacked(cache: string): GuestKernel | undefined {
+  const newestFirst = readdirSync(cache)
+    .filter(name => name.startsWith('kernel-'))
+    .sort()
+    .reverse();
+  for (const name of newestFirst) {
+    const version = name.slice('kernel-'.length);
+    const root = join(cache, name);
+    const image = join(root, 'boot', `vmlinuz-${version}`);
+    if (existsSync(image)) return { version, image, root };
+  }
+  return undefined;
+}
+
+async function download(cache: string): Promise<GuestKernel> {
+  const depends = await check([program('apt-cache'), 'depends', META_PACKAGE]);
+  const version = /Depends: linux-image-(\S+)/.exec(depends)?.[1];
+  if (version === undefined) throw new Error(`apt-cache knows no kernel behind ${META_PACKAGE}:\n${depends}`);
+  const staging = join(cache, `staging-${process.pid}`);
+  rmSync(staging, { recursive: true, force: true });
+  mkdirSync(staging);
+  try {
+    // apt's own sandbox user cannot write here; without this apt warns and goes on as root.
+    await check([program('apt-get'), '-o', 'APT::Sandbox::User=root', 'download', `linux-image-${version}`], {
+      cwd: staging,
+      timeoutMs: 180_000,
+    });
+    const deb = readdirSync(staging).find(name => name.endsWith('.deb'));
+    if (deb === undefined) throw new Error(`apt-get download left no package of linux-image-${version}`);
+    const unpacked = join(staging, 'root');
+    await check([program('dpkg'), '-x', join(staging, deb), unpacked]);
+    await check([program('depmod'), '-b', unpacked, version]);
+    const root = join(cache, `kernel-${version}`);
+    // Another run may have been quicker: a full directory in the way means that its work is there.
+    if (!existsSync(root)) renameSync(unpacked, root);
+    return { version, root, image: join(root, 'boot', `vmlinuz-${version}`) };
+  } finally {
+    rmSync(staging, { recursive: true, force: true });
+  }
+}
