@@ -1,0 +1,383 @@
+import type { Gather } from 'uring-engine';
+import type { Probe } from '../base/probe.js';
+import { SESSION_WINDOW } from '../wire/limits.js';
+import { IoOp, type PathRequestOwner, type StargatePath, type PathRequest } from '../wire/path.js';
+import type { SessionEnd, SessionRefusal } from '../wire/serving.js';
+import { IoStatus } from '../wire/status.js';
+import { MAX_UNANSWERED, MAX_WAITING } from './limits.js';
+import { SessionRequest } from './session-request.js';
+
+/**
+ * One datapath shard's session of one vdisk (replication rules 14 to 19): numbers the requests, sends them down its path, holds each until it is
+ * answered, and replays those that are not, in order and before anything newer, whenever the path has changed. Pure: paths, timers and
+ * time come through ports. Knows nothing of NBD.
+ *
+ * ```
+ *                 open                 opened
+ * disconnected ──────────▶ opening ──────────────▶ open
+ *      ▲  ▲                   │ refused, lost       │ lost, fenced
+ *      │  └───────────────────┘                     │
+ *      └────────────────────────────────────────────┘
+ *            ended (closed elsewhere), detach: from each state ──▶ closed
+ * ```
+ */
+export type SessionState =
+  | { readonly kind: 'disconnected' }
+  | { readonly kind: 'opening' }
+  | { readonly kind: 'open'; readonly path: StargatePath }
+  | { readonly kind: 'closed'; readonly by: 'detach' | 'other' };
+
+type SessionEvent = 'open' | 'opened' | 'refused' | 'lost' | 'fenced' | 'ended' | 'detach';
+
+const TRANSITIONS: Readonly<Record<SessionState['kind'], Partial<Record<SessionEvent, SessionState['kind']>>>> = {
+  // First use, or the retry timer.
+  disconnected: { open: 'opening', ended: 'closed', detach: 'closed' },
+  // Refused: not served here now; lost: no connection. Both are tried again after a delay.
+  opening: { opened: 'open', refused: 'disconnected', lost: 'disconnected', ended: 'closed', detach: 'closed' },
+  // Fenced: the controller is no longer the one (an answer, or a term below the floor). The outcome of what is outstanding is unknown: replay.
+  open: { lost: 'disconnected', fenced: 'disconnected', ended: 'closed', detach: 'closed' },
+  closed: {},
+};
+
+export interface SessionPorts {
+  /**
+   * Opens a path; `session.opened`, `refused` or `pathEnded` follow with the same `epoch`, later than this call or during it. `failures`: attempts
+   * in a row that came to nothing, for the choice of the path.
+   */
+  openPath(epoch: number, failures: number): void;
+  /** Gives up the attempt that has not been answered. */
+  abandonPath(epoch: number): void;
+  /** Calls `session.retry(epoch)` after the delay that is right for so many failures. */
+  startRetry(epoch: number, failures: number): void;
+  /** Detached: tells Stargate that the session is over for good. Best effort: the next exclusive attachment ends it anyway. */
+  endSession(): void;
+  /** Time of the turn. */
+  nowNs(): number;
+  readonly floor: TermFloor;
+  /** Time in the session (waiting, and held while there is no path) and at the path. */
+  readonly sessionProbe: Probe;
+  readonly pathProbe: Probe;
+}
+
+/** Rule 17: highest term seen of the vdisk, over all shards of the datapath. */
+export interface TermFloor {
+  current(): number;
+  raise(term: number): void;
+}
+
+export interface SessionCounters {
+  opened: number;
+  lost: number;
+  replayed: number;
+  /** Replies that came from a controller whose term has passed. */
+  belowFloor: number;
+  staleEvents: number;
+}
+
+const MASK = SESSION_WINDOW - 1;
+
+export class Session implements PathRequestOwner {
+  readonly counters: SessionCounters = { opened: 0, lost: 0, replayed: 0, belowFloor: 0, staleEvents: 0 };
+  #state: SessionState = { kind: 'disconnected' };
+  /** Number of the latest attempt to open a path; what comes for another one is stale (rule 8). */
+  #epoch = 0;
+  #failures = 0;
+  /** Unanswered requests by clientSeq; lowest at #lowWater, next number #nextSeq. */
+  readonly #window = new Array<SessionRequest | null>(SESSION_WINDOW).fill(null);
+  #lowWater = 1;
+  #nextSeq = 1;
+  #unanswered = 0;
+  /** Numbered above, and not sent yet: first of them; equals #nextSeq while the path is up and nothing is replayed. */
+  #nextToSend = 1;
+  #sending = false;
+  /** Highest number ever sent, to tell replays. */
+  #sentUpTo = 0;
+  #waitingFirst: SessionRequest | null = null;
+  #waitingLast: SessionRequest | null = null;
+  #waitingCount = 0;
+  #free: SessionRequest | null = null;
+  #allocated = 0;
+
+  constructor(
+    private readonly ports: SessionPorts,
+    /** An empty list that requests without payload or data refer to. */
+    private readonly nothing: Gather,
+  ) {}
+
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  get unanswered(): number {
+    return this.#unanswered;
+  }
+
+  /** Opens the path ahead of the first request. No effect unless disconnected without a retry to come. */
+  start(): void {
+    if (this.#state.kind === 'disconnected' && this.#epoch === 0) this.#open();
+  }
+
+  /** A free request; to be filled and submitted. */
+  acquire(): SessionRequest {
+    const request = this.#free;
+    if (request === null) return new SessionRequest(this, this.#allocated++, this.nothing);
+    this.#free = request.next;
+    request.next = null;
+    return request;
+  }
+
+  submit(request: SessionRequest): void {
+    request.arrivedNs = this.ports.nowNs();
+    if (this.#state.kind === 'closed') {
+      this.#deliver(request, IoStatus.closed);
+      return;
+    }
+    if (this.#waitingCount > 0 || !this.#hasRoom()) this.#wait(request);
+    else {
+      this.#number(request);
+      this.#send();
+    }
+    this.#check();
+  }
+
+  /** The front end is done with the data of an answered READ. */
+  release(request: SessionRequest): void {
+    request.path!.release(request);
+    this.#recycle(request);
+  }
+
+  /** No front end uses the session any more: what is unanswered is answered 'closed'; later requests too. */
+  detach(): void {
+    if (this.#state.kind !== 'closed') this.#close('detach', 'detach');
+  }
+
+  // ---------------------------------------------------------------- from the path
+
+  onReply(pathRequest: PathRequest): void {
+    const request = pathRequest as SessionRequest;
+    const state = this.#state;
+    if (state.kind !== 'open' || this.#window[request.clientSeq & MASK] !== request || request.path !== state.path) {
+      this.counters.staleEvents++;
+      return;
+    }
+    const floor = this.ports.floor.current();
+    if (request.status === IoStatus.fenced || request.term < floor) {
+      if (request.term < floor) this.counters.belowFloor++;
+      if (request.op === IoOp.read && request.status === IoStatus.ok) state.path.release(request);
+      this.#losePath('fenced');
+      return;
+    }
+    if (request.term > floor) this.ports.floor.raise(request.term);
+    if (request.status === IoStatus.closed) {
+      this.#close('ended', 'other');
+      return;
+    }
+    this.#failures = 0;
+    this.#settle(request);
+    this.#deliver(request, request.status);
+    if (this.#waitingCount > 0) this.#admit();
+    this.#check();
+  }
+
+  opened(epoch: number, path: StargatePath, term: number): void {
+    if (epoch !== this.#epoch || this.#state.kind !== 'opening') {
+      this.counters.staleEvents++;
+      path.close();
+      return;
+    }
+    this.#go('opened', { kind: 'open', path });
+    if (term < this.ports.floor.current()) {
+      this.counters.belowFloor++;
+      this.#losePath('fenced');
+      return;
+    }
+    this.ports.floor.raise(term);
+    this.counters.opened++;
+    this.counters.replayed += Math.max(0, Math.min(this.#sentUpTo + 1, this.#nextSeq) - this.#lowWater);
+    this.#nextToSend = this.#lowWater;
+    this.#send();
+    this.#check();
+  }
+
+  refused(epoch: number, reason: SessionRefusal): void {
+    if (epoch !== this.#epoch || this.#state.kind !== 'opening') {
+      this.counters.staleEvents++;
+      return;
+    }
+    if (reason === 'closed') this.#close('ended', 'other');
+    else this.#disconnect('refused');
+  }
+
+  /** The path of this epoch is gone: 'lost' (connection broke, silence), or as its controller said. */
+  pathEnded(epoch: number, reason: SessionEnd | 'lost'): void {
+    const { kind } = this.#state;
+    if (epoch !== this.#epoch || (kind !== 'opening' && kind !== 'open')) {
+      this.counters.staleEvents++;
+      return;
+    }
+    if (reason === 'closed') this.#close('ended', 'other');
+    else if (kind === 'opening') this.#disconnect('lost');
+    else this.#losePath(reason);
+  }
+
+  /** The delay is over. */
+  retry(epoch: number): void {
+    if (epoch === this.#epoch && this.#state.kind === 'disconnected') this.#open();
+  }
+
+  // ---------------------------------------------------------------- states
+
+  #go(event: SessionEvent, to: SessionState): void {
+    const allowed = TRANSITIONS[this.#state.kind][event];
+    if (allowed !== to.kind) throw new Error(`session: "${event}" does not lead from ${this.#state.kind} to ${to.kind}`);
+    this.#state = to;
+  }
+
+  #open(): void {
+    this.#go('open', { kind: 'opening' });
+    this.#epoch++;
+    this.ports.openPath(this.#epoch, this.#failures);
+  }
+
+  #losePath(event: 'lost' | 'fenced'): void {
+    const state = this.#state;
+    if (state.kind !== 'open') throw new Error('session: no path to lose');
+    this.counters.lost++;
+    state.path.close();
+    this.#takeBack();
+    this.#disconnect(event);
+  }
+
+  #disconnect(event: 'lost' | 'fenced' | 'refused'): void {
+    this.#go(event, { kind: 'disconnected' });
+    this.ports.startRetry(this.#epoch, this.#failures++);
+    this.#check();
+  }
+
+  /** The path has let go of every request: what it had added to their answers is void. */
+  #takeBack(): void {
+    for (let seq = this.#lowWater; seq < this.#nextSeq; seq++) {
+      const request = this.#window[seq & MASK];
+      if (request == null) continue;
+      request.path = null;
+      request.extentCount = 0;
+      if (request.op === IoOp.read) request.data.clear();
+    }
+  }
+
+  #close(event: 'ended' | 'detach', by: 'detach' | 'other'): void {
+    const before = this.#state;
+    this.#go(event, { kind: 'closed', by });
+    if (before.kind === 'open') before.path.close();
+    if (event === 'detach') {
+      if (before.kind === 'opening') this.ports.abandonPath(this.#epoch);
+      if (this.#epoch > 0) this.ports.endSession();
+    }
+    this.#takeBack();
+    for (let seq = this.#lowWater; seq < this.#nextSeq; seq++) {
+      const request = this.#window[seq & MASK];
+      if (request == null) continue;
+      this.#settle(request);
+      this.#deliver(request, IoStatus.closed);
+    }
+    while (this.#waitingFirst !== null) this.#deliver(this.#takeWaiting(), IoStatus.closed);
+    this.#check();
+  }
+
+  // ---------------------------------------------------------------- requests
+
+  #hasRoom(): boolean {
+    return this.#unanswered < MAX_UNANSWERED && this.#nextSeq - this.#lowWater < SESSION_WINDOW;
+  }
+
+  #number(request: SessionRequest): void {
+    request.clientSeq = this.#nextSeq++;
+    this.#window[request.clientSeq & MASK] = request;
+    this.#unanswered++;
+  }
+
+  /**
+   * Sends what is numbered and not at the path. An answer may come during the call, and with it new requests or the loss
+   * of the path: those requests are numbered and sent by this loop, in order.
+   */
+  #send(): void {
+    if (this.#sending) return;
+    this.#sending = true;
+    while (this.#nextToSend < this.#nextSeq) {
+      const state = this.#state;
+      if (state.kind !== 'open') break;
+      const request = this.#window[this.#nextToSend++ & MASK];
+      // Answered before the path was lost.
+      if (request == null) continue;
+      if (request.clientSeq > this.#sentUpTo) this.#sentUpTo = request.clientSeq;
+      request.lowWater = this.#lowWater;
+      request.path = state.path;
+      request.sentNs = this.ports.nowNs();
+      state.path.submit(request);
+    }
+    this.#sending = false;
+  }
+
+  #settle(request: SessionRequest): void {
+    this.#window[request.clientSeq & MASK] = null;
+    this.#unanswered--;
+    while (this.#lowWater < this.#nextSeq && this.#window[this.#lowWater & MASK] === null) this.#lowWater++;
+    if (this.#nextToSend < this.#lowWater) this.#nextToSend = this.#lowWater;
+  }
+
+  #deliver(request: SessionRequest, status: IoStatus): void {
+    request.status = status;
+    const now = this.ports.nowNs();
+    const atPath = request.path !== null;
+    if (atPath) this.ports.pathProbe.record(request.lengthBytes, now - request.sentNs);
+    this.ports.sessionProbe.record(request.lengthBytes, (atPath ? request.sentNs : now) - request.arrivedNs);
+    const held = request.op === IoOp.read && status === IoStatus.ok;
+    request.frontEnd!.onAnswer(request);
+    if (!held) this.#recycle(request);
+  }
+
+  #recycle(request: SessionRequest): void {
+    request.reset();
+    request.next = this.#free;
+    this.#free = request;
+  }
+
+  #wait(request: SessionRequest): void {
+    if (this.#waitingCount === MAX_WAITING)
+      throw new Error(`session: more than ${MAX_WAITING} requests wait; the front end has to bound what it takes in`);
+    if (this.#waitingLast === null) this.#waitingFirst = request;
+    else this.#waitingLast.next = request;
+    this.#waitingLast = request;
+    this.#waitingCount++;
+  }
+
+  #takeWaiting(): SessionRequest {
+    const request = this.#waitingFirst!;
+    this.#waitingFirst = request.next;
+    if (this.#waitingFirst === null) this.#waitingLast = null;
+    request.next = null;
+    this.#waitingCount--;
+    return request;
+  }
+
+  #admit(): void {
+    while (this.#waitingCount > 0 && this.#hasRoom()) this.#number(this.#takeWaiting());
+    this.#send();
+  }
+
+  /** The invariants, after each event. */
+  #check(): void {
+    const width = this.#nextSeq - this.#lowWater;
+    const sound =
+      width >= 0 &&
+      width <= SESSION_WINDOW &&
+      this.#unanswered >= 0 &&
+      this.#unanswered <= width &&
+      this.#nextToSend >= this.#lowWater &&
+      this.#nextToSend <= this.#nextSeq &&
+      (width === 0 || this.#window[this.#lowWater & MASK] !== null) &&
+      (this.#waitingCount === 0) === (this.#waitingFirst === null);
+    if (!sound)
+      throw new Error(`session: invariant broken (low-water ${this.#lowWater}, next ${this.#nextSeq}, unanswered ${this.#unanswered})`);
+  }
+}
