@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { BLOCKS_PER_SEGMENT, BlockState } from '../core/ports.js';
+import { CHUNK_MAX_BYTES, ChunkTable, decodeChunk, encodeChunk, placeSeed } from './chunk.js';
+import {
+  chunkKey,
+  checkFormat,
+  counterKey,
+  decodeCounter,
+  decodeLayer,
+  decodeSegment,
+  encodeCounter,
+  encodeFormat,
+  encodeLayer,
+  encodeSegment,
+  fillChunkKey,
+  formatKey,
+  keyAfter,
+  layerKey,
+  segmentKey,
+  type SegmentRecord,
+} from './format.js';
+import { CHUNK_BLOCKS, FORGET_RECORDS_PER_COMMIT, MAX_LAYER, MAX_SEGMENTS, MAX_SEQ } from './limits.js';
+import type { DrainMessage, StoreCommand, StoreResult } from './messages.js';
+import type { RecordTransaction } from './records.js';
+
+/**
+ * Carries out one command inside a write transaction. Null: not finished (a large layer is forgotten piece by piece): carry it out
+ * again in the next transaction. The store thread and the simulated store share this, so that both write the same records.
+ */
+export function applyCommand(txn: RecordTransaction, command: StoreCommand): StoreResult | null {
+  switch (command.kind) {
+    case 'drain':
+      return { kind: 'drain', id: command.id, segment: applyDrain(txn, command.drain) };
+    case 'createLayer':
+      return { kind: 'layer', id: command.id, layer: createLayer(txn, command.vdiskId) };
+    case 'removeLayer':
+      return { kind: 'done', id: command.id, ok: markLayer(txn, command.layer) };
+    case 'forgetLayer':
+      return forgetLayer(txn, command.layer) ? { kind: 'done', id: command.id, ok: true } : null;
+  }
+}
+
+/** Writes the format record into an empty store; throws `ERR_STORE_FORMAT` if the store is of another kind or version. */
+export function applyFormat(txn: RecordTransaction): void {
+  const record = txn.get(formatKey);
+  if (record === undefined) txn.put(formatKey, encodeFormat());
+  else checkFormat(record);
+}
+
+/** The segment's new record; null when the door is shut or the layer is being deleted. */
+function applyDrain(txn: RecordTransaction, drain: DrainMessage): SegmentRecord | null {
+  const { layer, segment } = drain;
+  const layerRecord = txn.get(layerKey(layer));
+  if (layerRecord === undefined || decodeLayer(layer, layerRecord).deleting) return null;
+  const key = segmentKey(layer, segment);
+  const stored = txn.get(key);
+  const record: SegmentRecord =
+    stored === undefined ? { drainSeq: 0, dataBlocks: 0, baseState: BlockState.absent, baseSeq: 0 } : decodeSegment(layer, segment, stored);
+  // Rule 20: the door.
+  if (record.drainSeq !== drain.fromSeq) return null;
+  record.drainSeq = drain.toSeq;
+  const writer = new ChunkWriter(txn, layer, segment, record);
+  for (let run = 0; run < drain.block.length; run++) {
+    const block = drain.block[run]!;
+    const blocks = drain.blocks[run]!;
+    const state = drain.state[run] as BlockState;
+    if (blocks === BLOCKS_PER_SEGMENT && state !== BlockState.data) writer.setAll(state, drain.seq[run]!);
+    else writer.set(block, blocks, state, drain.crc[run]!, drain.seq[run]!);
+  }
+  writer.flush();
+  txn.put(key, encodeSegment(layer, segment, record));
+  return record;
+}
+
+/** Throws on a drain that breaks the contract of `DrainCommit`. */
+export function assertDrain(drain: DrainMessage): void {
+  assert(drain.segment >= 0 && drain.segment < MAX_SEGMENTS, `segment ${drain.segment}`);
+  assert(drain.fromSeq >= 0 && drain.fromSeq < drain.toSeq && drain.toSeq <= MAX_SEQ, `drain from ${drain.fromSeq} to ${drain.toSeq}`);
+  let next = 0;
+  for (let run = 0; run < drain.block.length; run++) {
+    const block = drain.block[run]!;
+    const blocks = drain.blocks[run]!;
+    const state = drain.state[run]!;
+    const seq = drain.seq[run]!;
+    assert(
+      block >= next && blocks > 0 && block + blocks <= BLOCKS_PER_SEGMENT,
+      `run ${run} of a drain: ${blocks} blocks at ${block}, after ${next}`,
+    );
+    assert(
+      state <= BlockState.zero && (state !== BlockState.data || blocks === 1),
+      `run ${run} of a drain: state ${state}, ${blocks} blocks`,
+    );
+    assert(seq > drain.fromSeq && seq <= drain.toSeq, `run ${run} of a drain: seq ${seq} is not in (${drain.fromSeq}, ${drain.toSeq}]`);
+    next = block + blocks;
+  }
+}
+
+/** Reads, changes and writes back the chunk records of one segment, one at a time, ascending. */
+class ChunkWriter {
+  readonly #table = scratchTable;
+  #chunk = -1;
+  #dataBefore = 0;
+
+  constructor(
+    readonly txn: RecordTransaction,
+    readonly layer: number,
+    readonly segment: number,
+    readonly record: SegmentRecord,
+  ) {}
+
+  set(block: number, blocks: number, state: BlockState, crc: number, seq: number): void {
+    for (const end = block + blocks; block < end; block++) {
+      const chunk = Math.floor(block / CHUNK_BLOCKS);
+      if (chunk !== this.#chunk) this.#open(chunk);
+      const at = block % CHUNK_BLOCKS;
+      this.#table.state[at] = state;
+      this.#table.crc[at] = state === BlockState.data ? crc : 0;
+      this.#table.seq[at] = state === BlockState.absent ? 0 : seq;
+    }
+  }
+
+  /** The whole segment gets one state: its chunks' records go. */
+  setAll(state: BlockState, seq: number): void {
+    const prefix = chunkKey(this.layer, this.segment, 0).subarray(0, 9);
+    this.txn.removeRange(prefix, keyAfter(prefix), Number.MAX_SAFE_INTEGER);
+    this.record.dataBlocks = 0;
+    this.record.baseState = state;
+    this.record.baseSeq = state === BlockState.absent ? 0 : seq;
+  }
+
+  flush(): void {
+    if (this.#chunk < 0) return;
+    this.record.dataBlocks += this.#table.dataBlocks(0) - this.#dataBefore;
+    const lengthBytes = encodeChunk(this.#table, 0, placeSeed(this.layer, this.segment, this.#chunk), scratchRecord);
+    this.txn.put(fillChunkKey(scratchKey, this.layer, this.segment, this.#chunk), scratchRecord.subarray(0, lengthBytes));
+    this.#chunk = -1;
+  }
+
+  #open(chunk: number): void {
+    this.flush();
+    this.#chunk = chunk;
+    const stored = this.txn.get(fillChunkKey(scratchKey, this.layer, this.segment, chunk));
+    if (stored === undefined) this.#table.fill(0, this.record.baseState, this.record.baseSeq);
+    else decodeChunk(stored, stored.length, placeSeed(this.layer, this.segment, chunk), this.#table, 0);
+    this.#dataBefore = this.#table.dataBlocks(0);
+  }
+}
+
+const scratchTable = new ChunkTable(1);
+const scratchRecord = Buffer.alloc(CHUNK_MAX_BYTES);
+const scratchKey = chunkKey(0, 0, 0);
+
+function createLayer(txn: RecordTransaction, vdiskId: string): number {
+  const counter = txn.get(counterKey);
+  const layer = counter === undefined ? 1 : decodeCounter(counter);
+  assert(layer <= MAX_LAYER, 'layer numbers are used up');
+  txn.put(counterKey, encodeCounter(layer + 1));
+  txn.put(layerKey(layer), encodeLayer(layer, { vdiskId, deleting: false }));
+  return layer;
+}
+
+function markLayer(txn: RecordTransaction, layer: number): boolean {
+  const record = txn.get(layerKey(layer));
+  if (record === undefined) return false;
+  txn.put(layerKey(layer), encodeLayer(layer, { ...decodeLayer(layer, record), deleting: true }));
+  return true;
+}
+
+/** The layer's own record goes last: as long as it is there, the removal is known to be unfinished. */
+function forgetLayer(txn: RecordTransaction, layer: number): boolean {
+  const record = txn.get(layerKey(layer));
+  if (record === undefined) return true;
+  assert(decodeLayer(layer, record).deleting, `layer ${layer} is to be forgotten, but was not removed`);
+  let left = FORGET_RECORDS_PER_COMMIT;
+  for (const first of [chunkKey(layer, 0, 0), segmentKey(layer, 0)]) {
+    const prefix = first.subarray(0, 5);
+    left -= txn.removeRange(prefix, keyAfter(prefix), left);
+    if (left <= 0) return false;
+  }
+  txn.remove(layerKey(layer));
+  return true;
+}

@@ -1,0 +1,19 @@
+/** Codes of the block store's errors; each message says what to do. */
+export type StoreErrorCode =
+  /** The directory holds something that is not a block store of this version. */
+  | 'ERR_STORE_FORMAT'
+  /** A record is damaged: restore the data directory, or remove the disk from the node. */
+  | 'ERR_STORE_RECORD'
+  /** A write failed; nothing is written any more until the process starts again (rule 6). */
+  | 'ERR_STORE_FAILED';
+
+export class StoreError extends Error {
+  constructor(
+    readonly code: StoreErrorCode,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+    this.name = 'StoreError';
+  }
+}

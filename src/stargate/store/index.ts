@@ -1,0 +1,4 @@
+export { BlockStore } from './block-store.js';
+export { StoreError } from './errors.js';
+export { openBlockStore, StoreHandle, type StoreConnection } from './store-handle.js';
+export { SimulatedStore, SimulatedStoreDisk } from './simulated.js';
