@@ -111,15 +111,20 @@ export function decodeChunk(record: Uint8Array, lengthBytes: number, seed: numbe
     throw badChunk(`${lengthBytes} bytes for ${present} blocks, ${data} of them data`);
   const from = row * CHUNK_BLOCKS;
   let seq = sameSeq ? readSeq(seqAt) : 0;
+  let dataSeen = 0;
+  let presentSeen = 0;
   for (let i = 0; i < CHUNK_BLOCKS; i++) {
     const state = (scratch[CHUNK_HEADER_BYTES + (i >> 2)]! >> ((i & 3) * 2)) & 3;
+    if (state > BlockState.zero) throw badChunk(`state ${state}`);
     table.state[from + i] = state;
     if (state === BlockState.absent) {
       table.crc[from + i] = 0;
       table.seq[from + i] = 0;
       continue;
     }
+    presentSeen++;
     if (state === BlockState.data) {
+      dataSeen++;
       table.crc[from + i] = scratchView.getUint32(crcAt, true);
       crcAt += 4;
     } else table.crc[from + i] = 0;
@@ -129,6 +134,8 @@ export function decodeChunk(record: Uint8Array, lengthBytes: number, seed: numbe
     }
     table.seq[from + i] = seq;
   }
+  if (dataSeen !== data || presentSeen !== present)
+    throw badChunk(`${presentSeen} states and ${dataSeen} data blocks, not ${present} and ${data}`);
 }
 
 const scratch = Buffer.alloc(CHUNK_MAX_BYTES);

@@ -61,13 +61,11 @@ export class LmdbReader implements RecordReader {
     return bytes?.subarray(0, bytes.length);
   }
 
-  range(start: Buffer, end: Buffer): Iterable<readonly [Uint8Array, Uint8Array]> {
+  *range(start: Buffer, end: Buffer): Iterable<readonly [Uint8Array, Uint8Array]> {
     // Rare: lmdb's own read transaction will do, if it is made to let go of its snapshot before and after.
     this.database.resetReadTxn();
-    const found: (readonly [Uint8Array, Uint8Array])[] = [];
-    for (const { key, value } of this.database.getRange({ start, end })) found.push([Buffer.from(key), Buffer.from(value)]);
+    for (const { key, value } of this.database.getRange({ start, end })) yield [Buffer.from(key), Buffer.from(value)];
     this.database.resetReadTxn();
-    return found;
   }
 
   release(): void {

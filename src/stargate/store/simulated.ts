@@ -117,7 +117,7 @@ export function readerOf(disk: SimulatedStoreDisk): RecordReader {
   };
 }
 
-function transactionOn(disk: SimulatedStoreDisk): RecordTransaction {
+export function transactionOn(disk: SimulatedStoreDisk): RecordTransaction {
   return {
     get: key => disk.records.get(key.toString('hex')),
     put: (key, record) => void disk.records.set(key.toString('hex'), Buffer.from(record)),
