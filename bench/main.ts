@@ -1,0 +1,75 @@
+// npm run bench [-- SUITE... --rounds N --seconds S --engine uring|libuv|both --dir DIR --json FILE --ours COMMAND]
+// Without suites: all of them. Ours and its peers are measured by turns, in rounds; see bench/turns.ts.
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { makeTempDir, removeTempDir } from '../test/support/temp.js';
+import { compileLoadGenerator } from './load/generator.js';
+import { machineFacts } from './machine.js';
+import { commandPeer, gatepathPeer, type PeerFactory } from './peers.js';
+import { printSuite, toJson } from './report.js';
+import { NBD_SUITES } from './suites/nbd.js';
+import { NFS_SUITES, runNfsSuite } from './suites/nfs.js';
+import { runNbdSuite, type BenchContext, type SuiteResult } from './turns.js';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '5' },
+    seconds: { type: 'string', default: '3' },
+    engine: { type: 'string', default: 'uring' },
+    dir: { type: 'string' },
+    json: { type: 'string' },
+    ours: { type: 'string' },
+  },
+});
+
+function oursOf(engine: string, command: string | undefined): readonly PeerFactory[] {
+  if (command !== undefined) return [commandPeer(command)];
+  switch (engine) {
+    case 'uring':
+      return [gatepathPeer('uring')];
+    case 'libuv':
+      return [gatepathPeer('libuv')];
+    case 'both':
+      return [gatepathPeer('uring'), gatepathPeer('libuv')];
+    default:
+      throw new Error(`--engine ${engine}: uring, libuv or both`);
+  }
+}
+
+const names = [...NBD_SUITES.map(suite => suite.name), ...NFS_SUITES.map(suite => suite.name)];
+const unknown = positionals.filter(name => !names.some(known => known.startsWith(name)));
+if (unknown.length > 0) {
+  console.error(`no suite ${unknown.join(', ')}; there are: ${names.join(', ')} (a prefix selects several)`);
+  process.exit(2);
+}
+const wanted = (name: string): boolean => positionals.length === 0 || positionals.some(prefix => name.startsWith(prefix));
+
+const temporary = values.dir === undefined ? makeTempDir('bench') : undefined;
+const dir = values.dir ?? temporary ?? '.';
+mkdirSync(dir, { recursive: true });
+const machine = machineFacts(dir);
+const context: BenchContext = {
+  generator: await compileLoadGenerator(),
+  dir,
+  rounds: Number(values.rounds),
+  seconds: Number(values.seconds),
+  ours: oursOf(values.engine, values.ours),
+  log: line => console.error(line),
+};
+console.log(
+  Object.entries(machine)
+    .map(([key, value]) => `${key}: ${value}`)
+    .join('\n'),
+);
+console.log(`${context.rounds} rounds of ${context.seconds} s, peers by turns; medians; ratios are taken within a round`);
+
+const results: SuiteResult[] = [];
+try {
+  for (const suite of NBD_SUITES.filter(({ name }) => wanted(name))) results.push(await runNbdSuite(suite, context));
+  for (const suite of NFS_SUITES.filter(({ name }) => wanted(name))) results.push(await runNfsSuite(suite, context));
+} finally {
+  for (const result of results) printSuite(result, line => console.log(line));
+  if (values.json !== undefined) writeFileSync(values.json, toJson(machine, results));
+  if (temporary !== undefined) removeTempDir(temporary);
+}
