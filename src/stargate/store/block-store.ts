@@ -147,6 +147,11 @@ export class BlockStore implements BlockStorePort {
     return this.#viewOf(layer).dataBlocks * BLOCK_BYTES;
   }
 
+  /** Commands whose answer is still to come. */
+  get pendingCommands(): number {
+    return this.#pending.size;
+  }
+
   statistics(): BlockStoreStatistics {
     return { chunkHits: this.#index.hits, chunkMisses: this.#index.misses };
   }

@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import * as lmdb from 'lmdb';
 import type { RootDatabase } from 'lmdb';
+import { StoreError } from './errors.js';
 import { MAP_BYTES } from './limits.js';
 import type { RecordReader, RecordTransaction } from './records.js';
 
@@ -14,6 +17,7 @@ export type StoreDatabase = RootDatabase<Buffer, Buffer>;
  * The map is reserved at once: growing it while other threads read would move it under them.
  */
 export function openDatabase(directory: string): StoreDatabase {
+  checkDatabaseFile(join(directory, 'data.mdb'));
   return lmdb.open<Buffer, Buffer>({
     path: directory,
     encoding: 'binary',
@@ -25,6 +29,30 @@ export function openDatabase(directory: string): StoreDatabase {
     maxDbs: 4,
     maxReaders: 256,
   });
+}
+
+/** The magic number of LMDB's first page, and where lmdb's page header ends and it begins. */
+const LMDB_MAGIC = 0xbeefc0de;
+const LMDB_MAGIC_AT = 24;
+const LMDB_LEAST_BYTES = 8192;
+
+/** Throws `ERR_STORE_FORMAT` unless the file is missing, empty, or a database: lmdb does not refuse others, it ends the process. */
+function checkDatabaseFile(path: string): void {
+  const head = Buffer.alloc(LMDB_LEAST_BYTES);
+  let bytes: number;
+  try {
+    const fd = openSync(path, 'r');
+    bytes = readSync(fd, head, 0, LMDB_LEAST_BYTES, 0);
+    closeSync(fd);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  if (bytes === 0 || (bytes === LMDB_LEAST_BYTES && head.readUInt32LE(LMDB_MAGIC_AT) === LMDB_MAGIC)) return;
+  throw new StoreError(
+    'ERR_STORE_FORMAT',
+    `${path} is damaged or not the database of a block store; restore it, or name an empty directory`,
+  );
 }
 
 /** The parts of lmdb that its types leave out. */
@@ -41,6 +69,7 @@ export class LmdbReader implements RecordReader {
   readonly #options: { transaction: lmdb.Transaction };
   readonly #address: number;
   readonly #reset: (address: number) => void;
+  #reading = false;
 
   constructor(readonly database: StoreDatabase) {
     const transaction = database.useReadTransaction();
@@ -55,6 +84,9 @@ export class LmdbReader implements RecordReader {
   }
 
   get(key: Buffer): Uint8Array | undefined {
+    // Reset before as well: lmdb takes up this transaction for calls of its own (getStats) and leaves its snapshot in it.
+    if (!this.#reading) this.#reset(this.#address);
+    this.#reading = true;
     const { database } = this as unknown as { database: { getBinaryFast(key: Buffer, options: object): Buffer | undefined } };
     const bytes = database.getBinaryFast(key, this.#options);
     // lmdb's one buffer, whose `length` says how much of it is the value.
@@ -69,6 +101,7 @@ export class LmdbReader implements RecordReader {
   }
 
   release(): void {
+    this.#reading = false;
     this.#reset(this.#address);
   }
 }
