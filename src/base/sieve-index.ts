@@ -210,7 +210,11 @@ export class SieveIndex {
       const home = hash(buckets[at]!, buckets[at + 1]!, buckets[at + 2]!) & this.#mask;
       // It may move only if the gap lies on the way from its home to where it is.
       if (((index - home) & this.#mask) < ((index - gap) & this.#mask)) continue;
-      buckets.copyWithin(gap * BUCKET_WORDS, at, at + BUCKET_WORDS);
+      const to = gap * BUCKET_WORDS;
+      buckets[to] = buckets[at]!;
+      buckets[to + 1] = buckets[at + 1]!;
+      buckets[to + 2] = buckets[at + 2]!;
+      buckets[to + 3] = buckets[at + 3]!;
       gap = index;
     }
     buckets[gap * BUCKET_WORDS + 3] = 0;

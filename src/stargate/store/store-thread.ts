@@ -1,3 +1,5 @@
+import { closeSync, fsyncSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import { wake, type WakeHandle } from 'uring-engine';
 import { applyCommand, applyFormat } from './apply.js';
@@ -36,9 +38,13 @@ class StoreThread {
 
   constructor(
     readonly control: MessagePort,
+    readonly directory: string,
     readonly database: StoreDatabase,
   ) {
     database.transactionSync(() => applyFormat(transactionIn(database)));
+    // The names of a new database: without them no commit is durable.
+    syncDirectory(directory);
+    syncDirectory(dirname(directory));
     control.on('message', (message: StoreControl) => {
       if (message.kind === 'connect') this.#connect(message.port);
       else {
@@ -130,9 +136,15 @@ class StoreThread {
   }
 }
 
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  fsyncSync(fd);
+  closeSync(fd);
+}
+
 const { control, directory } = workerData as StoreThreadData;
 try {
-  new StoreThread(control, openDatabase(directory));
+  new StoreThread(control, directory, openDatabase(directory));
   control.postMessage({ kind: 'ready' } satisfies StoreReport);
 } catch (error) {
   const code = error instanceof StoreError ? error.code : 'ERR_STORE_FAILED';
