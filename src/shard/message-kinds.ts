@@ -7,6 +7,11 @@ export const MessageKind = {
   ioSubmit: 4,
   ioReply: 5,
   ioRelease: 6,
+  /** further ranges of the ioSubmit, or ioReply, sent last to the same shard */
+  ioSubmitMore: 7,
+  ioReplyMore: 8,
+  /** answers closeSession: nothing more comes for that path */
+  sessionClosed: 9,
   /** a connection moves: its state lies in a structured message, see ShardContext.sendTo */
   structured: 10,
 } as const;

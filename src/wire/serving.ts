@@ -18,8 +18,8 @@ export interface VdiskServing {
    */
   openSession(request: SessionRequest, listener: SessionListener): void;
   /**
-   * The session is over for good (detach): nothing of it that is not yet sequenced is applied any more. Its path, if open, has been closed
-   * before. `done` is called once, when the SESSION_CLOSE is committed or there is nothing to close.
+   * The session is over for good (detach): nothing of it that is not yet sequenced is applied any more. Its path, if still open, is given
+   * up first. `done` is called once, when the SESSION_CLOSE is committed or there is nothing to close.
    */
   closeSession(request: SessionRequest, done: () => void): void;
 }
@@ -42,7 +42,7 @@ export interface SessionListener {
    */
   onOpened(path: StargatePath, session: OpenedSession): void;
   onRefused(reason: SessionRefusal, message: string): void;
-  /** After `onOpened`: the path is no more. Outstanding requests have an unknown outcome. 'closed' is final, 'fenced' means: open again, here or elsewhere. */
+  /** After `onOpened`, not after `path.close()`: the path is no more (its `close` may still be called, without effect). Outstanding requests have an unknown outcome. 'closed' is final, 'fenced' means: open again, here or elsewhere. */
   onEnded(reason: SessionEnd): void;
 }
 

@@ -1,0 +1,100 @@
+import type { Logger } from '../base/log.js';
+import { attachmentRecord, keys, type AttachmentRecord } from '../meta/model.js';
+import type { MetadataStore, Watch } from '../meta/store.js';
+import { ATTACH_RETRY_MS, MAX_EXPORTS } from './limits.js';
+
+export interface AttachmentListener {
+  onAttached(attachment: AttachmentRecord): void;
+  /** Also before `onAttached` of the same vdisk with a newer generation. */
+  onDetached(attachment: AttachmentRecord): void;
+  /** Same attachment, another size. */
+  onResized(attachment: AttachmentRecord): void;
+}
+
+/**
+ * Follows the desired state of one host: the attachments in the metadata store. A watch is a hint; what counts is the list. While the
+ * store does not answer, what is attached stays attached. Runs on the main thread.
+ */
+export class AttachmentWatcher {
+  readonly #attached = new Map<string, AttachmentRecord>();
+  readonly #prefix: string;
+  readonly #watch: Watch;
+  #listing = false;
+  #again = false;
+  #retry: NodeJS.Timeout | null = null;
+  #closed = false;
+  #unreachable = false;
+
+  constructor(
+    private readonly store: MetadataStore,
+    host: string,
+    private readonly listener: AttachmentListener,
+    private readonly log: Logger,
+  ) {
+    this.#prefix = keys.attachmentsOf(host);
+    this.#watch = store.watch(this.#prefix, () => void this.#refresh());
+    void this.#refresh();
+  }
+
+  /** Those that the listener has been told of. */
+  get attachments(): readonly AttachmentRecord[] {
+    return [...this.#attached.values()];
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#retry !== null) clearTimeout(this.#retry);
+    this.#watch.close();
+  }
+
+  /** Lists until nothing has changed since the list was asked for. */
+  async #refresh(): Promise<void> {
+    this.#again = true;
+    if (this.#listing) return;
+    this.#listing = true;
+    while (this.#again && !this.#closed) {
+      this.#again = false;
+      try {
+        const { items } = await this.store.range(this.#prefix);
+        if (!this.#closed) this.#apply(items.map(item => item.value));
+        this.#unreachable = false;
+      } catch (error) {
+        this.#later(error as Error);
+      }
+    }
+    this.#listing = false;
+  }
+
+  #later(error: Error): void {
+    if (this.#closed) return;
+    if (!this.#unreachable)
+      this.log.log('warn', 'the metadata store does not answer; attachments stay as they are', { error: error.message });
+    this.#unreachable = true;
+    if (this.#retry !== null) return;
+    this.#retry = setTimeout(() => {
+      this.#retry = null;
+      void this.#refresh();
+    }, ATTACH_RETRY_MS);
+  }
+
+  #apply(values: readonly unknown[]): void {
+    const wanted = new Map<string, AttachmentRecord>();
+    for (const value of values) {
+      const parsed = attachmentRecord.safeParse(value);
+      if (!parsed.success) this.log.log('error', 'an attachment record is not readable; it is ignored', { error: parsed.error.message });
+      else if (wanted.size === MAX_EXPORTS) this.log.log('error', `more than ${MAX_EXPORTS} attachments; the others are ignored`);
+      else wanted.set(parsed.data.vdiskId, parsed.data);
+    }
+    for (const [vdiskId, old] of this.#attached) {
+      if (wanted.get(vdiskId)?.generation === old.generation) continue;
+      this.#attached.delete(vdiskId);
+      this.listener.onDetached(old);
+    }
+    for (const [vdiskId, attachment] of wanted) {
+      const old = this.#attached.get(vdiskId);
+      this.#attached.set(vdiskId, attachment);
+      if (old === undefined) this.listener.onAttached(attachment);
+      else if (old.sizeBytes !== attachment.sizeBytes) this.listener.onResized(attachment);
+    }
+  }
+}

@@ -1,0 +1,28 @@
+import type { TermFloor } from './session.js';
+
+/** Memory of one vdisk's {@link SharedTermFloor}, for all shards of the datapath. */
+export function createTermFloor(): SharedArrayBuffer {
+  return new SharedArrayBuffer(4);
+}
+
+/** Rule 17: the highest term that any shard of this datapath has seen of a vdisk. */
+export class SharedTermFloor implements TermFloor {
+  readonly #cell: Int32Array;
+
+  constructor(memory: SharedArrayBuffer) {
+    this.#cell = new Int32Array(memory);
+  }
+
+  current(): number {
+    return Atomics.load(this.#cell, 0);
+  }
+
+  raise(term: number): void {
+    if (term > 0x7fff_ffff) throw new RangeError(`term ${term} is above what the floor can hold`);
+    for (let seen = this.current(); seen < term;) {
+      const before = Atomics.compareExchange(this.#cell, 0, seen, term);
+      if (before === seen) return;
+      seen = before;
+    }
+  }
+}

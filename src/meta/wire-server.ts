@@ -1,0 +1,161 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Logger } from '../base/log.js';
+import { decodeControl, encodeControl, WireFormatError } from '../wire/control.js';
+import { FrameType, type FrameHeader } from '../wire/frame.js';
+import { chooseVersion, helloMessage, versionMismatch, type HelloReply } from '../wire/hello.js';
+import { MAX_META_BYTES, MAX_META_WATCHES } from '../wire/limits.js';
+import { metaRequest, type MetaReply, type MetaRequest } from '../wire/meta.js';
+import { MetaUnavailable } from './errors.js';
+import { FrameStream } from './frame-stream.js';
+import type { MetadataStore, Watch } from './store.js';
+
+/** Connections of one server: datapaths and tools of this machine. */
+const MAX_CONNECTIONS = 256;
+/** Requests of one connection that are being worked on. */
+const MAX_REQUESTS = 1_024;
+
+export interface MetaServerOptions {
+  readonly store: MetadataStore;
+  readonly software: string;
+  readonly log: Logger;
+}
+
+/**
+ * Serves a metadata store over Unix sockets, on the main thread. The socket is the caller's to make (`listen` on `server`), so that
+ * its errors can be told in the caller's words.
+ */
+export class MetaServer {
+  readonly server: Server;
+  readonly #connections = new Set<MetaConnection>();
+
+  constructor(options: MetaServerOptions) {
+    this.server = createServer(socket => {
+      if (this.#connections.size === MAX_CONNECTIONS) {
+        options.log.log('warn', `a metadata connection was refused: there are ${MAX_CONNECTIONS}`);
+        socket.destroy();
+        return;
+      }
+      const connection = new MetaConnection(socket, options, () => this.#connections.delete(connection));
+      this.#connections.add(connection);
+    });
+  }
+
+  listen(socketPath: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.server.once('error', reject);
+      this.server.listen(socketPath, () => {
+        this.server.off('error', reject);
+        resolve();
+      });
+    });
+  }
+
+  close(): Promise<void> {
+    const closed = new Promise<void>(resolve => this.server.close(() => resolve()));
+    for (const connection of this.#connections) connection.close();
+    return closed;
+  }
+}
+
+class MetaConnection {
+  readonly #stream: FrameStream;
+  readonly #watches = new Map<number, Watch>();
+  #greeted = false;
+  #working = 0;
+
+  constructor(
+    socket: Socket,
+    private readonly options: MetaServerOptions,
+    onGone: () => void,
+  ) {
+    this.#stream = new FrameStream(socket, {
+      onFrame: (header, payload) => this.#onFrame(header, payload),
+      onClosed: () => {
+        for (const watch of this.#watches.values()) watch.close();
+        this.#watches.clear();
+        onGone();
+      },
+    });
+  }
+
+  close(): void {
+    this.#stream.close('the server stops');
+  }
+
+  #onFrame(header: FrameHeader, payload: Uint8Array): void {
+    try {
+      if (!this.#greeted && header.type === FrameType.hello) this.#greet(payload);
+      else if (this.#greeted && header.type === FrameType.metaRequest) void this.#serve(header.tag, decodeControl(metaRequest, payload));
+      else this.#fail('ERR_WIRE_ORDER', `a frame of type ${header.type} is not expected now`);
+    } catch (error) {
+      if (!(error instanceof WireFormatError)) throw error;
+      this.#fail(error.code, error.message);
+    }
+  }
+
+  #greet(payload: Uint8Array): void {
+    const hello = decodeControl(helloMessage, payload);
+    const version = chooseVersion(hello);
+    if (version === null) {
+      const { code, message } = versionMismatch(hello);
+      this.#fail(code, message);
+      return;
+    }
+    this.#greeted = true;
+    const reply: HelloReply = { version, software: this.options.software, maxRequests: 1, maxBytes: 1 };
+    this.#stream.send(encodeControl(FrameType.helloReply, reply));
+  }
+
+  #fail(code: string, message: string): void {
+    this.options.log.log('warn', 'a metadata connection was refused', { code, message });
+    this.#stream.end(encodeControl(FrameType.error, { code, message }));
+  }
+
+  async #serve(tag: number, request: MetaRequest): Promise<void> {
+    if (++this.#working > MAX_REQUESTS) {
+      this.#stream.close(`more than ${MAX_REQUESTS} requests at once`);
+      return;
+    }
+    const reply = await this.#carryOut(tag, request).catch((error: unknown) => failure(error));
+    this.#working--;
+    this.#stream.send(this.#encode(tag, reply));
+  }
+
+  #encode(tag: number, reply: MetaReply): Uint8Array {
+    try {
+      return encodeControl(FrameType.metaReply, reply, tag, MAX_META_BYTES);
+    } catch (error) {
+      return encodeControl(FrameType.metaReply, failure(error), tag);
+    }
+  }
+
+  async #carryOut(tag: number, request: MetaRequest): Promise<MetaReply> {
+    const { store } = this.options;
+    if (request.kind === 'get') return { kind: 'item', item: await store.get(request.key) };
+    if (request.kind === 'range') return { kind: 'items', items: [...(await store.range(request.prefix)).items] };
+    if (request.kind === 'transaction') {
+      const result = await store.transaction(request.compares, request.operations);
+      return result.ok ? { kind: 'applied', version: result.version } : { kind: 'conflict' };
+    }
+    if (request.kind === 'unwatch') {
+      this.#watches.get(request.watch)?.close();
+      this.#watches.delete(request.watch);
+      return { kind: 'done' };
+    }
+    if (this.#watches.size === MAX_META_WATCHES || this.#watches.has(tag))
+      throw new RangeError(`a connection has ${MAX_META_WATCHES} watches at most`);
+    const watch = store.watch(request.prefix, ({ broken }) => this.#stream.send(encodeControl(FrameType.metaEvent, { broken }, tag)));
+    this.#watches.set(tag, watch);
+    return { kind: 'done' };
+  }
+}
+
+function failure(error: unknown): MetaReply {
+  const { message, code } = error as Error & { code?: unknown };
+  return {
+    kind: 'failed',
+    code: typeof code === 'string' ? code.slice(0, 64) : 'ERR_META',
+    message: String(message).slice(0, 4_000),
+    unknown: error instanceof MetaUnavailable,
+  };
+}

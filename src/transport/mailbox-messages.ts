@@ -1,0 +1,53 @@
+import type { OpenedSession, SessionEnd, SessionRefusal, SessionRequest } from '../wire/serving.js';
+
+/** Structured messages between shards about paths: rare, may allocate. `path` is the requester's number of the path, never used twice. */
+export const Topic = {
+  /** OpenMessage; answered by opened or refused */
+  open: 'path.open',
+  opened: 'path.opened',
+  refused: 'path.refused',
+  ended: 'path.ended',
+  /** CloseSessionMessage; answered by sessionClosed */
+  closeSession: 'path.close-session',
+  sessionClosed: 'path.session-closed',
+  /** A connection of the Unix socket moves to the shard of its vdisk. */
+  moved: 'wire.moved',
+} as const;
+
+export interface OpenMessage {
+  readonly path: number;
+  readonly session: SessionRequest;
+}
+export interface OpenedMessage {
+  readonly path: number;
+  readonly session: OpenedSession;
+}
+export interface RefusedMessage {
+  readonly path: number;
+  readonly reason: SessionRefusal;
+  readonly message: string;
+}
+export interface EndedMessage {
+  readonly path: number;
+  readonly reason: SessionEnd;
+}
+export interface CloseSessionMessage {
+  readonly path: number;
+  readonly session: SessionRequest;
+}
+export interface SessionClosedMessage {
+  readonly path: number;
+}
+
+/**
+ * Layout of the mailbox messages, by cell (0 is the kind):
+ *
+ * ```
+ * ioSubmit      1 path  2 tag  3 op  4 offsetBytes  5 lengthBytes  6 clientSeq  7 lowWater  8 ranges  9… payload ranges
+ * ioReply       1 path  2 tag  3 status  4 term  5 values  6… data ranges (READ) or extents (MAP)
+ * ioRelease     1 path  2 tag                 the data of an answered READ is not used any more
+ * closeSession  1 path                        the path is given up; answered by sessionClosed, behind which nothing follows
+ * ```
+ */
+export const SUBMIT_FIRST_RANGE = 9;
+export const REPLY_FIRST_VALUE = 6;

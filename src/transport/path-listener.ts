@@ -1,0 +1,16 @@
+import type { StargatePath } from '../wire/path.js';
+import type { OpenedSession, SessionEnd, SessionRefusal } from '../wire/serving.js';
+
+/** Who has asked a transport for a path. `onOpened` or `onRefused` or `onEnded` comes first; after `onOpened`, `onEnded` at most once and never after `path.close()`. */
+export interface PathListener {
+  onOpened(path: StargatePath, session: OpenedSession): void;
+  onRefused(reason: SessionRefusal, message: string): void;
+  /** 'lost': the connection broke or was silent; the outcome of what is outstanding is unknown, as with 'fenced'. */
+  onEnded(reason: SessionEnd | 'lost', message: string): void;
+}
+
+/** A path that is being opened. */
+export interface PathAttempt {
+  /** Nobody is interested any more: no listener is called from here on. No effect once the path is open: close that. */
+  abandon(): void;
+}

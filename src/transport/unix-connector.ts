@@ -1,0 +1,74 @@
+import { HEARTBEAT_INTERVAL_MS } from '../wire/limits.js';
+import type { SessionRequest } from '../wire/serving.js';
+import { Operation, type TableEntry } from './connection-table.js';
+import type { PathAttempt, PathListener } from './path-listener.js';
+import { UnixPath, type ClientParts, type Purpose } from './unix-path.js';
+
+const INTERVAL_NS = HEARTBEAT_INTERVAL_MS * 1e6;
+
+/** Opens paths over Unix sockets for the sessions of one shard, and keeps their heartbeats. */
+export class UnixConnector implements TableEntry {
+  readonly #paths = new Set<UnixPath>();
+  readonly #index: number;
+  #ticking = false;
+  #lastTickNs = 0;
+  #onIdle: (() => void) | null = null;
+
+  constructor(private readonly parts: ClientParts) {
+    this.#index = parts.table.add(this);
+  }
+
+  /** A connection for the session; the listener is told, never during this call. */
+  open(socketPath: string, session: SessionRequest, listener: PathListener): PathAttempt {
+    const path = this.#connect(socketPath, 'open', session, listener);
+    return { abandon: () => path.close() };
+  }
+
+  /** Tells the Stargate that the session is over for good. Best effort. */
+  closeSession(socketPath: string, session: SessionRequest, done: () => void): void {
+    this.#connect(socketPath, 'close', session, { onOpened: path => path.close(), onRefused: done, onEnded: done });
+  }
+
+  /** `done` when the last connection is gone; the sessions have closed their paths before. */
+  close(done: () => void): void {
+    for (const path of this.#paths) path.close();
+    this.#onIdle = done;
+    this.#checkIdle();
+  }
+
+  #connect(socketPath: string, purpose: Purpose, session: SessionRequest, listener: PathListener): UnixPath {
+    const path = new UnixPath(this.parts, socketPath, purpose, session, listener, gone => {
+      this.#paths.delete(gone);
+      this.#checkIdle();
+    });
+    this.#paths.add(path);
+    if (!this.#ticking) this.#arm();
+    return path;
+  }
+
+  onCompletion(): void {
+    const nowNs = this.parts.engine.nowNs;
+    const stalled = nowNs - this.#lastTickNs > 2 * INTERVAL_NS;
+    this.#ticking = false;
+    for (const path of this.#paths) path.onTick(nowNs, stalled);
+    if (this.#paths.size > 0) this.#arm();
+  }
+
+  onTurnEnd(): void {
+    // Never touched.
+  }
+
+  #arm(): void {
+    const { engine, table } = this.parts;
+    this.#ticking = true;
+    this.#lastTickNs = engine.nowNs;
+    engine.timer(INTERVAL_NS, table.client, table.tag(this.#index, Operation.timer));
+  }
+
+  #checkIdle(): void {
+    if (this.#paths.size > 0 || this.#onIdle === null) return;
+    const done = this.#onIdle;
+    this.#onIdle = null;
+    done();
+  }
+}

@@ -1,0 +1,159 @@
+import type { Engine, Slot } from 'uring-engine';
+import type { Logger } from '../base/log.js';
+import { MAX_CONNECTION_BYTES, MAX_CONNECTION_REQUESTS } from '../wire/limits.js';
+import type { VdiskServing } from '../wire/serving.js';
+import { Operation, type ConnectionTable, type TableEntry } from './connection-table.js';
+import type { TransportMemory } from './memory.js';
+import { ServedRequestPool } from './served-request.js';
+import { ServerConnection, ServerFullError, type ConnectionPurpose } from './server-connection.js';
+import type { ServerLimits } from './server-io.js';
+
+/** A connection on its way to the shard of its vdisk. Structured-cloneable. */
+export interface MovedConnection {
+  readonly fd: number;
+  readonly leftover: Uint8Array;
+  readonly purpose: ConnectionPurpose;
+}
+
+export interface UnixServerOptions {
+  readonly engine: Engine;
+  readonly table: ConnectionTable;
+  readonly memory: TransportMemory;
+  readonly software: string;
+  readonly serving: VdiskServing;
+  /** Index of this shard. */
+  readonly shard: number;
+  /** Listening socket of this shard's engine; null where another shard accepts. */
+  readonly listener: Slot | null;
+  /** Hands a connection to another shard's `onMoved`. */
+  readonly move: (shard: number, moved: MovedConnection) => void;
+  readonly log: Logger;
+  readonly limits?: ServerLimits;
+}
+
+export interface ServerParts extends UnixServerOptions {
+  readonly limits: ServerLimits;
+  readonly pool: ServedRequestPool;
+  readonly onGone: (connection: ServerConnection) => void;
+}
+
+const TICK_NS = 1e9;
+/** When accepting fails (no descriptors left): try again then. */
+const ACCEPT_RETRY_NS = 100e6;
+
+/** The Stargate protocol's server in one shard. */
+export class UnixServer implements TableEntry {
+  readonly #parts: ServerParts;
+  readonly #index: number;
+  readonly #connections = new Set<ServerConnection>();
+  #accepting = false;
+  #ticking = false;
+  #onClosed: (() => void) | null = null;
+
+  constructor(options: UnixServerOptions) {
+    this.#parts = {
+      ...options,
+      limits: options.limits ?? { maxRequests: MAX_CONNECTION_REQUESTS, maxBytes: MAX_CONNECTION_BYTES },
+      pool: new ServedRequestPool(1),
+      onGone: connection => this.#onGone(connection),
+    };
+    this.#index = options.table.add(this);
+    this.#accept();
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** A connection that another shard has accepted for a vdisk of this one. */
+  onMoved(moved: MovedConnection): void {
+    const slot = this.#parts.engine.adopt(moved.fd, 'socket');
+    this.#add(slot, connection => connection.takeOver(moved.purpose, moved.leftover));
+  }
+
+  /** Accepts no more and ends all connections; their clients are told to try again. */
+  close(done: () => void): void {
+    const { engine, listener, table } = this.#parts;
+    this.#onClosed = done;
+    if (listener !== null) engine.close(listener, table.client, table.tag(this.#index, Operation.close));
+    for (const connection of this.#connections) connection.stop();
+    this.#checkClosed();
+  }
+
+  onCompletion(operation: number, result: number): void {
+    if (operation === Operation.accept) this.#onAccepted(result);
+    else if (operation === Operation.timer) this.#onTick();
+  }
+
+  onTurnEnd(): void {
+    // Never touched.
+  }
+
+  #accept(): void {
+    const { engine, listener, table } = this.#parts;
+    if (listener === null || this.#onClosed !== null) return;
+    this.#accepting = true;
+    engine.accept(listener, table.client, table.tag(this.#index, Operation.accept));
+  }
+
+  #onAccepted(result: number): void {
+    this.#accepting = false;
+    if (this.#onClosed !== null) {
+      if (result >= 0) this.#drop(result);
+      return;
+    }
+    if (result >= 0) {
+      this.#add(result, connection => connection.start());
+      this.#accept();
+      return;
+    }
+    this.#parts.log.log('warn', 'accepting a connection to the Stargate socket failed; trying again', { errno: -result });
+    this.#arm(ACCEPT_RETRY_NS);
+  }
+
+  #add(slot: Slot, start: (connection: ServerConnection) => void): void {
+    let connection: ServerConnection;
+    try {
+      connection = new ServerConnection(this.#parts, slot);
+    } catch (error) {
+      if (!(error instanceof ServerFullError)) throw error;
+      this.#parts.log.log('warn', error.message, { code: error.code });
+      this.#drop(slot);
+      return;
+    }
+    this.#connections.add(connection);
+    start(connection);
+    this.#arm(TICK_NS);
+  }
+
+  #drop(slot: Slot): void {
+    const { engine, table } = this.#parts;
+    engine.close(slot, table.client, table.tag(this.#index, Operation.close));
+  }
+
+  #arm(delayNs: number): void {
+    if (this.#ticking) return;
+    this.#ticking = true;
+    const { engine, table } = this.#parts;
+    engine.timer(delayNs, table.client, table.tag(this.#index, Operation.timer));
+  }
+
+  #onTick(): void {
+    this.#ticking = false;
+    for (const connection of this.#connections) connection.onTick(this.#parts.engine.nowNs);
+    if (!this.#accepting) this.#accept();
+    if (this.#connections.size > 0) this.#arm(TICK_NS);
+  }
+
+  #onGone(connection: ServerConnection): void {
+    this.#connections.delete(connection);
+    this.#checkClosed();
+  }
+
+  #checkClosed(): void {
+    if (this.#connections.size > 0 || this.#onClosed === null) return;
+    const done = this.#onClosed;
+    this.#onClosed = () => undefined;
+    done();
+  }
+}
