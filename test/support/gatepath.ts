@@ -51,10 +51,6 @@ export class GatepathUp implements NbdSystem {
     return this.#process;
   }
 
-  get uri(): string {
-    return `nbd+unix:///${this.exportName}?socket=${this.socket}`;
-  }
-
   async start(): Promise<void> {
     const { dataDir, vdisk, size, env = {}, prefix = [], extraArgs = [] } = this.options;
     const argv = [...prefix, ...gatepathArgv('up', '--data', dataDir, '--vdisk', `${vdisk}:${size}`, ...extraArgs)];

@@ -40,3 +40,8 @@ export class NbdkitSystem implements NbdSystem {
     await this.#server?.stop();
   }
 }
+
+/** The address of an export on a Unix socket, as NBD clients read it (doc/uri.md of NetworkBlockDevice/nbd). */
+export function nbdUri(socket: string, exportName: string): string {
+  return `nbd+unix:///${exportName}?socket=${socket}`;
+}
