@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { dirname } from 'node:path';
 import { AllocateMode, type ClientId, type Engine } from 'uring-engine';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ExtentPort, type LayerId, type ReadOwner } from '../core/ports.js';
 import { checkExtentFormat, encodeExtentFormat, formatPath, isExtentFormat } from './layout.js';
@@ -128,8 +129,6 @@ export class ExtentStore implements ExtentPort {
   }
 
   #start(operation: Operation): void {
-    // Rule 6: after an error nothing more is written, and nothing is said to be durable.
-    if (this.#failure !== 0 && operation.kind !== 'read') return this.#finishLater(operation, this.#failure);
     if (this.#waiting.length > 0) {
       this.#waiting.push(operation);
       return;
@@ -139,6 +138,11 @@ export class ExtentStore implements ExtentPort {
 
   /** False: all files are busy. */
   #open(operation: Operation): boolean {
+    // Rule 6: after an error nothing more is written, and nothing is said to be durable.
+    if (this.#failure !== 0 && operation.kind !== 'read') {
+      this.#finishLater(operation, this.#failure);
+      return true;
+    }
     let opened: ReturnType<OpenFiles['open']>;
     try {
       opened = this.#files.open(operation.layer, operation.segment, operation.kind === 'write');
@@ -260,6 +264,7 @@ function prepareRoot(engine: Engine, root: string, scratchOffset: number): void 
       files.write(slot, scratchOffset, BLOCK_BYTES, 0);
       files.sync(slot);
       files.syncDirectory(root);
+      files.syncDirectory(dirname(root));
     } else checkExtentFormat(page, root);
   } finally {
     files.close(slot);

@@ -1,0 +1,108 @@
+import { crc32c } from '@node-rs/crc32';
+import { describe, expect, it } from 'vitest';
+import { BLOCK_BYTES } from '../../../src/stargate/core/ports.js';
+import { ExtentStore } from '../../../src/stargate/extents/extent-store.js';
+import { encodeExtentFormat, checkExtentFormat, parseExtentName, parseLayerName } from '../../../src/stargate/extents/layout.js';
+import { Answers, BUFFER, extentContract, SCRATCH } from './contract.js';
+import { FaultyRig } from './faulty-rig.js';
+
+extentContract('the simulated disk', async () => {
+  const rig = new FaultyRig(1);
+  return {
+    engine: rig.engine,
+    root: '/data/extents',
+    until: async done => rig.until(done),
+    close: async () => undefined,
+  };
+});
+
+describe('extents, when the disk fails', () => {
+  /** The next asynchronous operation of this kind gives this result. */
+  function broken(rig: FaultyRig, kind: 'write' | 'sync' | 'read', errno: number): void {
+    const { engine } = rig;
+    const real = engine[kind].bind(engine) as (...args: number[]) => void;
+    (engine as unknown as Record<string, unknown>)[kind] = (...args: number[]) => {
+      delete (engine as unknown as Record<string, unknown>)[kind];
+      // The operation is carried out, only its result is another: the worst case.
+      const client = engine.register({ onCompletion: tag => failed(tag) });
+      const failed = (tag: number) => extentsClient.onCompletion(tag, -errno);
+      real(...args.slice(0, -2), client, args.at(-1)!);
+    };
+  }
+  let extentsClient: { onCompletion(tag: number, result: number): void };
+
+  function open(): { rig: FaultyRig; extents: ExtentStore; call: (start: (answers: Answers) => void) => number } {
+    const rig = new FaultyRig(1);
+    const { engine } = rig;
+    const register = engine.register.bind(engine);
+    // The first client that the extents register is the one their operations complete at.
+    engine.register = client => {
+      extentsClient = client;
+      engine.register = register;
+      return register(client);
+    };
+    const extents = new ExtentStore(engine, '/extents', SCRATCH);
+    const call = (start: (answers: Answers) => void) => {
+      const answers = new Answers();
+      start(answers);
+      rig.until(() => answers.got.length > 0);
+      return answers.got[0]![1];
+    };
+    return { rig, extents, call };
+  }
+
+  it('never again says that something is durable after a failed write or sync (rule 6)', () => {
+    for (const kind of ['write', 'sync'] as const) {
+      const { rig, extents, call } = open();
+      expect(call(answers => extents.write(1, 0, 0, 1, BUFFER, answers, 0))).toBe(BLOCK_BYTES);
+      broken(rig, kind, 5);
+      if (kind === 'write') expect(call(answers => extents.write(1, 0, 0, 1, BUFFER, answers, 0))).toBe(-5);
+      else expect(call(answers => extents.sync(1, 0, answers, 0))).toBe(-5);
+      expect(call(answers => extents.write(1, 0, 1, 1, BUFFER, answers, 0))).toBe(-5);
+      expect(call(answers => extents.sync(1, 0, answers, 0))).toBe(-5);
+      expect(call(answers => extents.punch(1, 0, 0, 1, answers, 0))).toBe(-5);
+      expect(call(answers => extents.read(1, 0, 0, 1, BUFFER, answers, 0))).toBe(BLOCK_BYTES);
+    }
+  });
+
+  it('goes on after a full disk and after a failed read', () => {
+    const { rig, extents, call } = open();
+    call(answers => extents.write(1, 0, 0, 1, BUFFER, answers, 0));
+    broken(rig, 'write', 28);
+    expect(call(answers => extents.write(1, 0, 0, 1, BUFFER, answers, 0))).toBe(-28);
+    broken(rig, 'read', 5);
+    expect(call(answers => extents.read(1, 0, 0, 1, BUFFER, answers, 0))).toBe(-5);
+    expect(call(answers => extents.write(1, 0, 0, 1, BUFFER, answers, 0))).toBe(BLOCK_BYTES);
+    expect(call(answers => extents.sync(1, 0, answers, 0))).toBe(0);
+  });
+
+  it('reports a failed directory sync as a failed sync, for good', () => {
+    const { rig, extents, call } = open();
+    call(answers => extents.write(1, 0, 0, 1, BUFFER, answers, 0));
+    const real = rig.engine.files.syncDirectory;
+    rig.engine.files.syncDirectory = () => {
+      throw Object.assign(new Error('EIO'), { code: 'EIO', errno: 5 });
+    };
+    expect(call(answers => extents.sync(1, 0, answers, 0))).toBe(-5);
+    rig.engine.files.syncDirectory = real;
+    expect(call(answers => extents.sync(1, 0, answers, 0))).toBe(-5);
+  });
+});
+
+describe('layout', () => {
+  it('knows its own names and no others', () => {
+    expect(['0.ext', '8388607.ext', '00.ext', '1.ext.bak', 'x.ext', '-1.ext', '123456789.ext'].map(parseExtentName)).toEqual([
+      0, 8_388_607, -1, -1, -1, -1, -1,
+    ]);
+    expect(['1', '2147483647', '0', '01', 'format', '1x'].map(parseLayerName)).toEqual([1, 2_147_483_647, -1, -1, -1, -1]);
+  });
+
+  it('tells a newer version from damage', () => {
+    const format = encodeExtentFormat();
+    expect(() => checkExtentFormat(format, '/r')).not.toThrow();
+    format.writeUInt32LE(9, 8);
+    expect(() => checkExtentFormat(format, '/r')).toThrow(/damaged/);
+    format.writeUInt32LE(crc32c(format.subarray(0, 12)), 12);
+    expect(() => checkExtentFormat(format, '/r')).toThrow(/version 9, this program reads 1/);
+  });
+});
