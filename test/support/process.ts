@@ -41,7 +41,7 @@ export class TestProcess {
   private constructor(argv: readonly string[], options: StartOptions) {
     const [command, ...args] = argv;
     if (command === undefined) throw new Error('an empty command');
-    this.#name = argv.join(' ');
+    this.#name = shorten(argv.join(' '));
     const stdio: StdioOptions = [options.holdStdin === true ? 'pipe' : 'ignore', 'pipe', 'pipe', ...(options.extraStdio ?? [])];
     this.#child = spawn(command, args, {
       stdio,
@@ -107,15 +107,15 @@ export class TestProcess {
   }
 
   /** Waits until `probe` gives a value; fails at once, with the output, when the process ends before. */
-  waitUntil<T>(what: string, timeoutMs: number, probe: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
-    return waitFor(what, timeoutMs, () => {
-      if (!this.isRunning) {
-        throw new Error(`${this.#name} ended (${JSON.stringify(this.exitStatus)}) before: ${what}\n${this.output}`);
-      }
-      return probe();
-    }).catch((error: unknown) => {
+  async waitUntil<T>(what: string, timeoutMs: number, probe: () => T | undefined | false | Promise<T | undefined | false>): Promise<T> {
+    try {
+      return await waitFor(what, timeoutMs, () => {
+        if (!this.isRunning) throw new Error(`${this.#name} ended (${JSON.stringify(this.exitStatus)}) before: ${what}`);
+        return probe();
+      });
+    } catch (error) {
       throw new Error(`${(error as Error).message}\n${this.output}`, { cause: error });
-    });
+    }
   }
 
   #ended(status: ExitStatus, resolve: (status: ExitStatus) => void): void {
@@ -124,6 +124,10 @@ export class TestProcess {
     running.delete(this);
     resolve(status);
   }
+}
+
+function shorten(text: string): string {
+  return text.length <= 160 ? text : `${text.slice(0, 157)}...`;
 }
 
 export interface RunResult extends ExitStatus {

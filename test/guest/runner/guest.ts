@@ -109,7 +109,8 @@ export class Guest {
     try {
       return await this.#qemu.waitUntil(`guest output ${String(pattern)}`, timeoutMs, () => pattern.exec(this.output) ?? undefined);
     } catch (error) {
-      throw new Error(`${(error as Error).message}\nkernel log:\n${this.kernelLog}`, { cause: error });
+      const log = this.#qemu.isRunning ? this.kernelLog : (await this.result).kernelLog;
+      throw new Error(`${(error as Error).message}\nkernel log:\n${log}`, { cause: error });
     }
   }
 

@@ -1,11 +1,12 @@
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { check, run } from '../../support/process.js';
-import { findProgram, program } from '../../support/programs.js';
+import { program } from '../../support/programs.js';
 import { CpioArchive } from './cpio.js';
-import { guestCacheDir, type GuestKernel } from './kernel.js';
+import { guestCacheDir, KERNEL_PACKAGE, type GuestKernel } from './kernel.js';
 
 const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
 
@@ -86,11 +87,9 @@ async function addModules(archive: CpioArchive, kernel: GuestKernel): Promise<vo
 /** What a guest needs on this machine, for `missingPrograms()`. */
 export const GUEST_PROGRAMS = ['qemu-system-x86_64', 'busybox', 'depmod', 'modprobe', 'dpkg', ...PROGRAMS];
 
-/** True where a guest kernel is in the cache already or can be downloaded: on Debian and its like. */
-export function guestsPossible(): boolean {
-  return (
-    process.platform === 'linux' &&
-    process.arch === 'x64' &&
-    (findProgram('apt-get') !== undefined || readdirSync(guestCacheDir()).some(name => name.startsWith('kernel-')))
-  );
+/** The guest's kernel package, where it is neither in the cache nor known to apt: nothing can be booted then. */
+export function missingKernel(): readonly string[] {
+  const unpacked = readdirSync(guestCacheDir()).some(name => name.startsWith('kernel-'));
+  if (unpacked || (process.arch === 'x64' && spawnSync('apt-cache', ['show', KERNEL_PACKAGE], { stdio: 'ignore' }).status === 0)) return [];
+  return [KERNEL_PACKAGE];
 }

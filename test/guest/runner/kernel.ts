@@ -12,7 +12,8 @@ export interface GuestKernel {
   readonly root: string;
 }
 
-const META_PACKAGE = 'linux-image-cloud-amd64';
+/** Debian's name for its newest kernel of this kind; the package itself is behind it. */
+export const KERNEL_PACKAGE = 'linux-image-cloud-amd64';
 
 /** Outside the checkout, so that a fresh clone does not download the kernel again. */
 export function guestCacheDir(): string {
@@ -42,9 +43,9 @@ function findUnpacked(cache: string): GuestKernel | undefined {
 }
 
 async function download(cache: string): Promise<GuestKernel> {
-  const depends = await check([program('apt-cache'), 'depends', META_PACKAGE]);
+  const depends = await check([program('apt-cache'), 'depends', KERNEL_PACKAGE]);
   const version = /Depends: linux-image-(\S+)/.exec(depends)?.[1];
-  if (version === undefined) throw new Error(`apt-cache knows no kernel behind ${META_PACKAGE}:\n${depends}`);
+  if (version === undefined) throw new Error(`apt-cache knows no kernel behind ${KERNEL_PACKAGE}:\n${depends}`);
   const staging = join(cache, `staging-${process.pid}`);
   rmSync(staging, { recursive: true, force: true });
   mkdirSync(staging);
