@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import type { BlockStorePort, ExtentPort, LayerId, ReadOwner, StoreOwner } from '../core/ports.js';
+
+/**
+ * Takes layers through the three steps of their removal, each durable before the next: (1) the store marks the layer; from here it is
+ * no layer of its vdisk any more. (2) Its files are deleted. (3) The store forgets it. A crash in between leaves a marked layer,
+ * which `resume` goes on with.
+ */
+export class LayerRemoval implements StoreOwner, ReadOwner {
+  readonly #steps = new Map<LayerId, 'mark' | 'forget'>();
+  readonly #done = new Map<LayerId, () => void>();
+
+  /** `onFailed`: the files could not be deleted (`errno`), or the store failed; the next start goes on. */
+  constructor(
+    readonly store: BlockStorePort,
+    readonly extents: ExtentPort,
+    readonly onFailed: (message: string) => void,
+  ) {}
+
+  /** Nobody uses the layer any more. */
+  remove(layer: LayerId, done: () => void = () => undefined): void {
+    assert(!this.#steps.has(layer), `layer ${layer} is being removed already`);
+    this.#done.set(layer, done);
+    this.#steps.set(layer, 'mark');
+    this.store.removeLayer(layer, this, layer);
+  }
+
+  /** After a start, on one shard, with the layers that a former process left marked (`deletingLayers`). */
+  resume(layers: readonly LayerId[]): void {
+    for (const layer of layers) {
+      if (!this.#steps.has(layer)) this.#deleteFiles(layer);
+    }
+  }
+
+  onCommitted(layer: number, ok: boolean): void {
+    const step = this.#steps.get(layer);
+    this.#steps.delete(layer);
+    if (!ok) return this.onFailed(`layer ${layer} is unknown to the block store`);
+    if (step === 'mark') return this.#deleteFiles(layer);
+    const done = this.#done.get(layer);
+    this.#done.delete(layer);
+    done?.();
+  }
+
+  onRead(layer: number, result: number): void {
+    if (result === 0) return this.store.forgetLayer(layer, this, layer);
+    this.#steps.delete(layer);
+    this.onFailed(`the files of layer ${layer} could not be deleted: errno ${-result}`);
+  }
+
+  onStoreFailed(message: string): void {
+    this.onFailed(message);
+  }
+
+  onLayerCreated(): void {
+    assert.fail('a removal creates no layer');
+  }
+
+  #deleteFiles(layer: LayerId): void {
+    this.#steps.set(layer, 'forget');
+    this.extents.removeLayer(layer, this, layer);
+  }
+}
