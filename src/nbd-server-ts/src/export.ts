@@ -1,5 +1,13 @@
 import type { Arena, Gather } from 'uring-engine';
 
+/** The names a server offers. Asked during the handshake only. */
+export interface ExportDirectory {
+  /** The export of that name; `''` is the default export. Undefined: unknown to clients. */
+  find(name: string): Export | undefined;
+  /** What NBD_OPT_LIST answers. */
+  list(): Iterable<{ readonly name: string; readonly description: string }>;
+}
+
 /** What a server offers under a name. Implemented by whoever keeps the data. */
 export interface Export {
   /** UTF-8, at most 4096 bytes, no NUL. */
@@ -65,6 +73,8 @@ export interface ExportRequest {
   readonly noHole: boolean;
   /** BLOCK_STATUS only: one extent is enough (NBD_CMD_FLAG_REQ_ONE). */
   readonly requestOne: boolean;
+  /** WRITE_ZEROES only: NBD_CMD_FLAG_FAST_ZERO. Finish with EOPNOTSUPP rather than write zeroes out. Never set where the feature is not offered. */
+  readonly fastZero: boolean;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   /** WRITE: the payload, in the server's buffers, readable until `finish` (or until `payloadTaken`). */
@@ -74,6 +84,7 @@ export interface ExportRequest {
   /**
    * READ: the export adds the arena ranges that hold the data, `lengthBytes` in total, before it finishes the request.
    * They stay as they are until `released` is called: from there the data goes to the socket without a copy.
+   * Room: one range for each 4 KiB page that the request touches, and one more.
    */
   readonly data: Gather;
   /** READ: called by the server once, when the ranges in `data` are sent or given up. Set by the export before `finish`. */

@@ -1,0 +1,368 @@
+import assert from 'node:assert/strict';
+import { RECV_ALL, type ClientId, type Engine, type Slot } from 'uring-engine';
+import { Staging, type BufferSet } from './buffers.js';
+import type { ServerProbes } from './counters.js';
+import type { Export, ExportDirectory } from './export.js';
+import { Handshake } from './handshake/handshake.js';
+import type { Negotiated } from './handshake/negotiation.js';
+import { Intake, Pump, type IntakeListener, type SharedResources } from './intake.js';
+import { MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
+import type { PendingRequest } from './pending-request.js';
+import { OPTION_HEADER_BYTES } from './protocol/constants.js';
+import { ReplyQueue, type ReplySink } from './reply-queue.js';
+import { rulesOf } from './transmission/rules.js';
+import { Transmission } from './transmission/transmission.js';
+
+/** What a connection asks of its server. */
+export interface ConnectionHost extends SharedResources {
+  readonly engine: Engine;
+  readonly clientId: ClientId;
+  readonly exports: ExportDirectory;
+  readonly sharedStaging: BufferSet;
+  readonly closing: boolean;
+  /** Calls `resume` before the next submission, `endTurn` at the end of the turn. */
+  markDirty(connection: Connection): void;
+  /** Null: the connection stays here. Else who takes it over. */
+  chooseOwner(exportName: string): ((moved: MovedConnection) => void) | null;
+  onGone(connection: Connection): void;
+  logEnd(connection: Connection, reason: string): void;
+}
+
+/** A connection on its way to another server of this process, in another thread perhaps: structured-cloneable. */
+export interface MovedConnection {
+  readonly fd: number;
+  readonly negotiated: Negotiated;
+  /** What was received behind the last option. */
+  readonly leftover: Uint8Array;
+}
+
+/**
+ *  handshake ──GO──▶ transmission ──DISC, EOF──▶ finishing ──all answered──▶ closing ──▶ gone
+ *      │ └──GO, another owner──▶ moving ──all sent──▶ gone                      ▲
+ *      └──ABORT──▶ finishing          any ──error, violation, abort()───────────┘
+ */
+export type Phase = 'handshake' | 'transmission' | 'moving' | 'finishing' | 'closing' | 'gone';
+const FOLLOWS: Readonly<Record<Phase, readonly Phase[]>> = {
+  handshake: ['transmission', 'moving', 'finishing', 'closing'],
+  transmission: ['finishing', 'closing'],
+  moving: ['gone', 'closing'],
+  finishing: ['closing'],
+  closing: ['gone'],
+  gone: ['handshake', 'transmission'],
+};
+
+export const ConnectionTag = { recv: 0, recvDirect: 1, send: 2, close: 3 } as const;
+const TAG_SHIFT = 3;
+
+/** One client. Joins the machines, the buffers and the engine; owns the memory of its place in the server's table. */
+export class Connection implements IntakeListener, ReplySink {
+  phase: Phase = 'gone';
+  dirty = false;
+  exportName = '';
+  handshakeDeadlineNs = 0;
+  #slot: Slot = -1;
+  #handshake: Handshake | null = null;
+  #intake: Intake | null = null;
+  #receiving = false;
+  #sending = false;
+  #wantsRecv = false;
+  #wantsDirect = false;
+  #blocked = false;
+  #closeSent = false;
+  #broken = '';
+  #moveTo: ((moved: MovedConnection) => void) | null = null;
+  #negotiated: Negotiated | null = null;
+  readonly #staging: Staging;
+  readonly #replies: ReplyQueue;
+  readonly #tag: number;
+
+  constructor(
+    private readonly host: ConnectionHost,
+    readonly index: number,
+    blockOffset: number,
+  ) {
+    this.#tag = index << TAG_SHIFT;
+    this.#staging = new Staging(host.arena.bytes, blockOffset, host.sharedStaging);
+    this.#replies = new ReplyQueue(host.arena, blockOffset + STAGING_BYTES, this);
+  }
+
+  // ---- beginnings
+  accepted(slot: Slot, handshakeDeadlineNs: number): void {
+    this.#begin(slot, 'handshake');
+    this.handshakeDeadlineNs = handshakeDeadlineNs;
+    this.#handshake = new Handshake(this.host.exports);
+    this.#runHandshake();
+    this.host.markDirty(this);
+  }
+
+  adopted(slot: Slot, target: Export, negotiated: Negotiated, leftover: Uint8Array): void {
+    assert(leftover.length <= STAGING_BYTES);
+    this.#begin(slot, 'transmission');
+    this.host.arena.bytes.set(leftover, this.#staging.end);
+    this.#staging.end += leftover.length;
+    this.#startTransmission(target, negotiated);
+  }
+
+  #begin(slot: Slot, phase: Phase): void {
+    this.#enter(phase);
+    this.#slot = slot;
+    this.#handshake = null;
+    this.#intake = null;
+    this.#receiving = this.#sending = this.#wantsRecv = this.#wantsDirect = this.#blocked = this.#closeSent = false;
+    this.#broken = '';
+    this.#moveTo = null;
+    this.#negotiated = null;
+    this.exportName = '';
+    this.#replies.structured = false;
+  }
+
+  #enter(phase: Phase): void {
+    assert(FOLLOWS[this.phase].includes(phase), `connection: ${this.phase} → ${phase}`);
+    this.phase = phase;
+  }
+
+  // ---- completions
+  onCompletion(kind: number, result: number): void {
+    if (kind === ConnectionTag.send) this.#onSent(result);
+    else if (kind === ConnectionTag.close) this.#closeSent = true;
+    else this.#onReceived(kind, result);
+    if (this.phase === 'closing') this.#checkGone();
+    else this.host.markDirty(this);
+  }
+
+  #onSent(result: number): void {
+    this.#sending = false;
+    this.#replies.sendFinished();
+    if (result < 0) this.abort(`send failed (errno ${-result})`);
+    else this.#unblock();
+  }
+
+  #onReceived(kind: number, result: number): void {
+    this.#receiving = false;
+    if (kind === ConnectionTag.recvDirect) this.#intake!.directFinished(Math.max(result, 0));
+    else if (result > 0) this.#staging.end += result;
+    if (this.phase === 'closing') return;
+    if (result < 0) this.abort(`recv failed (errno ${-result})`);
+    else if (this.phase === 'handshake') {
+      if (result === 0) this.abort('the client went during the handshake');
+      else this.#runHandshake();
+    } else if (this.phase === 'transmission') {
+      if (result === 0) this.finish();
+      else this.#pump();
+    }
+  }
+
+  // ---- handshake
+  #runHandshake(): void {
+    const handshake = this.#handshake!;
+    if (this.host.closing) handshake.shutDown();
+    for (;;) {
+      if (!this.#pushHandshakeOutput(handshake)) return;
+      const { state } = handshake;
+      if (state.kind === 'transmission') return this.#handshakeDone(state.target, state.negotiated);
+      if (state.kind === 'closed') {
+        this.host.counters.failedHandshakes++;
+        this.#handshake = null;
+        this.host.logEnd(this, state.reason);
+        this.#enter('finishing');
+        return;
+      }
+      const staging = this.#staging;
+      const consumed = handshake.consume(this.host.arena.bytes.subarray(staging.position, staging.end));
+      staging.position += consumed;
+      if (consumed === 0) break;
+    }
+    this.#wantsRecv = true;
+  }
+
+  /** False: there is no room; what is left goes after the send. */
+  #pushHandshakeOutput({ output }: Handshake): boolean {
+    while (output.length > 0) {
+      const bytes = output[0]!;
+      const pushed = this.#replies.pushBytes(bytes);
+      if (pushed === bytes.length) output.shift();
+      else {
+        output[0] = bytes.subarray(pushed);
+        this.#blocked = true;
+        return false;
+      }
+    }
+    return true;
+  }
+
+  #handshakeDone(target: Export, negotiated: Negotiated): void {
+    this.#handshake = null;
+    this.exportName = target.name;
+    this.#moveTo = this.host.chooseOwner(target.name);
+    this.#negotiated = negotiated;
+    if (this.#moveTo !== null) {
+      this.#enter('moving');
+      return;
+    }
+    this.#enter('transmission');
+    this.#startTransmission(target, negotiated);
+  }
+
+  #move(): void {
+    const { engine, arena } = this.host;
+    const staging = this.#staging;
+    const leftover = arena.bytes.slice(staging.position, staging.end);
+    const fd = engine.release(this.#slot);
+    staging.destroy();
+    this.#enter('gone');
+    this.host.counters.movedConnections++;
+    const moveTo = this.#moveTo!;
+    this.host.onGone(this);
+    moveTo({ fd, negotiated: this.#negotiated!, leftover });
+  }
+
+  // ---- transmission
+  #startTransmission(target: Export, negotiated: Negotiated): void {
+    this.exportName = target.name;
+    this.#replies.structured = negotiated.structuredReplies;
+    const machine = new Transmission(rulesOf(target, negotiated));
+    this.#intake = new Intake(machine, target.open(), this.#staging, this.#replies, this.host, this);
+    this.#pump();
+    this.host.markDirty(this);
+  }
+
+  #pump(): void {
+    const intake = this.#intake!;
+    this.#blocked = false;
+    this.#wantsRecv = this.#wantsDirect = false;
+    if (this.host.closing) intake.machine.shutDown();
+    const stop = intake.pump();
+    if (this.phase === 'finishing' || stop === Pump.blocked) this.#blocked = stop === Pump.blocked;
+    else if (stop === Pump.more) this.#wantsRecv = true;
+    else if (stop === Pump.direct) this.#wantsDirect = true;
+    else if (stop === Pump.ended) this.#enter('finishing');
+    else this.#violate(intake.machine.violation);
+  }
+
+  #violate(reason: string): void {
+    this.host.counters.violations++;
+    this.abort(reason);
+  }
+
+  #unblock(): void {
+    if (this.#blocked) this.host.markDirty(this);
+  }
+
+  // ---- IntakeListener, ReplySink (of the handshake there are no requests)
+  onProgress(): void {
+    this.host.markDirty(this);
+  }
+
+  onBroken(reason: string): void {
+    this.#broken = reason;
+    this.host.markDirty(this);
+  }
+
+  onReplied(request: PendingRequest): void {
+    this.#intake!.onReplied(request);
+  }
+
+  // ---- turns
+  /** Before others close their batches: go on with what was held up. */
+  resume(): void {
+    if (this.#broken !== '' && this.phase !== 'closing' && this.phase !== 'gone') this.abort(this.#broken);
+    if (this.#replies.deferring) this.#replies.flushDeferred();
+    if (!this.#blocked) return;
+    if (this.phase === 'handshake') {
+      if (!this.#sending) {
+        this.#blocked = false;
+        this.#runHandshake();
+      }
+    } else if (this.phase === 'transmission' || this.phase === 'finishing') this.#pump();
+  }
+
+  /** At the end of the turn: what goes out goes out in one send; then the next recv. */
+  endTurn(probes: ServerProbes | null): void {
+    if (this.phase === 'closing' || this.phase === 'gone') return;
+    if (this.#replies.deferring) this.#replies.flushDeferred();
+    const { gather } = this.#replies;
+    if (!this.#sending && gather.count > 0) {
+      if (probes !== null) probes.onReplied(gather.totalBytes, this.host.engine.nowNs);
+      this.#sending = true;
+      this.host.engine.send(this.#slot, gather, this.host.clientId, this.#tag | ConnectionTag.send);
+      this.#replies.sendStarted();
+      if (this.#replies.deferring) this.#replies.flushDeferred();
+    }
+    if (this.#wantsRecv || this.#wantsDirect) this.#recv();
+    else if (!this.#sending && this.#replies.empty) this.#idle();
+  }
+
+  #recv(): void {
+    if (this.#receiving) return;
+    const { engine, clientId } = this.host;
+    if (this.#wantsDirect) {
+      const intake = this.#intake!;
+      this.#wantsDirect = false;
+      intake.directStarted();
+      engine.recv(this.#slot, intake.directOffset, intake.directBytes, RECV_ALL, clientId, this.#tag | ConnectionTag.recvDirect);
+    } else {
+      const needed = this.#intake === null ? OPTION_HEADER_BYTES + MAX_OPTION_BYTES : this.#intake.neededBytes;
+      // Without room nothing is read until payloads are taken: the next progress comes here again.
+      if (!this.#staging.prepare(needed)) return;
+      this.#wantsRecv = false;
+      engine.recv(this.#slot, this.#staging.end, this.#staging.roomBytes, 0, clientId, this.#tag | ConnectionTag.recv);
+    }
+    this.#receiving = true;
+  }
+
+  /** Nothing to send: the end of what has an end. */
+  #idle(): void {
+    if (this.phase === 'moving') this.#move();
+    else if (this.phase === 'finishing' && (this.#intake === null || this.#intake.openRequests === 0)) this.#close();
+  }
+
+  // ---- ends
+  /** Whether a server that closes may close this one: nothing under way. */
+  get quiet(): boolean {
+    return !this.#sending && this.#replies.empty && (this.#intake === null || this.#intake.openRequests === 0);
+  }
+
+  /** No more input; what is outstanding is finished and answered, then the connection is closed. */
+  finish(): void {
+    if (this.phase !== 'transmission') return;
+    this.#enter('finishing');
+    this.#wantsRecv = this.#wantsDirect = false;
+    this.#intake!.endInput();
+    this.host.markDirty(this);
+  }
+
+  /** Ends the connection now; unsent answers are given up. */
+  abort(reason: string): void {
+    if (this.phase === 'closing' || this.phase === 'gone') return;
+    if (this.#handshake !== null) this.host.counters.failedHandshakes++;
+    this.host.logEnd(this, reason);
+    this.#close();
+  }
+
+  #close(): void {
+    this.#enter('closing');
+    this.#handshake = null;
+    if (this.#intake === null) this.#replies.abandon();
+    else {
+      this.host.readBudget.forget(this);
+      this.#intake.abandon();
+    }
+    this.host.engine.close(this.#slot, this.host.clientId, this.#tag | ConnectionTag.close);
+  }
+
+  #checkGone(): void {
+    if (!this.#closeSent || this.#sending || this.#receiving) return;
+    const intake = this.#intake;
+    if (intake !== null && intake.openRequests > 0) return;
+    this.#enter('gone');
+    this.#intake = null;
+    this.#staging.destroy();
+    intake?.session.close();
+    this.host.onGone(this);
+  }
+
+  /** A request of a closed connection has come back. */
+  afterClose(): void {
+    if (this.phase === 'closing') this.#checkGone();
+  }
+}

@@ -1,0 +1,20 @@
+export { NbdServer, type CloseOptions, type NbdServerOptions, type ServerLog } from './server.js';
+export type { MovedConnection } from './connection.js';
+export { ServerCounters, type ServerProbes } from './counters.js';
+export { NbdServerError, type NbdServerErrorCode } from './errors.js';
+export {
+  ExportOp,
+  type BlockSizes,
+  type Export,
+  type ExportDirectory,
+  type ExportFeatures,
+  type ExportRequest,
+  type ExportSession,
+  type ReleaseListener,
+} from './export.js';
+export { ExportMap } from './exports/directory.js';
+export { FILE_EXPORT_REGION_BYTES, FileExport, type FileExportOptions } from './exports/file-export.js';
+export { MemoryExport, type MemoryExportOptions } from './exports/memory-export.js';
+export type { Negotiated } from './handshake/negotiation.js';
+export { DEFAULT_LIMITS, MAX_EXTENTS, MAX_PAYLOAD_BYTES, MAX_PIECE_BYTES, serverRegionBytes, type ServerLimits } from './limits.js';
+export { checkExport } from './protocol/export-info.js';

@@ -1,0 +1,295 @@
+import type { ClientId, Engine, EngineClient, Slot } from 'uring-engine';
+import { ArenaRegion } from 'uring-engine';
+import { BufferSet, largeBufferSet } from './buffers.js';
+import { Connection, type ConnectionHost, type MovedConnection } from './connection.js';
+import { ServerCounters, type ServerProbes } from './counters.js';
+import { NbdServerError } from './errors.js';
+import type { ExportDirectory } from './export.js';
+import type { Negotiated } from './handshake/negotiation.js';
+import { checkLimits, CONNECTION_BYTES, DEFAULT_LIMITS, serverRegionBytes, STAGING_BYTES, type ServerLimits } from './limits.js';
+import { RequestPool } from './pending-request.js';
+import { ReadBudget } from './read-budget.js';
+
+/** A line for people; `fields` are for machines. */
+export type ServerLog = (level: 'debug' | 'info' | 'warn', message: string, fields: Readonly<Record<string, unknown>>) => void;
+
+export interface NbdServerOptions {
+  readonly engine: Engine;
+  /** The server takes {@link serverRegionBytes}(limits) of it, at once. */
+  readonly region: ArenaRegion;
+  readonly exports: ExportDirectory;
+  readonly limits?: Partial<ServerLimits>;
+  readonly log?: ServerLog;
+  readonly probes?: ServerProbes;
+  /**
+   * A connection has chosen its export. `'keep'`: it is served here. A function: it is given the connection, once all answers are sent, to hand
+   * it to another server's {@link NbdServer.adoptNegotiated}.
+   */
+  readonly onTransmission?: (exportName: string) => 'keep' | ((moved: MovedConnection) => void);
+}
+
+export interface CloseOptions {
+  /** Connections that are not done by then are ended. */
+  readonly deadlineMs?: number;
+  /**
+   * What becomes of requests that come in meanwhile. `refuse`: ESHUTDOWN. `ignore`: they are not read, so that a client that
+   * reconnects sends them again and its user sees no error.
+   */
+  readonly newRequests?: 'refuse' | 'ignore';
+}
+
+const DEFAULT_CLOSE_DEADLINE_MS = 1_000;
+/** How long a client in the handshake has to meet ERR_SHUTDOWN. */
+const HANDSHAKE_GRACE_NS = 50e6;
+const SWEEP_NS = 100e6;
+const NS_PER_MS = 1e6;
+
+/** Turn-end hooks: held-up requests go on before exports close their batches (10); replies go out last. */
+const RESUME_ORDER = 5;
+const REPLY_ORDER = 30;
+
+const TAG_SHIFT = 3;
+const KIND_MASK = 7;
+const ACCEPT_KIND = 4;
+const SWEEP_KIND = 5;
+
+/** Serves exports to NBD clients on one engine, that is on one thread. */
+export class NbdServer implements EngineClient {
+  readonly counters = new ServerCounters();
+  readonly limits: ServerLimits;
+  readonly #engine: Engine;
+  readonly #clientId: ClientId;
+  readonly #connections: (Connection | null)[];
+  readonly #freeIndexes: number[] = [];
+  readonly #listeners: { readonly slot: Slot; accepting: boolean }[] = [];
+  #dirty: Connection[] = [];
+  #resuming: Connection[] = [];
+  readonly #host: ConnectionHost;
+  readonly #connectionsOffset: number;
+  readonly #probes: ServerProbes | null;
+  #receivedBefore = 0;
+  #sweepArmed = false;
+  #closing: { readonly deadlineNs: number; readonly graceNs: number; readonly done: () => void } | null = null;
+  #closed = false;
+
+  constructor(private readonly options: NbdServerOptions) {
+    const limits = { ...DEFAULT_LIMITS, ...options.limits };
+    checkLimits(limits);
+    this.limits = limits;
+    this.#engine = options.engine;
+    this.#probes = options.probes ?? null;
+    this.#clientId = options.engine.register(this);
+    const base = options.region.take(serverRegionBytes(limits));
+    this.#connectionsOffset = base;
+    const stagingOffset = base + limits.maxConnections * CONNECTION_BYTES;
+    const sharedStaging = new BufferSet(stagingOffset, STAGING_BYTES, limits.extraStagingBuffers);
+    const largeBuffers = largeBufferSet(stagingOffset + limits.extraStagingBuffers * STAGING_BYTES, limits.largeBuffers);
+    this.#connections = new Array<Connection | null>(limits.maxConnections).fill(null);
+    for (let i = limits.maxConnections - 1; i >= 0; i--) this.#freeIndexes.push(i);
+    this.#host = this.#makeHost(sharedStaging, largeBuffers);
+    options.engine.atTurnEnd(RESUME_ORDER, () => this.#resume());
+    options.engine.atTurnEnd(REPLY_ORDER, () => this.#endTurn());
+  }
+
+  /** Accepts connections from a listener that the engine has made or adopted. */
+  listen(listener: Slot): void {
+    if (this.#closing !== null || this.#closed) throw new NbdServerError('ERR_SERVER_CLOSED', 'the server is closed: make another');
+    this.#listeners.push({ slot: listener, accepting: false });
+    this.#accept();
+  }
+
+  /** A connected socket of this process, at the start of its handshake. Closed where the server is full. */
+  adoptConnection(fd: number): void {
+    this.#admit(this.#engine.adopt(fd, 'socket'));
+  }
+
+  /** A connection that another server has negotiated and let go of. Closed where the server is full or has no such export. */
+  adoptNegotiated(fd: number, negotiated: Negotiated, leftover: Uint8Array): void {
+    const slot = this.#engine.adopt(fd, 'socket');
+    const target = this.options.exports.find(negotiated.exportName);
+    const connection = target === undefined ? null : this.#place();
+    if (target === undefined || connection === null) {
+      this.#log('warn', target === undefined ? 'an adopted connection wants an unknown export' : 'an adopted connection finds no place', {
+        export: negotiated.exportName,
+      });
+      this.#engine.close(slot, this.#clientId, ACCEPT_KIND + 2);
+      return;
+    }
+    connection.adopted(slot, target, negotiated, leftover);
+  }
+
+  /** Ends the connections to an export: their outstanding requests are finished and answered, further ones are not read. */
+  disconnect(exportName: string): void {
+    for (const connection of this.#connections) if (connection?.exportName === exportName) connection.finish();
+  }
+
+  /** Connections to an export, those that are ending included. */
+  connectionCount(exportName: string): number {
+    return this.#connections.filter(
+      connection => connection !== null && connection.phase !== 'gone' && connection.exportName === exportName,
+    ).length;
+  }
+
+  /** Stops accepting, lets what is outstanding finish, closes everything; then calls `done`, within a turn of the engine. Listener slots are closed. */
+  close(done: () => void, { deadlineMs = DEFAULT_CLOSE_DEADLINE_MS, newRequests = 'refuse' }: CloseOptions = {}): void {
+    if (this.#closing !== null || this.#closed) throw new NbdServerError('ERR_SERVER_CLOSED', 'close was called before');
+    const now = this.#engine.nowNs;
+    this.#closing = { deadlineNs: now + deadlineMs * NS_PER_MS, graceNs: now + HANDSHAKE_GRACE_NS, done };
+    for (const { slot } of this.#listeners) this.#engine.close(slot, this.#clientId, ACCEPT_KIND + 2);
+    if (newRequests === 'ignore') for (const connection of this.#connections) connection?.finish();
+    this.#armSweep(1);
+  }
+
+  onCompletion(tag: number, result: number): void {
+    const kind = tag & KIND_MASK;
+    const index = tag >>> TAG_SHIFT;
+    if (kind < ACCEPT_KIND) this.#connections[index]!.onCompletion(kind, result);
+    else if (kind === ACCEPT_KIND) this.#onAccepted(index, result);
+    else if (kind === SWEEP_KIND) this.#sweep();
+  }
+
+  // ---- accepting
+  #accept(): void {
+    if (this.#closing !== null || this.#closed) return;
+    for (let i = 0; i < this.#listeners.length; i++) {
+      const listener = this.#listeners[i]!;
+      // One accept may be under way for each listener: keep a place for each.
+      if (listener.accepting || this.#freeIndexes.length <= this.#acceptsUnderWay()) continue;
+      listener.accepting = true;
+      this.#engine.accept(listener.slot, this.#clientId, (i << TAG_SHIFT) | ACCEPT_KIND);
+    }
+  }
+
+  #acceptsUnderWay(): number {
+    return this.#listeners.filter(listener => listener.accepting).length;
+  }
+
+  #onAccepted(listenerIndex: number, result: number): void {
+    this.#listeners[listenerIndex]!.accepting = false;
+    if (result >= 0) this.#admit(result);
+    else if (this.#closing === null) this.#log('warn', `accept failed (errno ${-result})`, { errno: -result });
+    this.#accept();
+  }
+
+  #admit(slot: Slot): void {
+    const connection = this.#closing !== null || this.#closed ? null : this.#place();
+    if (connection === null) {
+      this.#engine.close(slot, this.#clientId, ACCEPT_KIND + 2);
+      return;
+    }
+    this.counters.acceptedConnections++;
+    connection.accepted(slot, this.#engine.nowNs + this.limits.handshakeTimeoutMs * NS_PER_MS);
+    this.#armSweep(SWEEP_NS);
+  }
+
+  #place(): Connection | null {
+    const index = this.#freeIndexes.pop();
+    if (index === undefined) return null;
+    this.counters.openConnections++;
+    return (this.#connections[index] ??= new Connection(this.#host, index, this.#connectionsOffset + index * CONNECTION_BYTES));
+  }
+
+  #makeHost(sharedStaging: BufferSet, largeBuffers: BufferSet): ConnectionHost {
+    const { engine, exports, onTransmission } = this.options;
+    const server = this;
+    return {
+      engine,
+      arena: engine.arena,
+      clientId: this.#clientId,
+      exports,
+      sharedStaging,
+      largeBuffers,
+      requests: new RequestPool(engine.arena),
+      readBudget: new ReadBudget(this.limits.maxReadBytes),
+      counters: this.counters,
+      get closing() {
+        return server.#closing !== null;
+      },
+      markDirty(connection) {
+        if (connection.dirty) return;
+        connection.dirty = true;
+        server.#dirty.push(connection);
+      },
+      chooseOwner(exportName) {
+        const choice = onTransmission?.(exportName) ?? 'keep';
+        return choice === 'keep' ? null : choice;
+      },
+      onGone(connection) {
+        server.counters.openConnections--;
+        server.#freeIndexes.push(connection.index);
+        server.#accept();
+        server.#checkClosed();
+      },
+      logEnd(connection, reason) {
+        server.#log('debug', 'connection ends', { connection: connection.index, export: connection.exportName, reason });
+      },
+    };
+  }
+
+  // ---- turns
+  #resume(): void {
+    const dirty = this.#dirty;
+    for (let i = 0; i < dirty.length; i++) dirty[i]!.resume();
+  }
+
+  #endTurn(): void {
+    const dirty = this.#dirty;
+    if (dirty.length === 0) return;
+    this.#dirty = this.#resuming;
+    if (this.#probes !== null) this.#reportReceived(this.#probes);
+    for (let i = 0; i < dirty.length; i++) {
+      const connection = dirty[i]!;
+      connection.dirty = false;
+      connection.afterClose();
+      connection.endTurn(this.#probes);
+    }
+    dirty.length = 0;
+    this.#resuming = dirty;
+  }
+
+  #reportReceived(probes: ServerProbes): void {
+    let received = 0;
+    for (const count of this.counters.byCommand) received += count;
+    if (received > this.#receivedBefore) probes.onReceived(received - this.#receivedBefore, this.#engine.nowNs);
+    this.#receivedBefore = received;
+  }
+
+  // ---- time
+  #armSweep(delayNs: number): void {
+    if (this.#sweepArmed) return;
+    this.#sweepArmed = true;
+    this.#engine.timer(delayNs, this.#clientId, SWEEP_KIND);
+  }
+
+  /** Ends what is over time; goes on while there is something to watch. */
+  #sweep(): void {
+    this.#sweepArmed = false;
+    const now = this.#engine.nowNs;
+    const closing = this.#closing;
+    let watching = closing !== null;
+    for (const connection of this.#connections) {
+      if (connection === null || connection.phase === 'gone') continue;
+      if (connection.phase === 'handshake' || connection.phase === 'moving') {
+        if (now >= connection.handshakeDeadlineNs) connection.abort('the handshake took too long');
+        else if (closing !== null && now >= closing.graceNs) connection.abort('the server is closing');
+        else watching = true;
+      }
+      if (closing === null) continue;
+      if (now >= closing.deadlineNs) connection.abort('the server is closing, its deadline has passed');
+      else if (connection.quiet) connection.finish();
+    }
+    this.#checkClosed();
+    if (watching && !this.#closed) this.#armSweep(closing === null ? SWEEP_NS : SWEEP_NS / 20);
+  }
+
+  #checkClosed(): void {
+    const closing = this.#closing;
+    if (closing === null || this.#closed || this.counters.openConnections > 0) return;
+    this.#closed = true;
+    closing.done();
+  }
+
+  #log(level: 'debug' | 'info' | 'warn', message: string, fields: Readonly<Record<string, unknown>>): void {
+    this.options.log?.(level, message, fields);
+  }
+}
