@@ -25,6 +25,7 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
     const disks = [diskOf(system)];
     const script = `
       set -e
+      modprobe xfs # it is slow to load, so init leaves it out
       for fs in ext4 xfs; do
         if [ $fs = ext4 ]; then mkfs.ext4 -q /dev/vda; else mkfs.xfs -q -f /dev/vda; fi
         mount -t $fs /dev/vda /mnt
@@ -44,7 +45,9 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
     expect(first.output).toMatch(/ext4 good[^]*xfs good/);
     await system.stop();
     await system.start();
-    expectHealthy(await Guest.run({ disks, script: 'set -e; mount -t xfs /dev/vda /mnt; cd /mnt; sha256sum -c sums; cd /; umount /mnt' }));
+    expectHealthy(
+      await Guest.run({ disks, script: 'set -e; modprobe xfs; mount -t xfs /dev/vda /mnt; cd /mnt; sha256sum -c sums; cd /; umount /mnt' }),
+    );
     await system.stop();
   }, 180_000);
 
@@ -66,6 +69,7 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
         files: { sums: `${synced.join('\n')}\n` },
         script: `
         set -e
+        modprobe ${fs}
         mount -t ${fs} /dev/vda /mnt
         cd /mnt; sha256sum -c /sums; cd /
         umount /mnt
@@ -112,6 +116,7 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
 function writeSyncedFiles(fs: string): string {
   return `
     set -e
+    modprobe ${fs}
     mkfs.${fs} -q /dev/vda
     mount -t ${fs} /dev/vda /mnt
     cd /mnt

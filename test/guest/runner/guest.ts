@@ -23,7 +23,7 @@ export interface GuestOptions {
   readonly disks?: readonly GuestDisk[];
   /** Script for busybox sh. Its exit status is the guest's. Programs there: busybox, file system tools, nbd-client, `programs`. */
   readonly script: string;
-  /** Programs of this machine that the guest gets besides, with their libraries. */
+  /** Programs of this machine that the guest gets besides, with their libraries; a plugin by its absolute path. */
   readonly programs?: readonly string[];
   /** Files put into the guest's root, by path without leading slash. */
   readonly files?: Readonly<Record<string, string | Buffer>>;

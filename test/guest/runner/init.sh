@@ -9,8 +9,7 @@ mkdir -p /dev/shm /dev/pts /dev/virtio-ports
 mount -t tmpfs shm /dev/shm
 mount -t tmpfs tmp /tmp
 mount -t tmpfs run /run
-# Without modules.alias (large) the kernel cannot find a file system's module by itself.
-modprobe -a virtio_pci virtio_console virtio_blk virtio_net ext4 xfs 2>/dev/null
+modprobe -a virtio_pci virtio_console virtio_blk virtio_net 2>/dev/null
 hostname guest
 ip link set lo up
 . /guest.env

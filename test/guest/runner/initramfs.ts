@@ -20,7 +20,9 @@ const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_console', 'af
  * Built once per content and kept in the cache folder.
  */
 export async function baseInitramfs(kernel: GuestKernel, extraPrograms: readonly string[]): Promise<Buffer> {
-  const programs = [...new Set([...PROGRAMS, ...extraPrograms])].map(name => ({ name, path: program(name) }));
+  const programs = [...new Set([...PROGRAMS, ...extraPrograms])].map(name =>
+    name.startsWith('/') ? { name, path: name, target: name.slice(1) } : { name, path: program(name), target: `bin/${name}` },
+  );
   const key = createHash('sha256');
   key
     .update(readFileSync(fileURLToPath(import.meta.url)))
@@ -35,7 +37,7 @@ export async function baseInitramfs(kernel: GuestKernel, extraPrograms: readonly
   return archive;
 }
 
-async function build(kernel: GuestKernel, programs: readonly { name: string; path: string }[]): Promise<Buffer> {
+async function build(kernel: GuestKernel, programs: readonly { name: string; path: string; target: string }[]): Promise<Buffer> {
   const archive = new CpioArchive();
   for (const path of ['dev', 'proc', 'sys', 'tmp', 'run', 'mnt', 'root', 'etc', 'bin', 'lib', 'usr', 'var/tmp']) archive.directory(path);
   // The kernel opens /dev/console before init has mounted devtmpfs.
@@ -51,8 +53,8 @@ async function build(kernel: GuestKernel, programs: readonly { name: string; pat
     if (!ours.has(applet)) archive.symlink(`bin/${applet}`, 'busybox');
   }
   const libraries = new Set<string>();
-  for (const { name, path } of programs) {
-    archive.file(`bin/${name}`, readFileSync(path), 0o755);
+  for (const { path, target } of programs) {
+    archive.file(target, readFileSync(path), 0o755);
     for (const library of await sharedLibraries(path)) libraries.add(library);
   }
   for (const [name, target] of Object.entries(LINKS)) archive.symlink(`bin/${name}`, target);

@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest';
+import { missingForGuests } from '../scenario.js';
+import { runPowerLossRounds } from './rounds.js';
+import { nbdkitInGuest } from './stand-in.js';
+
+const missing = missingForGuests('nbdkit');
+
+// What the power-loss test can see, shown on servers whose durability is known.
+describe.skipIf(missing.skip)(`power loss harness${missing.note}`, () => {
+  it('catches a server that acknowledges what is only in memory', async () => {
+    const result = await runPowerLossRounds({ server: nbdkitInGuest(false), rounds: 1, seed: 11, kinds: ['direct'], maxLoadMs: 1500 });
+    expect(result.acknowledgedWrites).toBeGreaterThan(50);
+    expect(result.faults.join('\n')).toMatch(/older than what was acknowledged/);
+  }, 120_000);
+
+  it('passes a server that writes through, on a disk that loses its cache', async () => {
+    const result = await runPowerLossRounds({ server: nbdkitInGuest(true), rounds: 1, seed: 12, kinds: ['volatile'], maxLoadMs: 1500 });
+    expect(result.faults).toEqual([]);
+    expect(result.acknowledgedWrites).toBeGreaterThan(20);
+  }, 120_000);
+});

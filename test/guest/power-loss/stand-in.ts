@@ -1,0 +1,31 @@
+import { existsSync } from 'node:fs';
+import type { GuestServer } from './rounds.js';
+
+const NBDKIT_DIRS = ['/usr/lib/x86_64-linux-gnu/nbdkit', '/usr/lib64/nbdkit', '/usr/lib/nbdkit'];
+
+/** nbdkit with some of its plugins and filters, as programs for a guest. */
+export function nbdkitWith(...parts: readonly string[]): readonly string[] {
+  return ['nbdkit', ...parts.map(nbdkitPart)];
+}
+
+function nbdkitPart(path: string): string {
+  const found = NBDKIT_DIRS.map(dir => `${dir}/${path}`).find(existsSync);
+  if (found === undefined) throw new Error(`nbdkit's ${path} is in none of ${NBDKIT_DIRS.join(', ')}`);
+  return found;
+}
+
+/**
+ * nbdkit in the product's place, to prove the harness: `durable` makes every write reach the disk before its answer,
+ * the other acknowledges what is in the guest's page cache only, and must be caught.
+ */
+export function nbdkitInGuest(durable: boolean): GuestServer {
+  return {
+    programs: nbdkitWith('plugins/nbdkit-file-plugin.so', 'filters/nbdkit-fua-filter.so'),
+    startScript: `
+      [ -e /data/image ] || { truncate -s 64M /data/image; sync; }
+      nbdkit -U /tmp/s ${durable ? '--filter=fua' : ''} file /data/image ${durable ? 'fuamode=force' : ''}`,
+    socket: '/tmp/s',
+    exportName: '',
+    memoryMiB: 768,
+  };
+}
