@@ -46,7 +46,6 @@ export interface VdiskExportOptions {
   readonly sizeBytes: number;
   /** The shard's session of the vdisk; opened at the first use. */
   readonly session: Session;
-  readonly onConnectionOpened: () => void;
   readonly onConnectionClosed: () => void;
 }
 
@@ -54,7 +53,8 @@ export interface VdiskExportOptions {
 export class VdiskExport implements Export, ExportSession, SessionFrontEnd, ReleaseListener {
   readonly name: string;
   readonly description: string;
-  readonly sizeBytes: number;
+  /** New connections learn a changed size. */
+  sizeBytes: number;
   readonly readOnly = false;
   readonly features = FEATURES;
   readonly blockSize = BLOCK_SIZE;
@@ -77,7 +77,6 @@ export class VdiskExport implements Export, ExportSession, SessionFrontEnd, Rele
   open(): ExportSession {
     this.#connections++;
     this.#session.start();
-    this.options.onConnectionOpened();
     return this;
   }
 

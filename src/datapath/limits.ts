@@ -9,6 +9,13 @@ export const MAX_WAITING = 65_536;
 export const RECONNECT_FIRST_MS = 5;
 export const RECONNECT_LAST_MS = 250;
 
+/** While an export is being removed: between two looks whether its last connection has gone. */
+export const DETACH_POLL_MS = 20;
+/** A status is reported without the shards that have not answered by then. */
+export const STATUS_TIMEOUT_MS = 1_000;
+/** At the stop of a process: how long NBD connections have to get their outstanding answers. */
+export const STOP_NBD_MS = 1_000;
+
 /** Exports of one datapath. */
 export const MAX_EXPORTS = 4_096;
 /** Between two attempts to list the attachments while the metadata store does not answer. */

@@ -1,0 +1,213 @@
+import type { Logger } from '../base/log.js';
+import type { AttachmentRecord } from '../meta/model.js';
+import type { MetadataStore } from '../meta/store.js';
+import { AttachmentWatcher } from './attach.js';
+import { createTermFloor } from './floor.js';
+import { STATUS_TIMEOUT_MS } from './limits.js';
+import { DatapathTopic, type ExportDescription, type ExportKey, type SessionStatus, type ShardStatus } from './messages.js';
+
+/** The process's shards, as the datapath's main thread sees them; ShardPool is one. */
+export interface DatapathShards {
+  readonly count: number;
+  send(shard: number, topic: string, message: unknown): void;
+  on(topic: string, listener: (message: unknown, shard: number) => void): void;
+}
+
+export interface DatapathMainOptions {
+  readonly store: MetadataStore;
+  /** Name of this host; its attachments are exported. */
+  readonly host: string;
+  readonly shards: DatapathShards;
+  readonly acceptingShard: number;
+  readonly log: Logger;
+}
+
+export interface ExportStatus {
+  readonly vdiskId: string;
+  readonly name: string;
+  readonly generation: number;
+  readonly sizeBytes: number;
+  /** Clients find it. */
+  readonly exported: boolean;
+}
+
+export interface DatapathStatus {
+  readonly exports: readonly ExportStatus[];
+  /** One per export and shard. */
+  readonly sessions: readonly (SessionStatus & { readonly shard: number })[];
+}
+
+interface Export {
+  readonly description: ExportDescription;
+  /** Shards that were told to add it, that have, and that have removed it. */
+  readonly told: Set<number>;
+  readonly added: Set<number>;
+  readonly removed: Set<number>;
+  removing: boolean;
+  sizeBytes: number;
+}
+
+/** The datapath's part of the main thread: turns the host's attachments into exports of all shards. */
+export class DatapathMain {
+  readonly #exports = new Map<string, Export>();
+  /** Kept over detach and attach: an old controller stays an old one. */
+  readonly #floors = new Map<string, SharedArrayBuffer>();
+  readonly #watcher: AttachmentWatcher;
+  readonly #statusRequests = new Map<number, (status: ShardStatus, shard: number) => void>();
+  #lastRequest = 0;
+  #onChange: (() => void)[] = [];
+
+  constructor(private readonly options: DatapathMainOptions) {
+    const { store, host, shards, log } = options;
+    shards.on(DatapathTopic.added, (message, shard) => this.#onAdded(message as ExportKey, shard));
+    shards.on(DatapathTopic.removed, (message, shard) => this.#onRemoved(message as ExportKey, shard));
+    shards.on(DatapathTopic.statusReply, (message, shard) => {
+      const status = message as ShardStatus;
+      this.#statusRequests.get(status.request)?.(status, shard);
+    });
+    this.#watcher = new AttachmentWatcher(
+      store,
+      host,
+      {
+        onAttached: attachment => this.#attach(attachment),
+        onDetached: attachment => this.#detach(attachment),
+        onResized: attachment => this.#resize(attachment),
+      },
+      log,
+    );
+  }
+
+  /** The exports there are or are about to be, without asking the shards. */
+  get exports(): readonly ExportStatus[] {
+    return [...this.#exports.values()]
+      .filter(one => !one.removing)
+      .map(one => {
+        const { vdiskId, name, generation } = one.description;
+        return { vdiskId, name, generation, sizeBytes: one.sizeBytes, exported: one.added.size === this.options.shards.count };
+      });
+  }
+
+  /** Resolves when the vdisk can be found by NBD clients; rejects after `timeoutMs`. */
+  async whenExported(vdiskId: string, timeoutMs: number): Promise<void> {
+    await this.#when(
+      () => this.exports.some(one => one.vdiskId === vdiskId && one.exported),
+      timeoutMs,
+      `vdisk ${vdiskId} is not exported`,
+    );
+  }
+
+  /** Resolves when no connection and no session of the vdisk is left. */
+  async whenRemoved(vdiskId: string, timeoutMs: number): Promise<void> {
+    const gone = (): boolean => ![...this.#exports.values()].some(one => one.description.vdiskId === vdiskId);
+    await this.#when(gone, timeoutMs, `vdisk ${vdiskId} is still in use`);
+  }
+
+  async status(): Promise<DatapathStatus> {
+    const { shards } = this.options;
+    const request = ++this.#lastRequest;
+    const sessions: (SessionStatus & { shard: number })[] = [];
+    let answers = 0;
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, STATUS_TIMEOUT_MS);
+      this.#statusRequests.set(request, (status, shard) => {
+        sessions.push(...status.sessions.map(session => ({ ...session, shard })));
+        if (++answers < shards.count) return;
+        clearTimeout(timer);
+        resolve();
+      });
+      for (let shard = 0; shard < shards.count; shard++) shards.send(shard, DatapathTopic.status, { request });
+    });
+    this.#statusRequests.delete(request);
+    return { exports: this.exports, sessions };
+  }
+
+  /** Follows the attachments no longer; the exports stay until the shards stop. */
+  close(): void {
+    this.#watcher.close();
+  }
+
+  #attach({ vdiskId, vdiskName, generation, sizeBytes }: AttachmentRecord): void {
+    const { shards, acceptingShard, log } = this.options;
+    const floor = this.#floors.get(vdiskId) ?? createTermFloor();
+    this.#floors.set(vdiskId, floor);
+    const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, floor };
+    const one: Export = { description, told: new Set(), added: new Set(), removed: new Set(), removing: false, sizeBytes };
+    this.#exports.set(keyOf(description), one);
+    log.log('info', 'exporting a vdisk', { vdisk: vdiskName, generation, sizeBytes });
+    // The accepting shard last: it moves connections to the others, which have to know the export by then.
+    for (let shard = 0; shard < shards.count; shard++) if (shard !== acceptingShard) this.#sendAdd(one, shard);
+    if (shards.count === 1) this.#sendAdd(one, acceptingShard);
+  }
+
+  #sendAdd(one: Export, shard: number): void {
+    one.told.add(shard);
+    this.options.shards.send(shard, DatapathTopic.add, one.description);
+  }
+
+  #detach(attachment: AttachmentRecord): void {
+    const one = this.#exports.get(keyOf(attachment));
+    if (one === undefined || one.removing) return;
+    one.removing = true;
+    this.options.log.log('info', 'a vdisk is exported no longer', { vdisk: attachment.vdiskName, generation: attachment.generation });
+    for (const shard of one.added) this.#sendRemove(one, shard);
+    this.#finish(one);
+  }
+
+  #sendRemove({ description: { vdiskId, generation } }: Export, shard: number): void {
+    this.options.shards.send(shard, DatapathTopic.remove, { vdiskId, generation } satisfies ExportKey);
+  }
+
+  #onAdded(key: ExportKey, shard: number): void {
+    const { shards, acceptingShard } = this.options;
+    const one = this.#exports.get(keyOf(key));
+    if (one === undefined) return;
+    one.added.add(shard);
+    if (one.removing) this.#sendRemove(one, shard);
+    else if (shard !== acceptingShard && one.added.size === shards.count - 1)
+      shards.send(acceptingShard, DatapathTopic.add, one.description);
+    this.#changed();
+  }
+
+  #onRemoved(key: ExportKey, shard: number): void {
+    const one = this.#exports.get(keyOf(key));
+    if (one === undefined) return;
+    one.removed.add(shard);
+    this.#finish(one);
+    this.#changed();
+  }
+
+  #finish(one: Export): void {
+    if (one.removing && one.removed.size === one.told.size) this.#exports.delete(keyOf(one.description));
+  }
+
+  #resize(attachment: AttachmentRecord): void {
+    const one = this.#exports.get(keyOf(attachment));
+    if (one === undefined) return;
+    one.sizeBytes = attachment.sizeBytes;
+    const { vdiskId, generation, sizeBytes } = attachment;
+    for (const shard of one.added) this.options.shards.send(shard, DatapathTopic.resize, { vdiskId, generation, sizeBytes });
+  }
+
+  #changed(): void {
+    for (const listener of this.#onChange) listener();
+  }
+
+  #when(holds: () => boolean, timeoutMs: number, problem: string): Promise<void> {
+    if (holds()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      const done = (error?: Error): void => {
+        clearTimeout(timer);
+        this.#onChange = this.#onChange.filter(one => one !== check);
+        if (error === undefined) resolve();
+        else reject(error);
+      };
+      const check = (): void => void (holds() && done());
+      const timer = setTimeout(() => done(new Error(`${problem} after ${timeoutMs} ms`)), timeoutMs);
+      this.#onChange.push(check);
+    });
+  }
+}
+
+function keyOf({ vdiskId, generation }: ExportKey): string {
+  return `${vdiskId}/${generation}`;
+}

@@ -1,0 +1,60 @@
+/** Between the datapath's main thread and its shards: structured messages, rare. */
+export const DatapathTopic = {
+  /** main → shard: ExportDescription; answered by added */
+  add: 'datapath.add',
+  /** shard → main: ExportKey */
+  added: 'datapath.added',
+  /** main → shard: ExportKey; answered by removed when the last connection has gone and the session is closed */
+  remove: 'datapath.remove',
+  removed: 'datapath.removed',
+  /** main → shard: ExportResize */
+  resize: 'datapath.resize',
+  /** main → shard: StatusRequest; answered by ShardStatus */
+  status: 'datapath.status',
+  statusReply: 'datapath.status-reply',
+  /** shard → accepting shard: a connection that was placed there has gone (ExportKey) */
+  connectionGone: 'datapath.connection-gone',
+  /** accepting shard → shard: MovedConnection of nbd-server-ts */
+  connectionMoved: 'datapath.connection-moved',
+} as const;
+
+/** One attachment of one vdisk. */
+export interface ExportKey {
+  readonly vdiskId: string;
+  readonly generation: number;
+}
+
+export interface ExportDescription extends ExportKey {
+  readonly name: string;
+  readonly sizeBytes: number;
+  /** Of {@link createTermFloor}. */
+  readonly floor: SharedArrayBuffer;
+}
+
+export interface ExportResize extends ExportKey {
+  readonly sizeBytes: number;
+}
+
+export interface StatusRequest {
+  readonly request: number;
+}
+
+export interface SessionStatus extends ExportKey {
+  readonly name: string;
+  readonly state: 'disconnected' | 'opening' | 'open' | 'closed';
+  readonly path: 'same-shard' | 'other-shard' | 'unix' | 'tcp' | null;
+  readonly connections: number;
+  readonly unanswered: number;
+  readonly opened: number;
+  readonly lost: number;
+  readonly replayed: number;
+  readonly staleEvents: number;
+  readonly belowFloor: number;
+  /** Why there is no path, in words; empty while there is one. */
+  readonly problem: string;
+}
+
+export interface ShardStatus {
+  readonly request: number;
+  readonly sessions: readonly SessionStatus[];
+}

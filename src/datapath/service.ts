@@ -1,0 +1,225 @@
+import { ExportMap, NbdServer, type MovedConnection, type ServerLimits } from 'nbd-server-ts';
+import { Gather, type EngineClient, type Slot } from 'uring-engine';
+import { MAIN, type ShardContext } from '../shard/context.js';
+import type { ShardPart } from '../shard/run.js';
+import type { ShardTransport } from '../transport/shard-transport.js';
+import type { VdiskServing } from '../wire/serving.js';
+import { VdiskExport } from './export.js';
+import { DETACH_POLL_MS, MAX_EXPORTS, STOP_NBD_MS } from './limits.js';
+import {
+  DatapathTopic,
+  type ExportDescription,
+  type ExportKey,
+  type ExportResize,
+  type SessionStatus,
+  type ShardStatus,
+  type StatusRequest,
+} from './messages.js';
+import type { PathTarget } from './paths.js';
+import { ConnectionPlacement } from './placement.js';
+import { ShardSession, type SessionParts } from './shard-session.js';
+
+export interface DatapathShardOptions {
+  readonly context: ShardContext;
+  /** Of this shard; a Stargate part in the shard uses the same one. */
+  readonly transport: ShardTransport;
+  /** New at each start of the process, the same in all its shards. */
+  readonly datapathUuid: string;
+  /** Ways to a Stargate, in order of preference. */
+  readonly targets: readonly PathTarget[];
+  /** The Stargate part of this shard, where the process has one. */
+  readonly serving: VdiskServing | null;
+  /** NBD listeners of this shard's engine. One shard of the process accepts, the others get their connections from it. */
+  readonly listeners: readonly Slot[];
+  readonly acceptingShard: number;
+  readonly nbdLimits?: Partial<ServerLimits>;
+}
+
+interface Mounted {
+  readonly description: ExportDescription;
+  readonly session: ShardSession;
+  readonly nbd: VdiskExport;
+  readonly placement: ConnectionPlacement;
+  removing: boolean;
+}
+
+const NS_PER_MS = 1e6;
+/** Tags of this client: sessions' timers by index; this one for the poll. */
+const POLL_TAG = 0xff_ffff;
+
+/** A datapath's part in one shard: the NBD server, and a session for each vdisk that is used here. */
+export class DatapathShard implements ShardPart, EngineClient {
+  readonly nbd: NbdServer;
+  readonly #exports = new ExportMap([], null);
+  /** By vdiskId/generation. */
+  readonly #mounted = new Map<string, Mounted>();
+  readonly #sessions: (ShardSession | null)[] = [];
+  readonly #parts: SessionParts;
+  #polling = false;
+  #stopping = false;
+
+  private constructor(private readonly options: DatapathShardOptions) {
+    const { context, transport, targets, serving, nbdLimits } = options;
+    const { engine, probes } = context;
+    const client = engine.register(this);
+    this.#parts = { context, transport, targets, serving, client, nothing: new Gather(1) };
+    this.nbd = new NbdServer({
+      engine,
+      region: context.region,
+      exports: this.#exports,
+      ...(nbdLimits === undefined ? {} : { limits: nbdLimits }),
+      log: (level, message, fields) => context.log.log(level, message, fields),
+      probes: {
+        onReceived: requests => void (probes['nbd-receive'].requests += requests),
+        onReplied: bytes => void (probes.reply.bytes += bytes),
+      },
+      onTransmission: name => this.#place(name),
+    });
+    context.onMessage(DatapathTopic.add, message => this.exportAdded(message as ExportDescription));
+    context.onMessage(DatapathTopic.remove, message => this.exportRemoved(message as ExportKey));
+    context.onMessage(DatapathTopic.resize, message => this.#resize(message as ExportResize));
+    context.onMessage(DatapathTopic.status, message => this.#reportStatus(message as StatusRequest));
+    context.onMessage(DatapathTopic.connectionMoved, message => this.#adopt(message as MovedConnection));
+    context.onMessage(DatapathTopic.connectionGone, (message, from) =>
+      this.#mounted.get(keyOf(message as ExportKey))?.placement.gone(from),
+    );
+    for (const listener of options.listeners) this.nbd.listen(listener);
+  }
+
+  static start(options: DatapathShardOptions): DatapathShard {
+    return new DatapathShard(options);
+  }
+
+  /** A vdisk is attached: offered under its name from here on. Its session is opened by the first connection. */
+  exportAdded(description: ExportDescription): void {
+    const { context, datapathUuid, acceptingShard } = this.options;
+    const { vdiskId, generation, name, sizeBytes, floor } = description;
+    if (this.#mounted.size >= MAX_EXPORTS) throw new RangeError(`a datapath has at most ${MAX_EXPORTS} exports`);
+    const identity = { vdiskId, generation, datapathUuid, shard: context.index };
+    const tag = this.#sessions.indexOf(null) >= 0 ? this.#sessions.indexOf(null) : this.#sessions.length;
+    const session = new ShardSession(this.#parts, identity, name, floor, tag);
+    this.#sessions[tag] = session;
+    const nbd = new VdiskExport({
+      name,
+      description: `vdisk ${vdiskId}`,
+      sizeBytes,
+      session: session.session,
+      onConnectionClosed: () => this.#connectionGone({ vdiskId, generation }),
+    });
+    const placement = new ConnectionPlacement(context.count, acceptingShard);
+    this.#exports.delete(name);
+    this.#exports.add(nbd);
+    this.#mounted.set(keyOf(description), { description, session, nbd, placement, removing: false });
+    context.send(MAIN, DatapathTopic.added, { vdiskId, generation } satisfies ExportKey);
+  }
+
+  /** Detached: no new connection; those there are end when their outstanding requests are answered, and with the last one the session. */
+  exportRemoved(key: ExportKey): void {
+    const mounted = this.#mounted.get(keyOf(key));
+    if (mounted === undefined || mounted.removing) return;
+    mounted.removing = true;
+    const { name } = mounted.description;
+    if (this.#exports.find(name) === mounted.nbd) this.#exports.delete(name);
+    this.nbd.disconnect(name);
+    this.#finishRemovals();
+  }
+
+  /** Stops NBD first: what clients have not been answered they send again when the datapath is back. */
+  close(done: () => void): void {
+    this.#stopping = true;
+    this.nbd.close(
+      () => {
+        for (const { session } of this.#mounted.values()) session.session.detach();
+        done();
+      },
+      { newRequests: 'ignore', deadlineMs: STOP_NBD_MS },
+    );
+  }
+
+  status(): SessionStatus[] {
+    return [...this.#mounted.values()].map(({ description, session, nbd }) => {
+      const { vdiskId, generation, name } = description;
+      const { state, unanswered, counters } = session.session;
+      const { problem, pathKind } = session;
+      return {
+        vdiskId,
+        generation,
+        name,
+        state: state.kind,
+        path: pathKind,
+        connections: nbd.connections,
+        unanswered,
+        ...counters,
+        problem,
+      };
+    });
+  }
+
+  onCompletion(tag: number): void {
+    if (tag === POLL_TAG) {
+      this.#polling = false;
+      this.#finishRemovals();
+    } else this.#sessions[tag]?.onTimer();
+  }
+
+  // ---------------------------------------------------------------- connections
+
+  #place(name: string): 'keep' | ((moved: MovedConnection) => void) {
+    const { context, serving } = this.options;
+    const mounted = [...this.#mounted.values()].find(one => one.description.name === name && !one.removing);
+    if (mounted === undefined) return 'keep';
+    const shard = mounted.placement.choose(serving?.shardOf(mounted.description.vdiskId) ?? -1);
+    return shard === context.index ? 'keep' : moved => context.send(shard, DatapathTopic.connectionMoved, moved);
+  }
+
+  #adopt({ fd, negotiated, leftover }: MovedConnection): void {
+    this.nbd.adoptNegotiated(fd, negotiated, leftover);
+  }
+
+  #connectionGone(key: ExportKey): void {
+    const { context, acceptingShard } = this.options;
+    if (context.index === acceptingShard) this.#mounted.get(keyOf(key))?.placement.gone(context.index);
+    else if (!this.#stopping) context.send(acceptingShard, DatapathTopic.connectionGone, key);
+  }
+
+  // ---------------------------------------------------------------- removal
+
+  /**
+   * An export goes with its last connection. Requests that wait for a path that may not come back are answered "closed" so that their connections
+   * can end; those at a controller are waited for, since it may still read their payload.
+   */
+  #finishRemovals(): void {
+    let left = false;
+    for (const [key, mounted] of this.#mounted) {
+      if (!mounted.removing) continue;
+      const { session } = mounted.session;
+      if (mounted.nbd.connections > 0 && session.state.kind !== 'open') session.detach();
+      if (mounted.nbd.connections > 0) {
+        left = true;
+        continue;
+      }
+      session.detach();
+      this.#mounted.delete(key);
+      this.#sessions[this.#sessions.indexOf(mounted.session)] = null;
+      const { vdiskId, generation } = mounted.description;
+      this.options.context.send(MAIN, DatapathTopic.removed, { vdiskId, generation } satisfies ExportKey);
+    }
+    if (!left || this.#polling) return;
+    this.#polling = true;
+    this.options.context.engine.timer(DETACH_POLL_MS * NS_PER_MS, this.#parts.client, POLL_TAG);
+  }
+
+  #resize(key: ExportResize): void {
+    const mounted = this.#mounted.get(keyOf(key));
+    if (mounted !== undefined) mounted.nbd.sizeBytes = key.sizeBytes;
+  }
+
+  #reportStatus({ request }: StatusRequest): void {
+    const reply: ShardStatus = { request, sessions: this.status() };
+    this.options.context.send(MAIN, DatapathTopic.statusReply, reply);
+  }
+}
+
+function keyOf({ vdiskId, generation }: ExportKey): string {
+  return `${vdiskId}/${generation}`;
+}

@@ -1,0 +1,71 @@
+import type { Slot } from 'uring-engine';
+import type { ShardContext } from '../shard/context.js';
+import type { VdiskServing } from '../wire/serving.js';
+import { ConnectionTable } from './connection-table.js';
+import { DEFAULT_MEMORY } from './limits.js';
+import { Topic } from './mailbox-messages.js';
+import { MailboxConnector } from './mailbox-path.js';
+import { MailboxServer } from './mailbox-server.js';
+import { TransportMemory, type MemoryCounts } from './memory.js';
+import { UnixConnector } from './unix-connector.js';
+import { UnixServer, type MovedConnection } from './unix-server.js';
+
+export interface ShardTransportOptions {
+  readonly context: ShardContext;
+  /** Name and version, told to other processes. */
+  readonly software: string;
+  readonly memory?: MemoryCounts;
+}
+
+/** Arena bytes that a shard's transport takes of its region. */
+export function transportRegionBytes(memory: MemoryCounts = DEFAULT_MEMORY): number {
+  return TransportMemory.bytesFor(memory);
+}
+
+/** All ways from sessions of one shard to controllers elsewhere, and from elsewhere to the controllers of this shard. One per shard, whatever is mounted there. */
+export class ShardTransport {
+  readonly unix: UnixConnector;
+  readonly mailbox: MailboxConnector;
+  readonly memory: TransportMemory;
+  readonly #table: ConnectionTable;
+  #server: UnixServer | null = null;
+
+  constructor(private readonly options: ShardTransportOptions) {
+    const { context, software, memory = DEFAULT_MEMORY } = options;
+    const { engine } = context;
+    this.memory = new TransportMemory(context.region.take(TransportMemory.bytesFor(memory)), memory);
+    this.#table = new ConnectionTable(engine);
+    this.unix = new UnixConnector({ engine, table: this.#table, memory: this.memory, software });
+    this.mailbox = new MailboxConnector(context);
+  }
+
+  /**
+   * The Stargate part's door: sessions of other shards and processes reach `serving`. To be called in every shard that has a Stargate part, once. `listener`:
+   * the Stargate socket, in the shard that accepts; connections move to the shards of their vdisks.
+   */
+  serve(serving: VdiskServing, listener: Slot | null): UnixServer {
+    const { context, software } = this.options;
+    new MailboxServer(context, serving);
+    const server = new UnixServer({
+      engine: context.engine,
+      table: this.#table,
+      memory: this.memory,
+      software,
+      serving,
+      shard: context.index,
+      listener,
+      move: (shard, moved) => context.send(shard, Topic.moved, moved),
+      log: context.log,
+    });
+    context.onMessage(Topic.moved, message => server.onMoved(message as MovedConnection));
+    this.#server = server;
+    return server;
+  }
+
+  /** Ends the connections of other processes (their sessions go on elsewhere or later); `done` when their sockets are closed. */
+  close(done: () => void): void {
+    const closeClients = (): void => this.unix.close(done);
+    if (this.#server === null) closeClients();
+    else this.#server.close(closeClients);
+  }
+}
