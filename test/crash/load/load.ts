@@ -32,6 +32,8 @@ export interface LoadOptions {
   /** Requests in flight on each connection. */
   readonly queueDepth?: number;
   readonly maxUnitsPerWrite?: number;
+  /** Neither flushes nor FUA: every acknowledgement must be durable by itself, with nothing that makes it so by the way. */
+  readonly noFlush?: boolean;
 }
 
 export interface LoadCounts {
@@ -111,7 +113,7 @@ export class VerifiedLoad {
     const first = random.below(Math.max(1, span - units));
     const kind = random.next();
     if (kind < READ_SHARE) await this.#read(client, region, first, units);
-    else if (kind < READ_SHARE + FLUSH_SHARE) await client.flush();
+    else if (kind < READ_SHARE + FLUSH_SHARE && this.#options.noFlush !== true) await client.flush();
     else await this.#write(client, region, first, units, kind > 1 - ZERO_SHARE);
   }
 
@@ -121,7 +123,7 @@ export class VerifiedLoad {
     const length = units * region.unitBytes;
     try {
       if (zero) await client.writeZeroes(offset, length);
-      else await client.write(offset, payload(region, first, units, record.seq), { fua: this.#options.random.next() < FUA_SHARE });
+      else await client.write(offset, payload(region, first, units, record.seq), { fua: this.#useFua() });
     } catch (error) {
       if (error instanceof ConnectionLost) this.counts.unanswered++;
       throw error;
@@ -140,6 +142,10 @@ export class VerifiedLoad {
       const fault = region.history.checkRead(expectation, first + index, content);
       if (fault !== undefined) this.#fault(`read during the load: ${fault}`);
     }
+  }
+
+  #useFua(): boolean {
+    return this.#options.noFlush !== true && this.#options.random.next() < FUA_SHARE;
   }
 
   #fault(text: string): void {

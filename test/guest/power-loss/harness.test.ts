@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { missingForGuests } from '../scenario.js';
 import { runPowerLossRounds } from './rounds.js';
-import { nbdkitInGuest } from './stand-in.js';
+import { nbdkitInGuest, qemuNbdInGuest } from './stand-in.js';
 
-const missing = missingForGuests('nbdkit');
+const missing = missingForGuests('nbdkit', 'qemu-nbd');
 
 // What the power-loss test can see, shown on servers whose durability is known.
 describe.skipIf(missing.skip)(`power loss harness${missing.note}`, () => {
@@ -17,5 +17,11 @@ describe.skipIf(missing.skip)(`power loss harness${missing.note}`, () => {
     const result = await runPowerLossRounds({ server: nbdkitInGuest(true), rounds: 1, seed: 12, kinds: ['volatile'], maxLoadMs: 1500 });
     expect(result.faults).toEqual([]);
     expect(result.acknowledgedWrites).toBeGreaterThan(20);
+  }, 120_000);
+
+  it('catches a server that writes directly but does not flush, on a disk that loses its cache', async () => {
+    const result = await runPowerLossRounds({ server: qemuNbdInGuest(), rounds: 1, seed: 13, kinds: ['volatile'], maxLoadMs: 1500 });
+    expect(result.acknowledgedWrites).toBeGreaterThan(20);
+    expect(result.faults.join('\n')).toMatch(/older than what was acknowledged/);
   }, 120_000);
 });

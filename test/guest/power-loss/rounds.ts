@@ -70,7 +70,15 @@ export async function runPowerLossRounds(options: PowerLossOptions): Promise<Pow
       faults = await verifyRegions(verifier, regions, true);
       await verifier.disconnect();
       if (faults.length === 0 && round < options.rounds) {
-        const load = new VerifiedLoad({ connect: machine.connect, regions, random, connections: 2, queueDepth: 8, maxUnitsPerWrite: 8 });
+        const load = new VerifiedLoad({
+          connect: machine.connect,
+          regions,
+          random,
+          connections: 2,
+          queueDepth: 8,
+          maxUnitsPerWrite: 8,
+          noFlush: true,
+        });
         await load.start();
         await sleep(random.between(MIN_LOAD_MS, options.maxLoadMs ?? 4000));
         await machine.powerCut();

@@ -29,3 +29,16 @@ export function nbdkitInGuest(durable: boolean): GuestServer {
     memoryMiB: 768,
   };
 }
+
+/** qemu-nbd with O_DIRECT and no flush: past the guest's page cache, but not past the disk's own. Only a disk that loses it can tell. */
+export function qemuNbdInGuest(): GuestServer {
+  return {
+    programs: ['qemu-nbd'],
+    startScript: `
+      [ -e /data/image ] || { dd if=/dev/zero of=/data/image bs=1M count=64 2>/dev/null; sync; }
+      qemu-nbd -f raw --cache=none --persistent --shared=8 -k /tmp/s /data/image &`,
+    socket: '/tmp/s',
+    exportName: '',
+    memoryMiB: 768,
+  };
+}
