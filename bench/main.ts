@@ -1,11 +1,13 @@
-// npm run bench [-- SUITE... --rounds N --seconds S --engine uring|libuv|both --dir DIR --json FILE --ours COMMAND]
-// Without suites: all of them. Ours and its peers are measured by turns, in rounds; see bench/turns.ts.
+// npm run bench [-- SUITE... --rounds N --seconds S --engine uring|libuv|both --dir DIR --json FILE --profile DIR --ours COMMAND]
+// Without suites: all of them. --profile writes CPU profiles of ours there and prints where the time went; it costs speed.
+// Ours and its peers are measured by turns, in rounds; see bench/turns.ts.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { makeTempDir, removeTempDir } from '../test/support/temp.js';
 import { compileLoadGenerator } from './load/generator.js';
 import { machineFacts } from './machine.js';
 import { commandPeer, gatepathPeer, type PeerFactory } from './peers.js';
+import { printProfiles, profilingArguments } from './profile.js';
 import { printSuite, toJson } from './report.js';
 import { NBD_SUITES } from './suites/nbd.js';
 import { NFS_SUITES, runNfsSuite } from './suites/nfs.js';
@@ -19,19 +21,20 @@ const { values, positionals } = parseArgs({
     engine: { type: 'string', default: 'uring' },
     dir: { type: 'string' },
     json: { type: 'string' },
+    profile: { type: 'string' },
     ours: { type: 'string' },
   },
 });
 
-function oursOf(engine: string, command: string | undefined): readonly PeerFactory[] {
+function oursOf(engine: string, command: string | undefined, nodeArgs: readonly string[]): readonly PeerFactory[] {
   if (command !== undefined) return [commandPeer(command)];
   switch (engine) {
     case 'uring':
-      return [gatepathPeer('uring')];
+      return [gatepathPeer('uring', nodeArgs)];
     case 'libuv':
-      return [gatepathPeer('libuv')];
+      return [gatepathPeer('libuv', nodeArgs)];
     case 'both':
-      return [gatepathPeer('uring'), gatepathPeer('libuv')];
+      return [gatepathPeer('uring', nodeArgs), gatepathPeer('libuv', nodeArgs)];
     default:
       throw new Error(`--engine ${engine}: uring, libuv or both`);
   }
@@ -47,14 +50,14 @@ const wanted = (name: string): boolean => positionals.length === 0 || positional
 
 const temporary = values.dir === undefined ? makeTempDir('bench') : undefined;
 const dir = values.dir ?? temporary ?? '.';
-mkdirSync(dir, { recursive: true });
+for (const path of [dir, values.profile ?? dir]) mkdirSync(path, { recursive: true });
 const machine = machineFacts(dir);
 const context: BenchContext = {
   generator: await compileLoadGenerator(),
   dir,
   rounds: Number(values.rounds),
   seconds: Number(values.seconds),
-  ours: oursOf(values.engine, values.ours),
+  ours: oursOf(values.engine, values.ours, values.profile === undefined ? [] : profilingArguments(values.profile)),
   log: line => console.error(line),
 };
 console.log(
@@ -70,6 +73,7 @@ try {
   for (const suite of NFS_SUITES.filter(({ name }) => wanted(name))) results.push(await runNfsSuite(suite, context));
 } finally {
   for (const result of results) printSuite(result, line => console.log(line));
+  if (values.profile !== undefined) printProfiles(values.profile, line => console.log(line));
   if (values.json !== undefined) writeFileSync(values.json, toJson(machine, results));
   if (temporary !== undefined) removeTempDir(temporary);
 }

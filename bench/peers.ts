@@ -28,13 +28,13 @@ export type PeerFactory = { readonly name: string; readonly start: (context: Pee
 const SHORT_STOP_MS = 10_000;
 
 /** Gatepath with everything in one process; `engine` by GATEPATH_ENGINE. */
-export function gatepathPeer(engine: 'uring' | 'libuv'): PeerFactory {
+export function gatepathPeer(engine: 'uring' | 'libuv', nodeArgs: readonly string[] = []): PeerFactory {
   const name = engine === 'uring' ? 'gatepath' : 'gatepath (libuv)';
   return {
     name,
     start: async ({ dir, sizeBytes, prefix }) => {
       const env = engine === 'uring' ? {} : { GATEPATH_ENGINE: engine };
-      const up = new GatepathUp({ dataDir: join(dir, 'data'), vdisk: 'bench', size: String(sizeBytes), prefix, env });
+      const up = new GatepathUp({ dataDir: join(dir, 'data'), vdisk: 'bench', size: String(sizeBytes), prefix, env, nodeArgs });
       await up.start();
       return { name, ours: true, socket: up.socket, exportName: up.exportName, pid: up.process.pid, stop: () => up.stop() };
     },

@@ -32,6 +32,8 @@ export interface GatepathUpOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Before the command: `taskset -c 0`. */
   readonly prefix?: readonly string[];
+  /** Arguments of node itself. */
+  readonly nodeArgs?: readonly string[];
   readonly extraArgs?: readonly string[];
 }
 
@@ -52,8 +54,9 @@ export class GatepathUp implements NbdSystem {
   }
 
   async start(): Promise<void> {
-    const { dataDir, vdisk, size, env = {}, prefix = [], extraArgs = [] } = this.options;
-    const argv = [...prefix, ...gatepathArgv('up', '--data', dataDir, '--vdisk', `${vdisk}:${size}`, ...extraArgs)];
+    const { dataDir, vdisk, size, env = {}, prefix = [], nodeArgs = [], extraArgs = [] } = this.options;
+    const [node, ...command] = gatepathArgv('up', '--data', dataDir, '--vdisk', `${vdisk}:${size}`, ...extraArgs);
+    const argv = [...prefix, node!, ...nodeArgs, ...command];
     const up = TestProcess.start(argv, { env });
     this.#process = up;
     // A killed predecessor leaves its file behind: it is ours when it names our pid. taskset execs, so the pid is ours there, too.
