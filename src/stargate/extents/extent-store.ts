@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { AllocateMode, type ClientId, type Engine } from 'uring-engine';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ExtentPort, type LayerId, type ReadOwner } from '../core/ports.js';
 import { checkExtentFormat, encodeExtentFormat, formatPath, isExtentFormat } from './layout.js';
+import { errnoOf } from './errno.js';
 import { MAX_EXTENT_LAYER, MAX_EXTENT_OPERATIONS, MAX_OPEN_EXTENT_FILES } from './limits.js';
 import { OpenFiles, type ExtentFile } from './open-files.js';
 import { LayerRemover } from './layer-remover.js';
@@ -27,8 +29,7 @@ class Operation {
 
 /** Tag of closings, whose result concerns nobody. Operations have 1 and more. */
 const CLOSE_TAG = 0;
-const ENOSPC = -28;
-const EIO = -5;
+const ENOSPC = -constants.errno.ENOSPC;
 
 export interface ExtentStoreOptions {
   readonly openFiles?: number;
@@ -269,10 +270,4 @@ function prepareRoot(engine: Engine, root: string, scratchOffset: number): void 
   } finally {
     files.close(slot);
   }
-}
-
-/** Negative errno of an engine's error. */
-function errnoOf(error: unknown): number {
-  const { errno } = error as { errno?: number };
-  return typeof errno === 'number' && errno !== 0 ? -Math.abs(errno) : EIO;
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { ClientId, Engine } from 'uring-engine';
 import type { ReadOwner } from '../core/ports.js';
+import { errnoOf } from './errno.js';
 import { layerPath } from './layout.js';
 import { REMOVE_INTERVAL_NS } from './limits.js';
 import type { OpenFiles } from './open-files.js';
@@ -47,8 +48,7 @@ export class LayerRemover {
       result = this.#advance(removal);
     } catch (error) {
       // The store still lists the layer: the next start tries again.
-      const { errno } = error as { errno?: number };
-      result = typeof errno === 'number' && errno !== 0 ? -Math.abs(errno) : -5;
+      result = errnoOf(error);
     }
     if (result !== null) {
       this.#queue.shift();
