@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { crc32c } from '@node-rs/crc32';
+import type { Arena } from 'uring-engine';
+import type { EntryDraft, LogOwner } from '../core/ports.js';
+import { encodeBatchHeader, encodeEntryHeader, sealBatch } from './codec.js';
+import {
+  BATCH_HEADER_BYTES,
+  BatchAt,
+  batchBytes,
+  ENTRIES_IN_FIRST_PAGE,
+  ENTRY_HEADER_BYTES,
+  EntryAt,
+  MAX_BATCH_BYTES,
+  MAX_BATCH_ENTRIES,
+  pagesOf,
+  trailerPages,
+} from './layout.js';
+import { MAX_BATCH_PAYLOAD_BYTES, PAGE_BYTES } from './limits.js';
+import type { Segment } from './segment.js';
+import type { StreamVdiskLog } from './vdisk-log.js';
+
+/** Entry headers beyond the first page wait here until the batch closes and the end of the payload is known. One for all batches: only one is open. */
+export class HeaderOverflow {
+  readonly bytes = new Uint8Array((MAX_BATCH_ENTRIES - ENTRIES_IN_FIRST_PAGE) * ENTRY_HEADER_BYTES);
+  readonly view = new DataView(this.bytes.buffer);
+  /** Of each header the part under its checksum. */
+  readonly checked: readonly Uint8Array[] = checkedViews(this.bytes, 0, MAX_BATCH_ENTRIES - ENTRIES_IN_FIRST_PAGE);
+}
+
+/** A batch and its buffer: `free` → `open` (takes entries) → `closed` (waits for its turn) → `writing` → `written` (acknowledged in order) → `free`. */
+export type BatchState = 'free' | 'open' | 'closed' | 'writing' | 'written';
+
+export class Batch {
+  state: BatchState = 'free';
+  lsn = 0;
+  segment: Segment | null = null;
+  entries = 0;
+  payloadBytes = 0;
+  flags = 0;
+  /** What its header says was durable when it went out. */
+  durableLsn = 0;
+  /** Most bytes this batch may become: what its segment has left. */
+  roomBytes = 0;
+  readonly owners: (LogOwner | null)[] = new Array<LogOwner | null>(MAX_BATCH_ENTRIES).fill(null);
+  readonly tags = new Float64Array(MAX_BATCH_ENTRIES);
+  readonly payloadOffsets = new Float64Array(MAX_BATCH_ENTRIES);
+  /** One view per page, made once: a checksum wants a view, and a view made per entry would be garbage. */
+  readonly #pages: readonly Uint8Array[];
+  readonly #checkedPage: Uint8Array;
+  readonly #checkedHeaders: readonly Uint8Array[];
+
+  constructor(
+    readonly index: number,
+    readonly arena: Arena,
+    readonly baseOffset: number,
+    readonly overflow: HeaderOverflow,
+  ) {
+    assert(baseOffset % PAGE_BYTES === 0, 'batch buffers start at a page');
+    const { bytes } = arena;
+    this.#pages = Array.from({ length: MAX_BATCH_BYTES / PAGE_BYTES }, (_, i) =>
+      bytes.subarray(baseOffset + i * PAGE_BYTES, baseOffset + (i + 1) * PAGE_BYTES),
+    );
+    this.#checkedPage = bytes.subarray(baseOffset + BatchAt.flags, baseOffset + PAGE_BYTES);
+    this.#checkedHeaders = checkedViews(bytes, baseOffset + BATCH_HEADER_BYTES, ENTRIES_IN_FIRST_PAGE);
+  }
+
+  open(lsn: number, segment: Segment, roomBytes: number): void {
+    assert(this.state === 'free');
+    this.state = 'open';
+    this.lsn = lsn;
+    this.segment = segment;
+    this.roomBytes = roomBytes;
+    this.entries = 0;
+    this.payloadBytes = 0;
+    this.flags = 0;
+  }
+
+  get totalBytes(): number {
+    return batchBytes(this.entries, this.payloadBytes);
+  }
+
+  fits(payloadBytes: number): boolean {
+    const total = this.payloadBytes + pagesOf(payloadBytes) * PAGE_BYTES;
+    return this.entries < MAX_BATCH_ENTRIES && total <= MAX_BATCH_PAYLOAD_BYTES && batchBytes(this.entries + 1, total) <= this.roomBytes;
+  }
+
+  /** Copies the entry in and chains it to its vdisk's log. Returns the position of its payload in the log. */
+  add(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number {
+    const index = this.entries++;
+    const bytes = draft.payload.totalBytes;
+    const at = this.baseOffset + PAGE_BYTES + this.payloadBytes;
+    const lsn = this.lsn + PAGE_BYTES + this.payloadBytes;
+    const payloadCrc = bytes === 0 ? 0 : this.#copyPayload(draft, at, bytes);
+    this.payloadBytes += pagesOf(bytes) * PAGE_BYTES;
+    this.owners[index] = owner;
+    this.tags[index] = tag;
+    this.payloadOffsets[index] = at;
+    if (index < ENTRIES_IN_FIRST_PAGE) {
+      const header = this.baseOffset + BATCH_HEADER_BYTES + index * ENTRY_HEADER_BYTES;
+      log.lastHash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders[index]!, log, draft, log.lastHash, bytes, payloadCrc);
+    } else {
+      const i = index - ENTRIES_IN_FIRST_PAGE;
+      const { view, checked } = this.overflow;
+      log.lastHash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked[i]!, log, draft, log.lastHash, bytes, payloadCrc);
+    }
+    return lsn;
+  }
+
+  #copyPayload(draft: EntryDraft, at: number, bytes: number): number {
+    const { payload } = draft;
+    const memory = this.arena.bytes;
+    let to = at;
+    for (let i = 0; i < payload.count; i++) {
+      const from = payload.offsets[i]!;
+      const length = payload.lengths[i]!;
+      memory.copyWithin(to, from, from + length);
+      to += length;
+    }
+    let crc = 0;
+    let page = (at - this.baseOffset) / PAGE_BYTES;
+    let left = bytes;
+    for (; left >= PAGE_BYTES; left -= PAGE_BYTES) crc = crc32c(this.#pages[page++]!, crc);
+    if (left > 0) {
+      // Only control records end within a page.
+      memory.fill(0, to, to + PAGE_BYTES - left);
+      crc = crc32c(memory.subarray(to - left, to), crc);
+    }
+    return crc;
+  }
+
+  /** No further entries. Headers that did not fit the first page go behind the payload. */
+  close(): void {
+    assert(this.state === 'open');
+    this.state = 'closed';
+    const first = this.baseOffset + BATCH_HEADER_BYTES + Math.min(this.entries, ENTRIES_IN_FIRST_PAGE) * ENTRY_HEADER_BYTES;
+    this.arena.bytes.fill(0, first, this.baseOffset + PAGE_BYTES);
+    const pages = trailerPages(this.entries);
+    if (pages === 0) return;
+    const used = (this.entries - ENTRIES_IN_FIRST_PAGE) * ENTRY_HEADER_BYTES;
+    const at = this.baseOffset + PAGE_BYTES + this.payloadBytes;
+    this.arena.bytes.set(this.overflow.bytes.subarray(0, used), at);
+    this.arena.bytes.fill(0, at + used, at + pages * PAGE_BYTES);
+  }
+
+  /** Writes the batch's header; the last thing before it goes out. Returns its checksum. */
+  seal(durableLsn: number, previousCrc: number): number {
+    assert(this.state === 'closed');
+    const segment = this.segment!;
+    let trailerCrc = 0;
+    const pages = trailerPages(this.entries);
+    if (pages > 0) {
+      const first = 1 + this.payloadBytes / PAGE_BYTES;
+      trailerCrc = segment.seed;
+      for (let i = 0; i < pages; i++) trailerCrc = crc32c(this.#pages[first + i]!, trailerCrc);
+    }
+    const { view } = this.arena;
+    const { baseOffset, lsn, flags, entries, payloadBytes } = this;
+    encodeBatchHeader(view, baseOffset, segment.header, lsn, durableLsn, flags, entries, payloadBytes, previousCrc, trailerCrc);
+    return sealBatch(view, baseOffset, this.#checkedPage, segment.seed);
+  }
+
+  free(): void {
+    this.state = 'free';
+    this.segment = null;
+    this.owners.fill(null, 0, this.entries);
+  }
+}
+
+function checkedViews(bytes: Uint8Array, at: number, count: number): Uint8Array[] {
+  return Array.from({ length: count }, (_, i) =>
+    bytes.subarray(at + i * ENTRY_HEADER_BYTES, at + i * ENTRY_HEADER_BYTES + EntryAt.headerCrc),
+  );
+}

@@ -1,0 +1,105 @@
+import type { DecodedEntry } from './codec.js';
+import type { RecoveryVisitor, RotRange } from './options.js';
+import { MAX_REPORTED_ROT } from './limits.js';
+import type { ScanHandler } from './scan.js';
+import type { Segment } from './segment.js';
+import { segmentName } from './layout.js';
+import { type StreamVdiskLog, type VdiskTable } from './vdisk-log.js';
+
+interface FoundRot {
+  readonly fromLsn: number;
+  readonly toLsn: number;
+  readonly segment: string;
+  /** Of a damaged payload the one vdisk is known. */
+  readonly vdisk: StreamVdiskLog | null;
+  readonly message: string;
+}
+
+/** Takes the scan's entries apart by vdisk and keeps of each the longest intact chain (replication, rule 4). */
+export class ChainReader implements ScanHandler {
+  rotRanges = 0;
+  readonly #rot: FoundRot[] = [];
+  /** Position of the last intact, chained entry of each vdisk. */
+  readonly #lastLsn = new Map<StreamVdiskLog, number>();
+
+  constructor(
+    readonly vdisks: VdiskTable,
+    readonly visitor: RecoveryVisitor | undefined,
+    readonly progress: (readBytes: number) => void,
+  ) {}
+
+  onEntry(entry: DecodedEntry): void {
+    const log = this.#logOf(entry);
+    if (log.broken !== null) return;
+    if (log.firstSeq === 0) {
+      log.firstSeq = entry.seq;
+      log.firstPrevHash = entry.prevHash;
+      log.oldestNeededLsn = entry.lsn;
+    } else if (!follows(log, entry)) {
+      const message = `entry ${entry.seq} of term ${entry.creationTerm} does not follow entry ${log.lastSeq} of term ${log.lastTerm}`;
+      log.broken = { cause: 'chain', lsn: entry.lsn, message };
+      return;
+    }
+    log.lastSeq = entry.seq;
+    log.lastHash = entry.hash;
+    log.lastTerm = entry.creationTerm;
+    this.#lastLsn.set(log, entry.lsn);
+    this.visitor?.onEntry(log, entry);
+  }
+
+  onRotRange(segment: Segment | null, fromLsn: number, toLsn: number, message: string): void {
+    this.#add({ fromLsn, toLsn, segment: segment === null ? '' : segmentName(segment.number), vdisk: null, message });
+  }
+
+  onRotEntry(segment: Segment, entry: DecodedEntry): void {
+    const log = this.#logOf(entry);
+    const message = `the payload of entry ${entry.seq} is damaged`;
+    log.broken ??= { cause: 'rot', lsn: entry.lsn, message };
+    const toLsn = entry.lsn + entry.payloadBytes;
+    this.#add({ fromLsn: entry.lsn, toLsn, segment: segmentName(segment.number), vdisk: log, message });
+  }
+
+  onProgress(readBytes: number): void {
+    this.progress(readBytes);
+  }
+
+  /** After the last segment: which vdisks did the damage hit? Where a range is unreadable, all that do not go on intact behind it. */
+  finish(): { rot: RotRange[]; broken: StreamVdiskLog[] } {
+    const rot: RotRange[] = [];
+    for (const found of this.#rot) {
+      const vdisks = found.vdisk !== null ? [found.vdisk] : [...this.vdisks.values()].filter(log => !this.#goesOn(log, found.toLsn));
+      for (const log of vdisks) {
+        log.broken ??= { cause: 'rot', lsn: found.fromLsn, message: 'its entries may have been where the log is damaged' };
+      }
+      const { fromLsn, toLsn, segment, message } = found;
+      rot.push({ fromLsn, toLsn, segment, vdisks: vdisks.map(log => log.vdiskId), message });
+    }
+    return { rot, broken: [...this.vdisks.values()].filter(log => log.broken !== null) };
+  }
+
+  #goesOn(log: StreamVdiskLog, lsn: number): boolean {
+    return log.broken === null && (this.#lastLsn.get(log) ?? -1) >= lsn;
+  }
+
+  #add(found: FoundRot): void {
+    this.rotRanges++;
+    const last = this.#rot.at(-1);
+    if (this.#rot.length < MAX_REPORTED_ROT) this.#rot.push(found);
+    // The list is full: the last range of it stretches over the rest.
+    else this.#rot[this.#rot.length - 1] = { ...last!, toLsn: found.toLsn, vdisk: null, message: 'many damaged ranges' };
+  }
+
+  #logOf(entry: DecodedEntry): StreamVdiskLog {
+    const { id0, id1, id2, id3 } = entry;
+    return this.vdisks.find(id0, id1, id2, id3) ?? this.vdisks.add(entry.historyId, id0, id1, id2, id3);
+  }
+}
+
+function follows(log: StreamVdiskLog, entry: DecodedEntry): boolean {
+  return (
+    entry.seq === log.lastSeq + 1 &&
+    entry.prevHash === log.lastHash &&
+    entry.creationTerm >= log.lastTerm &&
+    entry.historyId === log.historyId
+  );
+}

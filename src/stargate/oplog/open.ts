@@ -1,0 +1,125 @@
+import { OplogError } from './errors.js';
+import { MAX_BATCH_BYTES } from './layout.js';
+import {
+  BATCH_BUFFERS,
+  DEFAULT_SEGMENT_BYTES,
+  FIRST_SEGMENTS,
+  MAX_SEGMENT_BYTES,
+  MAX_SEGMENTS,
+  MIN_SEGMENT_BYTES,
+  MIN_SEGMENTS,
+  PAGE_BYTES,
+  PREPARE_CHUNK_BYTES,
+} from './limits.js';
+import type { OplogOptions, RecoveryReport } from './options.js';
+import { errnoOf } from './preparer.js';
+import { recover } from './recovery.js';
+import { writeHeader, type SegmentPlace } from './segment.js';
+import { LogSpace } from './space.js';
+import type { VdiskTable } from './vdisk-log.js';
+
+export interface OplogMemory {
+  /** Batch buffers; recovery reads through them. */
+  readonly windowOffset: number;
+  readonly zeroesOffset: number;
+  readonly headerOffset: number;
+  readonly prepareOffset: number;
+}
+
+export interface OpenedLog {
+  readonly space: LogSpace;
+  readonly vdisks: VdiskTable;
+  readonly report: RecoveryReport;
+  readonly memory: OplogMemory;
+  readonly previousCrc: number;
+  /** Position up to which the log says durably that it is durable. */
+  readonly recordedLsn: number;
+}
+
+/** Recovers the log and makes ready the segment it goes on in. All synchronous. */
+export function openLog(options: OplogOptions): OpenedLog {
+  const { engine, directory, mutations = {} } = options;
+  const memory = memoryOf(options.memoryOffset);
+  const segmentBytes = options.segmentBytes ?? DEFAULT_SEGMENT_BYTES;
+  const maxSegments = Math.floor(options.capacityBytes / segmentBytes);
+  checkOptions(options, segmentBytes, maxSegments);
+  const { files, arena } = engine;
+  const recovered = recover({
+    files,
+    arena,
+    directory,
+    headerOffset: memory.headerOffset,
+    windowOffset: memory.windowOffset,
+    windowBytes: BATCH_BUFFERS * MAX_BATCH_BYTES,
+    write: true,
+    visitor: options.visitor,
+    onProgress: options.onProgress,
+    laterBatchMeansRot: mutations.laterBatchMeansRot,
+  });
+  arena.bytes.fill(0, memory.zeroesOffset, memory.zeroesOffset + PREPARE_CHUNK_BYTES);
+  const fillRandom = options.fillRandom ?? (words => void globalThis.crypto.getRandomValues(words));
+  const { zeroesOffset, headerOffset } = memory;
+  const place: SegmentPlace = { files, arena, directory, segmentBytes, zeroesOffset, headerOffset, fillRandom };
+  const space = new LogSpace(place, maxSegments, recovered);
+  const { report } = recovered;
+  const goOn = report.clean && report.cutLsn < space.tail.limitLsn;
+  if (!goOn) {
+    try {
+      goOnInFreshSegment(space, report.cutLsn, mutations.cutNotDurable === true);
+    } catch (error) {
+      throw noSpace(directory, error);
+    }
+  }
+  // The header of a fresh segment records that everything before it is durable.
+  return { space, vdisks: recovered.vdisks, report, memory, previousCrc: recovered.previousCrc, recordedLsn: report.cutLsn };
+}
+
+/**
+ * Crash order: (1) what was read is synced: a process that was killed may have left it in the disk's cache; (2) the header of a segment that
+ * starts at the cut, synced: the durable record of the cut. What lies behind the cut in the old segment is no log any more. A crash before (2) finds
+ * the same log and cuts at the same place.
+ */
+function goOnInFreshSegment(space: LogSpace, cutLsn: number, cutNotDurable: boolean): void {
+  const { place } = space;
+  const last = space.live.at(-1);
+  if (last !== undefined && last.header.startLsn === cutLsn) {
+    // Nothing was kept of it: it starts anew, so that a process which crashes at once each time uses up no space.
+    last.reuse(cutLsn, space.live[0]!.header.startLsn);
+  } else {
+    if (last !== undefined) place.files.sync(last.slot);
+    while (space.free.length === 0 || space.total < FIRST_SEGMENTS) space.make();
+    space.turn(cutLsn);
+  }
+  writeHeader(place, space.tail);
+  if (!cutNotDurable) place.files.sync(space.tail.slot);
+}
+
+function memoryOf(memoryOffset: number): OplogMemory {
+  const windowOffset = memoryOffset;
+  const zeroesOffset = windowOffset + BATCH_BUFFERS * MAX_BATCH_BYTES;
+  const headerOffset = zeroesOffset + PREPARE_CHUNK_BYTES;
+  return { windowOffset, zeroesOffset, headerOffset, prepareOffset: headerOffset + PAGE_BYTES };
+}
+
+function checkOptions(options: OplogOptions, segmentBytes: number, maxSegments: number): void {
+  const wrong = (message: string): never => {
+    throw new OplogError('ERR_OPLOG_OPTIONS', message);
+  };
+  if (options.memoryOffset % PAGE_BYTES !== 0) wrong(`the log's memory must start at a page, not at ${options.memoryOffset}`);
+  if (segmentBytes % PAGE_BYTES !== 0 || segmentBytes < MIN_SEGMENT_BYTES || segmentBytes > MAX_SEGMENT_BYTES) {
+    wrong(`segments of ${segmentBytes} bytes: give a multiple of ${PAGE_BYTES} from ${MIN_SEGMENT_BYTES} to ${MAX_SEGMENT_BYTES}`);
+  }
+  if (!(maxSegments >= MIN_SEGMENTS && maxSegments <= MAX_SEGMENTS)) {
+    wrong(
+      `a log of ${options.capacityBytes} bytes: give at least ${MIN_SEGMENTS * segmentBytes} and at most ${MAX_SEGMENTS * segmentBytes}`,
+    );
+  }
+}
+
+function noSpace(directory: string, error: unknown): unknown {
+  const errno = errnoOf(error);
+  if (errno !== -28 && errno !== -122) return error;
+  return new OplogError('ERR_OPLOG_SPACE', `no room for the log in ${directory}: make space in the file system and start again`, {
+    cause: error,
+  });
+}

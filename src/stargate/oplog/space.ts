@@ -1,0 +1,99 @@
+import type { Slot } from 'uring-engine';
+import { segmentName } from './layout.js';
+import { READY_SEGMENTS, RESERVED_SEGMENTS } from './limits.js';
+import { makeSegment, Segment, type SegmentPlace } from './segment.js';
+
+/** The segments of a stream: those that hold the log, oldest first, and those that wait to. */
+export class LogSpace {
+  readonly live: Segment[];
+  readonly free: Segment[];
+  #lastNumber: number;
+
+  constructor(
+    readonly place: SegmentPlace,
+    readonly maxSegments: number,
+    recovered: { readonly live: Segment[]; readonly free: Segment[]; readonly lastNumber: number },
+  ) {
+    this.live = recovered.live;
+    this.free = recovered.free;
+    this.#lastNumber = recovered.lastNumber;
+  }
+
+  get total(): number {
+    return this.live.length + this.free.length;
+  }
+
+  get tail(): Segment {
+    return this.live[this.live.length - 1]!;
+  }
+
+  nextNumber(): number {
+    return ++this.#lastNumber;
+  }
+
+  /** Makes a segment now, also beyond the capacity: a start must not fail because the log is full. */
+  make(): void {
+    this.free.push(makeSegment(this.place, this.nextNumber()));
+  }
+
+  wantsMore(): boolean {
+    return this.free.length < READY_SEGMENTS && this.total < this.maxSegments;
+  }
+
+  /** Whether entries may take up a segment more (`turn`), or go on in the one there is. The last free segment is for control records. */
+  allows(control: boolean, turn: boolean): boolean {
+    return this.free.length >= (control ? 0 : RESERVED_SEGMENTS) + (turn ? 1 : 0);
+  }
+
+  /** The log goes on at `lsn` in a free segment. Its header is in memory only yet. */
+  turn(lsn: number): Segment {
+    const next = this.free.shift()!;
+    const last = this.live.at(-1);
+    if (last !== undefined) last.endLsn = lsn;
+    this.live.push(next);
+    next.reuse(lsn, this.live.length === 1 ? lsn : this.live[0]!.header.startLsn);
+    return next;
+  }
+
+  /** Frees the oldest segments that end at or below `lsn`. True: there were some. */
+  release(lsn: number): boolean {
+    let any = false;
+    while (this.live.length > 1 && this.live[0]!.endLsn <= lsn && this.live[0]!.pins === 0) {
+      const segment = this.live.shift()!;
+      any = true;
+      if (this.total >= this.maxSegments) this.#remove(segment);
+      else this.free.push(segment);
+    }
+    return any;
+  }
+
+  /** The segment that holds the position, which is not below the oldest. */
+  find(lsn: number): Segment {
+    const { live } = this;
+    let low = 0;
+    let high = live.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (live[middle]!.header.startLsn <= lsn) low = middle;
+      else high = middle - 1;
+    }
+    return live[low]!;
+  }
+
+  usedBytes(endLsn: number): number {
+    let used = endLsn - this.tail.header.startLsn;
+    for (let i = 0; i < this.live.length - 1; i++) used += this.live[i]!.dataBytes;
+    return used;
+  }
+
+  slots(): Slot[] {
+    return [...this.live, ...this.free].map(segment => segment.slot);
+  }
+
+  /** One that a start made beyond the capacity. */
+  #remove(segment: Segment): void {
+    const { files, directory } = this.place;
+    files.close(segment.slot);
+    files.remove(`${directory}/${segmentName(segment.number)}`);
+  }
+}

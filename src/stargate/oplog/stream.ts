@@ -1,0 +1,434 @@
+import assert from 'node:assert/strict';
+import { WRITE_DSYNC, type ClientId, type Engine, type TimerId } from 'uring-engine';
+import { EntryKind, type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner } from '../core/ports.js';
+import { Batch, HeaderOverflow } from './batch.js';
+import { encodeSegmentHeader } from './codec.js';
+import { batchBytes, BatchFlag, MAX_BATCH_BYTES, paddedBytes } from './layout.js';
+import * as limits from './limits.js';
+import { openLog, type OpenedLog } from './open.js';
+import type { OplogMutations, OplogOptions, RecoveryReport } from './options.js';
+import { PayloadReads } from './payload-reads.js';
+import { SegmentPreparer } from './preparer.js';
+import type { Segment } from './segment.js';
+import type { LogSpace } from './space.js';
+import { parseUuid, type StreamVdiskLog, type VdiskTable } from './vdisk-log.js';
+
+/** Turn-end hooks run in this order: the log closes its batch before servers send their answers. */
+const HOOK_ORDER = 10;
+/** What a completion belongs to: the tag's upper bits. */
+const Kind = { batch: 0, header: 1, prepare: 2, timer: 3, read: 4 } as const;
+const KIND_SHIFT = 20;
+const INDEX_MASK = (1 << KIND_SHIFT) - 1;
+const EIO = -5;
+
+type State = 'open' | 'closing' | 'closed' | 'failed';
+
+export interface OplogStatistics {
+  readonly batches: number;
+  readonly entries: number;
+  readonly markers: number;
+  readonly refused: number;
+  readonly liveSegments: number;
+  readonly freeSegments: number;
+}
+
+/**
+ * One physical log: a row of segment files, written by one shard, shared by several vdisks. Entries are copied and checksummed into the open
+ * batch as they come; at the end of the engine's turn the batch goes out as one O_DIRECT write with DSYNC, at most two at once; entries are
+ * acknowledged in the order of the log. There is no timer in that: what waits goes.
+ */
+export class OplogStream implements OplogPort {
+  readonly usage: OplogUsage;
+  readonly #engine: Engine;
+  readonly #client: ClientId;
+  readonly #space: LogSpace;
+  readonly #vdisks: VdiskTable;
+  readonly #reads: PayloadReads;
+  readonly #preparer: SegmentPreparer;
+  readonly #mutations: OplogMutations;
+  readonly #headerOffset: number;
+  readonly #batches: readonly Batch[];
+  #state: State = 'open';
+  #failure = 0;
+  #open: Batch | null = null;
+  /** Closed, not yet submitted; and submitted, not yet acknowledged. In the order of the log. */
+  readonly #queue: Batch[] = [];
+  readonly #order: Batch[] = [];
+  #inFlight = 0;
+  /** The segment whose header is on stable storage; a header on its way. */
+  #headed: Segment;
+  #heading: Segment | null = null;
+  #endLsn: number;
+  #durableLsn: number;
+  /** End of the last batch with entries, and the highest durableLsn that is itself durable: while that is lower, a marker is due. */
+  #dataEndLsn: number;
+  #recordedLsn: number;
+  #previousCrc: number;
+  readonly #waiting = new Set<LogOwner>();
+  #spaceCame = false;
+  #markerTimer: TimerId | null = null;
+  #batchesAtTimer = 0;
+  #onClosed: ((errno: number) => void) | null = null;
+  #cleanSent = false;
+  #count = { batches: 0, entries: 0, markers: 0, refused: 0 };
+
+  /**
+   * Recovers the log in `options.directory`, or makes a new one, synchronously; the visitor gets every intact entry. When this returns, the
+   * cut (if any) is durable, and appends are taken. Throws {@link OplogError}; damage is in the report.
+   */
+  static open(options: OplogOptions): { readonly stream: OplogStream; readonly report: RecoveryReport } {
+    const opened = openLog(options);
+    return { stream: new OplogStream(options, opened), report: opened.report };
+  }
+
+  private constructor(options: OplogOptions, opened: OpenedLog) {
+    const { engine } = options;
+    this.#engine = engine;
+    this.#space = opened.space;
+    this.#vdisks = opened.vdisks;
+    this.#mutations = options.mutations ?? {};
+    this.#headerOffset = opened.memory.headerOffset;
+    this.#headed = opened.space.tail;
+    this.#endLsn = this.#durableLsn = this.#dataEndLsn = opened.report.cutLsn;
+    this.#recordedLsn = opened.recordedLsn;
+    this.#previousCrc = opened.previousCrc;
+    const overflow = new HeaderOverflow();
+    this.#batches = Array.from(
+      { length: limits.BATCH_BUFFERS },
+      (_, i) => new Batch(i, engine.arena, opened.memory.windowOffset + i * MAX_BATCH_BYTES, overflow),
+    );
+    this.#client = engine.register({ onCompletion: (tag, result) => this.#onCompletion(tag, result) });
+    this.#reads = new PayloadReads(engine, this.#client, Kind.read << KIND_SHIFT);
+    const place = { ...opened.space.place, headerOffset: opened.memory.prepareOffset };
+    this.#preparer = new SegmentPreparer(engine, place, this.#client, Kind.prepare << KIND_SHIFT, {
+      onPrepared: segment => {
+        this.#space.free.push(segment);
+        this.#spaceCame = true;
+      },
+      onPrepareFailed: errno => this.#fail(errno),
+    });
+    this.usage = this.#usageView();
+    engine.atTurnEnd(HOOK_ORDER, () => this.#turnEnd());
+  }
+
+  // ---------------------------------------------------------------- vdisks
+
+  /** The log of a vdisk, recovered or new (`lastSeq` 0). Throws `ERR_OPLOG_VDISK_ID`. */
+  openVdisk(vdiskId: string, historyId: number): StreamVdiskLog {
+    return this.#vdisks.get(vdiskId) ?? this.#vdisks.add(historyId, ...parseUuid(vdiskId));
+  }
+
+  vdisk(vdiskId: string): StreamVdiskLog | undefined {
+    return this.#vdisks.get(vdiskId);
+  }
+
+  /** All vdisks with entries here, those that no longer exist elsewhere included: those hold space until they are dropped. */
+  vdisks(): IterableIterator<StreamVdiskLog> {
+    return this.#vdisks.values();
+  }
+
+  /** The vdisk is deleted: its entries are needed no more. Nothing of it may be in flight. */
+  dropVdisk(log: StreamVdiskLog): void {
+    this.#vdisks.remove(log);
+    this.#release();
+  }
+
+  // ---------------------------------------------------------------- OplogPort
+
+  append(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number {
+    const payloadBytes = draft.payload.totalBytes;
+    assert(payloadBytes <= limits.MAX_ENTRY_PAYLOAD_BYTES, `an entry of ${payloadBytes} bytes`);
+    assert(draft.seq === log.lastSeq + 1 && draft.creationTerm >= log.lastTerm, `entry ${draft.seq} does not follow ${log.lastSeq}`);
+    assert(log.broken === null, 'the log of a damaged vdisk takes no entries');
+    if (this.#state !== 'open') return -1;
+    const batch = this.#batchFor(payloadBytes, isControl(draft.kind));
+    if (batch === null) {
+      this.#waiting.add(owner);
+      this.#count.refused++;
+      return -1;
+    }
+    const lsn = batch.add(log, draft, owner, tag);
+    log.owner = owner;
+    log.lastSeq = draft.seq;
+    log.lastTerm = draft.creationTerm;
+    if (log.oldestNeededLsn === Infinity) {
+      log.oldestNeededLsn = lsn;
+      log.firstSeq = draft.seq;
+    }
+    return lsn;
+  }
+
+  readPayload(lsn: number, lengthBytes: number, arenaOffset: number, owner: ReadOwner, tag: number): void {
+    const segment = this.#space.find(lsn);
+    assert(
+      lsn >= segment.header.startLsn && lsn + lengthBytes <= Math.min(segment.endLsn, this.#durableLsn),
+      `position ${lsn} is not in the log`,
+    );
+    this.#reads.start(segment, lsn, lengthBytes, arenaOffset, owner, tag);
+  }
+
+  truncate(log: StreamVdiskLog, oldestNeededLsn: number): void {
+    if (log.oldestNeededLsn === Infinity || oldestNeededLsn <= log.oldestNeededLsn) return;
+    log.oldestNeededLsn = oldestNeededLsn;
+    this.#release();
+  }
+
+  statistics(): OplogStatistics {
+    return { ...this.#count, liveSegments: this.#space.live.length, freeSegments: this.#space.free.length };
+  }
+
+  /**
+   * Writes what waits, then the clean mark, and closes the files; `done(0)`, or `done(-errno)` after a failure (the stream is then unclean).
+   * No append is taken from here on; reads under way still complete.
+   */
+  close(done: (errno: number) => void): void {
+    assert(this.#onClosed === null, 'a stream is closed once');
+    this.#onClosed = done;
+    if (this.#state === 'open') this.#state = 'closing';
+    if (this.#markerTimer !== null) this.#engine.cancelTimer(this.#markerTimer);
+    this.#markerTimer = null;
+    // A turn in which nothing else happens has an end too.
+    this.#engine.timer(0, this.#client, Kind.timer << KIND_SHIFT);
+  }
+
+  // ---------------------------------------------------------------- batches
+
+  /** The open batch, if the entry fits it, or a new one; null: no buffer, or no space in the log. */
+  #batchFor(payloadBytes: number, control: boolean): Batch | null {
+    const open = this.#open;
+    if (open !== null) {
+      if (open.fits(payloadBytes)) return this.#space.allows(control, false) ? open : null;
+      this.#closeBatch(open);
+    }
+    return this.#openBatch(payloadBytes, control);
+  }
+
+  #openBatch(payloadBytes: number, control: boolean): Batch | null {
+    const batch = this.#batches.find(isFree);
+    if (batch === undefined) return null;
+    let segment = this.#space.tail;
+    const turn = segment.limitLsn - this.#endLsn < batchBytes(1, paddedBytes(payloadBytes));
+    if (!this.#space.allows(control, turn)) return null;
+    if (turn) segment = this.#space.turn(this.#endLsn);
+    assert(segment.limitLsn - this.#endLsn >= batchBytes(1, paddedBytes(payloadBytes)), 'a segment holds the longest entry');
+    batch.open(this.#endLsn, segment, segment.limitLsn - this.#endLsn);
+    this.#open = batch;
+    return batch;
+  }
+
+  #closeBatch(batch: Batch): void {
+    batch.close();
+    this.#open = null;
+    this.#endLsn = batch.lsn + batch.totalBytes;
+    if (batch.entries > 0) this.#dataEndLsn = this.#endLsn;
+    this.#queue.push(batch);
+  }
+
+  #turnEnd(): void {
+    if (this.#spaceCame) this.#tellWaiting();
+    this.#submitAll();
+    if (this.#state === 'open' && !this.#preparer.busy && this.#space.wantsMore()) this.#preparer.start(this.#space.nextNumber());
+    if (this.#onClosed !== null) this.#goOnClosing();
+  }
+
+  #submitAll(): void {
+    if (this.#state === 'failed' || this.#state === 'closed') return;
+    while (this.#inFlight < limits.MAX_IN_FLIGHT) {
+      if (this.#queue.length === 0) {
+        const open = this.#open;
+        if (open === null) return;
+        const few = open.entries < limits.SECOND_BATCH_ENTRIES && open.payloadBytes < limits.SECOND_BATCH_PAYLOAD_BYTES;
+        if (this.#inFlight > 0 && few) return;
+        this.#closeBatch(open);
+      }
+      const batch = this.#queue[0]!;
+      if (batch.segment !== this.#headed) {
+        this.#writeHeader(batch.segment!);
+        return;
+      }
+      this.#queue.shift();
+      this.#submit(batch);
+    }
+  }
+
+  #submit(batch: Batch): void {
+    const segment = batch.segment!;
+    batch.durableLsn = this.#durableLsn;
+    this.#previousCrc = batch.seal(this.#durableLsn, this.#previousCrc);
+    batch.state = 'writing';
+    this.#inFlight++;
+    this.#order.push(batch);
+    this.#count.batches++;
+    this.#count.entries += batch.entries;
+    this.#engine.write(
+      segment.slot,
+      batch.baseOffset,
+      batch.totalBytes,
+      segment.fileOffset(batch.lsn),
+      WRITE_DSYNC,
+      this.#client,
+      batch.index,
+    );
+    if (this.#mutations.ackBeforeDurable === true) this.#tellOwners(batch);
+  }
+
+  /**
+   * The header says where the segment before ended, and that all of it is durable: it goes out when that is true. Crash order: (1) all batches
+   * of the old segment durable; (2) header durable: the log goes on here; (3) batches.
+   */
+  #writeHeader(segment: Segment): void {
+    if (this.#inFlight > 0 || this.#heading !== null) return;
+    this.#heading = segment;
+    const { bytes, view } = this.#engine.arena;
+    encodeSegmentHeader(bytes, view, this.#headerOffset, segment.header);
+    this.#engine.write(segment.slot, this.#headerOffset, limits.PAGE_BYTES, 0, WRITE_DSYNC, this.#client, Kind.header << KIND_SHIFT);
+  }
+
+  #onCompletion(tag: number, result: number): void {
+    const index = tag & INDEX_MASK;
+    switch (tag >>> KIND_SHIFT) {
+      case Kind.batch:
+        return this.#onWritten(this.#batches[index]!, result);
+      case Kind.read:
+        if (this.#reads.onCompletion(index, result)) this.#release();
+        return;
+      case Kind.header:
+        return this.#onHeaderWritten(result);
+      case Kind.prepare:
+        return this.#preparer.onCompletion(result);
+      case Kind.timer:
+        return this.#onMarkerTimer();
+    }
+  }
+
+  #onHeaderWritten(result: number): void {
+    const segment = this.#heading!;
+    this.#heading = null;
+    if (result !== limits.PAGE_BYTES) return this.#fail(result < 0 ? result : EIO);
+    this.#headed = segment;
+  }
+
+  #onWritten(batch: Batch, result: number): void {
+    this.#inFlight--;
+    if (result !== batch.totalBytes) return this.#fail(result < 0 ? result : EIO);
+    if (this.#state === 'failed') return;
+    batch.state = 'written';
+    while (this.#order.length > 0 && this.#order[0]!.state === 'written') this.#acknowledge(this.#order.shift()!);
+  }
+
+  #acknowledge(batch: Batch): void {
+    this.#durableLsn = batch.lsn + batch.totalBytes;
+    this.#recordedLsn = Math.max(this.#recordedLsn, batch.durableLsn);
+    if (this.#mutations.ackBeforeDurable !== true) this.#tellOwners(batch);
+    if (batch.flags === BatchFlag.clean) this.#state = 'closed';
+    batch.free();
+    if (this.#waiting.size > 0) this.#spaceCame = true;
+    if (this.#inFlight === 0 && this.#state === 'open') this.#armMarker();
+  }
+
+  #tellOwners(batch: Batch): void {
+    const { owners, tags, payloadOffsets, entries } = batch;
+    for (let i = 0; i < entries; i++) owners[i]!.onDurable(tags[i]!, payloadOffsets[i]!);
+  }
+
+  // ---------------------------------------------------------------- the durable position of an idle log
+
+  #armMarker(): void {
+    if (this.#markerTimer !== null || this.#recordedLsn >= this.#dataEndLsn) return;
+    this.#batchesAtTimer = this.#count.batches;
+    this.#markerTimer = this.#engine.timer(limits.IDLE_MARKER_DELAY_NS, this.#client, Kind.timer << KIND_SHIFT);
+  }
+
+  #onMarkerTimer(): void {
+    this.#markerTimer = null;
+    if (this.#state !== 'open' || this.#open !== null || this.#order.length > 0 || this.#queue.length > 0) return;
+    if (this.#batchesAtTimer !== this.#count.batches) return this.#armMarker();
+    // Not worth a new segment, nor the space that a full log has left.
+    if (this.#recordedLsn >= this.#dataEndLsn || this.#space.tail.limitLsn - this.#endLsn < limits.PAGE_BYTES) return;
+    if (this.#openBatch(0, true) !== null) this.#count.markers++;
+  }
+
+  // ---------------------------------------------------------------- space, failure, end
+
+  #release(): void {
+    let needed = this.#durableLsn;
+    for (const log of this.#vdisks.values()) needed = Math.min(needed, log.oldestNeededLsn);
+    if (this.#space.release(needed)) this.#spaceCame = true;
+  }
+
+  /** Owners that were refused try again; those refused again wait again. */
+  #tellWaiting(): void {
+    this.#spaceCame = false;
+    if (this.#waiting.size === 0 || this.#state !== 'open') return;
+    const waiting = [...this.#waiting];
+    this.#waiting.clear();
+    for (const owner of waiting) owner.onLogSpace();
+  }
+
+  /** Rule 6: no retry, nothing is acknowledged from here on. */
+  #fail(errno: number): void {
+    if (this.#state === 'failed') return;
+    this.#state = 'failed';
+    this.#failure = errno;
+    const owners = new Set<LogOwner>(this.#waiting);
+    for (const batch of this.#batches) for (let i = 0; i < batch.entries; i++) if (batch.owners[i] != null) owners.add(batch.owners[i]!);
+    for (const log of this.#vdisks.values()) if (log.owner !== null) owners.add(log.owner);
+    this.#waiting.clear();
+    for (const owner of owners) owner.onLogFailed(errno);
+  }
+
+  #goOnClosing(): void {
+    const busy = this.#open !== null || this.#queue.length > 0 || this.#order.length > 0;
+    if (this.#state === 'closing' && !busy && !this.#cleanSent) {
+      this.#cleanSent = true;
+      const batch = this.#openBatch(0, true);
+      if (batch === null) this.#state = 'closed';
+      else {
+        batch.flags = BatchFlag.clean;
+        this.#submitAll();
+      }
+      return this.#goOnClosing();
+    }
+    const quiet = this.#inFlight === 0 && this.#heading === null && !this.#preparer.busy && this.#reads.outstanding === 0;
+    if ((this.#state !== 'closed' && this.#state !== 'failed') || !quiet) return;
+    for (const slot of this.#space.slots()) this.#engine.files.close(slot);
+    const done = this.#onClosed!;
+    this.#onClosed = null;
+    this.#state = this.#state === 'failed' ? 'failed' : 'closed';
+    done(this.#failure);
+  }
+
+  #usageView(): OplogUsage {
+    const { space, preparer, endLsn, durableLsn } = {
+      space: this.#space,
+      preparer: this.#preparer,
+      endLsn: () => this.#endLsn + (this.#open?.totalBytes ?? 0),
+      durableLsn: () => this.#durableLsn,
+    };
+    return {
+      get capacityBytes() {
+        const segments = preparer.full ? Math.min(space.total, space.maxSegments) : space.maxSegments;
+        return (segments - limits.RESERVED_SEGMENTS) * space.tail.dataBytes;
+      },
+      get usedBytes() {
+        return space.usedBytes(endLsn());
+      },
+      get oldestSegmentEndLsn() {
+        return Math.min(space.live[0]!.endLsn, endLsn());
+      },
+      get endLsn() {
+        return endLsn();
+      },
+      get durableLsn() {
+        return durableLsn();
+      },
+    };
+  }
+}
+
+const isFree = (batch: Batch): boolean => batch.state === 'free';
+
+/** Data is stored by drains; everything else is what makes them, and the log's own space, go on. */
+function isControl(kind: EntryKind): boolean {
+  return kind !== EntryKind.write && kind !== EntryKind.zero && kind !== EntryKind.trim && kind !== EntryKind.fullImage;
+}
