@@ -45,6 +45,7 @@ export class PendingRequest implements ExportRequest {
   extents: Uint32Array | null = null;
   extentCount = 0;
   #extentTotalBytes = 0;
+  #extentsClosed = false;
   #atExport = false;
 
   // ---- of a large request: what its pieces have come to
@@ -83,19 +84,21 @@ export class PendingRequest implements ExportRequest {
     );
     const extents = (this.extents ??= new Uint32Array(2 * MAX_EXTENTS));
     // What passes the end of the request is cut: never more than one extent may, and with REQ_ONE none.
-    let remainingBytes = Math.min(lengthBytes, this.lengthBytes - this.#extentTotalBytes);
+    const addedBytes = Math.min(lengthBytes, this.lengthBytes - this.#extentTotalBytes);
+    if (this.#extentsClosed || addedBytes === 0) return false;
     const last = 2 * (this.extentCount - 1);
-    if (remainingBytes > 0 && last >= 0 && extents[last + 1] === flags && extents[last]! + remainingBytes <= MAX_EXTENT_BYTES) {
-      extents[last]! += remainingBytes;
-      this.#extentTotalBytes += remainingBytes;
-      remainingBytes = 0;
-    } else if (remainingBytes > 0 && this.extentCount < MAX_EXTENTS && !(this.requestOne && this.extentCount === 1)) {
-      extents[last + 2] = remainingBytes;
+    if (last >= 0 && extents[last + 1] === flags && extents[last]! + addedBytes <= MAX_EXTENT_BYTES) extents[last]! += addedBytes;
+    else if (this.extentCount < (this.requestOne ? 1 : MAX_EXTENTS)) {
+      extents[last + 2] = addedBytes;
       extents[last + 3] = flags;
       this.extentCount++;
-      this.#extentTotalBytes += remainingBytes;
+    } else {
+      // There is a gap from here on: nothing after it may be added, even where it would merge.
+      this.#extentsClosed = true;
+      return false;
     }
-    return this.#extentTotalBytes < this.lengthBytes && this.extentCount < MAX_EXTENTS;
+    this.#extentTotalBytes += addedBytes;
+    return this.#extentTotalBytes < this.lengthBytes;
   }
 
   finish(errno: number): void {
@@ -116,6 +119,7 @@ export class PendingRequest implements ExportRequest {
     this.chargedBytes = 0;
     this.extentCount = 0;
     this.#extentTotalBytes = 0;
+    this.#extentsClosed = false;
     this.openPieces = 0;
     this.unsubmittedBytes = 0;
     this.sequential = false;

@@ -1,0 +1,16 @@
+import { expect, test } from 'vitest';
+import { handleExtendedHeaders } from '../../src/options/extended-headers.js';
+import { OptionReply } from '../../src/protocol/constants.js';
+import { described, negotiationOf } from '../support/described.js';
+
+test('is not offered', () => {
+  expect(handleExtendedHeaders(negotiationOf(described()), new Uint8Array(0)).replies.map(reply => reply.type)).toEqual([
+    OptionReply.errUnsupported,
+  ]);
+});
+
+test('data is refused', () => {
+  expect(handleExtendedHeaders(negotiationOf(described()), new Uint8Array(3)).replies.map(reply => reply.type)).toEqual([
+    OptionReply.errInvalid,
+  ]);
+});

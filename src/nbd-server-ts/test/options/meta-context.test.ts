@@ -1,0 +1,99 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { decodeMetaContextRequest, handleListMetaContext, handleSetMetaContext } from '../../src/options/meta-context.js';
+import { OptionReply } from '../../src/protocol/constants.js';
+import { described, negotiationOf } from '../support/described.js';
+import { ascii, hex, u32, unhex } from '../support/hex.js';
+
+function text(value: string): string {
+  return u32(Buffer.byteLength(value)) + ascii(value);
+}
+
+function request(name: string, ...queries: string[]): Uint8Array {
+  return unhex(text(name) + u32(queries.length) + queries.map(text).join(''));
+}
+
+const BASE = 'base:allocation';
+
+describe('LIST', () => {
+  test.each([
+    ['no query', [], 1],
+    ['the context', [BASE], 1],
+    ['its namespace', ['base:'], 1],
+    ['twice the same', [BASE, BASE, 'base:'], 1],
+    ['others', ['qemu:', 'base:other', 'base'], 0],
+  ])('%s', (_what, queries, count) => {
+    const { replies } = handleListMetaContext(negotiationOf(described()), request('disk', ...queries));
+    expect(replies.map(reply => reply.type)).toEqual([...Array<number>(count).fill(OptionReply.metaContext), OptionReply.ack]);
+    if (count > 0) expect(hex(replies[0]!.data)).toBe(u32(0) + ascii(BASE));
+  });
+
+  test('it selects nothing', () => {
+    const negotiation = negotiationOf(described());
+    handleListMetaContext(negotiation, request('disk', BASE));
+    expect(negotiation.baseAllocation).toBe(false);
+  });
+});
+
+describe('SET', () => {
+  test('selects by exact name, once', () => {
+    const negotiation = negotiationOf(described());
+    const { replies } = handleSetMetaContext(negotiation, request('disk', 'qemu:dirty-bitmap:x', BASE, BASE));
+    expect(replies.map(reply => [reply.type, hex(reply.data)])).toEqual([
+      [OptionReply.metaContext, u32(1) + ascii(BASE)],
+      [OptionReply.ack, ''],
+    ]);
+    expect(negotiation).toMatchObject({ baseAllocation: true, metaExportName: 'disk' });
+  });
+
+  test.each([[[]], [['base:']], [['nothing:here']]])('%j selects nothing', queries => {
+    const negotiation = { ...negotiationOf(described()), baseAllocation: true, metaExportName: 'disk' };
+    expect(handleSetMetaContext(negotiation, request('disk', ...queries)).replies.map(reply => reply.type)).toEqual([OptionReply.ack]);
+    expect(negotiation.baseAllocation).toBe(false);
+  });
+
+  test('an export without block status has no context', () => {
+    const negotiation = negotiationOf(described({ features: { blockStatus: false } }));
+    expect(handleSetMetaContext(negotiation, request('disk', BASE)).replies.map(reply => reply.type)).toEqual([OptionReply.ack]);
+    expect(negotiation.baseAllocation).toBe(false);
+  });
+});
+
+describe.each([
+  ['LIST', handleListMetaContext],
+  ['SET', handleSetMetaContext],
+])('%s refuses', (option, handle) => {
+  test.each<[string, Uint8Array, number]>([
+    ['an unknown export', request('other', BASE), OptionReply.errUnknown],
+    ['trailing bytes', unhex(hex(request('disk', BASE)) + '00'), OptionReply.errInvalid],
+    ['a query cut short', request('disk', BASE).subarray(0, -1), OptionReply.errInvalid],
+    ['a count that the data cannot hold', unhex(text('disk') + 'ffffffff'), OptionReply.errInvalid],
+    ['too many queries', request('disk', ...Array.from({ length: 300 }, (_, i) => `a:${i}`)), OptionReply.errTooBig],
+    ['a query with a NUL', request('disk', 'base:\0'), OptionReply.errInvalid],
+  ])('%s', (_what, data, error) => {
+    const negotiation = { ...negotiationOf(described()), baseAllocation: true, metaExportName: 'disk' };
+    expect(handle(negotiation, data).replies.map(reply => reply.type)).toEqual([error]);
+    // A SET that failed has cleared what an earlier one selected; a LIST changes nothing.
+    expect(negotiation.baseAllocation).toBe(option === 'LIST');
+  });
+
+  test('clients without structured replies', () => {
+    const negotiation = { ...negotiationOf(described()), structuredReplies: false };
+    expect(handle(negotiation, request('disk', BASE)).replies.map(reply => reply.type)).toEqual([OptionReply.errInvalid]);
+  });
+});
+
+test('any bytes are decoded or refused', () => {
+  fc.assert(fc.property(fc.uint8Array({ maxLength: 80 }), data => void decodeMetaContextRequest(data)));
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.string({ maxLength: 20 }).filter(s => !s.includes('\0')),
+        { maxLength: 10 },
+      ),
+      queries => {
+        expect(decodeMetaContextRequest(request('x', ...queries))).toEqual({ exportName: 'x', queries: new Set(queries) });
+      },
+    ),
+  );
+});

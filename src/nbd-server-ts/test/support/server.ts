@@ -1,0 +1,135 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { wake, type SocketAddress, type WakeHandle } from 'uring-engine';
+import type { MovedConnection } from '../../src/index.js';
+import type { Command, ServerSetup, Status } from './setup.js';
+
+type Message =
+  | { readonly kind: 'ready'; readonly wakeHandle: WakeHandle; readonly address: SocketAddress | null; readonly engine: string }
+  | { readonly kind: 'done'; readonly status: Status }
+  | { readonly kind: 'moved'; readonly moved: MovedConnection }
+  | { readonly kind: 'log'; readonly line: string }
+  | { readonly kind: 'closed' };
+
+const TIMEOUT_MS = 8_000;
+const MIB = 1 << 20;
+
+export const ENGINES = ['io_uring', 'libuv'] as const;
+
+/** A server on a thread of its own, on a socket in a directory of its own. */
+export class TestServer {
+  readonly log: string[] = [];
+  onMoved: (moved: MovedConnection) => void = () => undefined;
+  closed = false;
+  address: SocketAddress | null = null;
+  #wakeHandle: WakeHandle | null = null;
+  #failure: Error | null = null;
+  readonly #waiters: ((message: Message) => void)[] = [];
+  readonly #closeWaiters: (() => void)[] = [];
+
+  private constructor(
+    readonly directory: string,
+    readonly socketPath: string,
+    private readonly worker: Worker,
+  ) {}
+
+  /** One memory export `disk` of 64 MiB unless told otherwise. */
+  static async start(setup: Partial<ServerSetup> & Pick<ServerSetup, 'engine'>): Promise<TestServer> {
+    const directory = mkdtempSync(join(tmpdir(), 'nbd-'));
+    const socketPath = join(directory, 's');
+    const whole: ServerSetup = {
+      memory: [{ name: 'disk', sizeBytes: 64 * MIB }],
+      files: [],
+      address: { family: 'unix', path: socketPath },
+      ...setup,
+    };
+    const worker = new Worker(new URL('./worker-entry.mjs', import.meta.url), { workerData: whole });
+    const server = new TestServer(directory, socketPath, worker);
+    await server.#ready();
+    if (server.engineKind !== setup.engine) throw new Error(`the engine is ${server.engineKind}, not ${setup.engine}`);
+    return server;
+  }
+
+  engineKind = '';
+
+  uri(name = 'disk'): string {
+    return `nbd+unix:///${name}?socket=${this.socketPath}`;
+  }
+
+  async command(command: Command): Promise<Status> {
+    const answer = this.#next();
+    this.worker.postMessage(command);
+    wake(this.#wakeHandle!);
+    const message = await answer;
+    if (message.kind !== 'done') throw new Error(`unexpected ${message.kind}`);
+    return message.status;
+  }
+
+  status(): Promise<Status> {
+    return this.command({ kind: 'status' });
+  }
+
+  async until(what: string, holds: (status: Status) => boolean): Promise<Status> {
+    const deadline = Date.now() + TIMEOUT_MS;
+    for (;;) {
+      const status = await this.status();
+      if (holds(status)) return status;
+      if (Date.now() > deadline) throw new Error(`timed out: ${what}: ${JSON.stringify(status)}\n${this.log.join('\n')}`);
+      await new Promise(resolve => setTimeout(resolve, 5));
+    }
+  }
+
+  /** Waits until `close` has called back. */
+  async whenClosed(): Promise<void> {
+    if (!this.closed) await within('close', new Promise<void>(resolve => this.#closeWaiters.push(resolve)));
+  }
+
+  async stop(): Promise<void> {
+    const ended = new Promise(resolve => this.worker.once('exit', resolve));
+    if (this.#failure === null) await this.command({ kind: 'stop' });
+    await within('end of the server thread', ended);
+    rmSync(this.directory, { recursive: true, force: true });
+    if (this.#failure !== null) throw this.#failure;
+  }
+
+  async #ready(): Promise<void> {
+    this.worker.on('message', (message: Message) => {
+      if (message.kind === 'log') this.log.push(message.line);
+      else if (message.kind === 'moved') this.onMoved(message.moved);
+      else if (message.kind === 'closed') {
+        this.closed = true;
+        for (const waiter of this.#closeWaiters.splice(0)) waiter();
+      } else this.#waiters.shift()?.(message);
+    });
+    let fail: (error: Error) => void;
+    const failed = new Promise<never>((_resolve, reject) => (fail = reject));
+    failed.catch(() => undefined);
+    this.worker.on('error', error => {
+      this.#failure = error as Error;
+      fail(error as Error);
+    });
+    const message = await Promise.race([this.#next(), failed]);
+    if (message.kind !== 'ready') throw new Error(`unexpected ${message.kind}`);
+    this.#wakeHandle = message.wakeHandle;
+    this.address = message.address;
+    this.engineKind = message.engine;
+  }
+
+  #next(): Promise<Message> {
+    return within('an answer of the server thread', new Promise<Message>(resolve => this.#waiters.push(resolve)));
+  }
+}
+
+async function within<T>(what: string, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`timed out: ${what}`)), TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([promise, timeout]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

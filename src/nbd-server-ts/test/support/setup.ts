@@ -1,0 +1,40 @@
+import type { SocketAddress } from 'uring-engine';
+import type {
+  CloseOptions,
+  FileExportOptions,
+  MemoryExportOptions,
+  MovedConnection,
+  ServerCounters,
+  ServerLimits,
+} from '../../src/index.js';
+
+/** What a server of a test is made of; goes to its thread. */
+export interface ServerSetup {
+  readonly engine: 'io_uring' | 'libuv';
+  readonly address: SocketAddress | null;
+  readonly memory: readonly MemoryExportOptions[];
+  readonly files: readonly FileExportOptions[];
+  readonly limits?: Partial<ServerLimits>;
+  /** Memory exports are behind gates. */
+  readonly gated?: boolean;
+  /** Connections are handed out when they are negotiated. */
+  readonly moveAll?: boolean;
+}
+
+export type Command =
+  | { readonly kind: 'status' }
+  | { readonly kind: 'gate'; readonly open: boolean }
+  | { readonly kind: 'let'; readonly count: number; readonly newestFirst: boolean }
+  | { readonly kind: 'fail'; readonly from: number | null; readonly errno: number }
+  | { readonly kind: 'adopt'; readonly moved: MovedConnection }
+  | { readonly kind: 'disconnect'; readonly name: string }
+  | { readonly kind: 'close'; readonly options: CloseOptions }
+  | { readonly kind: 'stop' };
+
+export interface Status {
+  readonly counters: ServerCounters;
+  readonly waiting: number;
+  readonly sessionsOpen: number;
+  readonly probed: { readonly received: number; readonly replied: number };
+  readonly outstanding: number;
+}
