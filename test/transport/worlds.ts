@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { MessageChannel } from 'node:worker_threads';
-import { Gather } from 'uring-engine';
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { Gather, type ArenaRegion } from 'uring-engine';
 import { silentLogger } from '../../src/base/log.js';
 import { createShardContext, type ShardContext } from '../../src/shard/context.js';
 import { createMailboxBuffers } from '../../src/shard/mailbox.js';
@@ -189,25 +189,32 @@ export class OpenPath implements PathListener {
   }
 }
 
-/** Contexts of shards that run on these engines, in one thread. */
-export function connectShards(engines: readonly SimEngine[]): ShardContext[] {
+/** Contexts of shards that run on these engines, in one thread. `mainPorts` collects the main thread's end of each. */
+export function connectShards(
+  engines: readonly SimEngine[],
+  regions: readonly ArenaRegion[] = [],
+  mainPorts: MessagePort[] = [],
+): ShardContext[] {
   const mailboxes = createMailboxBuffers(engines.length);
-  const ports = engines.map(() => engines.map(() => null as import('node:worker_threads').MessagePort | null));
+  const ports = engines.map(() => engines.map(() => null as MessagePort | null));
+  const channel = (): MessageChannel => {
+    const made = new MessageChannel();
+    made.port1.unref();
+    made.port2.unref();
+    return made;
+  };
   for (let a = 0; a < engines.length; a++) {
     for (let b = a + 1; b < engines.length; b++) {
-      const { port1, port2 } = new MessageChannel();
+      const { port1, port2 } = channel();
       ports[a]![b] = port1;
       ports[b]![a] = port2;
-      port1.unref();
-      port2.unref();
     }
   }
   const wakeHandles = engines.map(engine => engine.wakeHandle);
   return engines.map((engine, index) => {
-    const main = new MessageChannel();
-    main.port1.unref();
-    main.port2.unref();
-    const region = null as never;
+    const main = channel();
+    mainPorts.push(main.port1);
+    const region = regions[index] ?? (null as never);
     return createShardContext({ index, engine, region, ports: { main: main.port2, shards: ports[index]! }, mailboxes, wakeHandles });
   });
 }
