@@ -21,7 +21,7 @@ const port = parentPort!;
 const limits = { ...DEFAULT_LIMITS, maxConnections: 16, ...setup.limits };
 const sizes = setup.memory.reduce((sum, one) => sum + one.sizeBytes + 4096, 0);
 const byteLength = serverRegionBytes(limits) + sizes + setup.files.length * (FILE_EXPORT_REGION_BYTES + 4096) + (4 << 20);
-const arena = createArena({ byteLength: Math.ceil(byteLength / (2 << 20)) * (2 << 20) });
+const arena = createArena(Math.ceil(byteLength / (2 << 20)) * (2 << 20));
 const engine = createEngine({ arena, kind: setup.engine });
 const region = new ArenaRegion(arena);
 
