@@ -98,8 +98,7 @@ export type TimerId = number;
 export type SlotKind = 'file' | 'socket' | 'listener';
 
 export type SocketAddress =
-  | { readonly family: 'unix'; readonly path: string }
-  | { readonly family: 'tcp'; readonly host: string; readonly port: number };
+  { readonly family: 'unix'; readonly path: string } | { readonly family: 'tcp'; readonly host: string; readonly port: number };
 
 export interface ListenOptions {
   readonly backlog?: number;

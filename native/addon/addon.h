@@ -1,0 +1,67 @@
+// Shared by the addon's files: N-API helpers and the three parts' entry points.
+#pragma once
+#define NAPI_VERSION 8
+#include <node_api.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+
+// A throw that JavaScript sees; the caller returns nullptr.
+inline napi_value fail(napi_env env, const char* code, const char* message) {
+  napi_throw_error(env, code, message);
+  return nullptr;
+}
+
+inline napi_value failErrno(napi_env env, const char* what) {
+  char text[200];
+  snprintf(text, sizeof text, "%s: %s", what, strerror(errno));
+  return fail(env, strerrorname_np(errno), text);
+}
+
+inline napi_value number(napi_env env, double value) {
+  napi_value result;
+  napi_create_double(env, value, &result);
+  return result;
+}
+
+// Reads up to N numeric arguments; missing or non-numeric ones are 0.
+template <size_t N>
+inline void* numbers(napi_env env, napi_callback_info info, double (&out)[N]) {
+  size_t count = N;
+  napi_value values[N];
+  void* data = nullptr;
+  napi_get_cb_info(env, info, &count, values, nullptr, &data);
+  for (size_t i = 0; i < N; i++) {
+    out[i] = 0;
+    if (i < count) napi_get_value_double(env, values[i], &out[i]);
+  }
+  return data;
+}
+
+inline void method(napi_env env, napi_value object, const char* name, napi_callback callback, void* data) {
+  napi_value function;
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, data, &function);
+  napi_set_named_property(env, object, name, function);
+}
+
+// Memory that the addon owns, seen by JavaScript as an ArrayBuffer. The addon frees it, so there is no finalizer.
+inline bool externalBuffer(napi_env env, napi_value object, const char* name, void* memory, size_t bytes) {
+  napi_value buffer;
+  if (napi_create_external_arraybuffer(env, memory, bytes, nullptr, nullptr, &buffer) != napi_ok) return false;
+  return napi_set_named_property(env, object, name, buffer) == napi_ok;
+}
+
+struct Arena {
+  uint8_t* base;
+  size_t bytes;
+};
+
+// The arena of that id, or nullptr.
+Arena* arenaById(int id);
+
+napi_value arenaCreate(napi_env env, napi_callback_info info);
+napi_value arenaAttach(napi_env env, napi_callback_info info);
+napi_value ringCreate(napi_env env, napi_callback_info info);
+void registerSockets(napi_env env, napi_value exports);

@@ -1,0 +1,65 @@
+import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** What the C++ addon exports (addon/module.cc). Null where it is not built or does not load. */
+export interface Addon {
+  /** Reserves an arena; its id is valid in all threads of the process. */
+  arenaCreate(byteLength: number): number;
+  /** The arena's memory in this thread. */
+  arenaAttach(id: number): ArrayBuffer;
+  /** Throws with the errno's name as `code`. */
+  ringCreate(arenaId: number, slots: number): NativeRing;
+  /** A listening descriptor, or -errno. A path means a Unix socket; `host` is a numeric address. */
+  listen(path: string, host: string, port: number, backlog: number): number;
+  /** Port of a bound TCP socket. */
+  localPort(fd: number): number;
+  shutdown(fd: number): void;
+  wake(eventFd: number): void;
+  /** 0, or -errno */
+  fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
+  /** Exclusive flock(2) without waiting: 0, or -errno (-EAGAIN: held by somebody else). */
+  flock(fd: number): number;
+  duplicate(fd: number): number;
+}
+
+export interface NativeRing {
+  /** Int32: DESCRIPTOR_WORDS per operation enqueued. */
+  readonly descriptors: ArrayBuffer;
+  /** Uint32 pairs (offset, length) of the gather lists of this turn. */
+  readonly gather: ArrayBuffer;
+  /** Int32 pairs (operation, result). */
+  readonly completions: ArrayBuffer;
+  /** Int32 control words, see uring-engine.ts. */
+  readonly control: ArrayBuffer;
+  /** Float64: [0] monotonic nanoseconds at the end of the last enter. */
+  readonly clock: ArrayBuffer;
+  readonly eventFd: number;
+  enter(): void;
+  setSlot(slot: number, fd: number): void;
+  clearSlot(slot: number): void;
+  /** The socket of a connection about to be made from this slot, or -errno. */
+  prepareConnect(slot: number, path: string, host: string, port: number): number;
+  destroy(): void;
+}
+
+let loaded: Addon | null | undefined;
+let whyNot = '';
+
+export function loadAddon(): Addon | null {
+  if (loaded !== undefined) return loaded;
+  try {
+    const require = createRequire(import.meta.url);
+    const load = require('node-gyp-build') as (directory: string) => Addon;
+    loaded = load(dirname(dirname(fileURLToPath(import.meta.url))));
+  } catch (error) {
+    whyNot = error instanceof Error ? error.message.split('\n')[0]! : String(error);
+    loaded = null;
+  }
+  return loaded;
+}
+
+/** Why {@link loadAddon} gave null. */
+export function addonFailure(): string {
+  return whyNot;
+}

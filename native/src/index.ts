@@ -1,0 +1,11 @@
+export * from './engine.js';
+export { createArena, attachArena, MAX_ARENA_BYTES, type Arena, type ArenaHandle } from './arena.js';
+export { ArenaRegion, BufferPool } from './buffers.js';
+export { Gather } from './gather.js';
+export type { FileSystem, OpenOptions } from './file-system.js';
+export { EngineError, type EngineErrorCode } from './errors.js';
+export { errno, errnoName } from './errno.js';
+export { createEngine, type EngineOptions } from './create.js';
+export { lockDirectory, type DirectoryLock, type LockHolder } from './lock.js';
+export { MAX_UNIX_PATH_BYTES } from './listen.js';
+export { wake } from './wake.js';

@@ -1,0 +1,117 @@
+import type { Socket } from 'node:net';
+import type { Arena } from '../arena.js';
+import { errno, errnoOf } from '../errno.js';
+import type { Gather } from '../gather.js';
+
+/** One socket of the libuv engine: receives into the arena on demand; what Node has read ahead waits (Node's stream bounds it). */
+export class StreamSocket {
+  #ended = false;
+  #failure = 0;
+  #receive: { offset: number; lengthBytes: number; all: boolean; done: number; callback: (result: number) => void } | null = null;
+  #send: ((result: number) => void) | null = null;
+
+  constructor(
+    readonly arena: Arena,
+    readonly socket: Socket,
+  ) {
+    socket.pause();
+    socket.on('readable', this.#onReadable);
+    socket.on('end', this.#onEnd);
+    socket.on('error', this.#onError);
+    socket.on('close', this.#onClose);
+  }
+
+  receive(offset: number, lengthBytes: number, all: boolean, callback: (result: number) => void): void {
+    this.#receive = { offset, lengthBytes, all, done: 0, callback };
+    // Never answered during the call: the caller's state is not ready for it.
+    queueMicrotask(this.#onReadable);
+  }
+
+  send(gather: Gather, callback: (result: number) => void): void {
+    this.#send = callback;
+    const { socket, arena } = this;
+    const total = gather.totalBytes;
+    if (this.#failure !== 0 || socket.destroyed) {
+      queueMicrotask(() => this.#sent(this.#failure || -errno.EPIPE));
+      return;
+    }
+    socket.cork();
+    for (let i = 0; i < gather.count; i++) {
+      const piece = arena.bytes.subarray(gather.offsets[i]!, gather.offsets[i]! + gather.lengths[i]!);
+      const last = i === gather.count - 1;
+      socket.write(piece, last ? error => this.#sent(error ? errnoOf(error) : total) : undefined);
+    }
+    socket.uncork();
+  }
+
+  /** Ends both directions now; what is outstanding fails soon. */
+  cut(): void {
+    this.#failure ||= -errno.ECANCELED;
+    this.socket.destroy();
+  }
+
+  destroy(): void {
+    this.socket.removeAllListeners();
+    this.socket.on('error', () => undefined);
+    this.socket.destroy();
+  }
+
+  get unreadBytes(): number {
+    return this.socket.readableLength;
+  }
+
+  /** The descriptor inside Node's handle. */
+  descriptor(): number {
+    return (this.socket as unknown as { _handle: { fd: number } })._handle.fd;
+  }
+
+  /** The socket goes on elsewhere: its end here must not be seen by the peer (close, without shutdown). */
+  letGo(): void {
+    this.socket.removeAllListeners();
+    this.socket.on('error', () => undefined);
+    (this.socket as unknown as { _handle: { close(): void } })._handle.close();
+  }
+
+  readonly #onReadable = (): void => {
+    const receive = this.#receive;
+    if (receive === null) return;
+    for (;;) {
+      const want = receive.lengthBytes - receive.done;
+      const available = Math.min(want, this.socket.readableLength);
+      const chunk = available > 0 ? (this.socket.read(available) as Buffer | null) : (this.socket.read(0) as null);
+      if (chunk === null) break;
+      this.arena.bytes.set(chunk, receive.offset + receive.done);
+      receive.done += chunk.length;
+      if (receive.done === receive.lengthBytes || !receive.all) return this.#received(receive.done);
+    }
+    if (this.#failure !== 0) this.#received(this.#failure);
+    else if (this.#ended) this.#received(receive.done);
+  };
+
+  readonly #onEnd = (): void => {
+    this.#ended = true;
+    this.#onReadable();
+  };
+
+  readonly #onError = (error: Error): void => {
+    this.#failure ||= errnoOf(error);
+  };
+
+  readonly #onClose = (): void => {
+    if (!this.#ended) this.#failure ||= -errno.ECONNRESET;
+    if (this.#receive !== null) this.#received(this.#failure);
+    if (this.#send !== null) this.#sent(this.#failure || -errno.EPIPE);
+  };
+
+  #received(result: number): void {
+    const receive = this.#receive;
+    this.#receive = null;
+    receive?.callback(result);
+  }
+
+  #sent(result: number): void {
+    const callback = this.#send;
+    this.#send = null;
+    callback?.(result);
+  }
+}

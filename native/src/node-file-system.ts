@@ -1,0 +1,152 @@
+import fs from 'node:fs';
+import { loadAddon } from './addon.js';
+import type { Arena } from './arena.js';
+import { AllocateMode, type Slot, type SlotKind } from './engine.js';
+import { errnoName } from './errno.js';
+import { EngineError } from './errors.js';
+import type { FileSystem, OpenOptions } from './file-system.js';
+
+interface Slots {
+  adopt(fd: number, kind: SlotKind): Slot;
+  release(slot: Slot): number;
+  descriptor(slot: Slot): number;
+}
+
+/** The real file system, by Node's synchronous calls and the addon's fallocate. */
+export class NodeFileSystem implements FileSystem {
+  constructor(
+    readonly arena: Arena,
+    readonly slots: Slots,
+    /** O_DIRECT works only where the engine's memory is aligned. */
+    readonly allowDirect: boolean,
+  ) {}
+
+  open(path: string, options: OpenOptions): Slot {
+    const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_DIRECT } = fs.constants;
+    const base = (options.write ? O_RDWR : O_RDONLY) | (options.create ? O_CREAT : 0) | (options.exclusive ? O_EXCL : 0);
+    return wrap(() => {
+      if (options.direct && this.allowDirect) {
+        try {
+          return this.slots.adopt(fs.openSync(path, base | O_DIRECT, 0o600), 'file');
+        } catch (error) {
+          // tmpfs and some FUSE file systems refuse O_DIRECT: the option is a hint.
+          if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
+        }
+      }
+      return this.slots.adopt(fs.openSync(path, base, 0o600), 'file');
+    });
+  }
+
+  close(slot: Slot): void {
+    const fd = this.slots.release(slot);
+    wrap(() => fs.closeSync(fd));
+  }
+
+  sizeBytes(slot: Slot): number {
+    return wrap(() => fs.fstatSync(this.slots.descriptor(slot)).size);
+  }
+
+  read(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number): number {
+    const fd = this.slots.descriptor(slot);
+    let done = 0;
+    while (done < lengthBytes) {
+      const got = wrap(() => fs.readSync(fd, this.arena.bytes, offset + done, lengthBytes - done, fileOffsetBytes + done));
+      done += got;
+      if (got === 0 || done % 512 !== 0) break;
+    }
+    return done;
+  }
+
+  write(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number): void {
+    const fd = this.slots.descriptor(slot);
+    for (let done = 0; done < lengthBytes;) {
+      const put = wrap(() => fs.writeSync(fd, this.arena.bytes, offset + done, lengthBytes - done, fileOffsetBytes + done));
+      if (put === 0) throw new EngineError('EIO', 'the file system took no bytes');
+      done += put;
+    }
+  }
+
+  sync(slot: Slot): void {
+    wrap(() => fs.fdatasyncSync(this.slots.descriptor(slot)));
+  }
+
+  truncate(slot: Slot, sizeBytes: number): void {
+    wrap(() => fs.ftruncateSync(this.slots.descriptor(slot), sizeBytes));
+  }
+
+  allocate(slot: Slot, mode: number, fileOffsetBytes: number, lengthBytes: number): void {
+    const fd = this.slots.descriptor(slot);
+    const result = allocateNow(fd, mode, fileOffsetBytes, lengthBytes);
+    if (result < 0) throw new EngineError(errnoName(result), `fallocate: ${errnoName(result)}`);
+  }
+
+  list(directory: string): string[] {
+    return wrap(() => fs.readdirSync(directory).sort());
+  }
+
+  exists(path: string): boolean {
+    return fs.existsSync(path);
+  }
+
+  makeDirectory(path: string): void {
+    wrap(() => fs.mkdirSync(path, { recursive: true, mode: 0o700 }));
+  }
+
+  rename(from: string, to: string): void {
+    wrap(() => fs.renameSync(from, to));
+  }
+
+  remove(path: string): void {
+    wrap(() => fs.unlinkSync(path));
+  }
+
+  syncDirectory(path: string): void {
+    wrap(() => {
+      const fd = fs.openSync(path, fs.constants.O_RDONLY | fs.constants.O_DIRECTORY);
+      try {
+        fs.fsyncSync(fd);
+      } finally {
+        fs.closeSync(fd);
+      }
+    });
+  }
+
+  space(path: string): { freeBytes: number; totalBytes: number } {
+    return wrap(() => {
+      const stat = fs.statfsSync(path);
+      return { freeBytes: stat.bavail * stat.bsize, totalBytes: stat.blocks * stat.bsize };
+    });
+  }
+}
+
+const ZEROES_BYTES = 1 << 20;
+
+/**
+ * fallocate(2) by the addon, or without it what comes closest in Node: zeroes are written (space is not given back), files are
+ * lengthened. Returns 0 or -errno.
+ */
+export function allocateNow(fd: number, mode: number, fileOffsetBytes: number, lengthBytes: number): number {
+  const addon = loadAddon();
+  if (addon !== null) return addon.fallocate(fd, mode, fileOffsetBytes, lengthBytes);
+  const size = fs.fstatSync(fd).size;
+  const end = fileOffsetBytes + lengthBytes;
+  if (mode === AllocateMode.keepSize) return 0;
+  if (mode === AllocateMode.preallocate) {
+    if (end > size) fs.ftruncateSync(fd, end);
+    return 0;
+  }
+  const zeroes = new Uint8Array(Math.min(ZEROES_BYTES, lengthBytes));
+  const last = mode === AllocateMode.punchHole ? Math.min(end, size) : end;
+  for (let at = fileOffsetBytes; at < last; at += zeroes.length) fs.writeSync(fd, zeroes, 0, Math.min(zeroes.length, last - at), at);
+  return 0;
+}
+
+function wrap<T>(call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    if (error instanceof EngineError) throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    throw new EngineError(code ?? 'EIO', message, { cause: error });
+  }
+}

@@ -1,0 +1,57 @@
+import { MAX_SLOTS, type Slot, type SlotKind } from './engine.js';
+import { EngineError } from './errors.js';
+
+export const SlotState = { free: 0, file: 1, socket: 2, listener: 3 } as const;
+const stateOf: Readonly<Record<SlotKind, number>> = { file: SlotState.file, socket: SlotState.socket, listener: SlotState.listener };
+
+/** Open files and sockets by small number, with what is outstanding on each. */
+export class SlotTable {
+  readonly state = new Uint8Array(MAX_SLOTS);
+  readonly fd = new Int32Array(MAX_SLOTS).fill(-1);
+  readonly outstanding = new Int32Array(MAX_SLOTS);
+  readonly receiving = new Uint8Array(MAX_SLOTS);
+  readonly sending = new Uint8Array(MAX_SLOTS);
+  /** Operation of the close that waits for the others, or -1. */
+  readonly closing = new Int32Array(MAX_SLOTS).fill(-1);
+  readonly #free: number[] = [];
+  #next = 0;
+
+  add(fd: number, kind: SlotKind): Slot {
+    const slot = this.#free.pop() ?? this.#next++;
+    if (slot >= MAX_SLOTS) {
+      this.#next = MAX_SLOTS;
+      throw new EngineError('ERR_LIMIT', `more than ${MAX_SLOTS} files and sockets open in one engine`);
+    }
+    this.state[slot] = stateOf[kind];
+    this.fd[slot] = fd;
+    this.outstanding[slot] = 0;
+    this.receiving[slot] = this.sending[slot] = 0;
+    this.closing[slot] = -1;
+    return slot;
+  }
+
+  remove(slot: Slot): void {
+    this.state[slot] = SlotState.free;
+    this.fd[slot] = -1;
+    this.#free.push(slot);
+  }
+
+  /** Throws ERR_SLOT unless the slot is open, not closing, and of the state. */
+  check(slot: Slot, state: number): void {
+    if (!(slot >= 0 && slot < MAX_SLOTS) || this.state[slot] !== state || this.closing[slot] !== -1) {
+      throw new EngineError('ERR_SLOT', `slot ${slot} is not an open ${Object.keys(SlotState)[state]}`);
+    }
+  }
+
+  checkOpen(slot: Slot): void {
+    if (!(slot >= 0 && slot < MAX_SLOTS) || this.state[slot] === SlotState.free || this.closing[slot] !== -1) {
+      throw new EngineError('ERR_SLOT', `slot ${slot} is not open`);
+    }
+  }
+
+  openSlots(): Slot[] {
+    const open: Slot[] = [];
+    for (let slot = 0; slot < this.#next && slot < MAX_SLOTS; slot++) if (this.state[slot] !== SlotState.free) open.push(slot);
+    return open;
+  }
+}
