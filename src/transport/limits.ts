@@ -15,8 +15,8 @@ export const SEND_AREA_BYTES = 32 << 10;
 /** Control frames that wait to be sent on one connection. More: the peer asks without reading the answers; it is dropped. */
 export const MAX_CONTROL_FRAMES = 64;
 
-/** Buffers of a shard's transports by class (4 KiB, 64 KiB, 1 MiB), and connections' send areas. */
-export const DEFAULT_MEMORY = { sendAreas: 128, small: 1_024, chunks: 256, large: 16 } as const;
+/** Buffers of a shard's transports by class (4 KiB, 64 KiB, 256 KiB, 1 MiB), and connections' send areas. */
+export const DEFAULT_MEMORY = { sendAreas: 128, small: 1_024, chunks: 256, medium: 32, large: 16 } as const;
 
 /** From the start of a connection to SESSION_OPENED. Opening includes a log entry of the controller. */
 export const OPEN_TIMEOUT_MS = 5_000;

@@ -2,14 +2,16 @@ import { MAX_IO_BYTES } from '../wire/path.js';
 import { CHUNK_BYTES, DEFAULT_MEMORY, SEND_AREA_BYTES } from './limits.js';
 
 const SMALL_BYTES = 4 << 10;
+const MEDIUM_BYTES = 256 << 10;
 /** Ascending. */
-const CLASS_BYTES = [SMALL_BYTES, CHUNK_BYTES, MAX_IO_BYTES] as const;
+const CLASS_BYTES = [SMALL_BYTES, CHUNK_BYTES, MEDIUM_BYTES, MAX_IO_BYTES] as const;
 const CLASSES = CLASS_BYTES.length;
 
 export interface MemoryCounts {
   readonly sendAreas: number;
   readonly small: number;
   readonly chunks: number;
+  readonly medium: number;
   readonly large: number;
 }
 
@@ -26,7 +28,7 @@ export function newShareCounts(): Int32Array {
 }
 
 /**
- * The arena memory of a shard's transports: buffers in three classes, shared by all connections, counted references. A
+ * The arena memory of a shard's transports: buffers in four classes, shared by all connections, counted references. A
  * connection gets a buffer only while it holds fewer of the class than are free: so a connection that holds none finds one however
  * greedy the others are, and one alone may use half of all.
  */
@@ -38,7 +40,8 @@ export class TransportMemory {
 
   /** Arena bytes for these counts; page-aligned where the start is. */
   static bytesFor(counts: MemoryCounts = DEFAULT_MEMORY): number {
-    return counts.large * MAX_IO_BYTES + counts.chunks * CHUNK_BYTES + counts.small * SMALL_BYTES + counts.sendAreas * SEND_AREA_BYTES;
+    const buffers = [counts.small, counts.chunks, counts.medium, counts.large];
+    return buffers.reduce((sum, count, i) => sum + count * CLASS_BYTES[i]!, counts.sendAreas * SEND_AREA_BYTES);
   }
 
   constructor(baseOffset: number, counts: MemoryCounts = DEFAULT_MEMORY) {
@@ -48,9 +51,11 @@ export class TransportMemory {
       offset += bytes * count;
       return made;
     };
+    // Largest first: each class starts page-aligned where `baseOffset` is.
     const large = next(MAX_IO_BYTES, counts.large);
+    const medium = next(MEDIUM_BYTES, counts.medium);
     const chunks = next(CHUNK_BYTES, counts.chunks);
-    this.#classes = [next(SMALL_BYTES, counts.small), chunks, large];
+    this.#classes = [next(SMALL_BYTES, counts.small), chunks, medium, large];
     for (let i = 0; i < counts.sendAreas; i++) this.#areas.push(offset + i * SEND_AREA_BYTES);
   }
 
@@ -65,7 +70,7 @@ export class TransportMemory {
 
   /** A buffer of the smallest class that holds `bytes`, with one reference, or -1: more than the connection's share now. */
   take(bytes: number, share: MemoryShare): number {
-    const index = bytes <= SMALL_BYTES ? 0 : bytes <= CHUNK_BYTES ? 1 : 2;
+    const index = bytes <= SMALL_BYTES ? 0 : bytes <= CHUNK_BYTES ? 1 : bytes <= MEDIUM_BYTES ? 2 : 3;
     const one = this.#classes[index]!;
     if (bytes > one.bytes) throw new RangeError(`no transport buffer has ${bytes} bytes`);
     if (share.held[index]! >= one.freeCount) return -1;

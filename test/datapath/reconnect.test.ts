@@ -142,7 +142,7 @@ describe('a session over a Unix socket', () => {
       load.session.session.detach();
       network.pass(100);
       expect(world.serving.freePages.length).toBe(SERVING_PAGES);
-      expect(world.clientMemory.free()).toEqual([64, 32, 4]);
+      expect(world.clientMemory.free()).toEqual([64, 32, 4, 4]);
     },
   );
 

@@ -205,7 +205,7 @@ describe('hostile clients', () => {
     allGiven(world);
     world.network.run(() => world.server!.connections === 1, 'the connections to go');
     // The bystander's own chunk.
-    expect(world.serverMemory.free()).toEqual([64, 31, 4]);
+    expect(world.serverMemory.free()).toEqual([64, 31, 4, 4]);
   });
 
   it('one that says nothing is closed after a while', () => {
@@ -292,6 +292,6 @@ describe('hostile Stargates', () => {
     world.network.run(() => result.ended !== null, 'the end');
     expect(result.ended).toBe('lost');
     world.network.pass(10);
-    expect(world.clientMemory.free()).toEqual([64, 32, 4]);
+    expect(world.clientMemory.free()).toEqual([64, 32, 4, 4]);
   });
 });

@@ -90,6 +90,6 @@ describe('a connection of the Stargate socket', () => {
     network.run(() => stopped === 2 && opened.every(result => result.ended !== null), 'the stop');
     expect(opened.map(result => result.ended)).toEqual(['fenced', 'fenced']);
     network.pass(20);
-    expect(memory.free()).toEqual([64, 32, 4]);
+    expect(memory.free()).toEqual([64, 32, 4, 4]);
   });
 });

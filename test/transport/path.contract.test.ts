@@ -234,8 +234,8 @@ class Sender {
     this.world.client.poke();
     this.world.network.pass(100);
     expect(this.world.serving.freePages.length).toBe(SERVING_PAGES);
-    expect(this.world.clientMemory.free()).toEqual([64, 32, 4]);
-    expect(this.world.serverMemory.free()).toEqual([64, 32, 4]);
+    expect(this.world.clientMemory.free()).toEqual([64, 32, 4, 4]);
+    expect(this.world.serverMemory.free()).toEqual([64, 32, 4, 4]);
   }
 
   #submit(request: TestRequest): TestRequest {

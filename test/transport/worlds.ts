@@ -20,7 +20,7 @@ import { SimNetwork, type SimEngine } from './sim-engine.js';
 export const SOCKET = '/sim/stargate.sock';
 export const VDISK_BYTES = 4 << 20;
 const MIB = 1 << 20;
-export const SMALL_MEMORY = { sendAreas: 8, small: 64, chunks: 32, large: 4 } as const;
+export const SMALL_MEMORY = { sendAreas: 8, small: 64, chunks: 32, medium: 4, large: 4 } as const;
 /** Parts of the 64 MiB arena. */
 export const Area = { client: 0, clientTransport: 16 * MIB, serverTransport: 26 * MIB, serving: 40 * MIB } as const;
 export const SERVING_PAGES = 4_096;
