@@ -1,0 +1,152 @@
+import { describe, expect, it } from 'vitest';
+import { EntryKind } from '../../../src/stargate/core/ports.js';
+import { MAX_ENTRY_PAYLOAD_BYTES } from '../../../src/stargate/oplog/index.js';
+import { LogWorld } from './log-world.js';
+
+const SMALL = { segmentBytes: 256 << 10, segments: 6 };
+const LARGE = { segmentBytes: 4 << 20, segments: 6 };
+
+describe('the stream', () => {
+  it('acknowledges in order, with the payload readable, several vdisks in one batch', () => {
+    const world = new LogWorld(1, 3, SMALL);
+    world.start();
+    for (let i = 0; i < 30; i++) expect(world.append(world.vdisks[i % 3]!, 4096)).toBe(true);
+    expect(world.acks).toBe(0);
+    world.settle();
+    expect(world.acks).toBe(30);
+    // One batch took them all.
+    expect(world.stream.statistics().batches).toBe(1);
+    for (const entry of world.vdisks[1]!.entries) world.read(entry);
+  });
+
+  it('takes more entries than the first page of a batch has headers for', () => {
+    const world = new LogWorld(2, 2, LARGE);
+    world.start();
+    for (let i = 0; i < 280; i++) expect(world.append(world.vdisks[i % 2]!, i % 5 === 0 ? 0 : 4096)).toBe(true);
+    world.settle();
+    expect(world.stream.statistics().batches).toBe(1);
+    world.engine.crash(true);
+    world.start();
+    expect(world.report).toMatchObject({ clean: false, entries: 280 });
+  });
+
+  it('takes the longest entries, and control records of any length', () => {
+    const world = new LogWorld(3, 1, LARGE);
+    world.start();
+    const [vdisk] = world.vdisks as [LogWorld['vdisks'][number]];
+    expect(world.append(vdisk, MAX_ENTRY_PAYLOAD_BYTES)).toBe(true);
+    expect(world.append(vdisk, MAX_ENTRY_PAYLOAD_BYTES - 7, EntryKind.head)).toBe(true);
+    expect(world.append(vdisk, 1, EntryKind.promise)).toBe(true);
+    world.settle();
+    world.engine.crash(true);
+    world.start();
+    expect(vdisk.ackedSeq).toBe(3);
+  });
+
+  it('goes on after a clean stop where it ended, and says that it was clean', () => {
+    const world = new LogWorld(4, 2, SMALL);
+    world.start();
+    for (let round = 0; round < 5; round++) {
+      for (const vdisk of world.vdisks) world.append(vdisk, 4096);
+      world.settle();
+      world.close();
+      world.disk.powerCut();
+      world.start();
+      expect(world.report).toMatchObject({ clean: true, tornBytes: 0, entries: 2 * (round + 1) });
+      expect(world.stream.statistics().liveSegments).toBe(1);
+    }
+  });
+
+  it('refuses when the log is full, keeps room for control records, and goes on when the slowest vdisk has passed', () => {
+    const world = new LogWorld(5, 2, SMALL);
+    world.start();
+    const [fast, slow] = world.vdisks as [LogWorld['vdisks'][number], LogWorld['vdisks'][number]];
+    world.append(slow, 4096);
+    let refused = 0;
+    for (let i = 0; i < 20_000 && refused < 50; i++) {
+      if (!world.append(fast, 16384)) refused++;
+      world.engine.step();
+    }
+    world.settle();
+    expect(refused).toBe(50);
+    expect(world.stream.usage.usedBytes).toBeGreaterThan(world.stream.usage.capacityBytes * 0.9);
+    world.truncate(fast, fast.ackedSeq);
+    expect(world.append(fast, 16384)).toBe(false);
+    const before = world.spaceCalls;
+    expect(world.append(slow, 9000, EntryKind.head)).toBe(true);
+    world.settle();
+    world.truncate(slow, slow.ackedSeq);
+    world.engine.step();
+    expect(world.spaceCalls).toBeGreaterThan(before);
+    expect(world.stream.usage.usedBytes).toBeLessThan(2 * SMALL.segmentBytes);
+    for (let i = 0; i < 10; i++) expect(world.append(fast, 16384)).toBe(true);
+    world.settle();
+    world.engine.crash(true);
+    world.start();
+  });
+
+  it('turns over its segments many times', () => {
+    const world = new LogWorld(6, 3, SMALL);
+    world.start();
+    for (let i = 0; i < 2_000; i++) {
+      const vdisk = world.vdisks[i % 3]!;
+      if (!world.append(vdisk, 4096 * (1 + (i % 4)))) world.engine.until(() => world.spaceCalls > 0);
+      world.spaceCalls = 0;
+      world.engine.step();
+      if (vdisk.ackedSeq > vdisk.neededSeq + 20) world.truncate(vdisk, vdisk.ackedSeq - 3);
+    }
+    world.settle();
+    expect(world.stream.usage.endLsn).toBeGreaterThan(SMALL.segmentBytes * SMALL.segments * 3);
+    expect(world.disk.names.size).toBeLessThanOrEqual(SMALL.segments);
+    world.engine.crash(true);
+    world.start();
+    expect(world.report.segments).toBeLessThanOrEqual(SMALL.segments);
+  });
+
+  it('is poisoned by a failed write: no acknowledgement after it', () => {
+    const world = new LogWorld(7, 2, SMALL);
+    world.start();
+    world.append(world.vdisks[0]!, 4096);
+    world.settle();
+    world.engine.failWrites = -5;
+    world.append(world.vdisks[0]!, 4096);
+    world.append(world.vdisks[1]!, 4096);
+    world.engine.until(() => world.failed !== 0);
+    world.engine.failWrites = 0;
+    expect(world.append(world.vdisks[0]!, 4096)).toBe(false);
+    while (world.engine.step());
+    expect(world.acks).toBe(1);
+    let closed = 1;
+    world.stream.close(errno => (closed = errno));
+    world.engine.until(() => closed !== 1);
+    expect(closed).toBe(-5);
+    world.engine.crash(true);
+    world.vdisks[0]!.entries.length = 3;
+    world.start();
+    expect(world.report.clean).toBe(false);
+  });
+
+  it('writes the durable position down when it goes idle, once', () => {
+    const world = new LogWorld(8, 1, SMALL);
+    world.start();
+    world.append(world.vdisks[0]!, 4096);
+    world.settle();
+    while (world.engine.step());
+    expect(world.stream.statistics()).toMatchObject({ batches: 2, markers: 1 });
+    world.engine.crash(true);
+    world.start();
+    expect(world.report.durableLsn).toBeGreaterThan(world.vdisks[0]!.entries[0]!.lsn);
+  });
+
+  it('does not use up the log by starting and crashing', () => {
+    const world = new LogWorld(9, 1, SMALL);
+    world.start();
+    world.append(world.vdisks[0]!, 4096);
+    world.settle();
+    for (let i = 0; i < 30; i++) {
+      world.engine.crash(true);
+      world.start();
+    }
+    expect(world.stream.statistics().liveSegments).toBeLessThanOrEqual(2);
+  });
+});
