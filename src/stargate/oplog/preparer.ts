@@ -61,11 +61,10 @@ export class SegmentPreparer {
     if (result < 0) return this.#failed(result);
     const segment = this.#segment!;
     const { engine, place, client, tag } = this;
+    if (this.#step === 'zeroes') this.#writtenBytes += result;
     switch (this.#step) {
-      case 'zeroes':
-        this.#writtenBytes += result;
-      // falls through
       case 'allocate':
+      case 'zeroes':
         if (this.#writtenBytes < place.segmentBytes) {
           this.#step = 'zeroes';
           const chunk = Math.min(PREPARE_CHUNK_BYTES, place.segmentBytes - this.#writtenBytes);

@@ -196,16 +196,21 @@ export class SimulatedEngine {
     return inode;
   }
 
-  /** Ends the turn, then completes what is due next. False: nothing is under way. */
+  /** A turn with one completion, the one that is due next. False: nothing is under way. */
   step(): boolean {
-    for (const { hook } of this.#hooks) hook();
+    if (this.#operations.length === 0) this.#endTurn();
     if (this.#operations.length === 0) return false;
     this.#operations.sort((a, b) => a.dueNs - b.dueNs);
     const operation = this.#operations.shift()!;
     this.nowNs = Math.max(this.nowNs, operation.dueNs);
     if (!operation.timer) this.outstanding--;
     this.#clients[operation.client]!.onCompletion(operation.tag, operation.run());
+    this.#endTurn();
     return true;
+  }
+
+  #endTurn(): void {
+    for (const { hook } of this.#hooks) hook();
   }
 
   until(done: () => boolean, maxSteps = 1_000_000): void {
