@@ -179,7 +179,7 @@ export class LibuvEngine extends EngineBase {
       const fd = this.slots.fd[slot]!;
       const fresh = this.#fresh.get(fd);
       this.#fresh.delete(fd);
-      this.#sockets.set(slot, new StreamSocket(this.arena, fresh ?? new net.Socket({ fd, readable: true, writable: true })));
+      this.#sockets.set(slot, new StreamSocket(this.arena, fresh ?? new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true })));
     } else if (this.slots.state[slot] === 3) {
       this.#listeners.set(slot, new Listener({ fd: this.slots.fd[slot]! }, { family: 'tcp', host: '127.0.0.1', port: 0 }, {}));
     }
@@ -317,7 +317,7 @@ class Listener {
     readonly address: SocketAddress,
     options: ListenOptions,
   ) {
-    this.#server = net.createServer({ pauseOnConnect: true, noDelay: true }, socket => {
+    this.#server = net.createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true }, socket => {
       const waiter = this.#waiting.shift();
       if (waiter === undefined) this.#accepted.push(socket);
       else waiter(socket, 0);

@@ -43,6 +43,8 @@ export class UringEngine extends EngineBase {
   readonly #listening = new Map<Slot, SocketAddress>();
   /** A connecting socket sits in its slot from the start; its descriptor until then. */
   readonly #connecting = new Map<number, Slot>();
+  /** Slots closed in this turn with something outstanding. */
+  readonly #cancelling: Slot[] = [];
   #count = 0;
   #pairs = 0;
   #woken = false;
@@ -168,9 +170,18 @@ export class UringEngine extends EngineBase {
   protected cancel(slot: Slot): void {
     // A send to a peer that does not read ends only so. A listener may be shared with other threads: cancelling is enough.
     if (this.slots.state[slot] === SlotState.socket) this.#addon.shutdown(this.slots.fd[slot]!);
-    const at = this.#nextDescriptor();
-    this.#descriptors[at] = Op.cancel;
-    this.#descriptors[at + 1] = slot;
+    this.#cancelling.push(slot);
+  }
+
+  /** Late, because the completions of this turn may have ended what was to be cancelled, and closed the slot. */
+  #cancelNow(): void {
+    for (const slot of this.#cancelling) {
+      if (this.slots.state[slot] === SlotState.free || this.slots.closing[slot] === -1) continue;
+      const at = this.#nextDescriptor();
+      this.#descriptors[at] = Op.cancel;
+      this.#descriptors[at + 1] = slot;
+    }
+    this.#cancelling.length = 0;
   }
 
   protected closeDescriptor(slot: Slot): void {
@@ -192,6 +203,7 @@ export class UringEngine extends EngineBase {
   // ---------------------------------------------------------------- the turn
 
   #turn(): void {
+    if (this.#cancelling.length > 0) this.#cancelNow();
     this.#enter(this.hasAnswered ? 0 : this.timers.nextNs() - this.nowNs);
     const completed = this.#control[Control.completed]!;
     const completions = this.#completions;

@@ -38,14 +38,14 @@ export interface MovedConnection {
 
 /**
  *  handshake ──GO──▶ transmission ──DISC, EOF──▶ finishing ──all answered──▶ closing ──▶ gone
- *      │ └──GO, another owner──▶ moving ──all sent──▶ gone                      ▲
+ *      │ └──GO, another owner──▶ moving ──all sent──▶ gone (or transmission)    ▲
  *      └──ABORT──▶ finishing          any ──error, violation, abort()───────────┘
  */
 export type Phase = 'handshake' | 'transmission' | 'moving' | 'finishing' | 'closing' | 'gone';
 const FOLLOWS: Readonly<Record<Phase, readonly Phase[]>> = {
   handshake: ['transmission', 'moving', 'finishing', 'closing'],
   transmission: ['finishing', 'closing'],
-  moving: ['gone', 'closing'],
+  moving: ['gone', 'transmission', 'closing'],
   finishing: ['closing'],
   closing: ['gone'],
   gone: ['handshake', 'transmission'],
@@ -72,6 +72,7 @@ export class Connection implements IntakeListener, ReplySink {
   #broken = '';
   #moveTo: ((moved: MovedConnection) => void) | null = null;
   #negotiated: Negotiated | null = null;
+  #target: Export | null = null;
   readonly #staging: Staging;
   readonly #replies: ReplyQueue;
   readonly #tag: number;
@@ -112,6 +113,7 @@ export class Connection implements IntakeListener, ReplySink {
     this.#broken = '';
     this.#moveTo = null;
     this.#negotiated = null;
+    this.#target = null;
     this.exportName = '';
     this.#replies.structured = false;
   }
@@ -195,6 +197,7 @@ export class Connection implements IntakeListener, ReplySink {
     this.exportName = target.name;
     this.#moveTo = this.host.chooseOwner(target.name);
     this.#negotiated = negotiated;
+    this.#target = target;
     if (this.#moveTo !== null) {
       this.#enter('moving');
       return;
@@ -207,7 +210,16 @@ export class Connection implements IntakeListener, ReplySink {
     const { engine, arena } = this.host;
     const staging = this.#staging;
     const leftover = arena.bytes.slice(staging.position, staging.end);
-    const fd = engine.release(this.#slot);
+    let fd: number;
+    try {
+      fd = engine.release(this.#slot);
+    } catch (error) {
+      // An engine that has read ahead cannot let a socket go: then it is served here.
+      this.host.logEnd(this, `cannot be moved: ${(error as Error).message}`);
+      this.#enter('transmission');
+      this.#startTransmission(this.#target!, this.#negotiated!);
+      return;
+    }
     staging.destroy();
     this.#enter('gone');
     this.host.counters.movedConnections++;

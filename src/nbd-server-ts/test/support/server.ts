@@ -11,7 +11,8 @@ type Message =
   | { readonly kind: 'done'; readonly status: Status }
   | { readonly kind: 'moved'; readonly moved: MovedConnection }
   | { readonly kind: 'log'; readonly line: string }
-  | { readonly kind: 'closed' };
+  | { readonly kind: 'closed' }
+  | { readonly kind: 'failed'; readonly error: Error };
 
 const TIMEOUT_MS = 8_000;
 const MIB = 1 << 20;
@@ -87,9 +88,11 @@ export class TestServer {
   }
 
   async stop(): Promise<void> {
-    const ended = new Promise(resolve => this.worker.once('exit', resolve));
-    if (this.#failure === null) await this.command({ kind: 'stop' });
-    await within('end of the server thread', ended);
+    if (this.#failure === null) {
+      const ended = new Promise(resolve => this.worker.once('exit', resolve));
+      await this.command({ kind: 'stop' });
+      await within('end of the server thread', ended);
+    }
     rmSync(this.directory, { recursive: true, force: true });
     if (this.#failure !== null) throw this.#failure;
   }
@@ -103,22 +106,22 @@ export class TestServer {
         for (const waiter of this.#closeWaiters.splice(0)) waiter();
       } else this.#waiters.shift()?.(message);
     });
-    let fail: (error: Error) => void;
-    const failed = new Promise<never>((_resolve, reject) => (fail = reject));
-    failed.catch(() => undefined);
     this.worker.on('error', error => {
       this.#failure = error as Error;
-      fail(error as Error);
+      for (const waiter of this.#waiters.splice(0)) waiter({ kind: 'failed', error: error as Error });
     });
-    const message = await Promise.race([this.#next(), failed]);
+    const message = await this.#next();
     if (message.kind !== 'ready') throw new Error(`unexpected ${message.kind}`);
     this.#wakeHandle = message.wakeHandle;
     this.address = message.address;
     this.engineKind = message.engine;
   }
 
-  #next(): Promise<Message> {
-    return within('an answer of the server thread', new Promise<Message>(resolve => this.#waiters.push(resolve)));
+  async #next(): Promise<Message> {
+    if (this.#failure !== null) throw this.#failure;
+    const message = await within('an answer of the server thread', new Promise<Message>(resolve => this.#waiters.push(resolve)));
+    if (message.kind === 'failed') throw message.error;
+    return message;
   }
 }
 
