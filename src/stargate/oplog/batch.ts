@@ -84,12 +84,13 @@ export class Batch {
     return this.entries < MAX_BATCH_ENTRIES && total <= MAX_BATCH_PAYLOAD_BYTES && batchBytes(this.entries + 1, total) <= this.roomBytes;
   }
 
-  /** Copies the entry in and chains it to its vdisk's log. Returns the position of its payload in the log. */
+  /** Copies the entry in and chains it to its vdisk's log. Returns the position of its payload in the log, or of the batch where there is none. */
   add(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number {
     const index = this.entries++;
     const bytes = draft.payload.totalBytes;
     const at = this.baseOffset + PAGE_BYTES + this.payloadBytes;
-    const lsn = this.lsn + PAGE_BYTES + this.payloadBytes;
+    // Without a payload the place behind the one before might be another segment's.
+    const lsn = bytes === 0 ? this.lsn : this.lsn + PAGE_BYTES + this.payloadBytes;
     const payloadCrc = bytes === 0 ? 0 : this.#copyPayload(draft, at, bytes);
     this.payloadBytes += pagesOf(bytes) * PAGE_BYTES;
     this.owners[index] = owner;

@@ -82,8 +82,12 @@ export class ChainReader implements ScanHandler {
   }
 
   #add(found: FoundRot): void {
-    this.rotRanges++;
     const last = this.#rot.at(-1);
+    if (last !== undefined && last.vdisk === null && found.vdisk === null && last.toLsn === found.fromLsn) {
+      this.#rot[this.#rot.length - 1] = { ...found, fromLsn: last.fromLsn };
+      return;
+    }
+    this.rotRanges++;
     if (this.#rot.length < MAX_REPORTED_ROT) this.#rot.push(found);
     // The list is full: the last range of it stretches over the rest.
     else this.#rot[this.#rot.length - 1] = { ...last!, toLsn: found.toLsn, vdisk: null, message: 'many damaged ranges' };

@@ -48,7 +48,7 @@ export interface SegmentHeader {
 export function encodeSegmentHeader(bytes: Uint8Array, view: DataView, at: number, header: Readonly<SegmentHeader>): void {
   bytes.fill(0, at, at + PAGE_BYTES);
   view.setUint32(at + SegmentAt.magic, SEGMENT_MAGIC, true);
-  view.setUint16(at + SegmentAt.version, OPLOG_VERSION, true);
+  view.setUint32(at + SegmentAt.version, OPLOG_VERSION, true);
   view.setUint32(at + SegmentAt.headerBytes, SEGMENT_HEADER_BYTES, true);
   view.setUint32(at + SegmentAt.uuid, header.uuid0, true);
   view.setUint32(at + SegmentAt.uuid + 4, header.uuid1, true);
@@ -66,7 +66,7 @@ export type SegmentHeaderState = 'ok' | 'foreign' | 'damaged' | 'newer';
 /** Fills `header` when the state is `ok`. Rare: allocates a view. */
 export function decodeSegmentHeader(bytes: Uint8Array, view: DataView, at: number, header: SegmentHeader): SegmentHeaderState {
   if (view.getUint32(at + SegmentAt.magic, true) !== SEGMENT_MAGIC) return 'foreign';
-  const version = view.getUint16(at + SegmentAt.version, true);
+  const version = view.getUint32(at + SegmentAt.version, true);
   const crc = crc32c(bytes.subarray(at + SegmentAt.headerBytes, at + SEGMENT_HEADER_BYTES));
   if (version !== OPLOG_VERSION) return version > OPLOG_VERSION ? 'newer' : 'damaged';
   if (view.getUint32(at + SegmentAt.crc, true) !== crc) return 'damaged';

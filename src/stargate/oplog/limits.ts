@@ -9,12 +9,10 @@ export const MAX_SEGMENT_BYTES = 1 << 30;
 /** Fewest segments of a stream: one in use, one that only control records may take, two to turn over. */
 export const MIN_SEGMENTS = 4;
 export const MAX_SEGMENTS = 65_536;
-/** Segments that data must leave free, so that a full log still has room for the HEADs which free it. */
+/** Segments that data must leave free (a start makes them at once, all others are made in the background), so that a full log still has room for the HEADs which free it. */
 export const RESERVED_SEGMENTS = 1;
 /** Free segments that are kept ready ahead of the log, as far as the capacity allows. */
 export const READY_SEGMENTS = 3;
-/** Segments made before the stream is open; the others follow in the background. */
-export const FIRST_SEGMENTS = 2;
 
 /** Longest payload of one entry, data or control record. */
 export const MAX_ENTRY_PAYLOAD_BYTES = 1 << 20;
@@ -46,4 +44,4 @@ export const MAX_REPORTED_ROT = 1_000;
 
 assert(MAX_ENTRY_PAYLOAD_BYTES <= MAX_BATCH_PAYLOAD_BYTES);
 assert(BATCH_BUFFERS > MAX_IN_FLIGHT + 1);
-assert(MIN_SEGMENTS >= FIRST_SEGMENTS + RESERVED_SEGMENTS);
+assert(MIN_SEGMENTS > 2 * RESERVED_SEGMENTS + 1);

@@ -3,13 +3,13 @@ import { MAX_BATCH_BYTES } from './layout.js';
 import {
   BATCH_BUFFERS,
   DEFAULT_SEGMENT_BYTES,
-  FIRST_SEGMENTS,
   MAX_SEGMENT_BYTES,
   MAX_SEGMENTS,
   MIN_SEGMENT_BYTES,
   MIN_SEGMENTS,
   PAGE_BYTES,
   PREPARE_CHUNK_BYTES,
+  RESERVED_SEGMENTS,
 } from './limits.js';
 import type { OplogOptions, RecoveryReport } from './options.js';
 import { errnoOf } from './preparer.js';
@@ -63,12 +63,12 @@ export function openLog(options: OplogOptions): OpenedLog {
   const space = new LogSpace(place, maxSegments, recovered);
   const { report } = recovered;
   const goOn = report.clean && report.cutLsn < space.tail.limitLsn;
-  if (!goOn) {
-    try {
-      goOnInFreshSegment(space, report.cutLsn, mutations.cutNotDurable === true);
-    } catch (error) {
-      throw noSpace(directory, error);
-    }
+  try {
+    if (!goOn) goOnInFreshSegment(space, report.cutLsn, mutations.cutNotDurable === true);
+    // Data is taken at once, not when the first segment has been made in the background.
+    while (space.free.length < RESERVED_SEGMENTS && space.total < maxSegments) space.make();
+  } catch (error) {
+    throw noSpace(directory, error);
   }
   // The header of a fresh segment records that everything before it is durable.
   return { space, vdisks: recovered.vdisks, report, memory, previousCrc: recovered.previousCrc, recordedLsn: report.cutLsn };
@@ -87,7 +87,7 @@ function goOnInFreshSegment(space: LogSpace, cutLsn: number, cutNotDurable: bool
     last.reuse(cutLsn, space.live[0]!.header.startLsn);
   } else {
     if (last !== undefined) place.files.sync(last.slot);
-    while (space.free.length === 0 || space.total < FIRST_SEGMENTS) space.make();
+    if (space.free.length === 0) space.make();
     space.turn(cutLsn);
   }
   writeHeader(place, space.tail);

@@ -55,7 +55,7 @@ export interface RecoveredEntry {
   readonly lengthBytes: number;
   readonly payloadBytes: number;
   readonly payloadCrc: number;
-  /** Position of the payload in the log, as `append` gave it. */
+  /** Position of the payload in the log, as `append` gave it; of the batch where there is no payload. */
   readonly lsn: number;
   /** Arena offset of the payload, checked, readable during the call. */
   readonly payloadOffset: number;

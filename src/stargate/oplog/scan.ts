@@ -132,7 +132,7 @@ export class LogScanner {
         this.handler.onRotRange(segment, lsn, lsn + total, 'an entry header in an intact batch is no entry header of ours');
         break;
       }
-      entry.lsn = lsn + payload;
+      entry.lsn = entry.payloadBytes === 0 ? lsn : lsn + payload;
       entry.payloadOffset = at + payload;
       payload += paddedBytes(entry.payloadBytes);
       const whole =

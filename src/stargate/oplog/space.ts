@@ -59,12 +59,25 @@ export class LogSpace {
   release(lsn: number): boolean {
     let any = false;
     while (this.live.length > 1 && this.live[0]!.endLsn <= lsn && this.live[0]!.pins === 0) {
-      const segment = this.live.shift()!;
+      this.free.push(this.live.shift()!);
       any = true;
-      if (this.total >= this.maxSegments) this.#remove(segment);
-      else this.free.push(segment);
     }
     return any;
+  }
+
+  /**
+   * Removes segments that a start made beyond the capacity, once a header on stable storage says that the log begins behind them: before that,
+   * the next start would miss them.
+   */
+  trim(tailLsn: number): void {
+    const { files, directory } = this.place;
+    while (this.total > this.maxSegments && this.free.length > RESERVED_SEGMENTS) {
+      const at = this.free.findIndex(segment => segment.header.startLsn === 0 || segment.endLsn <= tailLsn);
+      if (at < 0) return;
+      const [segment] = this.free.splice(at, 1);
+      files.close(segment!.slot);
+      files.remove(`${directory}/${segmentName(segment!.number)}`);
+    }
   }
 
   /** The segment that holds the position, which is not below the oldest. */
@@ -88,12 +101,5 @@ export class LogSpace {
 
   slots(): Slot[] {
     return [...this.live, ...this.free].map(segment => segment.slot);
-  }
-
-  /** One that a start made beyond the capacity. */
-  #remove(segment: Segment): void {
-    const { files, directory } = this.place;
-    files.close(segment.slot);
-    files.remove(`${directory}/${segmentName(segment.number)}`);
   }
 }

@@ -306,6 +306,7 @@ export class OplogStream implements OplogPort {
     this.#heading = null;
     if (result !== limits.PAGE_BYTES) return this.#fail(result < 0 ? result : EIO);
     this.#headed = segment;
+    this.#space.trim(segment.header.tailLsn);
   }
 
   #onWritten(batch: Batch, result: number): void {

@@ -118,7 +118,8 @@ export class LogWorld implements LogOwner, ReadOwner {
   #check(vdisk: ModelVdisk, found: readonly { readonly seq: number; readonly text: string; readonly lsn: number }[]): void {
     const last = found.at(-1)?.seq ?? 0;
     if (last < vdisk.ackedSeq) throw new Lost(`${vdisk.id}: ${vdisk.ackedSeq} was acknowledged, ${last} was found`);
-    if (found.length > 0 && found[0]!.seq > vdisk.neededSeq) throw new Lost(`${vdisk.id}: ${vdisk.neededSeq} is needed, the log starts at ${found[0]!.seq}`);
+    if (found.length > 0 && found[0]!.seq > vdisk.neededSeq)
+      throw new Lost(`${vdisk.id}: ${vdisk.neededSeq} is needed, the log starts at ${found[0]!.seq}`);
     if (found.length === 0 && vdisk.ackedSeq >= vdisk.neededSeq) throw new Lost(`${vdisk.id}: nothing found`);
     for (const { seq, text, lsn } of found) {
       const entry = vdisk.entries.find(one => one.seq === seq);
@@ -149,7 +150,7 @@ export class LogWorld implements LogOwner, ReadOwner {
     draft.lengthBytes = payloadBytes;
     draft.payload.clear();
     // In two pieces now and then.
-    const cut = payloadBytes > 512 ? 512 * (stamp % 3) : 0;
+    const cut = payloadBytes > 1024 ? 512 * (stamp % 3) : 0;
     if (cut > 0) draft.payload.add(SOURCE_OFFSET, cut);
     if (payloadBytes > cut) draft.payload.add(SOURCE_OFFSET + cut, payloadBytes - cut);
     const tag = ++this.#tag;
@@ -182,7 +183,9 @@ export class LogWorld implements LogOwner, ReadOwner {
   truncate(vdisk: ModelVdisk, seq: number): void {
     const entry = vdisk.entries.find(one => one.seq === seq)!;
     vdisk.neededSeq = seq;
-    vdisk.entries = vdisk.entries.filter(one => one.seq >= seq || one.lsn >= entry.lsn - 4 * this.options.segmentBytes * this.options.segments);
+    vdisk.entries = vdisk.entries.filter(
+      one => one.seq >= seq || one.lsn >= entry.lsn - 4 * this.options.segmentBytes * this.options.segments,
+    );
     this.stream.truncate(vdisk.log!, entry.lsn);
   }
 
@@ -224,18 +227,16 @@ const describe = (entry: ModelEntry) => `${entry.seq}:${entry.kind}:${entry.term
 function fillPayload(arena: Arena, at: number, bytes: number, stamp: number): void {
   for (let i = 0; i < bytes; i += 256) {
     arena.bytes.fill((stamp + i / 256) & 0xff, at + i, at + Math.min(i + 256, bytes));
-    if (i + 8 <= bytes) arena.view.setUint32(at + i, stamp + i, true);
+    if (i + 8 <= bytes) arena.view.setUint32(at + i, (stamp + i) >>> 0, true);
   }
 }
 
 function payloadIs(arena: Arena, at: number, bytes: number, stamp: number): boolean {
   for (let i = 0; i < bytes; i += 256) {
-    const full = i + 8 <= bytes;
-    if (full && arena.view.getUint32(at + i, true) !== (stamp + i) >>> 0) return false;
-    if (arena.bytes[at + Math.min(i + 255, bytes - 1)] !== ((stamp + i / 256) & 0xff) && (full || bytes - i > 0)) {
-      // The last piece may be shorter than its stamp.
-      if (!(full && bytes - i < 9 && bytes - i <= 4)) return false;
-    }
+    const length = Math.min(256, bytes - i);
+    const stamped = length >= 8;
+    if (stamped && arena.view.getUint32(at + i, true) !== (stamp + i) >>> 0) return false;
+    for (let k = stamped ? 4 : 0; k < length; k++) if (arena.bytes[at + i + k] !== ((stamp + i / 256) & 0xff)) return false;
   }
   return true;
 }
