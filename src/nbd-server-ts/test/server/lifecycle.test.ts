@@ -120,7 +120,7 @@ describe('a connection moves to another thread', () => {
     client.send(Buffer.concat(requests));
     await answered(client);
     const left = await first.until('let go', status => status.counters.openConnections === 0);
-    expect(left.counters.movedConnections).toBe(1);
+    expect(left.counters.movedConnections, first.log.join('\n')).toBe(1);
     const took = await second.until('gone', status => status.counters.openConnections === 0);
     expect(took.counters.byCommand[write]).toBe(1);
     await first.stop();
