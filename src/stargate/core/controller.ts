@@ -1,0 +1,428 @@
+import assert from 'node:assert/strict';
+import { crc32c } from '@node-rs/crc32';
+import { Gather, type Arena } from 'uring-engine';
+import type { Probes } from '../../base/probe.js';
+import { IoOp, MAX_IO_BYTES, type PathRequest } from '../../wire/path.js';
+import type { SessionListener, SessionRequest } from '../../wire/serving.js';
+import { IoStatus } from '../../wire/status.js';
+import { Admission } from './admission.js';
+import { BlockIndex } from './block-index.js';
+import { Flights, type ControlCommit } from './flights.js';
+import { encodeRecord, type HeadRecord } from './head.js';
+import { mapRange } from './map-range.js';
+import { ControllerPath } from './path.js';
+import {
+  BLOCK_BYTES,
+  EntryKind,
+  type BlockStorePort,
+  type BufferPort,
+  type CachePort,
+  type EntryDraft,
+  type ExtentPort,
+  type LayerId,
+  type LogOwner,
+  type OplogPort,
+  type VdiskLog,
+} from './ports.js';
+import { ReadPath } from './read-path.js';
+import { RequestState, SessionTable, type SessionState } from './sessions.js';
+
+/** The mechanisms of a shard that its controllers share. */
+export interface ControllerPorts {
+  readonly arena: Arena;
+  readonly log: OplogPort;
+  readonly extents: ExtentPort;
+  readonly store: BlockStorePort;
+  readonly cache: CachePort;
+  readonly buffers: BufferPort;
+  /** A block of zeroes in the arena, never written. */
+  readonly zeroBlock: number;
+  /** A place in the arena of MAX_CONTROL_BYTES for control records on their way to the log. */
+  readonly controlScratch: number;
+  readonly probes: Probes;
+  /** Time of the shard's turn. */
+  readonly clock: { readonly nowNs: number };
+}
+
+export const MAX_CONTROL_BYTES = 1 << 20;
+
+/** What a controller starts from: nothing, or what recovery has rebuilt. */
+export interface VdiskState {
+  readonly vdiskId: string;
+  sizeBytes: number;
+  readonly layer: LayerId;
+  readonly term: number;
+  readonly index: BlockIndex;
+  readonly sessions: SessionTable;
+  drainedSeq: number;
+}
+
+/** What a controller tells whoever runs it. */
+export interface ControllerHost {
+  /** The log's disk failed (rule 6). */
+  onLogFailed(errno: number): void;
+  /** A block is damaged, and no good copy is left. */
+  onCorruptBlock(vdiskId: string, offsetBytes: number): void;
+  /** Something was committed: there is something to drain. */
+  onCommitted(controller: Controller): void;
+  /** The log has room again. */
+  onLogRoom?(): void;
+}
+
+/** Planted bugs, for tests alone. */
+export interface ControllerMutations {
+  readonly ackBeforeDurable?: boolean;
+  readonly indexBeforeDurable?: boolean;
+  readonly noDedupe?: boolean;
+  readonly sessionsMissingFromHead?: boolean;
+  readonly applyClosedSessions?: boolean;
+}
+
+/**
+ * Serves one vdisk: gives each change its place in the log, makes it readable when it is committed, answers. Decides only; log, extents,
+ * store and cache are ports. One owner, one shard, one order of events.
+ *
+ * A change: admitted (checked, in order of arrival) → appended (has a seq) → durable → committed: index, cache, session table, answer.
+ */
+export class Controller implements LogOwner {
+  readonly reads: ReadPath;
+  readonly index: BlockIndex;
+  readonly sessions: SessionTable;
+  readonly flights = new Flights();
+  readonly #admission: Admission;
+  readonly #paths = new Set<ControllerPath>();
+  readonly #draft: EntryDraft;
+  readonly #control = new Gather(1);
+  /** ended: no requests any more, but commits and drains go on. */
+  #state: 'serving' | 'ended' | 'failed' | 'stopped' = 'serving';
+  committedSeq: number;
+  /** Position of the first entry appended since it was last set to -1: a drain round's mark. */
+  markLsn = -1;
+
+  constructor(
+    readonly ports: ControllerPorts,
+    readonly state: VdiskState,
+    readonly vdiskLog: VdiskLog,
+    /** Number of this vdisk in the shard's cache. */
+    readonly cacheOwner: number,
+    readonly host: ControllerHost,
+    readonly mutations: ControllerMutations = {},
+  ) {
+    this.index = state.index;
+    this.sessions = state.sessions;
+    this.committedSeq = vdiskLog.lastSeq;
+    this.flights.startAt(vdiskLog.lastSeq + 1);
+    this.reads = new ReadPath(this);
+    this.#admission = new Admission(this);
+    this.#draft = {
+      kind: EntryKind.write,
+      seq: 0,
+      creationTerm: state.term,
+      sessionId: 0,
+      clientSeq: 0,
+      part: 0,
+      parts: 1,
+      offsetBytes: 0,
+      lengthBytes: 0,
+      payload: new Gather(1024),
+    };
+  }
+
+  get lastSeq(): number {
+    return this.flights.nextSeq - 1;
+  }
+
+  // ---------------------------------------------------------------- requests
+
+  submit(request: PathRequest, path: ControllerPath): void {
+    if (this.#state !== 'serving') return this.answer(request, IoStatus.fenced);
+    if (!path.isOpen) return;
+    path.session.raiseLowWater(request.lowWater);
+    const { op, offsetBytes, lengthBytes } = request;
+    if (op !== IoOp.flush && !this.#isInside(op, offsetBytes, lengthBytes)) return this.answer(request, IoStatus.invalid);
+    switch (op) {
+      case IoOp.read:
+      case IoOp.prefetch:
+        return this.reads.start(request, path);
+      case IoOp.map:
+        mapRange(this, request);
+        return this.answer(request, IoStatus.ok);
+      case IoOp.flush:
+        // Every change is on stable storage before it is answered: nothing that was answered is left to flush.
+        return this.answer(request, IoStatus.ok);
+      default:
+        return this.#admitChange(request, path);
+    }
+  }
+
+  /** Rule 15: what is known of the request decides whether it is applied. */
+  #admitChange(request: PathRequest, path: ControllerPath): void {
+    const state = this.mutations.noDedupe ? RequestState.unknown : path.session.stateOf(request.clientSeq);
+    switch (state) {
+      case RequestState.committed:
+        return this.answer(request, IoStatus.ok);
+      case RequestState.inFlight:
+        return this.#admission.adopt(request, path);
+      case RequestState.belowLowWater:
+        return this.answer(request, IoStatus.closed);
+      case RequestState.beyondWindow:
+        return this.answer(request, IoStatus.invalid);
+    }
+    path.session.set(request.clientSeq, RequestState.inFlight);
+    this.#admission.add(request, path);
+  }
+
+  answer(request: PathRequest, status: IoStatus): void {
+    request.status = status;
+    request.term = this.state.term;
+    request.owner.onReply(request);
+  }
+
+  #isInside(op: IoOp, offsetBytes: number, lengthBytes: number): boolean {
+    if (!(lengthBytes > 0 && offsetBytes >= 0 && offsetBytes + lengthBytes <= this.state.sizeBytes)) return false;
+    return (op !== IoOp.read && op !== IoOp.write) || lengthBytes <= MAX_IO_BYTES;
+  }
+
+  // ---------------------------------------------------------------- the log
+
+  /** The entry about to be appended: the caller fills in what it is. */
+  get draft(): EntryDraft {
+    return this.#draft;
+  }
+
+  /**
+   * Appends the draft as the next entry. `block` and `blocks`: what it changes (0 blocks: nothing). Returns the entry's place in `flights`, or -1 when the
+   * log has no room now.
+   */
+  append(block: number, blocks: number): number {
+    const { flights } = this;
+    if (flights.isFull) return -1;
+    const draft = this.#draft;
+    draft.seq = flights.nextSeq;
+    draft.creationTerm = this.state.term;
+    const at = flights.push();
+    const lsn = this.ports.log.append(this.vdiskLog, draft, this, draft.seq % TAG_MODULUS);
+    if (lsn < 0) {
+      flights.unpush();
+      return -1;
+    }
+    if (this.markLsn < 0) this.markLsn = lsn;
+    flights.kind[at] = draft.kind;
+    flights.block[at] = block;
+    flights.blocks[at] = blocks;
+    flights.lsn[at] = lsn;
+    flights.startedNs[at] = this.ports.clock.nowNs;
+    flights.clientSeq[at] = draft.clientSeq;
+    return at;
+  }
+
+  /** Appends a control entry; `commit` is told its seq when it is committed. False: no room now, try again after `onLogSpace`. */
+  appendControl(kind: EntryKind, record: Uint8Array, sessionId: number, commit: ControlCommit | null): boolean {
+    assert(record.length <= MAX_CONTROL_BYTES, `a control record of ${record.length} bytes`);
+    const { arena, controlScratch } = this.ports;
+    arena.bytes.set(record, controlScratch);
+    this.#control.clear();
+    if (record.length > 0) this.#control.add(controlScratch, record.length);
+    const draft = this.#draft;
+    draft.kind = kind;
+    draft.sessionId = sessionId;
+    draft.clientSeq = 0;
+    draft.part = 0;
+    draft.parts = 1;
+    draft.offsetBytes = 0;
+    draft.lengthBytes = record.length;
+    draft.payload.clear();
+    if (record.length > 0) draft.payload.add(controlScratch, record.length);
+    const at = this.append(0, 0);
+    if (at < 0) return false;
+    this.flights.control[at] = commit;
+    return true;
+  }
+
+  onDurable(_tag: number, payloadOffset: number): void {
+    if (this.#state === 'stopped') return;
+    const { flights } = this;
+    const seq = flights.firstSeq;
+    const at = flights.at(seq);
+    if (flights.blocks[at]! > 0 && !this.mutations.indexBeforeDurable) this.apply(at, seq, payloadOffset);
+    flights.firstSeq++;
+    this.committedSeq = seq;
+    this.ports.probes.oplog.record(0, this.ports.clock.nowNs - flights.startedNs[at]!);
+    const { control, session, request, path } = this.#take(at);
+    if (control !== null) control.onControlCommitted(seq);
+    if (session !== null) session.set(flights.clientSeq[at]!, RequestState.committed);
+    if (request !== null && path!.isOpen) this.answer(request, IoStatus.ok);
+    this.host.onCommitted(this);
+    this.#admission.go();
+  }
+
+  onLogFailed(errno: number): void {
+    if (this.#state === 'failed' || this.#state === 'stopped') return;
+    this.#state = 'failed';
+    // Outcomes are unknown: nobody is answered. The paths end, and whoever replays finds what is true after the next start.
+    for (const path of [...this.#paths]) path.end('fenced');
+    this.host.onLogFailed(errno);
+  }
+
+  onLogSpace(): void {
+    this.host.onLogRoom?.();
+    this.#admission.go();
+  }
+
+  /** The committed change becomes readable. */
+  apply(at: number, seq: number, payloadOffset: number): void {
+    const { flights, index } = this;
+    const { arena, cache } = this.ports;
+    const block = flights.block[at]!;
+    const blocks = flights.blocks[at]!;
+    this.reads.overtake(block, blocks);
+    if (flights.kind[at] !== EntryKind.write && flights.kind[at] !== EntryKind.fullImage) {
+      index.setZero(block, blocks, seq);
+      cache.drop(this.cacheOwner, block, blocks);
+      return;
+    }
+    const lsn = flights.lsn[at]!;
+    for (let i = 0; i < blocks; i++) {
+      const from = payloadOffset + i * BLOCK_BYTES;
+      const crc = crc32c(arena.bytes.subarray(from, from + BLOCK_BYTES));
+      index.setWritten(block + i, seq, lsn + i * BLOCK_BYTES, crc);
+      const page = cache.insert(this.cacheOwner, block + i);
+      if (page >= 0) arena.bytes.copyWithin(page, from, from + BLOCK_BYTES);
+    }
+  }
+
+  #take(at: number): {
+    control: ControlCommit | null;
+    session: SessionState | null;
+    request: PathRequest | null;
+    path: ControllerPath | null;
+  } {
+    const { flights } = this;
+    const taken = taking;
+    taken.control = flights.control[at]!;
+    taken.session = flights.session[at]!;
+    taken.request = flights.request[at]!;
+    taken.path = flights.path[at]!;
+    flights.control[at] = flights.session[at] = flights.request[at] = flights.path[at] = null;
+    return taken;
+  }
+
+  // ---------------------------------------------------------------- sessions
+
+  /** Opens or resumes; see VdiskServing. */
+  openSession(request: SessionRequest, listener: SessionListener): void {
+    if (this.#state !== 'serving') return listener.onRefused('not-served', 'the vdisk is not served now');
+    const known = this.sessions.find(request);
+    if (known !== undefined) {
+      for (const path of [...this.#paths]) if (path.session === known) path.close();
+      return this.#opened(known, listener);
+    }
+    const refusal = this.sessions.refusal(request);
+    if (refusal === 'closed') return listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
+    if (refusal === 'busy') return listener.onRefused('busy', 'the vdisk has too many sessions');
+    const record = encodeRecord({ generation: request.generation, datapathUuid: request.datapathUuid, shard: request.shard });
+    const taken = this.appendControl(EntryKind.sessionOpen, record, 0, {
+      onControlCommitted: seq => {
+        // An open that was waiting beside this one may have come first.
+        const again = this.sessions.find(request);
+        if (again !== undefined) return this.#opened(again, listener);
+        if (this.sessions.refusal(request) !== null) return listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
+        for (const over of this.sessions.open(seq, request)) this.#endSession(over);
+        this.#opened(this.sessions.get(seq)!, listener);
+      },
+    });
+    if (!taken) listener.onRefused('busy', 'the log is full for the moment');
+  }
+
+  closeSession(request: SessionRequest, done: () => void): void {
+    const session = this.sessions.find(request);
+    if (session === undefined || this.#state !== 'serving') return done();
+    for (const path of [...this.#paths]) if (path.session === session) path.close();
+    const commit = {
+      onControlCommitted: () => {
+        this.sessions.close(session.id);
+        done();
+      },
+    };
+    // Without room the session stays in the table until the next attachment ends it: harmless.
+    if (!this.appendControl(EntryKind.sessionClose, new Uint8Array(0), session.id, commit)) done();
+  }
+
+  #opened(session: SessionState, listener: SessionListener): void {
+    const path = new ControllerPath(this, session, listener);
+    this.#paths.add(path);
+    listener.onOpened(path, { term: this.state.term, sizeBytes: this.state.sizeBytes });
+  }
+
+  #endSession(session: SessionState): void {
+    this.#admission.dropSession(session);
+    for (const path of [...this.#paths]) if (path.session === session) path.end('closed');
+  }
+
+  /** A path was closed: its requests are not touched any more, though their changes may still commit. */
+  forget(path: ControllerPath): void {
+    this.#paths.delete(path);
+    const { flights } = this;
+    for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
+      const at = flights.at(seq);
+      if (flights.path[at] === path) flights.request[at] = flights.path[at] = null;
+    }
+    this.#admission.forget(path);
+    this.reads.forget(path);
+  }
+
+  // ---------------------------------------------------------------- life
+
+  /**
+   * The vdisk's whole head state as of the end of its log, or null while an entry that changes the session table is in flight: the
+   * table of the record would lack it.
+   */
+  head(drainedSeq: number): HeadRecord | null {
+    const { flights } = this;
+    const inLog = new Map<number, number[]>();
+    for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
+      const at = flights.at(seq);
+      if (flights.kind[at] === EntryKind.sessionOpen || flights.kind[at] === EntryKind.sessionClose) return null;
+      const session = flights.session[at];
+      if (session == null) continue;
+      const of = inLog.get(session.id);
+      if (of === undefined) inLog.set(session.id, [flights.clientSeq[at]!]);
+      else of.push(flights.clientSeq[at]!);
+    }
+    const table = this.mutations.sessionsMissingFromHead ? new SessionTable() : this.sessions;
+    return { version: 1, sizeBytes: this.state.sizeBytes, layer: this.state.layer, drainedSeq, sessions: table.record(inLog) };
+  }
+
+  /** The vdisk is deleted: its sessions are over. */
+  end(): void {
+    for (const path of [...this.#paths]) path.end('closed');
+    if (this.#state === 'serving') this.#state = 'ended';
+  }
+
+  /** The shard stops, or moves the vdisk elsewhere: sessions find another way. What is in flight still commits. */
+  endPaths(): void {
+    for (const path of [...this.#paths]) path.end('fenced');
+    if (this.#state === 'serving') this.#state = 'ended';
+  }
+
+  /** Nothing happens here any more; what is in flight has an unknown outcome. */
+  stop(): void {
+    for (const path of [...this.#paths]) path.end('fenced');
+    this.#state = 'stopped';
+  }
+
+  get isIdle(): boolean {
+    return this.flights.count === 0;
+  }
+}
+
+/** The log's tags are small numbers; entries become durable in order, so the tag is not needed to find them. */
+const TAG_MODULUS = 1 << 20;
+
+/** One object for all: what `#take` returns is used at once. */
+const taking: {
+  control: ControlCommit | null;
+  session: SessionState | null;
+  request: PathRequest | null;
+  path: ControllerPath | null;
+} = { control: null, session: null, request: null, path: null };

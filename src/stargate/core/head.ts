@@ -1,0 +1,62 @@
+import { Packr } from 'msgpackr';
+import { z } from 'zod';
+import type { SessionTableRecord } from './sessions.js';
+
+/**
+ * The control records that entries carry: HEAD, SESSION_OPEN, PROMISE. msgpack, checked when they are read back: they come from a disk.
+ */
+const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+
+const head = z.object({
+  version: z.literal(1),
+  sizeBytes: counter,
+  /** The writable layer. */
+  layer: counter,
+  /** Everything up to this entry is in the extents: the log is needed from the next one on. */
+  drainedSeq: counter,
+  sessions: z.object({
+    generation: counter,
+    ended: z.array(z.string()),
+    sessions: z.array(
+      z.object({
+        id: counter,
+        generation: counter,
+        datapathUuid: z.string(),
+        shard: counter,
+        lowWater: counter,
+        committed: z.array(counter),
+      }),
+    ),
+  }),
+});
+
+/** Whole head state of a vdisk: a log that starts at one needs nothing older (rule 21). */
+export interface HeadRecord {
+  readonly version: 1;
+  readonly sizeBytes: number;
+  readonly layer: number;
+  readonly drainedSeq: number;
+  readonly sessions: SessionTableRecord;
+}
+
+const sessionOpen = z.object({ generation: counter, datapathUuid: z.string().min(1).max(64), shard: counter });
+const promise = z.object({ term: counter, controller: z.string(), nonce: z.string() });
+export type SessionOpenRecord = z.infer<typeof sessionOpen>;
+export type PromiseRecord = z.infer<typeof promise>;
+
+const packr = new Packr({ useRecords: false });
+
+export function encodeRecord(record: HeadRecord | SessionOpenRecord | PromiseRecord): Uint8Array {
+  return packr.pack(record);
+}
+
+/** All three throw when the bytes are not such a record. */
+export function decodeHead(bytes: Uint8Array): HeadRecord {
+  return head.parse(packr.unpack(bytes));
+}
+export function decodeSessionOpen(bytes: Uint8Array): SessionOpenRecord {
+  return sessionOpen.parse(packr.unpack(bytes));
+}
+export function decodePromise(bytes: Uint8Array): PromiseRecord {
+  return promise.parse(packr.unpack(bytes));
+}

@@ -1,0 +1,66 @@
+import { MAX_MAP_EXTENTS, type PathRequest } from '../../wire/path.js';
+import { Where } from './block-index.js';
+import type { Controller } from './controller.js';
+import { MAX_MAP_BLOCKS } from './limits.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from './ports.js';
+
+/** Flags of NBD's base:allocation. */
+const DATA = 0;
+const HOLE_AND_ZERO = 3;
+const CHUNK_BLOCKS = 64;
+const states: BlockStates = {
+  state: new Uint8Array(CHUNK_BLOCKS),
+  crc: new Uint32Array(CHUNK_BLOCKS),
+  seq: new Float64Array(CHUNK_BLOCKS),
+};
+
+/**
+ * Fills `request.extents` with what is allocated from `offsetBytes` on: blocks with data, and blocks that read as zeroes and take no space. It may
+ * end before the request does: at the limit of extents, or of blocks looked at in one call.
+ */
+export function mapRange(controller: Controller, request: PathRequest): void {
+  const end = request.offsetBytes + request.lengthBytes;
+  let at = request.offsetBytes;
+  let looked = 0;
+  request.extentCount = 0;
+  while (at < end && looked < MAX_MAP_BLOCKS) {
+    const block = Math.floor(at / BLOCK_BYTES);
+    const segment = Math.floor(block / BLOCKS_PER_SEGMENT);
+    const segmentEnd = (segment + 1) * BLOCKS_PER_SEGMENT * BLOCK_BYTES;
+    if (isUnused(controller, segment)) {
+      const stop = Math.min(end, segmentEnd);
+      if (!add(request, stop - at, HOLE_AND_ZERO)) return;
+      at = stop;
+      looked++;
+      continue;
+    }
+    const inSegment = block % BLOCKS_PER_SEGMENT;
+    const blocks = Math.min(CHUNK_BLOCKS, BLOCKS_PER_SEGMENT - inSegment, Math.ceil((end - at) / BLOCK_BYTES) + 1);
+    controller.ports.store.lookup(controller.state.layer, segment, inSegment, blocks, states);
+    for (let i = 0; i < blocks && at < end; i++) {
+      const where = controller.index.find(block + i);
+      const isData = where === Where.log || (where === Where.notHere && states.state[i] === BlockState.data);
+      const stop = Math.min(end, (block + i + 1) * BLOCK_BYTES);
+      if (!add(request, stop - at, isData ? DATA : HOLE_AND_ZERO)) return;
+      at = stop;
+    }
+    looked += blocks;
+  }
+}
+
+function isUnused(controller: Controller, segment: number): boolean {
+  return controller.index.segment(segment) === undefined && controller.ports.store.drainSeq(controller.state.layer, segment) === 0;
+}
+
+function add(request: PathRequest, lengthBytes: number, flags: number): boolean {
+  const { extents, extentCount } = request;
+  if (extentCount > 0 && extents[extentCount * 2 - 1] === flags) {
+    extents[extentCount * 2 - 2]! += lengthBytes;
+    return true;
+  }
+  if (extentCount === MAX_MAP_EXTENTS) return false;
+  extents[extentCount * 2] = lengthBytes;
+  extents[extentCount * 2 + 1] = flags;
+  request.extentCount++;
+  return true;
+}

@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import type { SessionRequest } from '../../wire/serving.js';
+import { DEDUPE_WINDOW, MAX_ENDED_DATAPATHS, MAX_SESSIONS } from './limits.js';
+
+/** What is known of a request of a session (rule 15). */
+export const RequestState = { unknown: 0, inFlight: 1, committed: 2, belowLowWater: 3, beyondWindow: 4 } as const;
+
+/** One session of the table: who, and which of its changes are committed. */
+export class SessionState {
+  lowWater = 1;
+  /** State of clientSeq n at n mod the window, for n from `lowWater` on. Made at the first change. */
+  #window: Uint8Array | null = null;
+
+  constructor(
+    /** Seq of its SESSION_OPEN: unique in the vdisk's history. */
+    readonly id: number,
+    readonly generation: number,
+    readonly datapathUuid: string,
+    readonly shard: number,
+  ) {}
+
+  stateOf(clientSeq: number): number {
+    if (clientSeq < this.lowWater) return RequestState.belowLowWater;
+    if (clientSeq >= this.lowWater + DEDUPE_WINDOW) return RequestState.beyondWindow;
+    return this.#window === null ? RequestState.unknown : this.#window[clientSeq % DEDUPE_WINDOW]!;
+  }
+
+  set(clientSeq: number, state: number): void {
+    if (clientSeq < this.lowWater || clientSeq >= this.lowWater + DEDUPE_WINDOW) return;
+    this.#window ??= new Uint8Array(DEDUPE_WINDOW);
+    this.#window[clientSeq % DEDUPE_WINDOW] = state;
+  }
+
+  /** All below are settled: they are forgotten, and never applied again. */
+  raiseLowWater(lowWater: number): void {
+    if (lowWater <= this.lowWater) return;
+    if (this.#window !== null) {
+      if (lowWater - this.lowWater >= DEDUPE_WINDOW) this.#window.fill(0);
+      else for (let n = this.lowWater; n < lowWater; n++) this.#window[n % DEDUPE_WINDOW] = RequestState.unknown;
+    }
+    this.lowWater = lowWater;
+  }
+
+  /** Replay has found the change in the log. The low-water mark is not in the log: what the session's window cannot hold beside this one is settled. */
+  committedInLog(clientSeq: number): void {
+    this.raiseLowWater(clientSeq - DEDUPE_WINDOW + 1);
+    this.set(clientSeq, RequestState.committed);
+  }
+
+  committed(): number[] {
+    const result: number[] = [];
+    if (this.#window === null) return result;
+    for (let n = this.lowWater; n < this.lowWater + DEDUPE_WINDOW; n++) {
+      if (this.#window[n % DEDUPE_WINDOW] === RequestState.committed) result.push(n);
+    }
+    return result;
+  }
+
+  isOf(request: SessionRequest): boolean {
+    return request.generation === this.generation && request.datapathUuid === this.datapathUuid && request.shard === this.shard;
+  }
+}
+
+/** As it stands in a HEAD. */
+export interface SessionTableRecord {
+  readonly generation: number;
+  readonly ended: readonly string[];
+  readonly sessions: readonly SessionRecord[];
+}
+export interface SessionRecord {
+  readonly id: number;
+  readonly generation: number;
+  readonly datapathUuid: string;
+  readonly shard: number;
+  readonly lowWater: number;
+  readonly committed: readonly number[];
+}
+
+/**
+ * The sessions of one vdisk (rules 14, 15): changed only by committed entries, part of HEAD, rebuilt by replay. An exclusive open ends every
+ * session of an older generation and of every other datapath.
+ */
+export class SessionTable {
+  readonly #sessions = new Map<number, SessionState>();
+  /** Highest generation that has opened a session. */
+  #generation = 0;
+  /** Datapaths of that generation whose sessions were ended by another one's open. */
+  #ended: string[] = [];
+
+  get size(): number {
+    return this.#sessions.size;
+  }
+
+  get(id: number): SessionState | undefined {
+    return this.#sessions.get(id);
+  }
+
+  find(request: SessionRequest): SessionState | undefined {
+    for (const session of this.#sessions.values()) if (session.isOf(request)) return session;
+    return undefined;
+  }
+
+  /** Why the session cannot be opened, or null. */
+  refusal(request: SessionRequest): 'closed' | 'busy' | null {
+    if (request.generation < this.#generation) return 'closed';
+    if (request.generation === this.#generation && this.#ended.includes(request.datapathUuid)) return 'closed';
+    return this.#sessions.size >= MAX_SESSIONS ? 'busy' : null;
+  }
+
+  /** A SESSION_OPEN is committed. Returns the sessions that it ends. */
+  open(id: number, request: Omit<SessionRequest, 'vdiskId'>): SessionState[] {
+    const over: SessionState[] = [];
+    if (request.generation > this.#generation) {
+      this.#generation = request.generation;
+      this.#ended = [];
+    }
+    for (const session of this.#sessions.values()) {
+      if (session.generation === request.generation && session.datapathUuid === request.datapathUuid) continue;
+      over.push(session);
+      this.#sessions.delete(session.id);
+      if (session.generation === this.#generation && !this.#ended.includes(session.datapathUuid)) this.#ended.push(session.datapathUuid);
+    }
+    if (this.#ended.length > MAX_ENDED_DATAPATHS) this.#ended.splice(0, this.#ended.length - MAX_ENDED_DATAPATHS);
+    this.#sessions.set(id, new SessionState(id, request.generation, request.datapathUuid, request.shard));
+    return over;
+  }
+
+  close(id: number): void {
+    this.#sessions.delete(id);
+  }
+
+  /** As of the end of the log: `inLog` are the changes that are in it and not committed yet; they will be when the record is. */
+  record(inLog: ReadonlyMap<number, readonly number[]> = new Map()): SessionTableRecord {
+    return {
+      generation: this.#generation,
+      ended: [...this.#ended],
+      sessions: [...this.#sessions.values()].map(session => ({
+        id: session.id,
+        generation: session.generation,
+        datapathUuid: session.datapathUuid,
+        shard: session.shard,
+        lowWater: session.lowWater,
+        committed: [...session.committed(), ...(inLog.get(session.id) ?? [])],
+      })),
+    };
+  }
+
+  restore(record: SessionTableRecord): void {
+    this.#generation = record.generation;
+    this.#ended = [...record.ended];
+    this.#sessions.clear();
+    for (const one of record.sessions) {
+      const session = new SessionState(one.id, one.generation, one.datapathUuid, one.shard);
+      session.raiseLowWater(one.lowWater);
+      for (const clientSeq of one.committed) session.set(clientSeq, RequestState.committed);
+      assert(!this.#sessions.has(one.id));
+      this.#sessions.set(one.id, session);
+    }
+  }
+}

@@ -1,0 +1,76 @@
+import { encodeRecord } from '../core/head.js';
+import { EntryKind, type OplogPort } from '../core/ports.js';
+import type { Controller } from '../core/controller.js';
+import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-drain.js';
+
+export interface RoundMutations extends DrainMutations {
+  /** M16: the log is cut before the HEAD that makes up for it is committed. */
+  readonly truncateBeforeHead?: boolean;
+}
+
+/**
+ * One round of a vdisk: everything in the log up to where it ends now goes to the extents, segment by segment; then a HEAD says so, and when
+ * that is committed the log before is needed no more (rule 21).
+ */
+export class DrainRound {
+  readonly toSeq: number;
+  #segments: number[] = [];
+  #state: 'committing' | 'draining' | 'head' | 'ended' = 'committing';
+
+  constructor(
+    readonly controller: Controller,
+    readonly log: OplogPort,
+    readonly mutations: RoundMutations,
+    readonly onEnd: (outcome: DrainOutcome) => void,
+  ) {
+    this.toSeq = controller.lastSeq;
+    // The first entry behind the round: from there on the log will still be needed.
+    controller.markLsn = -1;
+  }
+
+  /** Goes on if it waits for a commit or for room in the log. */
+  poke(): void {
+    if (this.#state === 'committing' && this.controller.committedSeq >= this.toSeq) {
+      this.#state = 'draining';
+      this.#segments = this.controller.index.segments();
+      this.#nextSegment();
+    } else if (this.#state === 'head') this.#writeHead();
+  }
+
+  #nextSegment(): void {
+    const segment = this.#segments.shift();
+    if (segment === undefined) {
+      this.#state = 'head';
+      return this.#writeHead();
+    }
+    const drain = new SegmentDrain(this.controller, segment, this.toSeq, this.mutations, outcome => {
+      if (outcome === 'done') this.#nextSegment();
+      else this.#end(outcome);
+    });
+    drain.start();
+  }
+
+  #writeHead(): void {
+    const { controller, toSeq } = this;
+    const head = controller.head(toSeq);
+    if (head === null) return;
+    const commit = {
+      onControlCommitted: () => {
+        controller.state.drainedSeq = toSeq;
+        this.log.truncate(controller.vdiskLog, controller.markLsn);
+        this.#end('done');
+      },
+    };
+    this.#state = 'ended';
+    if (!controller.appendControl(EntryKind.head, encodeRecord(head), 0, commit)) {
+      this.#state = 'head';
+      return;
+    }
+    if (this.mutations.truncateBeforeHead) this.log.truncate(controller.vdiskLog, controller.markLsn);
+  }
+
+  #end(outcome: DrainOutcome): void {
+    this.#state = 'ended';
+    this.onEnd(outcome);
+  }
+}

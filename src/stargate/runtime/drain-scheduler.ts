@@ -1,0 +1,141 @@
+import type { Engine } from 'uring-engine';
+import type { Controller } from '../core/controller.js';
+import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
+import { DrainRound, type RoundMutations } from './drain-round.js';
+import { DRAIN_AGE_NS, DRAIN_FILL, DRAIN_RETRY_NS, DRAIN_TICK_NS, MAX_ROUNDS } from './limits.js';
+import type { DrainOutcome } from './segment-drain.js';
+
+interface Candidate {
+  readonly controller: Controller;
+  readonly log: StreamVdiskLog;
+  round: DrainRound | null;
+  /** Not before this time. */
+  notBeforeNs: number;
+  lastRoundNs: number;
+}
+
+/**
+ * Decides when which vdisk of a stream is drained: those that hold the log's oldest part, as soon as the log is a third full; every other one
+ * some seconds after it was changed. A few rounds at a time.
+ */
+export class DrainScheduler {
+  readonly #vdisks = new Map<Controller, Candidate>();
+  readonly #client: number;
+  #rounds = 0;
+  #draining: (() => void) | null = null;
+  #ticking = false;
+  #stopped = false;
+
+  constructor(
+    readonly engine: Engine,
+    readonly stream: OplogStream,
+    readonly mutations: RoundMutations,
+    readonly onFailed: (message: string) => void,
+  ) {
+    this.#client = engine.register({ onCompletion: () => this.#tick() });
+    this.#arm();
+  }
+
+  add(controller: Controller, log: StreamVdiskLog): void {
+    this.#vdisks.set(controller, { controller, log, round: null, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
+  }
+
+  /** Of a vdisk that is being deleted: its round, if one is under way, ends by itself. */
+  remove(controller: Controller): void {
+    this.#vdisks.delete(controller);
+  }
+
+  isBusy(controller: Controller): boolean {
+    return this.#vdisks.get(controller)?.round != null;
+  }
+
+  /** Something of the vdisk was committed. */
+  onCommitted(controller: Controller): void {
+    this.#vdisks.get(controller)?.round?.poke();
+    if (this.#rounds < MAX_ROUNDS && this.#fill() > DRAIN_FILL) this.#startForSpace();
+  }
+
+  /** Drains everything; `done` when nothing is left, or when it cannot go on. */
+  drainAll(done: () => void): void {
+    this.#draining = done;
+    this.#tick();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #fill(): number {
+    return this.stream.usage.usedBytes / this.stream.usage.capacityBytes;
+  }
+
+  #arm(): void {
+    if (this.#ticking || this.#stopped) return;
+    this.#ticking = true;
+    this.engine.timer(DRAIN_TICK_NS, this.#client, 0);
+  }
+
+  #tick(): void {
+    this.#ticking = false;
+    if (this.#stopped) return;
+    for (const { round } of this.#vdisks.values()) round?.poke();
+    if (this.#fill() > DRAIN_FILL) this.#startForSpace();
+    this.#startForAge();
+    this.#checkDrained();
+    this.#arm();
+  }
+
+  /** The vdisk that needs the oldest part of the log. */
+  #startForSpace(): void {
+    while (this.#rounds < MAX_ROUNDS) {
+      let oldest: Candidate | null = null;
+      for (const candidate of this.#vdisks.values()) {
+        if (candidate.round !== null || candidate.notBeforeNs > this.engine.nowNs) continue;
+        if (oldest === null || candidate.log.oldestNeededLsn < oldest.log.oldestNeededLsn) oldest = candidate;
+      }
+      if (oldest === null || oldest.log.oldestNeededLsn > this.stream.usage.oldestSegmentEndLsn) return;
+      this.#start(oldest);
+    }
+  }
+
+  #startForAge(): void {
+    const now = this.engine.nowNs;
+    for (const candidate of this.#vdisks.values()) {
+      if (this.#rounds >= MAX_ROUNDS) return;
+      const due = this.#draining !== null || now - candidate.lastRoundNs >= DRAIN_AGE_NS;
+      if (due && candidate.round === null && candidate.notBeforeNs <= now && isDirty(candidate)) this.#start(candidate);
+    }
+  }
+
+  #start(candidate: Candidate): void {
+    this.#rounds++;
+    candidate.lastRoundNs = this.engine.nowNs;
+    candidate.round = new DrainRound(candidate.controller, this.stream, this.mutations, outcome => this.#ended(candidate, outcome));
+    candidate.round.poke();
+  }
+
+  #ended(candidate: Candidate, outcome: DrainOutcome): void {
+    this.#rounds--;
+    candidate.round = null;
+    if (outcome === 'failed') {
+      this.onFailed(`draining vdisk ${candidate.controller.state.vdiskId} failed: the data disk reported an error`);
+      return;
+    }
+    if (outcome !== 'done') candidate.notBeforeNs = this.engine.nowNs + DRAIN_RETRY_NS;
+    if (this.#draining !== null) this.#startForAge();
+    this.#checkDrained();
+  }
+
+  #checkDrained(): void {
+    if (this.#draining === null || this.#rounds > 0) return;
+    for (const candidate of this.#vdisks.values()) if (isDirty(candidate) && candidate.notBeforeNs <= this.engine.nowNs) return;
+    const done = this.#draining;
+    this.#draining = null;
+    done();
+  }
+}
+
+/** More in the log than the HEAD of its last round. */
+function isDirty({ controller }: Candidate): boolean {
+  return controller.lastSeq > controller.state.drainedSeq + 1;
+}

@@ -1,0 +1,18 @@
+/** Rounds of drains under way at once on one stream. */
+export const MAX_ROUNDS = 2;
+/** Runs of one segment's drain that are being read or written at once. */
+export const DRAIN_LANES = 4;
+/** Blocks of one run: what a transfer buffer of the middle class holds. */
+export const MAX_RUN_BLOCKS = 16;
+/** From this share of the log on, rounds are started for space. */
+export const DRAIN_FILL = 0.35;
+/** A vdisk with changes is drained at the latest so long after its last round. */
+export const DRAIN_AGE_NS = 5e9;
+/** How often the scheduler looks when nothing calls it. */
+export const DRAIN_TICK_NS = 250e6;
+/** Wait after a round that could not be ended (no space). */
+export const DRAIN_RETRY_NS = 1e9;
+/** How long a clean stop drains before it leaves the rest in the log. */
+export const STOP_DRAIN_NS = 1.0e9;
+/** Transfer buffers of a shard's Stargate part: of 4 KiB, 64 KiB, 1 MiB. */
+export const TRANSFER_BUFFERS = [256, 64, 24] as const;

@@ -1,0 +1,241 @@
+import type { SessionListener, SessionRequest, VdiskServing } from '../../wire/serving.js';
+import type { Controller, ControllerHost, ControllerMutations, ControllerPorts } from '../core/controller.js';
+import type { LayerRemoval } from '../extents/index.js';
+import { OplogStream, type OplogOptions, type RecoveryReport, type StreamVdiskLog } from '../oplog/index.js';
+import { Delays } from './delays.js';
+import { DrainScheduler } from './drain-scheduler.js';
+import type { RoundMutations } from './drain-round.js';
+import { STOP_DRAIN_NS } from './limits.js';
+import { shardOfStream, streamOf } from './placement.js';
+import { RecoveryCollector } from './recovery.js';
+import { openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';
+import type { Engine } from 'uring-engine';
+
+/** Planted bugs, for tests alone. */
+export interface StargateMutations {
+  readonly controller?: ControllerMutations;
+  readonly drain?: RoundMutations;
+}
+
+export interface NodePartOptions {
+  readonly engine: Engine;
+  readonly ports: Omit<ControllerPorts, 'log'>;
+  readonly removal: LayerRemoval;
+  readonly nodeId: string;
+  readonly shard: number;
+  readonly shards: number;
+  /** Streams of the node; this shard runs those that are placed on it. */
+  readonly streams: number;
+  readonly oplog: (stream: number) => Omit<OplogOptions, 'visitor' | 'engine'>;
+  readonly vdisks: readonly VdiskDescription[];
+  readonly mutations?: StargateMutations;
+  /** Every vdisk is served or refused. */
+  readonly onServing: () => void;
+  /** Rule 6. */
+  readonly onFatal: (message: string) => void;
+  readonly onCorruptBlock: (vdiskId: string, offsetBytes: number) => void;
+}
+
+interface Stream {
+  readonly number: number;
+  readonly log: OplogStream;
+  readonly report: RecoveryReport;
+  readonly scheduler: DrainScheduler;
+}
+
+interface Served {
+  readonly controller: Controller;
+  readonly log: StreamVdiskLog;
+  readonly stream: Stream;
+}
+
+/**
+ * The vdisks of one shard, from start to stop: recovers its streams, opens controllers, drains, and lets sessions in. The same in production and in
+ * the simulation: what differs are the engine and the block store that it is given.
+ */
+export class NodePart implements VdiskServing, ControllerHost {
+  readonly problems: VdiskProblem[] = [];
+  readonly streams: Stream[] = [];
+  readonly served = new Map<string, Served>();
+  readonly #opening = new Set<string>();
+  readonly #delays: Delays;
+  #nextCacheOwner = 1;
+  #failed = false;
+  #stopping = false;
+
+  constructor(readonly options: NodePartOptions) {
+    this.#delays = new Delays(options.engine);
+    const collected = new Map<number, RecoveryCollector>();
+    for (let number = 0; number < options.streams; number++) {
+      if (shardOfStream(number, options.shards) !== options.shard) continue;
+      collected.set(number, this.#openStream(number));
+    }
+    for (const description of options.vdisks) {
+      const stream = this.#streamOf(description.vdiskId);
+      if (stream !== undefined) this.#open(description, stream, collected.get(stream.number));
+    }
+    this.#forgetUnknown();
+    this.#checkServing();
+  }
+
+  // ---------------------------------------------------------------- VdiskServing
+
+  shardOf(vdiskId: string): number {
+    return shardOfStream(streamOf(vdiskId, this.options.streams), this.options.shards);
+  }
+
+  openSession(request: SessionRequest, listener: SessionListener): void {
+    const served = this.served.get(request.vdiskId);
+    if (served === undefined || this.#stopping) {
+      const problem = this.problems.find(one => one.vdiskId === request.vdiskId);
+      return listener.onRefused('not-served', problem?.message ?? 'the vdisk is not served here, or not yet');
+    }
+    served.controller.openSession(request, listener);
+  }
+
+  closeSession(request: SessionRequest, done: () => void): void {
+    const served = this.served.get(request.vdiskId);
+    if (served === undefined) return done();
+    served.controller.closeSession(request, done);
+  }
+
+  // ---------------------------------------------------------------- vdisks
+
+  /** `done('')` when it serves; otherwise why not. */
+  create(description: VdiskDescription, done: (problem: string) => void): void {
+    if (this.served.has(description.vdiskId)) return done('');
+    this.#open(description, this.#streamOf(description.vdiskId)!, undefined, done);
+  }
+
+  /** `done` when nothing of it is left. Its sessions end. */
+  remove(vdiskId: string, done: () => void): void {
+    const { removal, ports } = this.options;
+    const served = this.served.get(vdiskId);
+    const layers = ports.store.layersOf(vdiskId);
+    const removeLayers = (left: readonly number[]): void => {
+      if (left.length === 0) return done();
+      removal.remove(left[0]!, () => removeLayers(left.slice(1)));
+    };
+    if (served === undefined) return removeLayers(layers);
+    this.served.delete(vdiskId);
+    const { controller, log, stream } = served;
+    controller.end();
+    const waitForQuiet = (): void => {
+      // What is on its way to the log or the extents still ends there.
+      if (!controller.isIdle || stream.scheduler.isBusy(controller)) return this.#delays.after(QUIET_POLL_NS, waitForQuiet);
+      controller.stop();
+      stream.scheduler.remove(controller);
+      stream.log.dropVdisk(log);
+      ports.cache.dropOwner(controller.cacheOwner);
+      removeLayers(layers);
+    };
+    waitForQuiet();
+  }
+
+  // ---------------------------------------------------------------- life
+
+  /** Drains as far as the time allows, then closes the streams: what was not drained is in the log, which is marked clean. */
+  stop(done: () => void): void {
+    this.#stopping = true;
+    for (const { controller } of this.served.values()) controller.endPaths();
+    let draining = this.streams.length;
+    const goOn = (): void => {
+      this.#drainDeadline = null;
+      let open = this.streams.length;
+      if (open === 0) return done();
+      for (const { scheduler, log } of this.streams) {
+        scheduler.stop();
+        log.close(() => --open === 0 && done());
+      }
+    };
+    if (draining === 0 || this.#failed) return goOn();
+    this.#drainDeadline = goOn;
+    this.#delays.after(STOP_DRAIN_NS, () => this.#drainDeadline?.());
+    for (const { scheduler } of this.streams) scheduler.drainAll(() => --draining === 0 && this.#drainDeadline?.());
+  }
+
+  #drainDeadline: (() => void) | null = null;
+
+  onLogFailed(errno: number): void {
+    this.#fatal(`the log's disk reported error ${errno}`);
+  }
+
+  onCorruptBlock(vdiskId: string, offsetBytes: number): void {
+    this.options.onCorruptBlock(vdiskId, offsetBytes);
+  }
+
+  onCommitted(controller: Controller): void {
+    this.served.get(controller.state.vdiskId)?.stream.scheduler.onCommitted(controller);
+  }
+
+  #fatal(message: string): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    for (const { controller } of this.served.values()) controller.stop();
+    this.options.onFatal(message);
+  }
+
+  #openStream(number: number): RecoveryCollector {
+    const { engine, ports, oplog, mutations } = this.options;
+    const visitor = new RecoveryCollector(ports.arena, ports.store);
+    const { stream: log, report } = OplogStream.open({ ...oplog(number), engine, visitor });
+    const scheduler = new DrainScheduler(engine, log, mutations?.drain ?? {}, message => this.#fatal(message));
+    this.streams.push({ number, log, report, scheduler });
+    return visitor;
+  }
+
+  #open(description: VdiskDescription, stream: Stream, recovered: RecoveryCollector | undefined, done?: (problem: string) => void): void {
+    const { nodeId, ports, mutations } = this.options;
+    const { vdiskId } = description;
+    this.#opening.add(vdiskId);
+    openVdisk({
+      description,
+      nodeId,
+      stream: stream.log,
+      ports: { ...ports, log: stream.log },
+      recovered: recovered?.vdisks.get(vdiskId),
+      cacheOwner: this.#nextCacheOwner++,
+      host: this,
+      ...(mutations?.controller === undefined ? {} : { mutations: mutations.controller }),
+      onServing: (controller, log) => {
+        this.served.set(vdiskId, { controller, log, stream });
+        stream.scheduler.add(controller, log);
+        this.#opened(vdiskId);
+        done?.('');
+      },
+      onProblem: problem => {
+        this.problems.push(problem);
+        this.#opened(vdiskId);
+        done?.(problem.message);
+      },
+    });
+  }
+
+  #opened(vdiskId: string): void {
+    this.#opening.delete(vdiskId);
+    this.#checkServing();
+  }
+
+  #servingTold = false;
+  #checkServing(): void {
+    if (this.#servingTold || this.#opening.size > 0) return;
+    // Told from a turn of the engine, never from within the constructor.
+    this.#servingTold = true;
+    this.#delays.after(0, () => this.options.onServing());
+  }
+
+  /** Logs of vdisks that were deleted: their entries are needed no more. */
+  #forgetUnknown(): void {
+    const known = new Set(this.options.vdisks.map(({ vdiskId }) => vdiskId));
+    for (const { log } of this.streams) {
+      for (const vdisk of [...log.vdisks()]) if (!known.has(vdisk.vdiskId)) log.dropVdisk(vdisk);
+    }
+  }
+
+  #streamOf(vdiskId: string): Stream | undefined {
+    const number = streamOf(vdiskId, this.options.streams);
+    return this.streams.find(stream => stream.number === number);
+  }
+}
+
+const QUIET_POLL_NS = 5e6;

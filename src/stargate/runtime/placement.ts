@@ -1,0 +1,12 @@
+/**
+ * Which stream of the node holds the vdisk's log. Never changes: the number of streams is fixed when the data directory is made. The first
+ * 32 bits of a random UUID spread evenly.
+ */
+export function streamOf(vdiskId: string, streams: number): number {
+  return Number.parseInt(vdiskId.slice(0, 8), 16) % streams;
+}
+
+/** Which shard runs the stream: may change from start to start. */
+export function shardOfStream(stream: number, shards: number): number {
+  return stream % shards;
+}

@@ -1,0 +1,98 @@
+import { crc32c } from '@node-rs/crc32';
+import type { Arena } from 'uring-engine';
+import { BlockIndex } from '../core/block-index.js';
+import { decodeHead, decodeSessionOpen, type HeadRecord } from '../core/head.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, EntryKind, type BlockStorePort, type LayerId } from '../core/ports.js';
+import { SessionTable } from '../core/sessions.js';
+import type { RecoveredEntry, RecoveryVisitor, StreamVdiskLog } from '../oplog/index.js';
+
+/** What the log says of one vdisk. */
+export interface RecoveredVdisk {
+  readonly index: BlockIndex;
+  readonly sessions: SessionTable;
+  /** The last one, or null. */
+  head: HeadRecord | null;
+  readonly layer: LayerId | null;
+}
+
+/**
+ * Rebuilds the vdisks of a stream from its entries, in order. What a segment's extents have taken up already (seq ≤ its drainSeq) stays out of the index: that
+ * is decided by the block store alone, so a crash anywhere in a drain costs only another drain.
+ */
+export class RecoveryCollector implements RecoveryVisitor {
+  readonly vdisks = new Map<string, RecoveredVdisk>();
+
+  constructor(
+    readonly arena: Arena,
+    readonly store: BlockStorePort,
+  ) {}
+
+  onEntry(log: StreamVdiskLog, entry: RecoveredEntry): void {
+    const vdisk = this.#vdisk(log.vdiskId);
+    const session = entry.sessionId > 0 ? vdisk.sessions.get(entry.sessionId) : undefined;
+    switch (entry.kind) {
+      case EntryKind.write:
+      case EntryKind.fullImage:
+        this.#written(vdisk, entry);
+        break;
+      case EntryKind.zero:
+      case EntryKind.trim:
+        this.#zeroed(vdisk, entry);
+        break;
+      case EntryKind.sessionOpen:
+        vdisk.sessions.open(entry.seq, decodeSessionOpen(this.#payload(entry)));
+        return;
+      case EntryKind.sessionClose:
+        vdisk.sessions.close(entry.sessionId);
+        return;
+      case EntryKind.head:
+        vdisk.head = decodeHead(this.#payload(entry));
+        vdisk.sessions.restore(vdisk.head.sessions);
+        return;
+      default:
+        return;
+    }
+    // A request cut in parts is committed with the last one: they follow each other in the log.
+    if (entry.part === entry.parts - 1) session?.committedInLog(entry.clientSeq);
+  }
+
+  #written(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
+    const first = entry.offsetBytes / BLOCK_BYTES;
+    const blocks = entry.lengthBytes / BLOCK_BYTES;
+    for (let i = 0; i < blocks; i++) {
+      if (this.#isDrained(vdisk, Math.floor((first + i) / BLOCKS_PER_SEGMENT), entry.seq)) continue;
+      const from = entry.payloadOffset + i * BLOCK_BYTES;
+      const crc = crc32c(this.arena.bytes.subarray(from, from + BLOCK_BYTES));
+      vdisk.index.setWritten(first + i, entry.seq, entry.lsn + i * BLOCK_BYTES, crc);
+    }
+  }
+
+  #zeroed(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
+    const end = (entry.offsetBytes + entry.lengthBytes) / BLOCK_BYTES;
+    for (let at = entry.offsetBytes / BLOCK_BYTES; at < end;) {
+      const segment = Math.floor(at / BLOCKS_PER_SEGMENT);
+      const stop = Math.min(end, (segment + 1) * BLOCKS_PER_SEGMENT);
+      if (!this.#isDrained(vdisk, segment, entry.seq)) {
+        vdisk.index.setSegmentZero(segment, at - segment * BLOCKS_PER_SEGMENT, stop - at, entry.seq);
+      }
+      at = stop;
+    }
+  }
+
+  #isDrained(vdisk: RecoveredVdisk, segment: number, seq: number): boolean {
+    return vdisk.layer !== null && seq <= this.store.drainSeq(vdisk.layer, segment);
+  }
+
+  #payload(entry: RecoveredEntry): Uint8Array {
+    return this.arena.bytes.slice(entry.payloadOffset, entry.payloadOffset + entry.payloadBytes);
+  }
+
+  #vdisk(vdiskId: string): RecoveredVdisk {
+    let vdisk = this.vdisks.get(vdiskId);
+    if (vdisk === undefined) {
+      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, layer: this.store.layersOf(vdiskId).at(-1) ?? null };
+      this.vdisks.set(vdiskId, vdisk);
+    }
+    return vdisk;
+  }
+}

@@ -1,0 +1,101 @@
+import { encodeRecord } from '../core/head.js';
+import { BlockIndex } from '../core/block-index.js';
+import { Controller, type ControllerHost, type ControllerMutations, type ControllerPorts, type VdiskState } from '../core/controller.js';
+import { EntryKind, type LayerId, type StoreOwner } from '../core/ports.js';
+import { SessionTable } from '../core/sessions.js';
+import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
+import type { RecoveredVdisk } from './recovery.js';
+
+/** What the metadata says of a vdisk that this node is to serve. */
+export interface VdiskDescription {
+  readonly vdiskId: string;
+  readonly sizeBytes: number;
+  readonly historyId: number;
+  /** New at each start: won in the metadata store (rule 7). */
+  readonly term: number;
+  readonly nonce: string;
+}
+
+/** Why a vdisk is not served though it exists. */
+export interface VdiskProblem {
+  readonly vdiskId: string;
+  readonly message: string;
+}
+
+export interface OpenVdiskOptions {
+  readonly description: VdiskDescription;
+  readonly nodeId: string;
+  readonly stream: OplogStream;
+  readonly ports: ControllerPorts;
+  readonly recovered: RecoveredVdisk | undefined;
+  readonly cacheOwner: number;
+  readonly host: ControllerHost;
+  readonly mutations?: ControllerMutations;
+  readonly onServing: (controller: Controller, log: StreamVdiskLog) => void;
+  readonly onProblem: (problem: VdiskProblem) => void;
+}
+
+/**
+ * From what recovery found to a controller that serves. Crash order of a new vdisk: (1) its layer is durable in the block store; (2) PROMISE and a first HEAD
+ * that names the layer are durable in the log; (3) it serves. A crash before (2) leaves a layer without data, which is taken up again.
+ * At every later start a PROMISE of the new term comes first: from there on entries of older terms are refused.
+ */
+export function openVdisk(options: OpenVdiskOptions): void {
+  const { description, stream, ports, recovered, onProblem } = options;
+  const { vdiskId, historyId } = description;
+  const log = stream.openVdisk(vdiskId, historyId);
+  const problem = (message: string): void => onProblem({ vdiskId, message });
+  if (log.broken !== null) return problem(`its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`);
+  if (log.lastTerm > description.term) {
+    return problem(`its log knows term ${log.lastTerm}, the metadata only ${description.term}: the metadata is older than the data`);
+  }
+  const head = recovered?.head ?? null;
+  const layer = recovered?.layer ?? ports.store.layersOf(vdiskId).at(-1) ?? null;
+  if (head !== null && log.firstSeq > head.drainedSeq + 1) {
+    return problem(`entries ${head.drainedSeq + 1} to ${log.firstSeq - 1} of its log are missing`);
+  }
+  if (head === null && layer !== null && ports.store.segments(layer).length > 0) {
+    return problem('its data is there, but its log has no head: the log directory is not the one that belongs to the data');
+  }
+  if (head !== null && layer !== head.layer) return problem(`its layer ${head.layer} is not in the block store`);
+  if (layer !== null) return serve(options, log, layer);
+  const owner: StoreOwner = {
+    onLayerCreated: (_tag, created) => serve(options, log, created),
+    onCommitted: () => undefined,
+    onStoreFailed: message => problem(message),
+  };
+  ports.store.createLayer(vdiskId, owner, 0);
+}
+
+function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): void {
+  const { description, nodeId, ports, recovered, cacheOwner, host, mutations, onServing } = options;
+  const { vdiskId, term, nonce } = description;
+  const state: VdiskState = {
+    vdiskId,
+    sizeBytes: Math.max(description.sizeBytes, recovered?.head?.sizeBytes ?? 0),
+    layer,
+    term,
+    index: recovered?.index ?? new BlockIndex(),
+    sessions: recovered?.sessions ?? new SessionTable(),
+    drainedSeq: recovered?.head?.drainedSeq ?? 0,
+  };
+  let steps: (() => boolean)[] = [];
+  const goOn = (): void => {
+    while (steps.length > 0 && steps[0]!()) steps = steps.slice(1);
+  };
+  // The log may be full at the start: what it refuses is tried again when it has room.
+  const controller = new Controller(ports, state, log, cacheOwner, { ...bind(host), onLogRoom: goOn }, mutations);
+  const promise = (): boolean => controller.appendControl(EntryKind.promise, encodeRecord({ term, controller: nodeId, nonce }), 0, null);
+  const served = { onControlCommitted: () => onServing(controller, log) };
+  const head = (): boolean => controller.appendControl(EntryKind.head, encodeRecord(controller.head(state.drainedSeq)!), 0, served);
+  steps = [promise, head];
+  goOn();
+}
+
+function bind(host: ControllerHost): ControllerHost {
+  return {
+    onLogFailed: errno => host.onLogFailed(errno),
+    onCorruptBlock: (vdiskId, offsetBytes) => host.onCorruptBlock(vdiskId, offsetBytes),
+    onCommitted: controller => host.onCommitted(controller),
+  };
+}

@@ -1,0 +1,133 @@
+import { MAIN, type ShardContext } from '../shard/context.js';
+import type { ShardPart } from '../shard/run.js';
+import { TransferBuffers, transferBufferBytes } from './cache/transfer-buffers.js';
+import { UnifiedCache } from './cache/unified-cache.js';
+import { MAX_CONTROL_BYTES } from './core/controller.js';
+import { BLOCK_BYTES } from './core/ports.js';
+import { ExtentStore, LayerRemoval } from './extents/index.js';
+import {
+  StargateTopic,
+  type CreatedReply,
+  type RecoveryProgress,
+  type ServingReport,
+  type StargateStatus,
+  type VdiskDescription,
+} from './messages.js';
+import { OPLOG_MEMORY_BYTES } from './oplog/index.js';
+import { TRANSFER_BUFFERS } from './runtime/limits.js';
+import { NodePart } from './runtime/node-part.js';
+import { openBlockStore, type StoreConnection } from './store/index.js';
+
+/** Plain data from the main thread. `store.port` has to be transferred along. */
+export interface StargateShardSettings {
+  readonly nodeId: string;
+  /** DIR/stargate: holds `oplog/`, `extents/`, `store/`. */
+  readonly directory: string;
+  readonly streams: number;
+  readonly oplogBytesPerStream: number;
+  readonly cacheBytesPerShard: number;
+  readonly store: StoreConnection;
+  readonly vdisks: readonly VdiskDescription[];
+}
+
+/** Arena bytes that a shard's Stargate part takes of its region, beside the cache. */
+export function stargateRegionBytes(streamsPerShard: number): number {
+  const scratch = MAX_CONTROL_BYTES + 3 * BLOCK_BYTES;
+  return scratch + streamsPerShard * OPLOG_MEMORY_BYTES + transferBufferBytes(TRANSFER_BUFFERS) + (1 << 20);
+}
+
+/** A Stargate's part in one shard: puts the mechanisms together and answers the main thread. */
+export class StargateShard implements ShardPart {
+  readonly node: NodePart;
+  readonly #cache: UnifiedCache;
+
+  constructor(
+    readonly context: ShardContext,
+    readonly settings: StargateShardSettings,
+  ) {
+    const { engine, region, index, count, probes } = context;
+    const { directory, nodeId, streams, vdisks } = settings;
+    const store = openBlockStore(settings.store, engine);
+    const zeroBlock = region.take(BLOCK_BYTES);
+    engine.arena.bytes.fill(0, zeroBlock, zeroBlock + BLOCK_BYTES);
+    const controlScratch = region.take(MAX_CONTROL_BYTES);
+    const extents = new ExtentStore(engine, `${directory}/extents`, region.take(BLOCK_BYTES));
+    const buffers = new TransferBuffers(region.take(transferBufferBytes(TRANSFER_BUFFERS)), TRANSFER_BUFFERS);
+    const oplogMemory = Array.from({ length: streams }, (_, stream) => (stream % count === index ? region.take(OPLOG_MEMORY_BYTES) : -1));
+    const pages = Math.floor(settings.cacheBytesPerShard / BLOCK_BYTES);
+    this.#cache = new UnifiedCache(region.take(pages * BLOCK_BYTES, 1 << 21), pages);
+    const removal = new LayerRemoval(store, extents, message => context.log.log('error', message));
+    this.node = new NodePart({
+      engine,
+      ports: { arena: engine.arena, extents, store, cache: this.#cache, buffers, zeroBlock, controlScratch, probes, clock: engine },
+      removal,
+      nodeId,
+      shard: index,
+      shards: count,
+      streams,
+      oplog: stream => ({
+        memoryOffset: oplogMemory[stream]!,
+        directory: `${directory}/oplog/stream-${stream}`,
+        capacityBytes: settings.oplogBytesPerStream,
+        onProgress: (readBytes, totalBytes) =>
+          context.send(MAIN, StargateTopic.progress, { stream, readBytes, totalBytes } satisfies RecoveryProgress),
+      }),
+      vdisks,
+      onServing: () => context.send(MAIN, StargateTopic.serving, this.#servingReport()),
+      onFatal: message => context.send(MAIN, StargateTopic.fatal, message),
+      onCorruptBlock: (vdiskId, offsetBytes) => context.send(MAIN, StargateTopic.corrupt, { vdiskId, offsetBytes }),
+    });
+    if (index === 0) removal.resume(store.deletingLayers());
+    context.onMessage(StargateTopic.create, message => {
+      const description = message as VdiskDescription;
+      const { vdiskId } = description;
+      this.node.create(description, problem => context.send(MAIN, StargateTopic.created, { vdiskId, problem } satisfies CreatedReply));
+    });
+    context.onMessage(StargateTopic.remove, message => {
+      const { vdiskId } = message as { vdiskId: string };
+      this.node.remove(vdiskId, () => context.send(MAIN, StargateTopic.removed, { vdiskId }));
+    });
+    context.onMessage(StargateTopic.status, message =>
+      context.send(MAIN, StargateTopic.statusReply, this.#status((message as { request: number }).request)),
+    );
+  }
+
+  close(done: () => void): void {
+    this.node.stop(done);
+  }
+
+  #servingReport(): ServingReport {
+    return {
+      problems: this.node.problems,
+      streams: this.node.streams.map(({ number, report: { clean, entries, bytes, tornBytes } }) => ({
+        stream: number,
+        clean,
+        entries,
+        bytes,
+        tornBytes,
+      })),
+    };
+  }
+
+  #status(request: number): StargateStatus {
+    const { served, streams, problems, options } = this.node;
+    return {
+      request,
+      vdisks: [...served].map(([vdiskId, { controller }]) => ({
+        vdiskId,
+        allocatedBytes: options.ports.store.allocatedBytes(controller.state.layer),
+        lastSeq: controller.lastSeq,
+        drainedSeq: controller.state.drainedSeq,
+        sessions: controller.sessions.size,
+      })),
+      problems,
+      oplog: streams.map(({ number, log: { usage } }) => ({
+        stream: number,
+        usedBytes: usage.usedBytes,
+        capacityBytes: usage.capacityBytes,
+      })),
+      cache: this.#cache.statistics(),
+      hops: Object.fromEntries(Object.entries(this.context.probes).map(([hop, probe]) => [hop, probe.summary()])) as StargateStatus['hops'],
+    };
+  }
+}
