@@ -85,9 +85,10 @@ export class LogWorld implements LogOwner, ReadOwner {
     return this.disk.random;
   }
 
-  /** Opens the stream and holds what it recovered against the model. */
-  start(): void {
+  /** Opens the stream and holds what it recovered against the model. After `callsLeft` changes of the disk the power goes: throws PowerLoss. */
+  start(callsLeft = Infinity): void {
     this.engine = new SimulatedEngine(this.disk, this.arena);
+    this.engine.callsLeft = callsLeft;
     this.term++;
     const found = new Map<string, { readonly seq: number; readonly text: string; readonly lsn: number }[]>();
     const { stream, report } = OplogStream.open({
@@ -106,6 +107,7 @@ export class LogWorld implements LogOwner, ReadOwner {
         },
       },
     });
+    this.engine.callsLeft = Infinity;
     this.stream = stream;
     this.report = report;
     this.expected = [];

@@ -54,6 +54,9 @@ class Inode {
   }
 }
 
+/** The power goes in the middle of a synchronous call. */
+export class PowerLoss extends Error {}
+
 type Names = Map<string, Inode>;
 type NameChange = (names: Names) => void;
 
@@ -109,6 +112,8 @@ export class SimulatedEngine {
   readonly files: FileSystem;
   nowNs = 1;
   outstanding = 0;
+  /** Synchronous calls that change something, until the power goes in the middle of a start. */
+  callsLeft = Infinity;
   /** Errno for writes from now on. */
   failWrites = 0;
   /** Total bytes the disk takes; fallocate beyond fails. */
@@ -247,6 +252,9 @@ function simulatedFiles(disk: SimulatedDisk, arena: Arena, slots: (Inode | null)
   const fail = (code: string, errno: number): never => {
     throw Object.assign(new Error(code), { code, errno });
   };
+  const call = (): void => {
+    if (engine.callsLeft-- <= 0) throw new PowerLoss('the power went');
+  };
   const view = (offset: number, length: number) => arena.bytes.subarray(offset, offset + length);
   return {
     open(path: string, options: OpenOptions): Slot {
@@ -264,8 +272,14 @@ function simulatedFiles(disk: SimulatedDisk, arena: Arena, slots: (Inode | null)
       arena.bytes.set(data, offset);
       return data.length;
     },
-    write: (slot, offset, length, at) => slots[slot]!.write(at, view(offset, length).slice()),
-    sync: slot => slots[slot]!.sync([...slots[slot]!.dirty]),
+    write(slot, offset, length, at) {
+      call();
+      slots[slot]!.write(at, view(offset, length).slice());
+    },
+    sync(slot) {
+      call();
+      slots[slot]!.sync([...slots[slot]!.dirty]);
+    },
     truncate: () => fail('ENOSYS', 38),
     allocate(slot, _mode, at, length) {
       if (at + length > engine.spaceBytes) fail('ENOSPC', 28);
@@ -279,14 +293,21 @@ function simulatedFiles(disk: SimulatedDisk, arena: Arena, slots: (Inode | null)
     exists: path => disk.names.has(path),
     makeDirectory: () => undefined,
     rename(from, to) {
+      call();
       const inode = disk.names.get(from) ?? fail('ENOENT', 2);
       disk.change(to, names => {
         names.delete(from);
         names.set(to, inode);
       });
     },
-    remove: path => disk.change(path, names => void names.delete(path)),
-    syncDirectory: directory => disk.syncDirectory(directory),
+    remove(path) {
+      call();
+      disk.change(path, names => void names.delete(path));
+    },
+    syncDirectory(directory) {
+      call();
+      disk.syncDirectory(directory);
+    },
     space: () => ({ freeBytes: 1e12, totalBytes: 1e12 }),
   };
 }
