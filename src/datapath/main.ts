@@ -118,6 +118,7 @@ export class DatapathMain {
       for (let shard = 0; shard < shards.count; shard++) shards.send(shard, DatapathTopic.status, { request });
     });
     this.#statusRequests.delete(request);
+    sessions.sort((a, b) => a.name.localeCompare(b.name) || a.shard - b.shard);
     return { exports: this.exports, sessions };
   }
 
