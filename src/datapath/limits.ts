@@ -14,7 +14,7 @@ export const DETACH_POLL_MS = 20;
 /** A status is reported without the shards that have not answered by then. */
 export const STATUS_TIMEOUT_MS = 1_000;
 /** At the stop of a process: how long NBD connections have to get their outstanding answers. */
-export const STOP_NBD_MS = 1_000;
+export const STOP_NBD_MS = 600;
 
 /** Exports of one datapath. */
 export const MAX_EXPORTS = 4_096;

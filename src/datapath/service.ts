@@ -129,7 +129,7 @@ export class DatapathShard implements ShardPart, EngineClient {
     this.#stopping = true;
     this.nbd.close(
       () => {
-        for (const { session } of this.#mounted.values()) session.session.detach();
+        for (const { session } of this.#mounted.values()) session.stop();
         done();
       },
       { newRequests: 'ignore', deadlineMs: STOP_NBD_MS },

@@ -31,6 +31,7 @@ export class ShardSession {
   #target: PathTarget | null = null;
   #retryEpoch = 0;
   #told = false;
+  #stopping = false;
 
   constructor(
     private readonly parts: SessionParts,
@@ -61,6 +62,12 @@ export class ShardSession {
   get pathKind(): StargatePath['kind'] | null {
     const { state } = this.session;
     return state.kind === 'open' ? state.path.kind : null;
+  }
+
+  /** The process ends: answers what is left, says nothing to the Stargate. Its next start is another datapath, and ends this session by opening its own. */
+  stop(): void {
+    this.#stopping = true;
+    this.session.detach();
   }
 
   onTimer(): void {
@@ -123,7 +130,7 @@ export class ShardSession {
   #endSession(): void {
     const { parts, identity } = this;
     const done = (): void => undefined;
-    if (this.#target === null) return;
+    if (this.#target === null || this.#stopping) return;
     if (this.#target.kind === 'unix') {
       parts.transport.unix.closeSession(this.#target.socketPath, identity, done);
       return;

@@ -62,7 +62,10 @@ export class ShardTransport {
     return server;
   }
 
-  /** Ends the connections of other processes (their sessions go on elsewhere or later); `done` when their sockets are closed. */
+  /**
+   * Ends the connections of other processes (their sessions go on elsewhere or later); `done` when their sockets are closed, and those that
+   * sessions of this shard have closed.
+   */
   close(done: () => void): void {
     const closeClients = (): void => this.unix.close(done);
     if (this.#server === null) closeClients();

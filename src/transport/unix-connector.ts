@@ -29,9 +29,8 @@ export class UnixConnector implements TableEntry {
     this.#connect(socketPath, 'close', session, { onOpened: path => path.close(), onRefused: done, onEnded: done });
   }
 
-  /** `done` when the last connection is gone; the sessions have closed their paths before. */
+  /** `done` when the last connection is gone. The sessions close their paths themselves, when their last answers have come. */
   close(done: () => void): void {
-    for (const path of this.#paths) path.close();
     this.#onIdle = done;
     this.#checkIdle();
   }

@@ -182,6 +182,23 @@ describe('a session over a Unix socket', () => {
     expect(load.session.session.counters.lost).toBe(1);
   });
 
+  it('stops when its last answers have come, and leaves the session to the next start', () => {
+    const world = new PathWorld('unix', 81, 5_000_000);
+    const load = new Load(world);
+    for (let i = 0; i < 30; i++) load.write(i);
+    world.network.run(() => load.done > 0, 'an answer');
+    let closed = false;
+    world.connector!.close(() => (closed = true));
+    world.network.run(() => load.done === 30, 'the other answers');
+    expect(closed).toBe(false);
+    load.session.stop();
+    world.client.poke();
+    world.network.run(() => closed, 'the stop');
+    expect(load.failures).toEqual([]);
+    world.network.pass(100);
+    expect([...world.vdisk.sessions.values()].map(session => session.closed)).toEqual([false]);
+  });
+
   it('answers "closed" when a newer attachment takes over, and ends itself for good on detach', () => {
     const world = new PathWorld('unix', 79, 100_000);
     const load = new Load(world);
