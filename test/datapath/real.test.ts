@@ -35,15 +35,11 @@ describe.each(['io_uring', 'libuv'] as const)('datapath in two threads, %s', eng
       workerFile: fileURLToPath(new URL('real/worker.mjs', import.meta.url)),
       arena: createArena(512 << 20).handle,
       settings: () => ({ settings }),
+      parts: 2,
       log: silentLogger,
       onCrash: error => crashes.push(error),
     });
-    const shards = {
-      count: 2,
-      send: (shard: number, topic: string, message: unknown) => pool.send(shard, topic, message),
-      on: (topic: string, listener: (message: unknown, shard: number) => void) => void pool.messages.on(topic, listener),
-    };
-    const main = new DatapathMain({ store: metadata, host: 'here', shards, acceptingShard: 0, log: silentLogger });
+    const main = new DatapathMain({ store: metadata, host: 'here', shards: pool, acceptingShard: 0, log: silentLogger });
     const attachment = { vdiskId: vdisk.id, vdiskName: 'demo', host: 'here', generation: 1, sizeBytes: BYTES, createdAt: '' };
     await metadata.put(keys.attachment('here', vdisk.id), attachment);
     await main.whenExported(vdisk.id, 5_000);
