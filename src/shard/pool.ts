@@ -26,6 +26,8 @@ export interface ShardPoolOptions {
   readonly arena: ArenaHandle;
   /** Settings of shard i, structured-cloneable, with what has to be transferred along. */
   readonly settings: (index: number) => { settings: unknown; transfer?: readonly MessagePort[] };
+  /** How many parts each shard mounts. */
+  readonly parts: number;
   readonly log: Logger;
   /** A shard has crashed. The process has to end now: its memory may be inconsistent. */
   readonly onCrash: (error: Error) => void;
@@ -63,6 +65,15 @@ export class ShardPool {
     return pool;
   }
 
+  get count(): number {
+    return this.options.count;
+  }
+
+  /** Hears what the parts of all shards say under the topic. */
+  on(topic: string, listener: (message: unknown, shard: number) => void): void {
+    this.messages.on(topic, listener);
+  }
+
   send(shard: number, topic: string, message: unknown): void {
     this.#ports[shard]!.postMessage({ topic, message });
     wake(this.#wakeHandles[shard]!);
@@ -79,11 +90,23 @@ export class ShardPool {
       this.options.log.log('fatal', `shards did not end within ${deadlineMs} ms; ending the process`);
       process.kill(process.pid, 'SIGKILL');
     }, deadlineMs);
+    await this.#closeParts();
     this.broadcast('stop', null);
     await Promise.allSettled(this.#tasks);
     clearTimeout(watchdog);
     for (const port of this.#ports) port.close();
     await this.#pool.destroy();
+  }
+
+  /** Part by part, each in all shards before the next: front ends first, what they lean on last. */
+  async #closeParts(): Promise<void> {
+    for (let part = 0; part < this.options.parts; part++) {
+      await new Promise<void>(resolve => {
+        let open = this.options.count;
+        this.messages.on(`closed-${part}`, () => --open === 0 && resolve());
+        this.broadcast('close', part);
+      });
+    }
   }
 
   async #start(): Promise<void> {

@@ -1,6 +1,6 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { attachArena, createEngine, ArenaRegion, type WakeHandle } from 'uring-engine';
-import { createShardContext, type ShardContext } from './context.js';
+import { createShardContext, MAIN, type ShardContext } from './context.js';
 import type { ShardTask } from './pool.js';
 
 /** What lives in a shard. */
@@ -13,7 +13,7 @@ export type EngineChoice = 'auto' | 'io_uring' | 'libuv';
 
 /**
  * Runs one shard from start to stop: makes the engine, exchanges wake handles with the other shards, mounts the parts, turns
- * until the main thread says stop and every part has closed.
+ * until the main thread has had every part closed and says stop.
  */
 export async function runShard(
   task: ShardTask,
@@ -39,14 +39,8 @@ export async function runShard(
   });
   for (const reason of fallbacks) context.log.log('warn', `I/O engine: ${engine.kind}, because ${reason}`);
   const parts = mount(context);
-  context.onMessage('stop', () => {
-    let open = parts.length;
-    const closed = (): void => {
-      if (--open === 0) engine.stop();
-    };
-    if (open === 0) engine.stop();
-    for (const part of parts) part.close(closed);
-  });
+  context.onMessage('close', message => parts[message as number]!.close(() => context.send(MAIN, `closed-${message as number}`, null)));
+  context.onMessage('stop', () => engine.stop());
   await engine.run();
   engine.destroy();
 }

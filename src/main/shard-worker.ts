@@ -1,0 +1,44 @@
+import type { Slot } from 'uring-engine';
+import { DatapathShard } from '../datapath/service.js';
+import type { PathTarget } from '../datapath/paths.js';
+import type { ShardTask } from '../shard/pool.js';
+import { runShard, type EngineChoice, type ShardPart } from '../shard/run.js';
+import { StargateShard, type StargateShardSettings } from '../stargate/service.js';
+import { ShardTransport } from '../transport/shard-transport.js';
+import type { VdiskServing } from '../wire/serving.js';
+import { SOFTWARE } from './version.js';
+
+/** What one shard of a process mounts. Both: the datapath reaches the Stargate without leaving the process. */
+export interface WorkerSettings {
+  readonly engine: EngineChoice;
+  readonly stargate: (StargateShardSettings & { readonly socketPath: string }) | null;
+  readonly datapath: { readonly datapathUuid: string; readonly nbdSocket: string; readonly targets: readonly PathTarget[] } | null;
+}
+
+/** The shard that accepts connections; those of others move on from there. */
+export const ACCEPTING_SHARD = 0;
+
+export default function run(task: ShardTask): Promise<void> {
+  const settings = task.settings as WorkerSettings;
+  return runShard(task, settings.engine, context => {
+    const transport = new ShardTransport({ context, software: SOFTWARE });
+    const accepts = context.index === ACCEPTING_SHARD;
+    const listen = (path: string): Slot | null => (accepts ? context.engine.listen({ family: 'unix', path }, { mode: 0o660 }) : null);
+    const parts: ShardPart[] = [];
+    let serving: VdiskServing | null = null;
+    if (settings.stargate !== null) {
+      const stargate = new StargateShard(context, settings.stargate);
+      serving = stargate.node;
+      transport.serve(serving, listen(settings.stargate.socketPath));
+      parts.push(stargate);
+    }
+    parts.unshift(transport);
+    if (settings.datapath !== null) {
+      const { datapathUuid, nbdSocket, targets } = settings.datapath;
+      const listener = listen(nbdSocket);
+      const listeners = listener === null ? [] : [listener];
+      parts.unshift(DatapathShard.start({ context, transport, datapathUuid, targets, serving, listeners, acceptingShard: ACCEPTING_SHARD }));
+    }
+    return parts;
+  });
+}

@@ -1,0 +1,98 @@
+import { randomUUID } from 'node:crypto';
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { lockDirectory, type DirectoryLock } from 'uring-engine';
+import { z } from 'zod';
+import { GatepathError } from '../base/errors.js';
+
+const FORMAT_VERSION = 1;
+const MARK = 'gatepath.json';
+/** What a directory may hold and still be taken for empty: things that a first start which failed has left, and a file system's own. */
+const HARMLESS = /^(lock|lost\+found|.*\.sock|gatepath\.json\..*\.tmp)$/;
+
+const format = z.object({
+  product: z.literal('gatepath'),
+  formatVersion: z.number().int().positive(),
+  storeUuid: z.uuid(),
+  /** Number of oplog streams: fixed, because it decides where a vdisk's log is. */
+  streams: z.number().int().min(1).max(64),
+  createdAt: z.string(),
+});
+
+export interface DataDirectory {
+  readonly path: string;
+  readonly storeUuid: string;
+  readonly streams: number;
+  readonly isNew: boolean;
+  readonly lock: DirectoryLock;
+}
+
+/**
+ * Takes a data directory for this process, making it where it is missing or empty. Throws GatepathError: held by another process, not ours,
+ * of a newer version, damaged.
+ */
+export function openDataDirectory(path: string, streams: number): DataDirectory {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw invalid('ERR_DATA_DIRECTORY', `${path} cannot be made: ${(error as Error).message}`, 'name a directory that you may write to');
+  }
+  const mark = join(path, MARK);
+  const isNew = !existsSync(mark);
+  if (isNew) {
+    const foreign = readdirSync(path).find(name => !HARMLESS.test(name));
+    if (foreign !== undefined) {
+      throw invalid(
+        'ERR_NOT_OURS',
+        `${path} is no data directory of Gatepath: it holds "${foreign}" and no ${MARK}`,
+        'name an empty or new directory, or the right one',
+      );
+    }
+  }
+  const lock = lockDirectory(path);
+  if ('heldBy' in lock) {
+    throw invalid('ERR_LOCKED', `${path} is in use by ${lock.heldBy}`, 'stop that process first, or name another directory');
+  }
+  const record = isNew ? create(path, streams) : read(mark);
+  return { path, storeUuid: record.storeUuid, streams: record.streams, isNew, lock };
+}
+
+function create(path: string, streams: number): z.infer<typeof format> {
+  const record = { product: 'gatepath' as const, formatVersion: FORMAT_VERSION, storeUuid: randomUUID(), streams, createdAt: new Date().toISOString() };
+  const temporary = join(path, `${MARK}.${process.pid}.tmp`);
+  const fd = openSync(temporary, 'w', 0o600);
+  writeSync(fd, `${JSON.stringify(record, null, 2)}\n`);
+  fsyncSync(fd);
+  closeSync(fd);
+  renameSync(temporary, join(path, MARK));
+  const directory = openSync(path, 'r');
+  fsyncSync(directory);
+  closeSync(directory);
+  return record;
+}
+
+function read(mark: string): z.infer<typeof format> {
+  let content: unknown;
+  try {
+    content = JSON.parse(readFileSync(mark, 'utf8'));
+  } catch (error) {
+    throw invalid('ERR_FORMAT', `${mark} cannot be read: ${(error as Error).message}`, 'restore it from a backup: the data itself is not touched');
+  }
+  const version = (content as { formatVersion?: unknown } | null)?.formatVersion;
+  if (typeof version === 'number' && version > FORMAT_VERSION) {
+    throw invalid(
+      'ERR_NEWER_FORMAT',
+      `${mark} has format version ${version}; this version of Gatepath knows versions up to ${FORMAT_VERSION}`,
+      'start the newer version of Gatepath again',
+    );
+  }
+  const parsed = format.safeParse(content);
+  if (!parsed.success) {
+    throw invalid('ERR_FORMAT', `${mark} is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`, 'restore it from a backup: the data itself is not touched');
+  }
+  return parsed.data;
+}
+
+function invalid(code: string, message: string, action: string): GatepathError {
+  return new GatepathError('invalid', code, message, action);
+}
