@@ -1,4 +1,5 @@
-import { createServer, type Server, type Socket } from 'node:net';
+import { chmodSync, unlinkSync } from 'node:fs';
+import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from '../base/log.js';
 import { decodeControl, encodeControl, WireFormatError } from '../wire/control.js';
 import { FrameType, type FrameHeader } from '../wire/frame.js';
@@ -9,6 +10,8 @@ import { MetaUnavailable } from './errors.js';
 import { FrameStream } from './frame-stream.js';
 import type { MetadataStore, Watch } from './store.js';
 
+/** sun_path without its final NUL. */
+const MAX_UNIX_PATH_BYTES = 107;
 /** Connections of one server: datapaths and tools of this machine. */
 const MAX_CONNECTIONS = 256;
 /** Requests of one connection that are being worked on. */
@@ -21,8 +24,8 @@ export interface MetaServerOptions {
 }
 
 /**
- * Serves a metadata store over Unix sockets, on the main thread. The socket is the caller's to make (`listen` on `server`), so that
- * its errors can be told in the caller's words.
+ * Serves a metadata store over Unix sockets, on the main thread. For the datapaths of other
+ * processes, which have no store of their own.
  */
 export class MetaServer {
   readonly server: Server;
@@ -40,7 +43,34 @@ export class MetaServer {
     });
   }
 
-  listen(socketPath: string): Promise<void> {
+  /**
+   * A socket file that nobody listens on (left by a killed process) is replaced. Rejects with MetaSocketError `ERR_ADDRESS_IN_USE` or `ERR_PATH_TOO_LONG`,
+   * or the error of the system.
+   */
+  async listen(socketPath: string, mode = 0o600): Promise<void> {
+    if (Buffer.byteLength(socketPath) > MAX_UNIX_PATH_BYTES) {
+      throw new MetaSocketError(
+        'ERR_PATH_TOO_LONG',
+        `${socketPath}: the path of a socket has at most ${MAX_UNIX_PATH_BYTES} bytes; use a shorter directory`,
+      );
+    }
+    try {
+      await this.#bind(socketPath);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error;
+      if (await isListening(socketPath)) {
+        throw new MetaSocketError(
+          'ERR_ADDRESS_IN_USE',
+          `${socketPath}: another process listens there; stop it or choose another directory`,
+        );
+      }
+      unlinkSync(socketPath);
+      await this.#bind(socketPath);
+    }
+    chmodSync(socketPath, mode);
+  }
+
+  #bind(socketPath: string): Promise<void> {
     return new Promise((resolve, reject) => {
       this.server.once('error', reject);
       this.server.listen(socketPath, () => {
@@ -55,6 +85,26 @@ export class MetaServer {
     for (const connection of this.#connections) connection.close();
     return closed;
   }
+}
+
+export class MetaSocketError extends Error {
+  constructor(
+    readonly code: 'ERR_ADDRESS_IN_USE' | 'ERR_PATH_TOO_LONG',
+    message: string,
+  ) {
+    super(message);
+    this.name = 'MetaSocketError';
+  }
+}
+
+function isListening(socketPath: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(socketPath, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
 }
 
 class MetaConnection {

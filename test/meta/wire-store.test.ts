@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -145,6 +146,22 @@ describe('metadata store over the wire', () => {
     await store.close();
     expect(await asked).toBeInstanceOf(MetaUnavailable);
     await expect(store.get('a')).rejects.toBeInstanceOf(MetaUnavailable);
+  });
+});
+
+describe('metadata socket', () => {
+  it('that a killed process left behind is replaced; one in use is not', async () => {
+    const left = join(directory, 'left.sock');
+    const script = `require('net').createServer().listen(${JSON.stringify(left)}, () => process.kill(process.pid, 'SIGKILL'))`;
+    spawnSync(process.execPath, ['-e', script]);
+    expect(existsSync(left)).toBe(true);
+    const other = new MetaServer({ store: far, software: 'test', log: silentLogger });
+    await other.listen(left);
+    expect(statSync(left).mode & 0o777).toBe(0o600);
+    const third = new MetaServer({ store: far, software: 'test', log: silentLogger });
+    await expect(third.listen(left)).rejects.toMatchObject({ code: 'ERR_ADDRESS_IN_USE' });
+    await other.close();
+    await expect(third.listen(join(directory, 'x'.repeat(120)))).rejects.toMatchObject({ code: 'ERR_PATH_TOO_LONG' });
   });
 });
 
