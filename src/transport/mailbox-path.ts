@@ -20,7 +20,8 @@ import { MESSAGE_CELLS } from '../shard/limits.js';
 import type { PathAttempt, PathListener } from './path-listener.js';
 
 /**
- * A session's path to a controller in another shard. Payload and data stay where they are in the arena: the other shard reads and pins them.
+ * A session's path to a controller in another shard. Payload and data stay where they are in the arena: the other shard reads and pins them until
+ * the release. Copying reads in the requester's shard instead was measured at 346 k against 612 k 4 KiB reads/s (QD32), 9.6 k against 44 k of 1 MiB.
  */
 class MailboxPath implements StargatePath {
   readonly kind = 'other-shard';
