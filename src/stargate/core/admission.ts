@@ -5,7 +5,7 @@ import { IoStatus } from '../../wire/status.js';
 import type { Controller } from './controller.js';
 import { MAX_WAITING_REQUESTS } from './limits.js';
 import type { ControllerPath } from './path.js';
-import { BLOCK_BYTES, EntryKind } from './ports.js';
+import { BLOCK_BYTES, EntryKind, type EntryDraft } from './ports.js';
 import { RequestState, type SessionState } from './sessions.js';
 
 /** A change that has not got its place in the log. `request` null: its path is gone, and the change with it. */
@@ -280,8 +280,8 @@ export class Admission {
     }
   }
 
-  #prepare(request: PathRequest, path: ControllerPath, kind: EntryKind, part: number, parts: number): MutableDraft {
-    const draft = this.controller.draft as MutableDraft;
+  #prepare(request: PathRequest, path: ControllerPath, kind: EntryKind, part: number, parts: number): EntryDraft {
+    const draft = this.controller.draft;
     draft.kind = kind;
     draft.sessionId = path.session.id;
     draft.clientSeq = request.clientSeq;
@@ -302,8 +302,6 @@ export class Admission {
     return true;
   }
 }
-
-type MutableDraft = { -readonly [Key in keyof Controller['draft']]: Controller['draft'][Key] };
 
 /** Adds the bytes [from, from + length) of a gather list to another. */
 function slice(source: Gather, from: number, length: number, target: Gather): void {

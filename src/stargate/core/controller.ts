@@ -231,8 +231,8 @@ export class Controller implements LogOwner {
     draft.parts = 1;
     draft.offsetBytes = 0;
     draft.lengthBytes = record.length;
-    draft.payload.clear();
-    if (record.length > 0) draft.payload.add(controlScratch, record.length);
+    // Its own list: the draft may still name that of a request which the log refused a moment ago.
+    draft.payload = this.#control;
     const at = this.append(0, 0);
     if (at < 0) return false;
     this.flights.control[at] = commit;

@@ -44,7 +44,7 @@ export interface EntryDraft {
   offsetBytes: number;
   lengthBytes: number;
   /** WRITE and FULL_IMAGE: the data, `lengthBytes` in all. Control kinds: the encoded record, any length up to the log's limit. Else empty. */
-  readonly payload: Gather;
+  payload: Gather;
 }
 
 /** One vdisk's log inside a stream. Its identity and chain state live here; created by recovery or `openVdisk`. */
