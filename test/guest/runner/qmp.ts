@@ -9,6 +9,7 @@ export class Qmp {
   readonly #socket: Socket;
   readonly #waiting: { resolve: (value: unknown) => void; reject: (error: Error) => void }[] = [];
   #received = '';
+  #closed = false;
   #greeted: () => void = () => undefined;
 
   private constructor(socket: Socket) {
@@ -17,6 +18,7 @@ export class Qmp {
     socket.on('data', (text: string) => this.#take(text));
     socket.on('error', () => undefined);
     socket.on('close', () => {
+      this.#closed = true;
       for (const waiting of this.#waiting.splice(0)) waiting.reject(new Error('QEMU closed the QMP connection'));
     });
   }
@@ -34,6 +36,7 @@ export class Qmp {
   }
 
   async execute(command: string, args: Json = {}, timeoutMs = 20_000): Promise<unknown> {
+    if (this.#closed) throw new Error(`QMP ${command}: the connection is closed`);
     const answer = new Promise<unknown>((resolve, reject) => this.#waiting.push({ resolve, reject }));
     this.#socket.write(`${JSON.stringify({ execute: command, arguments: args })}\n`);
     return within(`QMP ${command}`, timeoutMs, answer);
