@@ -37,7 +37,9 @@ export default function run(task: ShardTask): Promise<void> {
       const { datapathUuid, nbdSocket, targets } = settings.datapath;
       const listener = listen(nbdSocket);
       const listeners = listener === null ? [] : [listener];
-      parts.unshift(DatapathShard.start({ context, transport, datapathUuid, targets, serving, listeners, acceptingShard: ACCEPTING_SHARD }));
+      parts.unshift(
+        DatapathShard.start({ context, transport, datapathUuid, targets, serving, listeners, acceptingShard: ACCEPTING_SHARD }),
+      );
     }
     return parts;
   });

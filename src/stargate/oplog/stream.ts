@@ -16,7 +16,7 @@ import { parseUuid, type StreamVdiskLog, type VdiskTable } from './vdisk-log.js'
 /** Turn-end hooks run in this order: the log closes its batch before servers send their answers. */
 const HOOK_ORDER = 10;
 /** What a completion belongs to: the tag's upper bits. */
-const Kind = { batch: 0, header: 1, prepare: 2, timer: 3, read: 4, kick: 5 } as const;
+const Kind = { batch: 0, header: 1, prepare: 2, timer: 3, read: 4 } as const;
 const KIND_SHIFT = 20;
 const INDEX_MASK = (1 << KIND_SHIFT) - 1;
 const EIO = -5;
@@ -109,8 +109,6 @@ export class OplogStream implements OplogPort {
     });
     this.usage = this.#usageView();
     engine.atTurnEnd(HOOK_ORDER, () => this.#turnEnd());
-    // What is appended before the engine runs waits for the end of a turn: see to it that there is one.
-    engine.timer(0, this.#client, Kind.kick << KIND_SHIFT);
   }
 
   // ---------------------------------------------------------------- vdisks
@@ -190,7 +188,7 @@ export class OplogStream implements OplogPort {
     if (this.#markerTimer !== null) this.#engine.cancelTimer(this.#markerTimer);
     this.#markerTimer = null;
     // A turn in which nothing else happens has an end too.
-    this.#engine.timer(0, this.#client, Kind.kick << KIND_SHIFT);
+    this.#engine.timer(0, this.#client, Kind.timer << KIND_SHIFT);
   }
 
   // ---------------------------------------------------------------- batches

@@ -1,0 +1,13 @@
+/** Streams that a new data directory gets: fixed for its life. */
+export const NEW_STREAMS = 2;
+export const DEFAULT_SHARDS = 2;
+export const DEFAULT_CACHE_BYTES = 512 << 20;
+export const DEFAULT_OPLOG_BYTES = 2 * 2 ** 30;
+/** Memory of a shard's connections, logs and transfers, beside the cache. It is taken from the system as it is touched. */
+export const SHARD_MEMORY_BYTES = 256 << 20;
+export const CREATE_TIMEOUT_MS = 30_000;
+export const STATUS_TIMEOUT_MS = 2_000;
+export const EXPORT_TIMEOUT_MS = 10_000;
+export const DETACH_TIMEOUT_MS = 10_000;
+/** From the wish to stop to the end of the process. */
+export const STOP_TIMEOUT_MS = 5_000;

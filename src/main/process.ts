@@ -1,0 +1,79 @@
+import { fileURLToPath } from 'node:url';
+import type { MessagePort } from 'node:worker_threads';
+import { pino } from 'pino';
+import { createArena, MAX_ARENA_BYTES } from 'uring-engine';
+import { GatepathError } from '../base/errors.js';
+import type { Logger, LogLevel } from '../base/log.js';
+import { ShardPool } from '../shard/pool.js';
+import type { EngineChoice } from '../shard/run.js';
+import { SHARD_MEMORY_BYTES, STOP_TIMEOUT_MS } from './limits.js';
+import type { WorkerSettings } from './shard-worker.js';
+
+const WORKER_FILE = fileURLToPath(new URL('./shard-worker.js', import.meta.url));
+
+/** pino on stderr: standard output is for what the command prints. */
+export function createLogger(level: string): Logger {
+  const log = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
+  return { log: (at: LogLevel, message, fields) => log[at](fields ?? {}, message) };
+}
+
+/** GATEPATH_ENGINE overrides what is configured: for tests and measurements. */
+export function engineChoice(configured: EngineChoice = 'auto'): EngineChoice {
+  const wanted = process.env['GATEPATH_ENGINE'] ?? configured;
+  if (wanted === 'auto' || wanted === 'io_uring' || wanted === 'libuv') return wanted;
+  throw new GatepathError('invalid', 'ERR_ENGINE', `GATEPATH_ENGINE is "${wanted}"`, 'set it to auto, io_uring or libuv');
+}
+
+export interface StartShardsOptions {
+  readonly count: number;
+  readonly cacheBytes: number;
+  readonly log: Logger;
+  /** Parts that each shard mounts: datapath, transport, Stargate. */
+  readonly parts: number;
+  readonly settings: () => { settings: WorkerSettings; transfer: readonly MessagePort[] };
+}
+
+export function startShards(options: StartShardsOptions): Promise<ShardPool> {
+  const { count, cacheBytes, log, parts, settings } = options;
+  const arenaBytes = cacheBytes + count * SHARD_MEMORY_BYTES;
+  if (arenaBytes > MAX_ARENA_BYTES) {
+    const most = Math.floor((MAX_ARENA_BYTES - count * SHARD_MEMORY_BYTES) / 2 ** 20);
+    throw new GatepathError('invalid', 'ERR_CACHE_SIZE', `the cache is too large for ${count} shards`, `give at most ${most}M`);
+  }
+  return ShardPool.start({
+    count,
+    workerFile: WORKER_FILE,
+    arena: createArena(arenaBytes).handle,
+    parts,
+    settings,
+    log,
+    onCrash: error => endNow(log, `a shard has crashed: ${error.stack ?? error.message}`),
+  });
+}
+
+/** The process cannot go on. Whoever supervises it starts it again, and it recovers. */
+export function endNow(log: Logger, message: string): void {
+  log.log('fatal', message);
+  // Not process.exit: that would wait for shards that are blocked in their rings.
+  process.kill(process.pid, 'SIGKILL');
+}
+
+/** Runs `stop` once on SIGINT or SIGTERM and ends the process; a second signal ends it at once. */
+export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
+  let stopping = false;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    if (stopping) process.kill(process.pid, 'SIGKILL');
+    stopping = true;
+    log.log('info', 'stopping', { signal });
+    const watchdog = setTimeout(() => endNow(log, `could not stop within ${STOP_TIMEOUT_MS} ms`), STOP_TIMEOUT_MS);
+    stop().then(
+      () => {
+        clearTimeout(watchdog);
+        process.exit(0);
+      },
+      (error: unknown) => endNow(log, `stopping failed: ${String(error)}`),
+    );
+  };
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+}

@@ -1,0 +1,215 @@
+import { join } from 'node:path';
+import type { MessagePort } from 'node:worker_threads';
+import { GatepathError } from '../base/errors.js';
+import type { Logger } from '../base/log.js';
+import { LmdbStore } from '../meta/lmdb.js';
+import { ensureDefaultContainer, forgetVdisk, groupOf, listVdisks, registerNode, winTerms } from '../meta/operations.js';
+import type { MetadataStore } from '../meta/store.js';
+import type { VdiskRecord } from '../meta/model.js';
+import { MetaServer } from '../meta/wire-server.js';
+import type { ShardPool } from '../shard/pool.js';
+import { openDataDirectory, type DataDirectory } from '../stargate/data-directory.js';
+import {
+  StargateTopic,
+  type CorruptBlock,
+  type CreatedReply,
+  type RecoveryProgress,
+  type ServingReport,
+  type StargateStatus,
+  type VdiskDescription,
+} from '../stargate/messages.js';
+import { shardOfStream, streamOf } from '../stargate/runtime/placement.js';
+import type { StargateShardSettings } from '../stargate/service.js';
+import { StoreHandle } from '../stargate/store/index.js';
+import { CREATE_TIMEOUT_MS, NEW_STREAMS, STATUS_TIMEOUT_MS } from './limits.js';
+import { SOFTWARE } from './version.js';
+
+export interface StargateHostOptions {
+  readonly dataDirectory: string;
+  readonly nodeId: string;
+  readonly shards: number;
+  readonly cacheBytes: number;
+  readonly oplogBytes: number;
+  /** Where datapaths connect; beside it, `.meta`, they read the metadata. */
+  readonly stargateSocket: string;
+  readonly log: Logger;
+  /** The node's store cannot be trusted any more: the process has to end. */
+  readonly onFatal: (message: string) => void;
+}
+
+/** A Stargate's part of the main thread: data directory, metadata, terms, and what goes to and comes from its shards. */
+export class StargateHost {
+  readonly #served = new Map<string, (problem: string) => void>();
+  readonly #removed = new Map<string, () => void>();
+  readonly #statusRequests = new Map<number, (status: StargateStatus) => void>();
+  readonly #terms = new Map<string, VdiskDescription>();
+  #lastRequest = 0;
+  #pool: ShardPool | null = null;
+  #meta: MetaServer | null = null;
+
+  private constructor(
+    readonly options: StargateHostOptions,
+    readonly directory: DataDirectory,
+    readonly store: MetadataStore,
+    readonly blockStore: StoreHandle,
+  ) {}
+
+  static async open(options: StargateHostOptions): Promise<StargateHost> {
+    const { dataDirectory, nodeId, stargateSocket } = options;
+    const directory = openDataDirectory(dataDirectory, NEW_STREAMS);
+    const store = LmdbStore.open(join(dataDirectory, 'meta'));
+    await registerNode(store, { id: nodeId, storeUuid: directory.storeUuid, address: stargateSocket });
+    await ensureDefaultContainer(store);
+    const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
+    const host = new StargateHost(options, directory, store, blockStore);
+    const living = (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
+    await host.#winTerms(living);
+    return host;
+  }
+
+  /** For one shard; `port` has to be transferred. */
+  shardSettings(): { settings: StargateShardSettings & { socketPath: string }; transfer: MessagePort } {
+    const { dataDirectory, nodeId, shards, cacheBytes, oplogBytes, stargateSocket } = this.options;
+    const store = this.blockStore.connect();
+    const settings = {
+      nodeId,
+      directory: join(dataDirectory, 'stargate'),
+      streams: this.directory.streams,
+      oplogBytesPerStream: Math.floor(oplogBytes / this.directory.streams),
+      cacheBytesPerShard: Math.floor(cacheBytes / shards),
+      store,
+      vdisks: [...this.#terms.values()],
+      socketPath: stargateSocket,
+    };
+    return { settings, transfer: store.port };
+  }
+
+  /** Resolves when every vdisk is served, or refused with a reason that is logged; then finishes what a former process was deleting. */
+  async serve(pool: ShardPool): Promise<void> {
+    this.#pool = pool;
+    const { log, onFatal } = this.options;
+    pool.on(StargateTopic.fatal, message => onFatal(message as string));
+    pool.on(StargateTopic.corrupt, message => log.log('error', 'a block is damaged and was not served', { ...(message as CorruptBlock) }));
+    pool.on(StargateTopic.created, message => this.#served.get((message as CreatedReply).vdiskId)?.((message as CreatedReply).problem));
+    pool.on(StargateTopic.removed, message => this.#removed.get((message as { vdiskId: string }).vdiskId)?.());
+    pool.on(StargateTopic.statusReply, message =>
+      this.#statusRequests.get((message as StargateStatus).request)?.(message as StargateStatus),
+    );
+    await this.#whenServing(pool);
+    this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log });
+    await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
+    for (const vdisk of await listVdisks(this.store)) if (vdisk.deleting) void this.#removeData(vdisk);
+  }
+
+  /** A vdisk that is in the metadata now: wins its term and serves it. */
+  async serveNew(vdisk: VdiskRecord): Promise<void> {
+    await this.#winTerms([vdisk]);
+    const description = this.#terms.get(vdisk.id)!;
+    const problem = await withTimeout<string>(CREATE_TIMEOUT_MS, `vdisk "${vdisk.name}" was not served`, resolve => {
+      this.#served.set(vdisk.id, resolve);
+      this.#pool!.send(this.#shardOf(vdisk.id), StargateTopic.create, description);
+    });
+    this.#served.delete(vdisk.id);
+    if (problem !== '')
+      throw new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${vdisk.name}" is not served: ${problem}`, 'see the log');
+  }
+
+  /** A vdisk that is marked as being deleted. Its space comes back in the background. */
+  remove(vdisk: VdiskRecord): void {
+    this.#removeData(vdisk).catch((error: unknown) =>
+      this.options.log.log('error', 'a deleted vdisk still takes space', { vdisk: vdisk.name, error: String(error) }),
+    );
+  }
+
+  /** What the shards know; those that do not answer in time are left out. */
+  async status(): Promise<StargateStatus[]> {
+    const pool = this.#pool!;
+    const request = ++this.#lastRequest;
+    const statuses: StargateStatus[] = [];
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, STATUS_TIMEOUT_MS);
+      this.#statusRequests.set(request, status => {
+        if (statuses.push(status) < pool.count) return;
+        clearTimeout(timer);
+        resolve();
+      });
+      pool.broadcast(StargateTopic.status, { request });
+    });
+    this.#statusRequests.delete(request);
+    return statuses;
+  }
+
+  /** After the shards have ended. */
+  async close(): Promise<void> {
+    await this.#meta?.close();
+    await this.blockStore.stop();
+    await this.store.close();
+    this.directory.lock.release();
+  }
+
+  async #winTerms(vdisks: readonly VdiskRecord[]): Promise<void> {
+    const member = { node: this.options.nodeId, storeUuid: this.directory.storeUuid, incarnation: 1 };
+    const terms = await winTerms(
+      this.store,
+      vdisks.map(vdisk => vdisk.id),
+      member,
+    );
+    for (const { id, sizeBytes, historyId } of vdisks) this.#terms.set(id, { vdiskId: id, sizeBytes, historyId, ...terms.get(id)! });
+  }
+
+  #whenServing(pool: ShardPool): Promise<void> {
+    const { log } = this.options;
+    let waiting = pool.count;
+    let lastShown = 0;
+    pool.on(StargateTopic.progress, message => {
+      const { stream, readBytes, totalBytes } = message as RecoveryProgress;
+      if (Date.now() - lastShown < 1_000) return;
+      lastShown = Date.now();
+      log.log('info', `reading the log: ${Math.round((100 * readBytes) / Math.max(1, totalBytes))} %`, { stream });
+    });
+    return new Promise(resolve => {
+      pool.on(StargateTopic.serving, message => {
+        const { problems, streams } = message as ServingReport;
+        for (const { vdiskId, message: why } of problems) log.log('error', 'a vdisk is not served', { vdiskId, why });
+        for (const { stream, clean, entries, bytes, tornBytes } of streams) {
+          log.log('info', clean ? 'the log was closed cleanly' : 'the log was replayed', { stream, entries, bytes, tornBytes });
+        }
+        if (--waiting === 0) resolve();
+      });
+    });
+  }
+
+  async #removeData(vdisk: VdiskRecord): Promise<void> {
+    await new Promise<void>(resolve => {
+      this.#removed.set(vdisk.id, resolve);
+      this.#pool!.send(this.#shardOf(vdisk.id), StargateTopic.remove, { vdiskId: vdisk.id });
+    });
+    this.#removed.delete(vdisk.id);
+    this.#terms.delete(vdisk.id);
+    if ((await groupOf(this.store, vdisk.id)) !== null || vdisk.deleting) await forgetVdisk(this.store, vdisk.id);
+  }
+
+  #shardOf(vdiskId: string): number {
+    return shardOfStream(streamOf(vdiskId, this.directory.streams), this.options.shards);
+  }
+}
+
+/** The socket where a Stargate's metadata is read, named by its I/O socket. */
+export function metaSocketOf(stargateSocket: string): string {
+  return `${stargateSocket}.meta`;
+}
+
+async function withTimeout<T>(timeoutMs: number, what: string, start: (resolve: (value: T) => void) => void): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise<T>((resolve, reject) => {
+      timer = setTimeout(
+        () => reject(new GatepathError('retryable', 'ERR_TIMEOUT', `${what} within ${timeoutMs} ms`, 'see the log, and try again')),
+        timeoutMs,
+      );
+      start(resolve);
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
