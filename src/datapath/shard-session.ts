@@ -1,4 +1,4 @@
-import { Gather, type ClientId, type Engine } from 'uring-engine';
+import type { ClientId, Engine, Gather } from 'uring-engine';
 import type { ShardContext } from '../shard/context.js';
 import type { PathAttempt, PathListener } from '../transport/path-listener.js';
 import type { ShardTransport } from '../transport/shard-transport.js';

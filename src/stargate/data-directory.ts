@@ -58,7 +58,13 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
 }
 
 function create(path: string, streams: number): z.infer<typeof format> {
-  const record = { product: 'gatepath' as const, formatVersion: FORMAT_VERSION, storeUuid: randomUUID(), streams, createdAt: new Date().toISOString() };
+  const record = {
+    product: 'gatepath' as const,
+    formatVersion: FORMAT_VERSION,
+    storeUuid: randomUUID(),
+    streams,
+    createdAt: new Date().toISOString(),
+  };
   const temporary = join(path, `${MARK}.${process.pid}.tmp`);
   const fd = openSync(temporary, 'w', 0o600);
   writeSync(fd, `${JSON.stringify(record, null, 2)}\n`);
@@ -76,7 +82,11 @@ function read(mark: string): z.infer<typeof format> {
   try {
     content = JSON.parse(readFileSync(mark, 'utf8'));
   } catch (error) {
-    throw invalid('ERR_FORMAT', `${mark} cannot be read: ${(error as Error).message}`, 'restore it from a backup: the data itself is not touched');
+    throw invalid(
+      'ERR_FORMAT',
+      `${mark} cannot be read: ${(error as Error).message}`,
+      'restore it from a backup: the data itself is not touched',
+    );
   }
   const version = (content as { formatVersion?: unknown } | null)?.formatVersion;
   if (typeof version === 'number' && version > FORMAT_VERSION) {
@@ -88,7 +98,11 @@ function read(mark: string): z.infer<typeof format> {
   }
   const parsed = format.safeParse(content);
   if (!parsed.success) {
-    throw invalid('ERR_FORMAT', `${mark} is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`, 'restore it from a backup: the data itself is not touched');
+    throw invalid(
+      'ERR_FORMAT',
+      `${mark} is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`,
+      'restore it from a backup: the data itself is not touched',
+    );
   }
   return parsed.data;
 }

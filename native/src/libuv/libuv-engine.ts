@@ -123,7 +123,7 @@ export class LibuvEngine extends EngineBase {
   protected start(op: number, gather: Gather | null): void {
     const { ops } = this;
     const slot = ops.slot[op]!;
-    switch (ops.kind[op]) {
+    switch (ops.kind[op]!) {
       case Op.read:
       case Op.write:
         return this.#transfer(op);
@@ -179,7 +179,10 @@ export class LibuvEngine extends EngineBase {
       const fd = this.slots.fd[slot]!;
       const fresh = this.#fresh.get(fd);
       this.#fresh.delete(fd);
-      this.#sockets.set(slot, new StreamSocket(this.arena, fresh ?? new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true })));
+      this.#sockets.set(
+        slot,
+        new StreamSocket(this.arena, fresh ?? new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true })),
+      );
     } else if (this.slots.state[slot] === 3) {
       this.#listeners.set(slot, new Listener({ fd: this.slots.fd[slot]! }, { family: 'tcp', host: '127.0.0.1', port: 0 }, {}));
     }

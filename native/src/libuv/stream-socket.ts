@@ -37,7 +37,7 @@ export class StreamSocket {
     }
     socket.cork();
     for (let i = 0; i < gather.count; i++) {
-      const piece = arena.bytes.subarray(gather.offsets[i]!, gather.offsets[i]! + gather.lengths[i]!);
+      const piece = arena.bytes.subarray(gather.offsets[i], gather.offsets[i]! + gather.lengths[i]!);
       const last = i === gather.count - 1;
       socket.write(piece, last ? error => this.#sent(error ? errnoOf(error) : total) : undefined);
     }

@@ -224,7 +224,7 @@ export class UringEngine extends EngineBase {
       return;
     }
     const { ops } = this;
-    switch (ops.kind[op]) {
+    switch (ops.kind[op]!) {
       case Op.read:
       case Op.write:
         if (result === -errno.EINTR || result === -errno.EAGAIN) return this.start(op, null);

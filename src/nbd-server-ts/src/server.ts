@@ -1,5 +1,5 @@
 import type { ClientId, Engine, EngineClient, Slot } from 'uring-engine';
-import { ArenaRegion } from 'uring-engine';
+import type { ArenaRegion } from 'uring-engine';
 import { BufferSet, largeBufferSet } from './buffers.js';
 import { Connection, type ConnectionHost, type MovedConnection } from './connection.js';
 import { ServerCounters, type ServerProbes } from './counters.js';

@@ -6,7 +6,7 @@ import { IoOp, MAX_IO_BYTES, type PathRequest } from '../../wire/path.js';
 import type { SessionListener, SessionRequest } from '../../wire/serving.js';
 import { IoStatus } from '../../wire/status.js';
 import { Admission } from './admission.js';
-import { BlockIndex } from './block-index.js';
+import type { BlockIndex } from './block-index.js';
 import { Flights, type ControlCommit } from './flights.js';
 import { encodeRecord, type HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';

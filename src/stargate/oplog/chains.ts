@@ -4,7 +4,7 @@ import { MAX_REPORTED_ROT } from './limits.js';
 import type { ScanHandler } from './scan.js';
 import type { Segment } from './segment.js';
 import { segmentName } from './layout.js';
-import { type StreamVdiskLog, type VdiskTable } from './vdisk-log.js';
+import type { StreamVdiskLog, VdiskTable } from './vdisk-log.js';
 
 interface FoundRot {
   readonly fromLsn: number;

@@ -1,7 +1,7 @@
 import type { Slot } from 'uring-engine';
 import { segmentName } from './layout.js';
 import { READY_SEGMENTS, RESERVED_SEGMENTS } from './limits.js';
-import { makeSegment, Segment, type SegmentPlace } from './segment.js';
+import { makeSegment, type Segment, type SegmentPlace } from './segment.js';
 
 /** The segments of a stream: those that hold the log, oldest first, and those that wait to. */
 export class LogSpace {

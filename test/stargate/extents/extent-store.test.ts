@@ -20,7 +20,7 @@ describe('extents, when the disk fails', () => {
   /** The next asynchronous operation of this kind gives this result. */
   function broken(rig: FaultyRig, kind: 'write' | 'sync' | 'read', errno: number): void {
     const { engine } = rig;
-    const real = engine[kind].bind(engine) as (...args: number[]) => void;
+    const real: (...args: number[]) => void = engine[kind].bind(engine);
     (engine as unknown as Record<string, unknown>)[kind] = (...args: number[]) => {
       delete (engine as unknown as Record<string, unknown>)[kind];
       // The operation is carried out, only its result is another: the worst case.

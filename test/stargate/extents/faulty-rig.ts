@@ -87,7 +87,7 @@ export class FaultyRig {
   }
 
   #start(): SimulatedEngine {
-    return new SimulatedEngine(this.#random, slots => this.#fileSystem(slots)) as SimulatedEngine;
+    return new SimulatedEngine(this.#random, slots => this.#fileSystem(slots));
   }
 
   #fileSystem(slots: SimulatedSlots): FileSystem {

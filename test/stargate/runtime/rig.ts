@@ -10,7 +10,7 @@ import { ExtentStore, LayerRemoval } from '../../../src/stargate/extents/index.j
 import { OPLOG_MEMORY_BYTES } from '../../../src/stargate/oplog/index.js';
 import { NodePart, type StargateMutations } from '../../../src/stargate/runtime/node-part.js';
 import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
-import { SimulatedStore, SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
+import { SimulatedStore, type SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { IoOp, MAX_MAP_EXTENTS, type PathRequest, type StargatePath } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
 
@@ -93,14 +93,14 @@ export class Rig {
   /** Runs the scenario from the first turn on; resolves when it has ended. */
   async run(scenario: (rig: Rig) => Scenario): Promise<void> {
     const running = scenario(this);
-    let failure: unknown;
+    let failure: Error | undefined;
     const next = (value?: unknown): void => {
       try {
         const step = running.next(value);
         if (step.done) this.engine.stop();
         else step.value(next);
       } catch (error) {
-        failure = error;
+        failure = error as Error;
         this.engine.stop();
       }
     };

@@ -99,7 +99,7 @@ class Load implements SessionFrontEnd, EngineClient {
 
   #holds(request: SessionRequest, value: number): boolean {
     for (let i = 0; i < request.data.count; i++) {
-      const words = new Uint32Array(arena.bytes.buffer, request.data.offsets[i]!, request.data.lengths[i]! / 4);
+      const words = new Uint32Array(arena.bytes.buffer, request.data.offsets[i], request.data.lengths[i]! / 4);
       if (words.some(word => word !== value)) return false;
     }
     return request.data.totalBytes === size;

@@ -107,8 +107,8 @@ export class TestServer {
       } else this.#waiters.shift()?.(message);
     });
     this.worker.on('error', error => {
-      this.#failure = error as Error;
-      for (const waiter of this.#waiters.splice(0)) waiter({ kind: 'failed', error: error as Error });
+      this.#failure = error;
+      for (const waiter of this.#waiters.splice(0)) waiter({ kind: 'failed', error });
     });
     const message = await this.#next();
     if (message.kind !== 'ready') throw new Error(`unexpected ${message.kind}`);
