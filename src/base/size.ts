@@ -1,5 +1,7 @@
 import { GatepathError } from './errors.js';
 
+/** What Gatepath keeps books on: sizes of vdisks are multiples of it. */
+export const BLOCK_BYTES = 4096;
 /** Largest vdisk: offsets stay exact numbers. */
 export const MAX_SIZE_BYTES = 2 ** 53 - 4096;
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40, P: 2 ** 50 };

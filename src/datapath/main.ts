@@ -20,6 +20,8 @@ export interface DatapathMainOptions {
   readonly shards: DatapathShards;
   readonly acceptingShard: number;
   readonly log: Logger;
+  /** Something has been exported, is about to go, or has gone: see {@link DatapathMain.exports}. */
+  readonly onChange?: (exports: readonly ExportStatus[]) => void;
 }
 
 export interface ExportStatus {
@@ -29,6 +31,8 @@ export interface ExportStatus {
   readonly sizeBytes: number;
   /** Clients find it. */
   readonly exported: boolean;
+  /** Detached, and not let go of yet. */
+  readonly ending: boolean;
 }
 
 export interface DatapathStatus {
@@ -77,14 +81,12 @@ export class DatapathMain {
     );
   }
 
-  /** The exports there are or are about to be, without asking the shards. */
+  /** The exports there are, are about to be, or are on their way out, without asking the shards. */
   get exports(): readonly ExportStatus[] {
-    return [...this.#exports.values()]
-      .filter(one => !one.removing)
-      .map(one => {
-        const { vdiskId, name, generation } = one.description;
-        return { vdiskId, name, generation, sizeBytes: one.sizeBytes, exported: one.added.size === this.options.shards.count };
-      });
+    return [...this.#exports.values()].map(({ description, sizeBytes, added, removing }) => {
+      const { vdiskId, name, generation } = description;
+      return { vdiskId, name, generation, sizeBytes, exported: !removing && added.size === this.options.shards.count, ending: removing };
+    });
   }
 
   /** Resolves when the vdisk can be found by NBD clients; rejects after `timeoutMs`. */
@@ -152,6 +154,7 @@ export class DatapathMain {
     this.options.log.log('info', 'a vdisk is exported no longer', { vdisk: attachment.vdiskName, generation: attachment.generation });
     for (const shard of one.added) this.#sendRemove(one, shard);
     this.#finish(one);
+    this.#changed();
   }
 
   #sendRemove({ description: { vdiskId, generation } }: Export, shard: number): void {
@@ -191,6 +194,7 @@ export class DatapathMain {
 
   #changed(): void {
     for (const listener of this.#onChange) listener();
+    this.options.onChange?.(this.exports);
   }
 
   #when(holds: () => boolean, timeoutMs: number, problem: string): Promise<void> {

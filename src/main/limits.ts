@@ -2,12 +2,12 @@
 export const NEW_STREAMS = 2;
 export const DEFAULT_SHARDS = 2;
 export const DEFAULT_CACHE_BYTES = 512 << 20;
+export const LEAST_CACHE_BYTES = 16 << 20;
 export const DEFAULT_OPLOG_BYTES = 2 * 2 ** 30;
+export const LEAST_OPLOG_BYTES = 512 << 20;
 /** Memory of a shard's connections, logs and transfers, beside the cache. It is taken from the system as it is touched. */
 export const SHARD_MEMORY_BYTES = 256 << 20;
 export const CREATE_TIMEOUT_MS = 30_000;
 export const STATUS_TIMEOUT_MS = 2_000;
-export const EXPORT_TIMEOUT_MS = 10_000;
-export const DETACH_TIMEOUT_MS = 10_000;
 /** From the wish to stop to the end of the process. */
 export const STOP_TIMEOUT_MS = 5_000;

@@ -41,7 +41,7 @@ export interface StargateHostOptions {
 export class StargateHost {
   readonly #served = new Map<string, (problem: string) => void>();
   readonly #removed = new Map<string, () => void>();
-  readonly #statusRequests = new Map<number, (status: StargateStatus) => void>();
+  readonly #statusRequests = new Map<number, (status: StargateStatus, shard: number) => void>();
   readonly #terms = new Map<string, VdiskDescription>();
   #lastRequest = 0;
   #pool: ShardPool | null = null;
@@ -92,8 +92,8 @@ export class StargateHost {
     pool.on(StargateTopic.corrupt, message => log.log('error', 'a block is damaged and was not served', { ...(message as CorruptBlock) }));
     pool.on(StargateTopic.created, message => this.#served.get((message as CreatedReply).vdiskId)?.((message as CreatedReply).problem));
     pool.on(StargateTopic.removed, message => this.#removed.get((message as { vdiskId: string }).vdiskId)?.());
-    pool.on(StargateTopic.statusReply, message =>
-      this.#statusRequests.get((message as StargateStatus).request)?.(message as StargateStatus),
+    pool.on(StargateTopic.statusReply, (message, shard) =>
+      this.#statusRequests.get((message as StargateStatus).request)?.(message as StargateStatus, shard),
     );
     await this.#whenServing(pool);
     this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log });
@@ -121,22 +121,22 @@ export class StargateHost {
     );
   }
 
-  /** What the shards know; those that do not answer in time are left out. */
-  async status(): Promise<StargateStatus[]> {
+  /** What the shards know, in their order; those that do not answer in time are left out. */
+  async status(): Promise<{ readonly shard: number; readonly status: StargateStatus }[]> {
     const pool = this.#pool!;
     const request = ++this.#lastRequest;
-    const statuses: StargateStatus[] = [];
+    const answers: { shard: number; status: StargateStatus }[] = [];
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, STATUS_TIMEOUT_MS);
-      this.#statusRequests.set(request, status => {
-        if (statuses.push(status) < pool.count) return;
+      this.#statusRequests.set(request, (status, shard) => {
+        if (answers.push({ shard, status }) < pool.count) return;
         clearTimeout(timer);
         resolve();
       });
       pool.broadcast(StargateTopic.status, { request });
     });
     this.#statusRequests.delete(request);
-    return statuses;
+    return answers.sort((a, b) => a.shard - b.shard);
   }
 
   /** After the shards have ended. */

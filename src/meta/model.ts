@@ -43,10 +43,7 @@ export const groupRecord = z.object({
   epoch: counter,
   term: counter,
   controller: name,
-  members: z
-    .array(z.object({ node: name, storeUuid: uuid, incarnation: counter }))
-    .min(1)
-    .max(8),
+  members: z.array(z.object({ node: name, storeUuid: uuid, incarnation: counter })).min(1).max(8),
   nonce: uuid,
   generation: counter,
 });
@@ -64,6 +61,26 @@ export const attachmentRecord = z.object({
 });
 export type AttachmentRecord = z.infer<typeof attachmentRecord>;
 
+/** A host with a datapath: where its guests find their disks. Written by the datapath at each start. */
+export const hostRecord = z.object({
+  host: name,
+  /** New at each start of the datapath. */
+  datapathUuid: uuid,
+  nbdSocket: z.string(),
+  startedAt: z.string(),
+});
+export type HostRecord = z.infer<typeof hostRecord>;
+
+/** Actual state, beside the attachment's desired one: the host's datapath offers this vdisk, or has not let go of it yet. */
+export const exportRecord = z.object({
+  vdiskId: uuid,
+  host: name,
+  generation: counter,
+  datapathUuid: uuid,
+  state: z.enum(['exported', 'ending']),
+});
+export type ExportRecord = z.infer<typeof exportRecord>;
+
 /** Keys. A prefix ends in "/": `range(prefix)` lists it. */
 export const keys = {
   nodes: 'node/',
@@ -79,4 +96,9 @@ export const keys = {
   attachments: 'attachment/',
   attachmentsOf: (host: string) => `attachment/${host}/`,
   attachment: (host: string, vdiskId: string) => `attachment/${host}/${vdiskId}`,
+  hosts: 'host/',
+  host: (host: string) => `host/${host}`,
+  exports: 'export/',
+  exportsOf: (host: string) => `export/${host}/`,
+  export: (host: string, vdiskId: string) => `export/${host}/${vdiskId}`,
 } as const;

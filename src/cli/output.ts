@@ -1,0 +1,34 @@
+import { GatepathError } from '../base/errors.js';
+
+/** Exit status of a command that was called wrongly. */
+export const BAD_USAGE = 2;
+
+export function printJson(value: unknown): void {
+  console.log(JSON.stringify(value, null, 2));
+}
+
+/** Columns as wide as what is in them; numbers to the right. */
+export function printTable(header: readonly string[], rows: readonly (readonly (string | number)[])[]): void {
+  const widths = header.map((title, column) => Math.max(title.length, ...rows.map(row => String(row[column]).length)));
+  const line = (cells: readonly (string | number)[]): string =>
+    cells
+      .map((cell, column) => (typeof cell === 'number' ? String(cell).padStart(widths[column]!) : cell.padEnd(widths[column]!)))
+      .join('  ')
+      .trimEnd();
+  for (const row of [header, ...rows]) console.log(line(row));
+}
+
+/** `error: what was wrong` and `       what to do`, on stderr. Gives the exit status. */
+export function reportError(error: unknown): number {
+  if (error instanceof GatepathError) {
+    console.error(`error: ${error.message}`);
+    if (error.action !== '') console.error(`       ${error.action}`);
+    return USAGE_CODES.has(error.code) ? BAD_USAGE : 1;
+  }
+  const { message, stack } = error instanceof Error ? error : new Error(String(error));
+  console.error(`error: ${process.env['GATEPATH_DEBUG'] === undefined ? message : stack}`);
+  return 1;
+}
+
+/** What can be seen in the arguments alone. */
+const USAGE_CODES = new Set(['ERR_SIZE', 'ERR_NAME', 'ERR_URL', 'ERR_USAGE']);

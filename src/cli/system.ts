@@ -1,0 +1,41 @@
+import { readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { GatepathError } from '../base/errors.js';
+import { ControlClient, type ControlAddress } from '../control/client.js';
+
+export const DEFAULT_DATA = './gatepath-data';
+
+export interface SystemOptions {
+  readonly data?: string;
+  readonly url?: string;
+}
+
+/** Options with which every client verb finds the running system. */
+export function systemOptions(command: Command): Command {
+  return command
+    .option('--data <dir>', `data directory of the running system (default: ${DEFAULT_DATA})`)
+    .option('--url <url>', 'address of its management API: unix:PATH or http://HOST:PORT');
+}
+
+export function connectSystem({ data, url }: SystemOptions): ControlClient {
+  if (url !== undefined) return new ControlClient(parseAddress(url));
+  const directory = resolve(data ?? DEFAULT_DATA);
+  return new ControlClient(parseAddress(addressIn(directory) ?? `unix:${join(directory, 'control.sock')}`));
+}
+
+/** What `gatepath up` says of the system it runs. */
+function addressIn(directory: string): string | undefined {
+  try {
+    const file = JSON.parse(readFileSync(join(directory, 'cluster.json'), 'utf8')) as { nodes?: { address?: string }[] };
+    return file.nodes?.[0]?.address;
+  } catch {
+    return undefined; // a single Stargate has none; whether somebody answers is seen in a moment
+  }
+}
+
+function parseAddress(text: string): ControlAddress {
+  if (text.startsWith('unix:')) return { socketPath: text.slice('unix:'.length) };
+  if (/^http:\/\/[^/]+\/?$/.test(text) && URL.canParse(text)) return { url: text };
+  throw new GatepathError('invalid', 'ERR_URL', `"${text}" is no address of a management API`, 'give unix:PATH or http://HOST:PORT');
+}

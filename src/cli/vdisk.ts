@@ -1,0 +1,82 @@
+import type { Command } from 'commander';
+import { GatepathError } from '../base/errors.js';
+import { formatSize, parseSize } from '../base/size.js';
+import type { VdiskView } from '../control/schemas.js';
+import { printJson, printTable } from './output.js';
+import { connectSystem, systemOptions, type SystemOptions } from './system.js';
+
+type Reading = SystemOptions & { json?: true };
+
+export function addVdiskVerbs(program: Command): void {
+  const vdisk = program.command('vdisk').description('virtual disks');
+  systemOptions(vdisk.command('create <name> [size]'))
+    .description('make a thin vdisk; SIZE like 20G (K, M, G, T, P: powers of 1024)')
+    .option('--size <size>', 'the size, where it is not the second argument')
+    .option('--container <container>', 'the container it lives in (default: default)')
+    .action(async (name: string, size: string | undefined, options: SystemOptions & { size?: string; container?: string }) => {
+      const sizeBytes = parseSize(sizeOf(size, options.size));
+      const { container } = options;
+      const made = await connectSystem(options).createVdisk({ name, sizeBytes, ...(container === undefined ? {} : { container }) });
+      console.log(`vdisk ${name} created, ${formatSize(made.sizeBytes)}`);
+    });
+  systemOptions(vdisk.command('list'))
+    .description('all vdisks')
+    .option('--json', 'as JSON')
+    .action(async (options: Reading) => {
+      const vdisks = await connectSystem(options).listVdisks();
+      if (options.json) return printJson(vdisks);
+      printTable(
+        ['NAME', 'SIZE', 'ALLOCATED', 'CONTAINER', 'HEALTH', 'ATTACHED'],
+        vdisks.map(one => [
+          one.name,
+          formatSize(one.sizeBytes),
+          one.allocatedBytes === null ? '?' : formatSize(one.allocatedBytes),
+          one.container,
+          one.health,
+          one.attachment?.host ?? '-',
+        ]),
+      );
+    });
+  systemOptions(vdisk.command('show <name>'))
+    .description('one vdisk')
+    .option('--json', 'as JSON')
+    .action(async (name: string, options: Reading) => {
+      const one = await connectSystem(options).showVdisk(name);
+      if (options.json) printJson(one);
+      else printVdisk(one);
+    });
+  systemOptions(vdisk.command('delete <name>'))
+    .description('delete a vdisk and its data; refused while it is attached')
+    .action(async (name: string, options: SystemOptions) => {
+      await connectSystem(options).deleteVdisk(name);
+      console.log(`vdisk ${name} deleted`);
+    });
+}
+
+function sizeOf(argument: string | undefined, option: string | undefined): string {
+  const size = argument ?? option;
+  if (size === undefined || (argument !== undefined && option !== undefined)) {
+    throw new GatepathError('invalid', 'ERR_USAGE', 'a vdisk needs one size', 'gatepath vdisk create NAME SIZE, with a SIZE like 20G');
+  }
+  return size;
+}
+
+function printVdisk(one: VdiskView): void {
+  const allocated = one.allocatedBytes === null ? '?' : formatSize(one.allocatedBytes);
+  const attached =
+    one.attachment === null ? 'nowhere' : `${one.attachment.host}${one.attachment.exported ? '' : ' (not exported there yet)'}`;
+  const lines: [string, string][] = [
+    ['name', one.name],
+    ['id', one.id],
+    ['size', `${formatSize(one.sizeBytes)} (${one.sizeBytes} bytes)`],
+    ['allocated', allocated],
+    ['container', one.container],
+    ['health', one.problem === null ? one.health : `${one.health}: ${one.problem}`],
+    ['controller', `${one.controller ?? '-'} (epoch ${one.epoch}, term ${one.term})`],
+    ['members', one.members.join(', ')],
+    ['attached', attached],
+    ['sessions', String(one.sessions)],
+    ['created', one.createdAt],
+  ];
+  for (const [title, value] of lines) console.log(`${title.padEnd(11)} ${value}`);
+}

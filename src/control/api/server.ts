@@ -1,0 +1,108 @@
+import { chmodSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import fastify, { type FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { GatepathError, type ErrorKind } from '../../base/errors.js';
+import type { Logger } from '../../base/log.js';
+import { attachRequest, createContainerRequest, createVdiskRequest } from '../schemas.js';
+import type { ControlService } from '../service.js';
+
+/** Of one request: control messages are small. */
+const MAX_BODY_BYTES = 64 << 10;
+const HTTP_STATUS: Readonly<Record<ErrorKind, number>> = {
+  invalid: 400,
+  fenced: 409,
+  noSpace: 507,
+  retryable: 503,
+  corrupt: 500,
+  fatal: 500,
+};
+const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
+  ERR_NOT_FOUND: 404,
+  ERR_NOT_ATTACHED: 409,
+  ERR_EXISTS: 409,
+  ERR_ATTACHED: 409,
+};
+
+/** The management API: JSON over HTTP at a Unix socket of mode 0600, so that who may connect is who owns the data. */
+export class ControlServer {
+  readonly #http: FastifyInstance;
+
+  constructor(
+    private readonly service: ControlService,
+    private readonly log: Logger,
+  ) {
+    this.#http = fastify({ bodyLimit: MAX_BODY_BYTES, forceCloseConnections: true });
+    this.#http.setErrorHandler((error, _request, reply) => {
+      const told = this.#told(error);
+      const { kind, code, message, action } = told;
+      return reply.status(HTTP_STATUS_OF_CODE[code] ?? HTTP_STATUS[kind]).send({ error: { kind, code, message, action } });
+    });
+    this.#http.setNotFoundHandler(request => {
+      throw new GatepathError(
+        'invalid',
+        'ERR_NOT_FOUND',
+        `there is no ${request.method} ${request.url}`,
+        'use a client of the same version',
+      );
+    });
+    this.#routes();
+  }
+
+  /** A socket file that nobody listens on, left by a killed process, is replaced. */
+  async listen(socketPath: string): Promise<void> {
+    if (!(await isListening(socketPath))) rmSync(socketPath, { force: true });
+    await this.#http.listen({ path: socketPath });
+    chmodSync(socketPath, 0o600);
+  }
+
+  close(): Promise<void> {
+    return this.#http.close();
+  }
+
+  #routes(): void {
+    const http = this.#http;
+    const { service } = this;
+    type Named = { Params: { name: string } };
+    http.get('/v1/status', () => service.status());
+    http.get('/v1/containers', async () => ({ containers: await service.listContainers() }));
+    http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body).name));
+    http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));
+    http.post('/v1/vdisks', request => service.createVdisk(parse(createVdiskRequest, request.body)));
+    http.get<Named>('/v1/vdisks/:name', request => service.showVdisk(request.params.name));
+    http.delete<Named>('/v1/vdisks/:name', async request => {
+      await service.deleteVdisk(request.params.name);
+      return {};
+    });
+    http.put<Named>('/v1/vdisks/:name/attachment', request =>
+      service.attach(request.params.name, parse(attachRequest, request.body ?? {})),
+    );
+    http.delete<Named>('/v1/vdisks/:name/attachment', request => service.detach(request.params.name));
+  }
+
+  #told(error: unknown): GatepathError {
+    if (error instanceof GatepathError) return error;
+    const { statusCode, message } = error as { statusCode?: number; message: string };
+    if (statusCode !== undefined && statusCode < 500) {
+      return new GatepathError('invalid', 'ERR_REQUEST', message, 'use a client of the same version');
+    }
+    this.log.log('error', 'a request to the management API failed', { error: (error as Error).stack });
+    return new GatepathError('fatal', 'ERR_INTERNAL', `internal error: ${message}`, 'see the log of the node');
+  }
+}
+
+function parse<T>(schema: z.ZodType<T>, body: unknown): T {
+  const parsed = schema.safeParse(body);
+  if (parsed.success) return parsed.data;
+  throw new GatepathError('invalid', 'ERR_REQUEST', z.prettifyError(parsed.error), 'use a client of the same version');
+}
+
+function isListening(socketPath: string): Promise<boolean> {
+  return new Promise(resolve => {
+    const socket = connect(socketPath, () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}

@@ -1,0 +1,131 @@
+import { request as httpRequest } from 'node:http';
+import { z } from 'zod';
+import { GatepathError } from '../base/errors.js';
+import {
+  apiError,
+  attachmentView,
+  containerView,
+  detachView,
+  statusView,
+  vdiskView,
+  type AttachmentView,
+  type AttachRequest,
+  type ContainerView,
+  type CreateVdiskRequest,
+  type DetachView,
+  type StatusView,
+  type VdiskView,
+} from './schemas.js';
+
+/** Longer than the server's own waits (attach, detach, create). */
+const REQUEST_TIMEOUT_MS = 60_000;
+const MAX_ANSWER_BYTES = 64 << 20;
+
+/** Where a management API listens. */
+export type ControlAddress = { readonly socketPath: string } | { readonly url: string };
+
+/** The management API, typed. Throws the server's GatepathError, or `ERR_NOT_RUNNING` when nobody answers. */
+export class ControlClient {
+  constructor(private readonly address: ControlAddress) {}
+
+  status(): Promise<StatusView> {
+    return this.#ask('GET', '/v1/status', statusView);
+  }
+
+  async listContainers(): Promise<ContainerView[]> {
+    return (await this.#ask('GET', '/v1/containers', z.object({ containers: z.array(containerView) }))).containers;
+  }
+
+  createContainer(name: string): Promise<ContainerView> {
+    return this.#ask('POST', '/v1/containers', containerView, { name });
+  }
+
+  async listVdisks(): Promise<VdiskView[]> {
+    return (await this.#ask('GET', '/v1/vdisks', z.object({ vdisks: z.array(vdiskView) }))).vdisks;
+  }
+
+  createVdisk(wanted: CreateVdiskRequest): Promise<VdiskView> {
+    return this.#ask('POST', '/v1/vdisks', vdiskView, wanted);
+  }
+
+  showVdisk(name: string): Promise<VdiskView> {
+    return this.#ask('GET', pathOf(name), vdiskView);
+  }
+
+  async deleteVdisk(name: string): Promise<void> {
+    await this.#ask('DELETE', pathOf(name), z.object({}));
+  }
+
+  attach(name: string, wanted: AttachRequest): Promise<AttachmentView> {
+    return this.#ask('PUT', `${pathOf(name)}/attachment`, attachmentView, wanted);
+  }
+
+  detach(name: string): Promise<DetachView> {
+    return this.#ask('DELETE', `${pathOf(name)}/attachment`, detachView);
+  }
+
+  async #ask<T>(method: string, path: string, schema: z.ZodType<T>, body?: unknown): Promise<T> {
+    const { status, text } = await this.#exchange(method, path, body);
+    let answer: unknown;
+    try {
+      answer = JSON.parse(text);
+    } catch (cause) {
+      throw this.#strange(`it answered with status ${status} and no JSON`, cause);
+    }
+    if (status >= 400) {
+      const told = apiError.safeParse(answer);
+      if (!told.success) throw this.#strange(`it answered with status ${status}`, told.error);
+      const { kind, code, message, action } = told.data.error;
+      throw new GatepathError(kind, code, message, action);
+    }
+    const parsed = schema.safeParse(answer);
+    if (!parsed.success) throw this.#strange(z.prettifyError(parsed.error), parsed.error);
+    return parsed.data;
+  }
+
+  #exchange(method: string, path: string, body: unknown): Promise<{ status: number; text: string }> {
+    const payload = body === undefined ? undefined : JSON.stringify(body);
+    const headers = payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
+    const options = { method, headers, timeout: REQUEST_TIMEOUT_MS };
+    return new Promise((resolve, reject) => {
+      const request =
+        'socketPath' in this.address
+          ? httpRequest({ ...options, socketPath: this.address.socketPath, path })
+          : httpRequest(new URL(path, this.address.url), options);
+      request.on('response', response => {
+        const chunks: Buffer[] = [];
+        let bytes = 0;
+        response.on('data', (chunk: Buffer) => {
+          chunks.push(chunk);
+          if ((bytes += chunk.length) > MAX_ANSWER_BYTES) request.destroy(new Error('the answer is too long'));
+        });
+        response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }));
+        response.on('error', reject);
+      });
+      request.on('timeout', () => request.destroy(new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`)));
+      request.on('error', (cause: NodeJS.ErrnoException) => reject(this.#silent(cause)));
+      request.end(payload);
+    });
+  }
+
+  get #where(): string {
+    return 'socketPath' in this.address ? this.address.socketPath : this.address.url;
+  }
+
+  #silent(cause: NodeJS.ErrnoException): GatepathError {
+    const why = cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED' ? 'nobody listens there' : cause.message;
+    const action = 'start it with "gatepath up" or "gatepath stargate", or say where it is with --data DIR or --url URL';
+    return new GatepathError('retryable', 'ERR_NOT_RUNNING', `no Gatepath answers at ${this.#where}: ${why}`, action, { cause });
+  }
+
+  #strange(why: string, cause: unknown): GatepathError {
+    const action = 'check that the client and the node run the same version';
+    return new GatepathError('invalid', 'ERR_ANSWER', `what answers at ${this.#where} is no Gatepath of this version: ${why}`, action, {
+      cause,
+    });
+  }
+}
+
+function pathOf(vdiskName: string): string {
+  return `/v1/vdisks/${encodeURIComponent(vdiskName)}`;
+}

@@ -1,0 +1,29 @@
+import type { VdiskRecord } from '../meta/model.js';
+import type { ShardView } from './schemas.js';
+
+/** The node that the management API manages, as much of it as the API needs. The process that runs a Stargate provides it. */
+export interface ManagedNode {
+  readonly id: string;
+  readonly storeUuid: string;
+  readonly dataDirectory: string;
+  readonly startedAt: string;
+  /** The vdisk is in the metadata store: wins its term, resolves when it is served. Throws GatepathError. */
+  serve(vdisk: VdiskRecord): Promise<void>;
+  /** The vdisk is marked as being deleted: its space comes back in the background. */
+  remove(vdisk: VdiskRecord): void;
+  status(): Promise<NodeStatus>;
+  space(): { readonly freeBytes: number; readonly totalBytes: number };
+}
+
+export interface NodeStatus {
+  readonly vdisks: readonly {
+    readonly vdiskId: string;
+    readonly allocatedBytes: number;
+    readonly sessions: number;
+  }[];
+  /** Vdisks that are not served, and why. */
+  readonly problems: readonly { readonly vdiskId: string; readonly message: string }[];
+  readonly shards: readonly ShardView[];
+  /** Shards that did not answer in time. */
+  readonly silentShards: number;
+}

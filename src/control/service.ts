@@ -1,0 +1,215 @@
+import { BLOCK_BYTES } from '../base/size.js';
+import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
+import { exportRecord, keys, type AttachmentRecord, type ExportRecord, type HostRecord, type VdiskRecord } from '../meta/model.js';
+import {
+  attach,
+  createContainer,
+  createVdisk,
+  detach,
+  findVdisk,
+  groupOf,
+  listAttachments,
+  listContainers,
+  listVdisks,
+  markDeleting,
+} from '../meta/operations.js';
+import type { MetadataStore } from '../meta/store.js';
+import type { ManagedNode, NodeStatus } from './node.js';
+import type { AttachmentView, AttachRequest, ContainerView, CreateVdiskRequest, DetachView, StatusView, VdiskView } from './schemas.js';
+
+export interface ControlServiceOptions {
+  readonly store: MetadataStore;
+  readonly node: ManagedNode;
+  readonly version: string;
+  /** Host of an attachment that names none, where no host or more than one is known. */
+  readonly defaultHost: string;
+}
+
+const ATTACH_TIMEOUT_MS = 10_000;
+const DETACH_TIMEOUT_MS = 10_000;
+
+/** What can be asked of the system, whoever asks: the HTTP API, and `gatepath up` for the vdisks on its command line. */
+export class ControlService {
+  constructor(private readonly options: ControlServiceOptions) {}
+
+  // ---------------------------------------------------------------- containers
+
+  async createContainer(containerName: string): Promise<ContainerView> {
+    const record = await createContainer(this.options.store, containerName);
+    return { ...record, vdisks: 0, sizeBytes: 0, allocatedBytes: 0 };
+  }
+
+  async listContainers(): Promise<ContainerView[]> {
+    const { store, node } = this.options;
+    const [containers, vdisks, status] = await Promise.all([listContainers(store), livingVdisks(store), node.status()]);
+    return containers.map(container => {
+      const inside = vdisks.filter(vdisk => vdisk.container === container.name);
+      return { ...container, vdisks: inside.length, ...totals(inside, status) };
+    });
+  }
+
+  // ---------------------------------------------------------------- vdisks
+
+  /** The size is rounded up to whole blocks. */
+  async createVdisk({ name, sizeBytes, container }: CreateVdiskRequest): Promise<VdiskView> {
+    const { store, node } = this.options;
+    const wholeBlocks = Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
+    const vdisk = await createVdisk(store, { name, sizeBytes: wholeBlocks, ...(container === undefined ? {} : { container }) });
+    await node.serve(vdisk);
+    return this.showVdisk(name);
+  }
+
+  async listVdisks(): Promise<VdiskView[]> {
+    const { store, node } = this.options;
+    const [vdisks, status, attachments, hosts, exports] = await Promise.all([
+      livingVdisks(store),
+      node.status(),
+      listAttachments(store),
+      listHosts(store),
+      listExports(store),
+    ]);
+    vdisks.sort((a, b) => (a.name < b.name ? -1 : 1));
+    return Promise.all(vdisks.map(vdisk => this.#view(vdisk, status, { attachments, hosts, exports })));
+  }
+
+  async showVdisk(vdiskName: string): Promise<VdiskView> {
+    const { store, node } = this.options;
+    const vdisk = await findVdisk(store, vdiskName);
+    const [status, attachments, hosts, exports] = await Promise.all([
+      node.status(),
+      listAttachments(store),
+      listHosts(store),
+      listExports(store),
+    ]);
+    return this.#view(vdisk, status, { attachments, hosts, exports });
+  }
+
+  async deleteVdisk(vdiskName: string): Promise<void> {
+    const { store, node } = this.options;
+    node.remove(await markDeleting(store, vdiskName));
+  }
+
+  // ---------------------------------------------------------------- attachments
+
+  /** Attached already at that host: says so again. Waits until the host's datapath offers it, where one has ever run. */
+  async attach(vdiskName: string, { host, timeoutMs = ATTACH_TIMEOUT_MS }: AttachRequest): Promise<AttachmentView> {
+    const { store } = this.options;
+    const attachment = await attach(store, vdiskName, host ?? (await this.#defaultHost(vdiskName)));
+    const known = await findHost(store, attachment.host);
+    const exported =
+      known !== null &&
+      (await waitForKey(store, keys.export(attachment.host, attachment.vdiskId), timeoutMs, async found =>
+        isExported(await findHost(store, attachment.host), parseExport(found?.value), attachment.generation),
+      ));
+    return attachmentView(attachment, known, exported);
+  }
+
+  /** Waits until the host's datapath has let go of it. */
+  async detach(vdiskName: string): Promise<DetachView> {
+    const { store } = this.options;
+    const { host, vdiskId, generation } = await detach(store, vdiskName);
+    const released = await waitForKey(store, keys.export(host, vdiskId), DETACH_TIMEOUT_MS, found => {
+      const one = parseExport(found?.value);
+      return one === null || one.generation > generation;
+    });
+    return { vdisk: vdiskName, host, released };
+  }
+
+  // ---------------------------------------------------------------- the system
+
+  async status(): Promise<StatusView> {
+    const { store, node, version } = this.options;
+    const [status, vdisks, attachments, hosts] = await Promise.all([
+      node.status(),
+      livingVdisks(store),
+      listAttachments(store),
+      listHosts(store),
+    ]);
+    const nameOf = (vdiskId: string): string => vdisks.find(vdisk => vdisk.id === vdiskId)?.name ?? vdiskId;
+    const problems = status.problems.map(({ vdiskId, message }) => `vdisk "${nameOf(vdiskId)}" is not served: ${message}`);
+    if (status.silentShards > 0) problems.push(`${status.silentShards} shards do not answer`);
+    const { id, storeUuid, dataDirectory, startedAt } = node;
+    return {
+      version,
+      health: status.problems.length > 0 ? 'unavailable' : status.silentShards > 0 ? 'degraded' : 'healthy',
+      problems,
+      node: { id, pid: process.pid, storeUuid, dataDir: dataDirectory, startedAt },
+      hosts: hosts.map(({ host, nbdSocket }) => ({ name: host, nbdSocket })),
+      vdisks: { count: vdisks.length, attached: attachments.length, ...totals(vdisks, status) },
+      space: node.space(),
+      shards: [...status.shards],
+    };
+  }
+
+  // ---------------------------------------------------------------- helpers
+
+  /** Where the vdisk is attached already; else the only host there is; else the node's own. */
+  async #defaultHost(vdiskName: string): Promise<string> {
+    const { store, defaultHost } = this.options;
+    const { id } = await findVdisk(store, vdiskName);
+    const attached = (await listAttachments(store)).find(one => one.vdiskId === id);
+    if (attached !== undefined) return attached.host;
+    const hosts = await listHosts(store);
+    return hosts.length === 1 ? hosts[0]!.host : defaultHost;
+  }
+
+  async #view(vdisk: VdiskRecord, status: NodeStatus, around: Around): Promise<VdiskView> {
+    const group = await groupOf(this.options.store, vdisk.id);
+    const served = status.vdisks.find(one => one.vdiskId === vdisk.id);
+    const problem = status.problems.find(one => one.vdiskId === vdisk.id)?.message ?? null;
+    const attachment = around.attachments.find(one => one.vdiskId === vdisk.id);
+    const host = around.hosts.find(one => one.host === attachment?.host) ?? null;
+    const exported = around.exports.find(one => one.vdiskId === vdisk.id && one.host === attachment?.host) ?? null;
+    const { name, id, container, sizeBytes, createdAt } = vdisk;
+    return {
+      name,
+      id,
+      container,
+      sizeBytes,
+      allocatedBytes: served?.allocatedBytes ?? null,
+      createdAt,
+      health: served === undefined ? 'unavailable' : 'healthy',
+      problem: problem ?? (served === undefined ? 'its node does not serve it, or did not say so in time' : null),
+      controller: group?.controller ?? null,
+      members: group?.members.map(member => member.node) ?? [],
+      epoch: group?.epoch ?? 0,
+      term: group?.term ?? 0,
+      sessions: served?.sessions ?? 0,
+      attachment:
+        attachment === undefined
+          ? null
+          : {
+              host: attachment.host,
+              generation: attachment.generation,
+              exported: isExported(host, exported, attachment.generation),
+            },
+    };
+  }
+}
+
+interface Around {
+  readonly attachments: readonly AttachmentRecord[];
+  readonly hosts: readonly HostRecord[];
+  readonly exports: readonly ExportRecord[];
+}
+
+async function livingVdisks(store: MetadataStore): Promise<VdiskRecord[]> {
+  return (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
+}
+
+function totals(vdisks: readonly VdiskRecord[], status: NodeStatus): { sizeBytes: number; allocatedBytes: number } {
+  const ids = new Set(vdisks.map(vdisk => vdisk.id));
+  const allocated = status.vdisks.filter(one => ids.has(one.vdiskId)).map(one => one.allocatedBytes);
+  return { sizeBytes: sum(vdisks.map(vdisk => vdisk.sizeBytes)), allocatedBytes: sum(allocated) };
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+
+function parseExport(value: unknown): ExportRecord | null {
+  return value === undefined ? null : (exportRecord.safeParse(value).data ?? null);
+}
+
+function attachmentView(attachment: AttachmentRecord, host: HostRecord | null, exported: boolean): AttachmentView {
+  const { vdiskName, vdiskId, generation, sizeBytes } = attachment;
+  return { vdisk: vdiskName, vdiskId, host: attachment.host, generation, sizeBytes, nbdSocket: host?.nbdSocket ?? null, exported };
+}

@@ -1,0 +1,91 @@
+import type { Logger } from '../base/log.js';
+import { listExports, putHost } from '../meta/hosts.js';
+import { keys, type ExportRecord } from '../meta/model.js';
+import type { MetadataStore, Operation } from '../meta/store.js';
+import { ATTACH_RETRY_MS } from './limits.js';
+import type { ExportStatus } from './main.js';
+
+export interface ExportReportOptions {
+  readonly store: MetadataStore;
+  readonly host: string;
+  readonly datapathUuid: string;
+  readonly nbdSocket: string;
+  readonly log: Logger;
+}
+
+/**
+ * Tells the metadata store what this host's datapath really offers, so that whoever attaches or detaches can wait for it. Late where the store is not
+ * reached: it is information, and no I/O depends on it. Runs on the main thread.
+ */
+export class ExportReport {
+  #wanted: readonly ExportStatus[] = [];
+  readonly #reported = new Map<string, string>();
+  #known = false;
+  #running = false;
+  #again = false;
+  #retry: NodeJS.Timeout | null = null;
+  #closed = false;
+
+  constructor(private readonly options: ExportReportOptions) {}
+
+  /** All there are now, those that are on their way out too. */
+  update(exports: readonly ExportStatus[]): void {
+    this.#wanted = exports;
+    void this.#run();
+  }
+
+  /** Says no more; what it said stays until the next start. */
+  close(): void {
+    this.#closed = true;
+    if (this.#retry !== null) clearTimeout(this.#retry);
+  }
+
+  async #run(): Promise<void> {
+    this.#again = true;
+    if (this.#running) return;
+    this.#running = true;
+    while (this.#again && !this.#closed) {
+      this.#again = false;
+      try {
+        await this.#report();
+      } catch (error) {
+        this.options.log.log('debug', 'the state of the exports is reported later', { error: (error as Error).message });
+        this.#retry ??= setTimeout(() => {
+          this.#retry = null;
+          void this.#run();
+        }, ATTACH_RETRY_MS);
+      }
+    }
+    this.#running = false;
+  }
+
+  async #report(): Promise<void> {
+    const { store, host, datapathUuid, nbdSocket } = this.options;
+    if (!this.#known) {
+      // Records of a process before this one name another uuid; they go with the first report.
+      for (const { vdiskId } of await listExports(store, keys.exportsOf(host))) this.#reported.set(vdiskId, 'of a former process');
+      await putHost(store, { host, datapathUuid, nbdSocket, startedAt: new Date().toISOString() });
+      this.#known = true;
+    }
+    const operations: Operation[] = [];
+    const next = new Map<string, string>();
+    for (const { vdiskId, generation, exported, ending } of this.#wanted) {
+      if (!exported && !ending) continue;
+      const record: ExportRecord = { vdiskId, host, generation, datapathUuid, state: ending ? 'ending' : 'exported' };
+      const text = `${generation} ${record.state}`;
+      // A new generation beside one that is ending: the new one counts.
+      if (next.has(vdiskId) && ending) continue;
+      next.set(vdiskId, text);
+      if (this.#reported.get(vdiskId) !== text) operations.push({ put: keys.export(host, vdiskId), value: record });
+    }
+    for (const vdiskId of this.#reported.keys()) if (!next.has(vdiskId)) operations.push({ remove: keys.export(host, vdiskId) });
+    for (let from = 0; from < operations.length; from += MAX_OPERATIONS) {
+      await store.transaction([], operations.slice(from, from + MAX_OPERATIONS));
+    }
+    this.#reported.clear();
+    for (const [vdiskId, text] of next) this.#reported.set(vdiskId, text);
+  }
+}
+
+/** Of one transaction: far below what the store takes. */
+const MAX_OPERATIONS = 64;

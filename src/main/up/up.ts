@@ -1,0 +1,111 @@
+import { randomUUID } from 'node:crypto';
+import { join, resolve } from 'node:path';
+import { ControlServer } from '../../control/api/server.js';
+import type { AttachmentView } from '../../control/schemas.js';
+import { ControlService } from '../../control/service.js';
+import { GatepathError } from '../../base/errors.js';
+import type { EngineChoice } from '../../shard/run.js';
+import type { ShardPool } from '../../shard/pool.js';
+import { DatapathHost } from '../datapath-host.js';
+import { hostName } from '../host-name.js';
+import { managedNode } from '../managed-node.js';
+import { createLogger, endNow, engineChoice, startShards, stopOnSignal } from '../process.js';
+import { checkSocketPath } from '../sockets.js';
+import { metaSocketOf, StargateHost } from '../stargate-host.js';
+import { CONTROL_SOCKET } from '../stargated.js';
+import { VERSION } from '../version.js';
+import { removeClusterFile, writeClusterFile } from './cluster-file.js';
+import { printGreeting } from './greeting.js';
+
+export interface UpOptions {
+  readonly data: string;
+  readonly vdisks: readonly { readonly name: string; readonly sizeBytes: number }[];
+  readonly shards: number;
+  readonly cacheBytes: number;
+  readonly oplogBytes: number;
+  readonly engine: EngineChoice;
+  readonly logLevel: string;
+}
+
+const NODE_ID = 'node-1';
+
+/** `gatepath up`: everything on one machine in this process, until a signal ends it. */
+export async function runUp(options: UpOptions): Promise<void> {
+  const data = resolve(options.data);
+  const log = createLogger(options.logLevel);
+  const engine = engineChoice(options.engine);
+  const nbdSocket = join(data, 'nbd.sock');
+  const stargateSocket = join(data, 'stargate.sock');
+  const controlSocket = join(data, CONTROL_SOCKET);
+  const { shards, cacheBytes, oplogBytes } = options;
+  const host = await StargateHost.open({
+    dataDirectory: data,
+    nodeId: NODE_ID,
+    shards,
+    cacheBytes,
+    oplogBytes,
+    stargateSocket,
+    log,
+    onFatal: message => endNow(log, message),
+  });
+  for (const path of [nbdSocket, stargateSocket, metaSocketOf(stargateSocket), controlSocket]) await checkSocketPath(path);
+  const datapathUuid = randomUUID();
+  const pool = await startShards({
+    count: shards,
+    cacheBytes,
+    log,
+    parts: 3,
+    settings: () => {
+      const { settings, transfer } = host.shardSettings();
+      const datapath = { datapathUuid, nbdSocket, targets: [{ kind: 'in-process' }] } as const;
+      return { settings: { engine, stargate: settings, datapath }, transfer: [transfer] };
+    },
+  });
+  await host.serve(pool);
+  const service = new ControlService({ store: host.store, node: managedNode(host), version: VERSION, defaultHost: hostName() });
+  const datapath = new DatapathHost({ store: host.store, host: hostName(), datapathUuid, nbdSocket, pool, log });
+  const control = new ControlServer(service, log);
+  const stop = (): Promise<void> => stopAll({ data, control, datapath, pool, host });
+  stopOnSignal(log, stop);
+  const attached = await attachAll(service, options.vdisks).catch(async (error: unknown) => {
+    await stop();
+    throw error;
+  });
+  await control.listen(controlSocket);
+  writeClusterFile(data, {
+    version: 1,
+    nodes: [{ id: NODE_ID, pid: process.pid, dataDir: data, address: `unix:${controlSocket}`, command: process.argv }],
+    etcd: [],
+    datapath: { pid: process.pid, nbdSocket },
+    console: null,
+  });
+  printGreeting(data, attached);
+}
+
+interface Running {
+  readonly data: string;
+  readonly control: ControlServer;
+  readonly datapath: DatapathHost;
+  readonly pool: ShardPool;
+  readonly host: StargateHost;
+}
+
+async function stopAll({ data, control, datapath, pool, host }: Running): Promise<void> {
+  removeClusterFile(data);
+  await control.close();
+  datapath.close();
+  await pool.stop();
+  await host.close();
+}
+
+/** Creates those that are missing, and attaches all to this host. One that is there keeps its size. */
+async function attachAll(service: ControlService, vdisks: UpOptions['vdisks']): Promise<AttachmentView[]> {
+  const attached: AttachmentView[] = [];
+  for (const vdisk of vdisks) {
+    await service.createVdisk(vdisk).catch((error: unknown) => {
+      if (!(error instanceof GatepathError && error.code === 'ERR_EXISTS')) throw error;
+    });
+    attached.push(await service.attach(vdisk.name, { host: hostName() }));
+  }
+  return attached;
+}

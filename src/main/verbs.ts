@@ -1,0 +1,89 @@
+import { Option, type Command } from 'commander';
+import { GatepathError } from '../base/errors.js';
+import { formatSize, parseSize } from '../base/size.js';
+import { DEFAULT_DATA } from '../cli/system.js';
+import { MAX_SHARDS } from '../shard/limits.js';
+import type { EngineChoice } from '../shard/run.js';
+import { DATAPATH_EXAMPLE } from './config/datapath.js';
+import { STARGATE_EXAMPLE } from './config/stargate.js';
+import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES } from './limits.js';
+
+interface UpFlags {
+  readonly data: string;
+  readonly vdisk: readonly { readonly name: string; readonly sizeBytes: number }[];
+  readonly shards: string;
+  readonly cache: string;
+  readonly oplog: string;
+  readonly engine: EngineChoice;
+  readonly logLevel: string;
+}
+
+/** Verbs that are processes. What they need is loaded when one is run: client verbs start faster without. */
+export function addProcessVerbs(program: Command): void {
+  program
+    .command('up')
+    .description('run everything on this machine: storage, NBD endpoint, management')
+    .option('--data <dir>', 'where the data lives', DEFAULT_DATA)
+    .option('--vdisk <name:size>', 'a vdisk to attach, made where it is missing; may be given again', collectVdisk, [])
+    .option('--shards <n>', 'threads that serve I/O', String(DEFAULT_SHARDS))
+    .option('--cache <size>', 'memory for cached blocks', `${DEFAULT_CACHE_BYTES >> 20}M`)
+    .option('--oplog <size>', 'most space that the log takes', `${DEFAULT_OPLOG_BYTES / 2 ** 30}G`)
+    .addOption(new Option('--engine <engine>', 'I/O engine').choices(['auto', 'io_uring', 'libuv']).default('auto'))
+    .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('warn'))
+    .action(async (flags: UpFlags) => {
+      const { runUp } = await import('./up/up.js');
+      await runUp({
+        data: flags.data,
+        vdisks: flags.vdisk,
+        shards: wholeNumber('--shards', flags.shards, 2, MAX_SHARDS),
+        cacheBytes: sizeOf('--cache', flags.cache, LEAST_CACHE_BYTES),
+        oplogBytes: sizeOf('--oplog', flags.oplog, LEAST_OPLOG_BYTES),
+        engine: flags.engine,
+        logLevel: flags.logLevel,
+      });
+    });
+  program
+    .command('stargate')
+    .description('run the storage service of a node')
+    .requiredOption('--config <file>', 'its configuration; "gatepath config example stargate" prints one')
+    .action(async ({ config }: { config: string }) => (await import('./stargated.js')).runStargate(config));
+  program
+    .command('datapath')
+    .description('run the NBD endpoint of a host')
+    .requiredOption('--config <file>', 'its configuration; "gatepath config example datapath" prints one')
+    .action(async ({ config }: { config: string }) => (await import('./datapathd.js')).runDatapath(config));
+  addConfigVerb(program);
+}
+
+function addConfigVerb(program: Command): void {
+  const examples = { stargate: STARGATE_EXAMPLE, datapath: DATAPATH_EXAMPLE };
+  const config = program.command('config').description('configuration files');
+  const example = config.command('example').description('print a configuration with comments');
+  for (const [name, text] of Object.entries(examples)) {
+    example
+      .command(name)
+      .description(`of "gatepath ${name}"`)
+      .action(() => void process.stdout.write(text));
+  }
+}
+
+/** `NAME:SIZE`. */
+function collectVdisk(text: string, before: UpFlags['vdisk']): UpFlags['vdisk'] {
+  const [, name, size] = /^([^:]+):(.+)$/.exec(text) ?? [];
+  if (name === undefined || size === undefined) throw usage(`--vdisk ${text}: that is not NAME:SIZE`, 'like --vdisk demo:10G');
+  return [...before, { name, sizeBytes: parseSize(size) }];
+}
+
+function sizeOf(flag: string, text: string, leastBytes: number): number {
+  const bytes = parseSize(text);
+  if (bytes < leastBytes) throw usage(`${flag} ${text} is too little`, `give at least ${formatSize(leastBytes)}`);
+  return bytes;
+}
+
+function wholeNumber(flag: string, text: string, least: number, most: number): number {
+  const number = Number(text);
+  if (Number.isInteger(number) && number >= least && number <= most) return number;
+  throw usage(`${flag} ${text} is not a number from ${least} to ${most}`, '');
+}
+
+const usage = (message: string, action: string): GatepathError => new GatepathError('invalid', 'ERR_USAGE', message, action);
