@@ -67,25 +67,28 @@ export class ExportReport {
       await putHost(store, { host, datapathUuid, nbdSocket, startedAt: new Date().toISOString() });
       this.#known = true;
     }
-    const operations: Operation[] = [];
-    const next = new Map<string, string>();
+    const next = new Map<string, ExportRecord>();
     for (const { vdiskId, generation, exported, ending } of this.#wanted) {
       if (!exported && !ending) continue;
       const record: ExportRecord = { vdiskId, host, generation, datapathUuid, state: ending ? 'ending' : 'exported' };
-      const text = `${generation} ${record.state}`;
       // A new generation beside one that is ending: the new one counts.
       if (next.has(vdiskId) && ending) continue;
-      next.set(vdiskId, text);
-      if (this.#reported.get(vdiskId) !== text) operations.push({ put: keys.export(host, vdiskId), value: record });
+      next.set(vdiskId, record);
+    }
+    const operations: Operation[] = [];
+    for (const [vdiskId, record] of next) {
+      if (this.#reported.get(vdiskId) !== textOf(record)) operations.push({ put: keys.export(host, vdiskId), value: record });
     }
     for (const vdiskId of this.#reported.keys()) if (!next.has(vdiskId)) operations.push({ remove: keys.export(host, vdiskId) });
     for (let from = 0; from < operations.length; from += MAX_OPERATIONS) {
       await store.transaction([], operations.slice(from, from + MAX_OPERATIONS));
     }
     this.#reported.clear();
-    for (const [vdiskId, text] of next) this.#reported.set(vdiskId, text);
+    for (const [vdiskId, record] of next) this.#reported.set(vdiskId, textOf(record));
   }
 }
+
+const textOf = ({ generation, state }: ExportRecord): string => `${generation} ${state}`;
 
 /** Of one transaction: far below what the store takes. */
 const MAX_OPERATIONS = 64;

@@ -43,7 +43,10 @@ export const groupRecord = z.object({
   epoch: counter,
   term: counter,
   controller: name,
-  members: z.array(z.object({ node: name, storeUuid: uuid, incarnation: counter })).min(1).max(8),
+  members: z
+    .array(z.object({ node: name, storeUuid: uuid, incarnation: counter }))
+    .min(1)
+    .max(8),
   nonce: uuid,
   generation: counter,
 });

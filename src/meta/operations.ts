@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import { GatepathError } from '../base/errors.js';
+import { MAX_META_TRANSACTION } from '../wire/limits.js';
 import {
   attachmentRecord,
   containerRecord,
@@ -24,8 +25,6 @@ import type { Compare, MetadataStore, Operation, Versioned } from './store.js';
 export const DEFAULT_CONTAINER = 'default';
 /** How often a compare-and-swap is tried against others before that is taken for a fault. */
 const MAX_ATTEMPTS = 50;
-/** Operations of one transaction when many records are written. */
-const BATCH = 256;
 
 // ---------------------------------------------------------------- containers
 
@@ -201,8 +200,8 @@ export async function winTerms(
   member: { readonly node: string; readonly storeUuid: string; readonly incarnation: number },
 ): Promise<Map<string, WonTerm>> {
   const terms = new Map<string, WonTerm>();
-  for (let from = 0; from < vdiskIds.length; from += BATCH) {
-    const batch = vdiskIds.slice(from, from + BATCH);
+  for (let from = 0; from < vdiskIds.length; from += MAX_META_TRANSACTION) {
+    const batch = vdiskIds.slice(from, from + MAX_META_TRANSACTION);
     await retry(async () => {
       const compares: Compare[] = [];
       const operations: Operation[] = [];

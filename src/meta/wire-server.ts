@@ -4,7 +4,7 @@ import type { Logger } from '../base/log.js';
 import { decodeControl, encodeControl, WireFormatError } from '../wire/control.js';
 import { FrameType, type FrameHeader } from '../wire/frame.js';
 import { chooseVersion, helloMessage, versionMismatch, type HelloReply } from '../wire/hello.js';
-import { MAX_META_BYTES, MAX_META_WATCHES } from '../wire/limits.js';
+import { MAX_META_BYTES, MAX_META_REQUESTS, MAX_META_WATCHES } from '../wire/limits.js';
 import { metaRequest, type MetaReply, type MetaRequest } from '../wire/meta.js';
 import { MetaUnavailable } from './errors.js';
 import { FrameStream } from './frame-stream.js';
@@ -14,8 +14,8 @@ import type { MetadataStore, Watch } from './store.js';
 const MAX_UNIX_PATH_BYTES = 107;
 /** Connections of one server: datapaths and tools of this machine. */
 const MAX_CONNECTIONS = 256;
-/** Requests of one connection that are being worked on. */
-const MAX_REQUESTS = 1_024;
+/** Requests of one connection that are being worked on; a client that connects again begins all its watches at once. */
+const MAX_REQUESTS = MAX_META_REQUESTS + 2 * MAX_META_WATCHES;
 
 export interface MetaServerOptions {
   readonly store: MetadataStore;

@@ -2,16 +2,16 @@ import { connect } from 'node:net';
 import { decodeControl, encodeControl } from '../wire/control.js';
 import { FrameType, type FrameHeader } from '../wire/frame.js';
 import { errorMessage, helloReply, WIRE_VERSION_MAX, WIRE_VERSION_MIN } from '../wire/hello.js';
-import { MAX_META_BYTES } from '../wire/limits.js';
+import { GatepathError } from '../base/errors.js';
+import { MAX_META_BYTES, MAX_META_REQUESTS, MAX_META_WATCHES } from '../wire/limits.js';
 import { metaEvent, metaReply, type MetaReply, type MetaRequest } from '../wire/meta.js';
+import { checkKey, checkPrefix, checkTransaction } from './check.js';
 import { MetaUnavailable } from './errors.js';
 import { FrameStream } from './frame-stream.js';
 import type { Compare, MetadataStore, Operation, RangeResult, TransactionResult, Versioned, Watch, WatchListener } from './store.js';
 
 const RECONNECT_FIRST_MS = 20;
 const RECONNECT_LAST_MS = 500;
-/** Requests that wait for an answer or a connection. */
-const MAX_PENDING = 4_096;
 
 export interface WireStoreOptions {
   readonly socketPath: string;
@@ -48,18 +48,21 @@ export class WireStore implements MetadataStore {
   }
 
   async get(key: string): Promise<Versioned | null> {
+    checkKey(key);
     const reply = await this.#ask({ kind: 'get', key });
     if (reply.kind !== 'item') throw unexpected(reply);
     return reply.item;
   }
 
   async range(prefix: string): Promise<RangeResult> {
+    checkPrefix(prefix);
     const reply = await this.#ask({ kind: 'range', prefix });
     if (reply.kind !== 'items') throw unexpected(reply);
     return { items: reply.items };
   }
 
   async transaction(compares: readonly Compare[], operations: readonly Operation[]): Promise<TransactionResult> {
+    checkTransaction(compares, operations);
     const reply = await this.#ask({ kind: 'transaction', compares: [...compares], operations: [...operations] });
     if (reply.kind === 'applied') return { ok: true, version: reply.version };
     if (reply.kind === 'conflict') return { ok: false };
@@ -67,6 +70,11 @@ export class WireStore implements MetadataStore {
   }
 
   watch(prefix: string, listener: WatchListener): Watch {
+    checkPrefix(prefix);
+    if (this.#watches.size === MAX_META_WATCHES) {
+      const action = 'this is a fault of the program: report it';
+      throw new GatepathError('invalid', 'ERR_META_LIMIT', `a metadata connection has at most ${MAX_META_WATCHES} watches`, action);
+    }
     const tag = this.#nextTag();
     this.#watches.set(tag, { prefix, listener });
     if (this.#ready) this.#sendWatch(tag, prefix);
@@ -91,8 +99,8 @@ export class WireStore implements MetadataStore {
 
   #ask(request: MetaRequest): Promise<MetaReply> {
     if (this.#closed) return Promise.reject(new MetaUnavailable('the store was closed'));
-    if (this.#pending.size === MAX_PENDING)
-      return Promise.reject(new MetaUnavailable(`more than ${MAX_PENDING} metadata requests wait for ${this.options.socketPath}`));
+    if (this.#pending.size === MAX_META_REQUESTS)
+      return Promise.reject(new MetaUnavailable(`more than ${MAX_META_REQUESTS} metadata requests wait for ${this.options.socketPath}`));
     return new Promise((resolve, reject) => {
       const tag = this.#nextTag();
       const { requestTimeoutMs = 5_000 } = this.options;
@@ -103,7 +111,9 @@ export class WireStore implements MetadataStore {
   }
 
   #sendPending(tag: number): void {
-    const pending = this.#pending.get(tag)!;
+    const pending = this.#pending.get(tag);
+    // The connection may break at any send.
+    if (pending === undefined || !this.#ready) return;
     pending.sent = true;
     try {
       this.#send(tag, pending.request);
@@ -119,7 +129,7 @@ export class WireStore implements MetadataStore {
   }
 
   #send(tag: number, request: MetaRequest): void {
-    this.#stream!.send(encodeControl(FrameType.metaRequest, request, tag, MAX_META_BYTES));
+    this.#stream?.send(encodeControl(FrameType.metaRequest, request, tag, MAX_META_BYTES));
   }
 
   #reject(tag: number, why: string): void {
@@ -178,13 +188,16 @@ export class WireStore implements MetadataStore {
     // Watches first: what changes behind the answers to the reads below is told.
     for (const [tag, { prefix }] of this.#watches) this.#sendWatch(tag, prefix);
     for (const tag of [...this.#pending.keys()]) this.#sendPending(tag);
-    if (reconnected) for (const { listener } of [...this.#watches.values()]) listener({ broken: true });
+    if (reconnected && this.#ready) for (const { listener } of [...this.#watches.values()]) listener({ broken: true });
   }
 
   #onReply(tag: number, reply: MetaReply): void {
     const pending = this.#pending.get(tag);
-    // Of a request that was given up, or of a watch.
-    if (pending === undefined) return;
+    if (pending === undefined) {
+      // A watch that the server could not begin: with the next connection it is asked for again. Else: of a request that was given up.
+      if (reply.kind === 'failed' && this.#watches.has(tag)) this.#stream!.close(`a watch was refused: ${reply.message}`);
+      return;
+    }
     this.#pending.delete(tag);
     clearTimeout(pending.timer);
     if (reply.kind !== 'failed') pending.resolve(reply);

@@ -5,7 +5,7 @@ import { HEADER_BYTES, MAX_CONTROL_BYTES } from './limits.js';
 
 /** Payloads of control frames: msgpack maps, validated by a schema on arrival. Never on the way of an I/O. */
 
-const packr = new Packr({ useRecords: false, moreTypes: false });
+export const packr = new Packr({ useRecords: false, moreTypes: false });
 
 /** A control or metadata payload that is not what its type says. Closes the connection. */
 export class WireFormatError extends Error {

@@ -8,8 +8,14 @@ export const MAX_CONTROL_BYTES = 16 * 1024;
 export const MAX_META_BYTES = 8 << 20;
 /** Characters of a key or prefix of the metadata store. */
 export const MAX_META_KEY_LENGTH = 1_024;
-/** Compares, and operations, of one metadata transaction. */
-export const MAX_META_TRANSACTION = 256;
+/** Compares, and operations, of one metadata transaction: what etcd takes unless it is told otherwise (--max-txn-ops). */
+export const MAX_META_TRANSACTION = 128;
+/** One value of the metadata store, encoded. */
+export const MAX_META_VALUE_BYTES = 256 * 1024;
+/** Keys and encoded values of one metadata transaction. etcd takes requests up to 1.5 MiB. */
+export const MAX_META_TRANSACTION_BYTES = 1 << 20;
+/** Requests of a metadata client that wait for an answer or a connection. */
+export const MAX_META_REQUESTS = 1_024;
 /** Watches of one metadata connection. */
 export const MAX_META_WATCHES = 256;
 
@@ -41,3 +47,4 @@ export const SESSION_WINDOW = 4_096;
 if (MAX_MAP_EXTENTS * MAP_EXTENT_BYTES > MAX_CONTROL_BYTES) throw new Error('limits: a MAP reply has to fit a control frame');
 if (MAX_CONNECTION_BYTES < 2 * MAX_IO_BYTES) throw new Error('limits: two of the largest requests have to fit one connection');
 if (SESSION_WINDOW < 2 * MAX_CONNECTION_REQUESTS) throw new Error('limits: the window has to be wider than what is outstanding');
+if (2 * MAX_META_TRANSACTION_BYTES > MAX_META_BYTES) throw new Error('limits: a metadata transaction has to fit a frame');

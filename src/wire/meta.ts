@@ -1,5 +1,19 @@
 import { z } from 'zod';
+import { packr } from './control.js';
 import { MAX_META_KEY_LENGTH, MAX_META_TRANSACTION } from './limits.js';
+
+/**
+ * Printable ASCII: then the order of characters, of UTF-16 and of UTF-8 is one and the same, and a key is as many bytes as characters. The first
+ * one is a letter or digit; what else a store keeps for itself has names outside that.
+ */
+export const META_KEY = /^[0-9A-Za-z][\x20-\x7e]*$/;
+/** The beginning of a key; the empty one is that of all. */
+export const META_PREFIX = /^([0-9A-Za-z][\x20-\x7e]*)?$/;
+
+/** A value as the metadata stores keep it. */
+export const encodeMetaValue = (value: unknown): Uint8Array => packr.pack(value);
+/** The bytes are copied. */
+export const decodeMetaValue = (bytes: Uint8Array): unknown => packr.unpack(bytes.slice());
 
 /**
  * The metadata store over the wire: a datapath without a store of its own asks its Stargate. Its own socket; after HELLO:
@@ -11,18 +25,19 @@ import { MAX_META_KEY_LENGTH, MAX_META_TRANSACTION } from './limits.js';
  * ```
  * Values are any structured data; who reads them validates them by the cluster model.
  */
-const key = z.string().max(MAX_META_KEY_LENGTH);
+const key = z.string().max(MAX_META_KEY_LENGTH).regex(META_KEY);
+const prefix = z.string().max(MAX_META_KEY_LENGTH).regex(META_PREFIX);
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
 export const metaRequest = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('get'), key }),
-  z.object({ kind: z.literal('range'), prefix: key }),
+  z.object({ kind: z.literal('range'), prefix }),
   z.object({
     kind: z.literal('transaction'),
     compares: z.array(z.object({ key, version: count })).max(MAX_META_TRANSACTION),
     operations: z.array(z.union([z.object({ put: key, value: z.unknown() }), z.object({ remove: key })])).max(MAX_META_TRANSACTION),
   }),
-  z.object({ kind: z.literal('watch'), prefix: key }),
+  z.object({ kind: z.literal('watch'), prefix }),
   z.object({ kind: z.literal('unwatch'), watch: count }),
 ]);
 export type MetaRequest = z.infer<typeof metaRequest>;
