@@ -1,6 +1,7 @@
 import type { Arena } from './arena.js';
 import {
   MAX_CLIENTS,
+  MAX_SLOTS,
   MAX_TAG,
   RECV_ALL,
   type ClientId,
@@ -17,7 +18,7 @@ import { errno } from './errno.js';
 import { EngineError } from './errors.js';
 import type { FileSystem } from './file-system.js';
 import type { Gather } from './gather.js';
-import { Op, OpTable } from './op-table.js';
+import { MAX_OPERATIONS, Op, OpTable } from './op-table.js';
 import { SlotState, SlotTable } from './slot-table.js';
 import { TimerQueue } from './timer-queue.js';
 
@@ -37,8 +38,8 @@ export abstract class EngineBase implements Engine {
   abstract readonly wakeHandle: WakeHandle;
   nowNs = 0;
 
-  protected readonly ops = new OpTable();
-  protected readonly slots = new SlotTable();
+  protected readonly ops: OpTable;
+  protected readonly slots: SlotTable;
   protected readonly timers = new TimerQueue();
   protected stopping = false;
   readonly #clients: EngineClient[] = [];
@@ -46,7 +47,14 @@ export abstract class EngineBase implements Engine {
   readonly #wakeListeners: (() => void)[] = [];
   #answered: Answered[] = [];
 
-  constructor(readonly arena: Arena) {}
+  constructor(
+    readonly arena: Arena,
+    operations = MAX_OPERATIONS,
+    slots = MAX_SLOTS,
+  ) {
+    this.ops = new OpTable(operations);
+    this.slots = new SlotTable(slots);
+  }
 
   // ---------------------------------------------------------------- what an engine adds
 

@@ -23,28 +23,38 @@ export const Op = {
  * `doneBytes` counts what a continued read or write has behind it.
  */
 export class OpTable {
-  readonly kind = new Uint8Array(MAX_OPERATIONS);
-  readonly slot = new Int32Array(MAX_OPERATIONS);
-  readonly client = new Uint8Array(MAX_OPERATIONS);
-  readonly tag = new Int32Array(MAX_OPERATIONS);
-  readonly offset = new Float64Array(MAX_OPERATIONS);
-  readonly lengthBytes = new Float64Array(MAX_OPERATIONS);
-  readonly fileOffset = new Float64Array(MAX_OPERATIONS);
-  readonly flags = new Int32Array(MAX_OPERATIONS);
-  readonly doneBytes = new Float64Array(MAX_OPERATIONS);
-  readonly #free = new Int32Array(MAX_OPERATIONS);
-  #freeCount = MAX_OPERATIONS;
+  readonly kind: Uint8Array;
+  readonly slot: Int32Array;
+  readonly client: Uint8Array;
+  readonly tag: Int32Array;
+  readonly offset: Float64Array;
+  readonly lengthBytes: Float64Array;
+  readonly fileOffset: Float64Array;
+  readonly flags: Int32Array;
+  readonly doneBytes: Float64Array;
+  readonly #free: Int32Array;
+  #freeCount: number;
 
-  constructor() {
-    for (let i = 0; i < MAX_OPERATIONS; i++) this.#free[i] = MAX_OPERATIONS - 1 - i;
+  constructor(readonly capacity: number) {
+    this.kind = new Uint8Array(capacity);
+    this.slot = new Int32Array(capacity);
+    this.client = new Uint8Array(capacity);
+    this.tag = new Int32Array(capacity);
+    this.offset = new Float64Array(capacity);
+    this.lengthBytes = new Float64Array(capacity);
+    this.fileOffset = new Float64Array(capacity);
+    this.flags = new Int32Array(capacity);
+    this.doneBytes = new Float64Array(capacity);
+    this.#free = Int32Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
+    this.#freeCount = capacity;
   }
 
   get outstanding(): number {
-    return MAX_OPERATIONS - this.#freeCount;
+    return this.capacity - this.#freeCount;
   }
 
   take(kind: number, slot: number, client: number, tag: number): number {
-    if (this.#freeCount === 0) throw new EngineError('ERR_LIMIT', `more than ${MAX_OPERATIONS} operations outstanding`);
+    if (this.#freeCount === 0) throw new EngineError('ERR_LIMIT', `more than ${this.capacity} operations outstanding`);
     const op = this.#free[--this.#freeCount]!;
     this.kind[op] = kind;
     this.slot[op] = slot;

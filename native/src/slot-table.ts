@@ -1,4 +1,4 @@
-import { MAX_SLOTS, type Slot, type SlotKind } from './engine.js';
+import type { Slot, SlotKind } from './engine.js';
 import { EngineError } from './errors.js';
 
 export const SlotState = { free: 0, file: 1, socket: 2, listener: 3 } as const;
@@ -6,21 +6,30 @@ const stateOf: Readonly<Record<SlotKind, number>> = { file: SlotState.file, sock
 
 /** Open files and sockets by small number, with what is outstanding on each. */
 export class SlotTable {
-  readonly state = new Uint8Array(MAX_SLOTS);
-  readonly fd = new Int32Array(MAX_SLOTS).fill(-1);
-  readonly outstanding = new Int32Array(MAX_SLOTS);
-  readonly receiving = new Uint8Array(MAX_SLOTS);
-  readonly sending = new Uint8Array(MAX_SLOTS);
+  readonly state: Uint8Array;
+  readonly fd: Int32Array;
+  readonly outstanding: Int32Array;
+  readonly receiving: Uint8Array;
+  readonly sending: Uint8Array;
   /** Operation of the close that waits for the others, or -1. */
-  readonly closing = new Int32Array(MAX_SLOTS).fill(-1);
+  readonly closing: Int32Array;
   readonly #free: number[] = [];
   #next = 0;
 
+  constructor(readonly capacity: number) {
+    this.state = new Uint8Array(capacity);
+    this.fd = new Int32Array(capacity).fill(-1);
+    this.outstanding = new Int32Array(capacity);
+    this.receiving = new Uint8Array(capacity);
+    this.sending = new Uint8Array(capacity);
+    this.closing = new Int32Array(capacity).fill(-1);
+  }
+
   add(fd: number, kind: SlotKind): Slot {
     const slot = this.#free.pop() ?? this.#next++;
-    if (slot >= MAX_SLOTS) {
-      this.#next = MAX_SLOTS;
-      throw new EngineError('ERR_LIMIT', `more than ${MAX_SLOTS} files and sockets open in one engine`);
+    if (slot >= this.capacity) {
+      this.#next = this.capacity;
+      throw new EngineError('ERR_LIMIT', `more than ${this.capacity} files and sockets open in one engine`);
     }
     this.state[slot] = stateOf[kind];
     this.fd[slot] = fd;
@@ -38,20 +47,20 @@ export class SlotTable {
 
   /** Throws ERR_SLOT unless the slot is open, not closing, and of the state. */
   check(slot: Slot, state: number): void {
-    if (!(slot >= 0 && slot < MAX_SLOTS) || this.state[slot] !== state || this.closing[slot] !== -1) {
+    if (!(slot >= 0 && slot < this.capacity) || this.state[slot] !== state || this.closing[slot] !== -1) {
       throw new EngineError('ERR_SLOT', `slot ${slot} is not an open ${Object.keys(SlotState)[state]}`);
     }
   }
 
   checkOpen(slot: Slot): void {
-    if (!(slot >= 0 && slot < MAX_SLOTS) || this.state[slot] === SlotState.free || this.closing[slot] !== -1) {
+    if (!(slot >= 0 && slot < this.capacity) || this.state[slot] === SlotState.free || this.closing[slot] !== -1) {
       throw new EngineError('ERR_SLOT', `slot ${slot} is not open`);
     }
   }
 
   openSlots(): Slot[] {
     const open: Slot[] = [];
-    for (let slot = 0; slot < this.#next && slot < MAX_SLOTS; slot++) if (this.state[slot] !== SlotState.free) open.push(slot);
+    for (let slot = 0; slot < this.#next && slot < this.capacity; slot++) if (this.state[slot] !== SlotState.free) open.push(slot);
     return open;
   }
 }

@@ -1,154 +1,161 @@
-import { BLOCK_BYTES, MAX_SECTOR_VERSIONS, SECTOR_BYTES } from './limits.js';
+import { BLOCK_BYTES, MAX_BLOCK_VERSIONS, SECTOR_BYTES } from './limits.js';
 import type { Random } from './random.js';
 
-const SECTORS_PER_BLOCK = BLOCK_BYTES / SECTOR_BYTES;
-/** All zero; never written. */
-const ZEROES = new Uint8Array(SECTOR_BYTES);
+/** A block's bytes, never changed once they are here; null: zeroes. */
+type Content = Uint8Array | null;
 
-/** A state that an unsynced sector had. */
+/** A state that an unsynced block had. */
 interface Version {
   sequence: number;
-  content: Uint8Array;
+  content: Content;
 }
 
 interface Unsynced {
-  /** What is on the medium for certain; overtaken only by a sync. */
-  stable: Uint8Array;
+  /** What is on the medium for certain. */
+  stable: Content;
+  /** Ascending; the last one is what the running process sees. */
   readonly versions: Version[];
 }
 
+interface SizeChange {
+  sequence: number;
+  sizeBytes: number;
+}
+
+const SECTORS_PER_BLOCK = BLOCK_BYTES / SECTOR_BYTES;
+const ZEROES = new Uint8Array(BLOCK_BYTES);
+/** Of a change that a failed sync was to cover: no later sync writes it, as no kernel does. */
+const FORSAKEN = Infinity;
+
 /**
- * Content of one simulated file: what the running process sees, and for each sector that no sync covers the states that a power cut may
- * leave. Changes are counted; a sync covers those up to the count at its call.
+ * Content of one simulated file: what the running process sees, and for each block that no sync covers the states from which a power
+ * cut chooses, sector by sector. Changes are counted; a sync covers those up to the count at its call.
  */
 export class Inode {
+  /** Where it is, or was last: what faults and observers call it. */
+  path = '';
   sizeBytes = 0;
-  sequence = 0;
-  /** Blocks that have space: with content, or null where it is all zero. */
-  readonly #blocks = new Map<number, Uint8Array | null>();
+  #sequence = 0;
+  /** Blocks that have space. */
+  readonly #blocks = new Map<number, Content>();
   readonly #unsynced = new Map<number, Unsynced>();
   #stableSize = 0;
-  /** Changes of the size since the last sync, ascending. */
-  #sizes: { sequence: number; sizeBytes: number }[] = [];
+  /** Changes of the size that no sync covers, ascending. */
+  #sizes: SizeChange[] = [];
   #syncCalledAt = 0;
 
   get allocatedBytes(): number {
     return this.#blocks.size * BLOCK_BYTES;
   }
 
-  /** Sectors that a power cut may take back. */
-  get unsyncedSectors(): number {
+  /** Blocks that a power cut may change. */
+  get unsyncedBlocks(): number {
     return this.#unsynced.size;
   }
 
   /** Bytes read: short at the end of the file. */
   read(target: Uint8Array, atBytes: number): number {
     const count = Math.max(0, Math.min(target.length, this.sizeBytes - atBytes));
-    for (let done = 0; done < count;) {
-      const within = (atBytes + done) % BLOCK_BYTES;
-      const length = Math.min(BLOCK_BYTES - within, count - done);
-      const block = this.#blocks.get((atBytes + done - within) / BLOCK_BYTES);
-      if (block == null) target.fill(0, done, done + length);
-      else target.set(block.subarray(within, within + length), done);
-      done += length;
-    }
+    forBlocks(atBytes, count, (index, within, length, done) => {
+      const content = this.#blocks.get(index);
+      if (content == null) target.fill(0, done, done + length);
+      else target.set(content.subarray(within, within + length), done);
+    });
     return count;
   }
 
   /** Blocks that writing the range would newly take. */
   missingBlocks(atBytes: number, lengthBytes: number): number {
     let missing = 0;
-    const last = Math.floor((atBytes + lengthBytes - 1) / BLOCK_BYTES);
-    for (let index = Math.floor(atBytes / BLOCK_BYTES); index <= last; index++) if (!this.#blocks.has(index)) missing++;
+    forBlocks(atBytes, lengthBytes, index => (missing += this.#blocks.has(index) ? 0 : 1));
     return missing;
   }
 
   write(data: Uint8Array, atBytes: number): void {
-    this.sequence++;
-    this.#keepSectors(atBytes, data.length, true);
-    for (let done = 0; done < data.length;) {
-      const within = (atBytes + done) % BLOCK_BYTES;
-      const length = Math.min(BLOCK_BYTES - within, data.length - done);
-      this.#blockForWrite((atBytes + done - within) / BLOCK_BYTES).set(data.subarray(done, done + length), within);
-      done += length;
-    }
-    this.#addVersions(atBytes, data.length);
+    this.#sequence++;
+    this.#put(data, atBytes, (index, next) => this.#change(index, next));
     if (atBytes + data.length > this.sizeBytes) this.#setSize(atBytes + data.length);
   }
 
+  /** As {@link write}, and on the medium at once, with as much of the size as it takes to find it. */
+  writeDurable(data: Uint8Array, atBytes: number): void {
+    this.#sequence++;
+    const end = atBytes + data.length;
+    this.#put(data, atBytes, (index, next, within, length) => {
+      this.#blocks.set(index, next);
+      this.#settle(index, next, within, length);
+    });
+    if (end > this.sizeBytes) this.sizeBytes = end;
+    this.#stableSize = Math.max(this.#stableSize, end);
+    // An older change of the size must not shorten what was just promised.
+    for (const change of this.#sizes) change.sizeBytes = Math.max(change.sizeBytes, end);
+  }
+
   truncate(sizeBytes: number): void {
-    this.sequence++;
+    this.#sequence++;
     if (sizeBytes < this.sizeBytes) this.#clear(sizeBytes, this.sizeBytes - sizeBytes, true);
     this.#setSize(sizeBytes);
   }
 
-  /** Space for the range, zero where it had none; longer with `extend`. */
+  /** Space for the range, zero where it had none; the file grows with `extend`. */
   preallocate(atBytes: number, lengthBytes: number, extend: boolean): void {
-    this.sequence++;
-    const last = Math.floor((atBytes + lengthBytes - 1) / BLOCK_BYTES);
-    for (let index = Math.floor(atBytes / BLOCK_BYTES); index <= last; index++) {
+    this.#sequence++;
+    forBlocks(atBytes, lengthBytes, index => {
       if (!this.#blocks.has(index)) this.#blocks.set(index, null);
-    }
+    });
     if (extend && atBytes + lengthBytes > this.sizeBytes) this.#setSize(atBytes + lengthBytes);
   }
 
   /** The range becomes zero, and whole blocks give their space back. The size stays. */
   punch(atBytes: number, lengthBytes: number): void {
-    this.sequence++;
+    this.#sequence++;
     this.#clear(atBytes, lengthBytes, true);
   }
 
   zero(atBytes: number, lengthBytes: number): void {
-    this.sequence++;
+    this.#sequence++;
     this.#clear(atBytes, lengthBytes, false);
     this.preallocate(atBytes, lengthBytes, true);
   }
 
-  /** Call of a sync; its completion calls {@link syncTo} with what this returns. */
+  /** At the call of a sync. Its end calls {@link syncTo} with what this returns, or {@link syncFailed}. */
   beginSync(): number {
-    this.#syncCalledAt = this.sequence;
-    return this.sequence;
+    this.#syncCalledAt = this.#sequence;
+    return this.#sequence;
   }
 
   /** All changes up to `sequence` are on the medium. */
   syncTo(sequence: number): void {
-    for (const [sector, unsynced] of this.#unsynced) {
-      const { versions } = unsynced;
-      let covered = 0;
-      while (covered < versions.length && versions[covered]!.sequence <= sequence) covered++;
-      if (covered === 0) continue;
-      unsynced.stable = versions[covered - 1]!.content;
-      if (covered === versions.length) this.#unsynced.delete(sector);
-      else versions.splice(0, covered);
+    for (const [index, unsynced] of this.#unsynced) {
+      const covered = unsynced.versions.findLastIndex(version => version.sequence <= sequence);
+      if (covered < 0) continue;
+      unsynced.stable = unsynced.versions[covered]!.content;
+      unsynced.versions.splice(0, covered + 1);
+      if (unsynced.versions.length === 0) this.#unsynced.delete(index);
     }
-    while (this.#sizes.length > 0 && this.#sizes[0]!.sequence <= sequence) this.#stableSize = this.#sizes.shift()!.sizeBytes;
+    const covered = this.#sizes.findLastIndex(change => change.sequence <= sequence);
+    if (covered < 0) return;
+    this.#stableSize = this.#sizes[covered]!.sizeBytes;
+    this.#sizes.splice(0, covered + 1);
   }
 
-  /** The range as it is now is on the medium, and as much of the size as it takes to find it. */
-  syncRange(atBytes: number, lengthBytes: number): void {
-    for (let sector = Math.floor(atBytes / SECTOR_BYTES); sector * SECTOR_BYTES < atBytes + lengthBytes; sector++) {
-      this.#unsynced.delete(sector);
+  /** The sync was reported as failed: what it was to cover is clean for the system from now on, and not on the medium. */
+  syncFailed(sequence: number): void {
+    for (const { versions } of this.#unsynced.values()) {
+      for (const version of versions) if (version.sequence <= sequence) version.sequence = FORSAKEN;
     }
-    this.#stableSize = Math.max(this.#stableSize, atBytes + lengthBytes);
-    // An older change of the size must not shorten what was just promised.
-    for (const change of this.#sizes) change.sizeBytes = Math.max(change.sizeBytes, Math.min(this.sizeBytes, this.#stableSize));
   }
 
   /** What the power cut leaves becomes the content, and stable. */
   powerCut(random: Random): void {
-    this.sequence++;
-    const sizes = [this.#stableSize, ...this.#sizes.map(one => one.sizeBytes)];
-    const chance = [0, 1, 0.5, 0.95, 0.05][Math.floor(random() * 5)]!;
-    for (const [sector, { stable, versions }] of this.#unsynced) {
-      // The newest, the old one, or one between: writes that were given up, carried out, or overtaken.
-      if (random() < chance) continue;
-      const older = random() < 0.7 ? stable : versions[Math.floor(random() * versions.length)]!.content;
-      this.#putSector(sector, older);
-    }
+    const sizes = [this.#stableSize, ...this.#sizes.map(change => change.sizeBytes)];
+    const newest = [0, 1, 0.5, 0.95, 0.05][Math.floor(random() * 5)]!;
+    const between = random() < 0.5 ? 0 : 0.4;
+    for (const [index, unsynced] of this.#unsynced) this.#blocks.set(index, afterCut(unsynced, newest, between, random));
     this.#unsynced.clear();
     this.#sizes = [];
     const size = sizes[random() < 0.5 ? 0 : Math.floor(random() * sizes.length)]!;
-    // Sectors beyond the end come back as zeroes should the file grow again.
+    // What lies beyond the end comes back as zeroes should the file grow again.
     if (size < this.sizeBytes) this.#clear(size, this.sizeBytes - size, true);
     this.#unsynced.clear();
     this.sizeBytes = this.#stableSize = size;
@@ -157,80 +164,109 @@ export class Inode {
   /** Changes bits on the medium behind everybody's back. */
   flip(atBytes: number, mask: number): void {
     const index = Math.floor(atBytes / BLOCK_BYTES);
-    this.#blockForWrite(index)[atBytes % BLOCK_BYTES]! ^= mask;
-    const unsynced = this.#unsynced.get(Math.floor(atBytes / SECTOR_BYTES));
+    const rotten = (content: Content): Uint8Array => {
+      const next = content === null ? new Uint8Array(BLOCK_BYTES) : content.slice();
+      next[atBytes % BLOCK_BYTES]! ^= mask;
+      return next;
+    };
+    this.#blocks.set(index, rotten(this.#blocks.get(index) ?? null));
+    const unsynced = this.#unsynced.get(index);
     if (unsynced === undefined) return;
-    for (const state of [unsynced.stable, ...unsynced.versions.map(one => one.content)]) {
-      if (state !== ZEROES) state[atBytes % SECTOR_BYTES]! ^= mask;
-    }
+    unsynced.stable = rotten(unsynced.stable);
+    for (const version of unsynced.versions) version.content = rotten(version.content);
   }
 
-  // ---------------------------------------------------------------- sectors
+  // ---------------------------------------------------------------- blocks
+
+  #put(data: Uint8Array, atBytes: number, put: (index: number, next: Content, within: number, length: number) => void): void {
+    forBlocks(atBytes, data.length, (index, within, length, done) => {
+      const piece = data.subarray(done, done + length);
+      const old = this.#blocks.get(index) ?? null;
+      if (isZero(piece) && (old === null || length === BLOCK_BYTES)) return put(index, null, within, length);
+      const next = length === BLOCK_BYTES || old === null ? new Uint8Array(BLOCK_BYTES) : old.slice();
+      next.set(piece, within);
+      put(index, next, within, length);
+    });
+  }
+
+  /** The block has new content that a power cut may take back. */
+  #change(index: number, next: Content): void {
+    let unsynced = this.#unsynced.get(index);
+    if (unsynced === undefined) {
+      unsynced = { stable: this.#blocks.get(index) ?? null, versions: [] };
+      this.#unsynced.set(index, unsynced);
+    }
+    const { versions } = unsynced;
+    const last = versions.at(-1);
+    // One that no sync under way can mean may be forgotten.
+    if (last !== undefined && versions.length >= MAX_BLOCK_VERSIONS && last.sequence > this.#syncCalledAt) versions.pop();
+    versions.push({ sequence: this.#sequence, content: next });
+    this.#blocks.set(index, next);
+  }
+
+  /** The range of the block is on the medium: in each state that a cut may leave. */
+  #settle(index: number, next: Content, within: number, length: number): void {
+    const unsynced = this.#unsynced.get(index);
+    if (unsynced === undefined) return;
+    if (length === BLOCK_BYTES) {
+      this.#unsynced.delete(index);
+      return;
+    }
+    const settled = (content: Content): Content => {
+      const patched = content === null ? new Uint8Array(BLOCK_BYTES) : content.slice();
+      if (next === null) patched.fill(0, within, within + length);
+      else patched.set(next.subarray(within, within + length), within);
+      return patched;
+    };
+    unsynced.stable = settled(unsynced.stable);
+    for (const version of unsynced.versions) version.content = settled(version.content);
+  }
+
+  #clear(atBytes: number, lengthBytes: number, giveBack: boolean): void {
+    forBlocks(atBytes, lengthBytes, (index, within, length) => {
+      if (!this.#blocks.has(index)) return;
+      const old = this.#blocks.get(index)!;
+      if (length === BLOCK_BYTES) this.#change(index, null);
+      else if (old !== null) this.#change(index, old.slice().fill(0, within, within + length));
+      if (giveBack && length === BLOCK_BYTES) this.#blocks.delete(index);
+    });
+  }
 
   #setSize(sizeBytes: number): void {
     this.sizeBytes = sizeBytes;
     const last = this.#sizes.at(-1);
-    // Merged as sectors are: no sync tells the two apart.
-    if (last !== undefined && this.#sizes.length >= MAX_SECTOR_VERSIONS && last.sequence > this.#syncCalledAt) this.#sizes.pop();
-    this.#sizes.push({ sequence: this.sequence, sizeBytes });
+    // Merged as blocks are: no sync tells the two apart.
+    if (last !== undefined && this.#sizes.length >= MAX_BLOCK_VERSIONS && last.sequence > this.#syncCalledAt) this.#sizes.pop();
+    this.#sizes.push({ sequence: this.#sequence, sizeBytes });
   }
+}
 
-  #clear(atBytes: number, lengthBytes: number, giveBack: boolean): void {
-    const end = Math.min(atBytes + lengthBytes, Math.max(this.sizeBytes, atBytes));
-    if (end > atBytes) this.#keepSectors(atBytes, end - atBytes, false);
-    for (let at = atBytes; at < atBytes + lengthBytes;) {
-      const within = at % BLOCK_BYTES;
-      const length = Math.min(BLOCK_BYTES - within, atBytes + lengthBytes - at);
-      const index = (at - within) / BLOCK_BYTES;
-      const block = this.#blocks.get(index);
-      if (giveBack && length === BLOCK_BYTES) this.#blocks.delete(index);
-      else if (block != null) block.fill(0, within, within + length);
-      at += length;
-    }
-    if (end > atBytes) this.#addVersions(atBytes, end - atBytes);
+/** Sector by sector the newest state, the stable one, or one `between`: writes that were carried out, given up, or overtaken. */
+function afterCut({ stable, versions }: Unsynced, newest: number, between: number, random: Random): Content {
+  const left = (versions.at(-1)!.content ?? ZEROES).slice();
+  for (let sector = 0; sector < SECTORS_PER_BLOCK; sector++) {
+    if (random() < newest) continue;
+    const older = random() < between ? versions[Math.floor(random() * versions.length)]!.content : stable;
+    const from = sector * SECTOR_BYTES;
+    left.set((older ?? ZEROES).subarray(from, from + SECTOR_BYTES), from);
   }
+  return left;
+}
 
-  /** Before a change: sectors that were stable remember what they were. `all`: those that are zero, too. */
-  #keepSectors(atBytes: number, lengthBytes: number, all: boolean): void {
-    for (let sector = Math.floor(atBytes / SECTOR_BYTES); sector * SECTOR_BYTES < atBytes + lengthBytes; sector++) {
-      if (this.#unsynced.has(sector)) continue;
-      const stable = this.#sector(sector);
-      if (all || stable !== ZEROES) this.#unsynced.set(sector, { stable, versions: [] });
-    }
-  }
+function isZero(piece: Uint8Array): boolean {
+  return piece[0] === 0 && Buffer.compare(piece, ZEROES.subarray(0, piece.length)) === 0;
+}
 
-  #addVersions(atBytes: number, lengthBytes: number): void {
-    for (let sector = Math.floor(atBytes / SECTOR_BYTES); sector * SECTOR_BYTES < atBytes + lengthBytes; sector++) {
-      const unsynced = this.#unsynced.get(sector);
-      if (unsynced === undefined) continue;
-      const { versions } = unsynced;
-      const last = versions.at(-1);
-      // One that no sync under way can mean may be forgotten.
-      if (last !== undefined && versions.length >= MAX_SECTOR_VERSIONS && last.sequence > this.#syncCalledAt) versions.pop();
-      versions.push({ sequence: this.sequence, content: this.#sector(sector) });
-    }
-  }
-
-  /** A copy, or ZEROES itself where there is no content. */
-  #sector(sector: number): Uint8Array {
-    const block = this.#blocks.get(Math.floor(sector / SECTORS_PER_BLOCK));
-    if (block == null) return ZEROES;
-    const from = (sector % SECTORS_PER_BLOCK) * SECTOR_BYTES;
-    return block.slice(from, from + SECTOR_BYTES);
-  }
-
-  #putSector(sector: number, content: Uint8Array): void {
-    const index = Math.floor(sector / SECTORS_PER_BLOCK);
-    if (content === ZEROES && this.#blocks.get(index) == null) return;
-    this.#blockForWrite(index).set(content, (sector % SECTORS_PER_BLOCK) * SECTOR_BYTES);
-  }
-
-  #blockForWrite(index: number): Uint8Array {
-    let block = this.#blocks.get(index);
-    if (block == null) {
-      block = new Uint8Array(BLOCK_BYTES);
-      this.#blocks.set(index, block);
-    }
-    return block;
+/** Calls `visit(block, offset in it, length, bytes before)` for each part of the range that lies in one block. */
+function forBlocks(
+  atBytes: number,
+  lengthBytes: number,
+  visit: (index: number, within: number, length: number, done: number) => void,
+): void {
+  for (let done = 0; done < lengthBytes;) {
+    const within = (atBytes + done) % BLOCK_BYTES;
+    const length = Math.min(BLOCK_BYTES - within, lengthBytes - done);
+    visit((atBytes + done - within) / BLOCK_BYTES, within, length, done);
+    done += length;
   }
 }
