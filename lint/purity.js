@@ -65,15 +65,25 @@ export const purity = {
     }
 
     return {
-      Identifier(node) {
-        if (!context.sourceCode.isGlobalReference(node)) return;
-        if (FORBIDDEN_GLOBALS.has(node.name)) context.report({ node, messageId: 'global', data: { name: node.name } });
-        if (node.name === 'Math' && !isHarmlessMath(node)) context.report({ node, messageId: 'global', data: { name: 'Math.random' } });
+      'Program:exit'() {
+        for (const { identifier: node } of globalValues(context.sourceCode.scopeManager.globalScope)) {
+          if (FORBIDDEN_GLOBALS.has(node.name)) context.report({ node, messageId: 'global', data: { name: node.name } });
+          if (node.name === 'Math' && !isHarmlessMath(node)) context.report({ node, messageId: 'global', data: { name: 'Math.random' } });
+        }
       },
       ...onImports(check),
     };
   },
 };
+
+/**
+ * The places where a file uses a global's value: of the globals that ESLint knows, and of the others, Node's among them.
+ * @param {any} scope
+ */
+function globalValues(scope) {
+  const known = scope.variables.filter((/** @type {any} */ variable) => variable.defs.length === 0);
+  return [...scope.through, ...known.flatMap((/** @type {any} */ variable) => variable.references)].filter(one => one.isValueReference);
+}
 
 /**
  * Whether this `Math` can only be a function of its arguments: `Math.max`, but not `Math.random`, `Math[name]` or `Math` handed on.

@@ -95,7 +95,6 @@ export const PURE = [
   'src/base/',
   'src/wire/',
   'src/stargate/core/',
-  'src/meta/placement.ts',
   'src/datapath/session*.ts',
   'src/datapath/paths.ts',
   'src/datapath/limits.ts',
