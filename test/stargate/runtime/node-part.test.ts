@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
-import { delay, describeVdisk, pattern, Rig, temporaryDirectory, type Scenario, type TestSession } from './rig.js';
+import { delay, describeVdisk, expectBytes, pattern, Rig, temporaryDirectory, type Scenario, type TestSession } from './rig.js';
 
 describe.each(['io_uring', 'libuv'] as const)('one node over %s', kind => {
   let directory: ReturnType<typeof temporaryDirectory>;
@@ -75,7 +75,7 @@ describe.each(['io_uring', 'libuv'] as const)('one node over %s', kind => {
       yield rig.serving;
       const session = (yield rig.open()) as TestSession;
       for (let i = 0; i < blocks; i++) expect(yield session.write(i * size, pattern(size, i))).toBe(IoStatus.ok);
-      for (let i = 0; i < blocks; i++) expect(yield session.read(i * size, size)).toEqual(pattern(size, i));
+      for (let i = 0; i < blocks; i++) expectBytes(yield session.read(i * size, size), pattern(size, i));
       expect(rig.node.streams[0]!.log.usage.usedBytes).toBeLessThanOrEqual(32 << 20);
       expect(yield session.zero(0, 4 * size, IoOp.trim)).toBe(IoStatus.ok);
       expect(yield session.map(0, 8 * size)).toEqual([4 * size, 3, 4 * size, 0]);
@@ -84,8 +84,9 @@ describe.each(['io_uring', 'libuv'] as const)('one node over %s', kind => {
     await start(2).run(function* (rig): Scenario {
       yield rig.serving;
       const session = (yield rig.open(2)) as TestSession;
-      expect(yield session.read(0, size)).toEqual(new Uint8Array(size));
-      expect(yield session.read(5 * size + 512, size)).toEqual(
+      expectBytes(yield session.read(0, size), new Uint8Array(size));
+      expectBytes(
+        yield session.read(5 * size + 512, size),
         new Uint8Array([...pattern(size, 5).slice(512), ...pattern(size, 6).slice(0, 512)]),
       );
       expect(yield session.map(0, 8 * size)).toEqual([4 * size, 3, 4 * size, 0]);
