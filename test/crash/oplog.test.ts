@@ -1,8 +1,9 @@
+import { PowerLoss, type FaultyEngine } from 'uring-engine/faulty';
 import { describe, expect, it } from 'vitest';
 import { EntryKind } from '../../src/stargate/core/ports.js';
 import type { OplogMutations } from '../../src/stargate/oplog/index.js';
 import { Lost, LogWorld } from '../stargate/oplog/log-world.js';
-import { PowerLoss, type SimulatedDisk } from '../stargate/oplog/simulated-disk.js';
+import { withoutDirectorySync, withoutDsync } from '../support/disk-rig.js';
 
 /**
  * The real log over a disk that loses power: random appends of several vdisks, a crash at a random moment, recovery, and on. What was
@@ -24,13 +25,17 @@ interface Statistics {
 
 interface Bug {
   readonly mutations?: OplogMutations;
-  readonly disk?: (disk: SimulatedDisk) => void;
+  readonly engine?: (engine: FaultyEngine) => void;
 }
 
 /** Null, or what was lost. */
 function runSeed(seed: number, bug: Bug, statistics: Statistics): string | null {
-  const world = new LogWorld(seed, 4, { segmentBytes: 128 << 10, segments: 8, mutations: bug.mutations ?? {} });
-  bug.disk?.(world.disk);
+  const world = new LogWorld(seed, 4, {
+    segmentBytes: 128 << 10,
+    segments: 8,
+    mutations: bug.mutations ?? {},
+    ...(bug.engine === undefined ? {} : { bug: bug.engine }),
+  });
   try {
     for (let round = 0; round < ROUNDS; round++) {
       start(world, statistics);
@@ -43,7 +48,8 @@ function runSeed(seed: number, bug: Bug, statistics: Statistics): string | null 
       } else {
         statistics.crashes++;
         statistics.crashesInFlight += world.expected.length > 0 ? 1 : 0;
-        world.engine.crash(world.random() < 0.85);
+        if (world.random() < 0.85) world.rig.powerCut();
+        else world.rig.kill();
       }
       statistics.acks += world.acks;
       world.acks = 0;
@@ -60,12 +66,12 @@ function runSeed(seed: number, bug: Bug, statistics: Statistics): string | null 
 function start(world: LogWorld, statistics: Statistics): void {
   while (world.random() < 0.3) {
     try {
-      world.start(Math.floor(world.random() * 12));
+      world.start(Math.floor(world.random() * 16));
     } catch (error) {
       if (!(error instanceof PowerLoss)) throw error;
       statistics.crashesInStart++;
     }
-    world.engine.crash(true);
+    world.rig.powerCut();
   }
   world.start();
 }
@@ -83,7 +89,7 @@ function life(world: LogWorld, statistics: Statistics): void {
       const bytes = control ? Math.floor(random() * 9_000) : SIZES[Math.floor(random() * SIZES.length)]!;
       world.append(vdisk, bytes, control ? EntryKind.head : bytes === 0 ? EntryKind.zero : EntryKind.write);
     }
-    if (!world.engine.step()) break;
+    world.rig.steps(1 + Math.floor(random() * 3));
     for (const vdisk of world.vdisks) {
       if (vdisk.ackedSeq > vdisk.neededSeq && random() < 0.2) world.truncate(vdisk, vdisk.ackedSeq);
     }
@@ -93,7 +99,7 @@ function life(world: LogWorld, statistics: Statistics): void {
   if (random() < 0.6) {
     for (let k = 1 + Math.floor(random() * 20); k > 0; k--)
       world.append(world.vdisks[k % world.vdisks.length]!, 4096 * Math.floor(random() * 5));
-    for (let k = Math.floor(random() * 4); k > 0; k--) world.engine.step();
+    for (let k = Math.floor(random() * 4); k > 0; k--) world.rig.steps(2);
   }
   statistics.turns += world.stream.statistics().liveSegments - 1;
 }
@@ -123,8 +129,8 @@ describe('the log over a disk that loses power', () => {
   });
 
   const bugs: Record<string, Bug> = {
-    'no DSYNC': { disk: disk => (disk.ignoreDsync = true) },
-    'no sync of the directory': { disk: disk => (disk.ignoreDirectorySync = true) },
+    'no DSYNC': { engine: withoutDsync },
+    'no sync of the directory': { engine: withoutDirectorySync },
     'acknowledged before durable': { mutations: { ackBeforeDurable: true } },
     'the cut is not durable': { mutations: { cutNotDurable: true } },
     'a later intact batch is taken for a sign of rot': { mutations: { laterBatchMeansRot: true } },

@@ -160,6 +160,11 @@ export class FaultyEngine extends EngineBase implements Mounted {
     else this.#wantTurn(this.timers.nextNs());
   }
 
+  /** A turn comes soon: for whoever did something outside of one. */
+  poke(): void {
+    this.#wantTurn(this.clock.nowNs);
+  }
+
   override timer(delayNs: number, client: number, tag: number): number {
     if (!this.#inTurn) this.nowNs = this.clock.nowNs;
     const id = super.timer(delayNs, client, tag);

@@ -7,8 +7,8 @@ import { readerOf, SimulatedStore, SimulatedStoreDisk } from '../../../src/starg
 import { verifyStore } from '../../../src/stargate/store/verify.js';
 import { lookup, Recorder } from '../store/contract.js';
 import { seededRandom } from '../store/seeded-random.js';
+import { DiskRig, withoutDirectorySync } from '../../support/disk-rig.js';
 import { contentOf, crcOf, DrainDriver, type DrainMutant, type LogEntry } from './drain-driver.js';
-import { FaultyRig } from './faulty-rig.js';
 
 /**
  * Drains over the faulty disk, with power cuts at any moment. The log is modelled: it keeps every entry, so that what a segment's
@@ -33,7 +33,7 @@ interface Statistics {
 
 class Scenario {
   readonly random: () => number;
-  readonly rig: FaultyRig;
+  readonly rig: DiskRig;
   readonly storeDisk = new SimulatedStoreDisk();
   readonly log: LogEntry[] = [];
   layer = 0;
@@ -45,7 +45,7 @@ class Scenario {
     readonly statistics: Statistics,
   ) {
     this.random = seededRandom(seed);
-    this.rig = new FaultyRig(seed);
+    this.rig = new DiskRig(seed * 7 + 1, mutant === 'no-directory-sync' ? { bug: withoutDirectorySync } : {});
   }
 
   /** Null, or what was lost. */
@@ -67,7 +67,6 @@ class Scenario {
   /** From a start to a power cut. */
   #life(): string | null {
     const { engine } = this.rig;
-    if (this.mutant === 'no-directory-sync') engine.files.syncDirectory = () => undefined;
     const extents = new ExtentStore(engine, ROOT, SCRATCH_OFFSET, { openFiles: 1 + Math.floor(this.random() * 2) });
     const simulated = new SimulatedStore(this.storeDisk, engine, { random: this.random, maxDelayNs: 300_000 });
     const { store } = simulated;
@@ -83,7 +82,7 @@ class Scenario {
     for (let drain = 0; drain < 3; drain++) {
       const active = SEGMENTS.map(segment => this.#drain(engine, extents, store, segment));
       drivers.push(...active);
-      const steps = Math.floor(this.random() * 30);
+      const steps = Math.floor(this.random() * 60);
       this.rig.steps(steps);
       if (this.random() < 0.4) break;
       this.rig.until(() => active.every(driver => driver.done));
@@ -97,7 +96,7 @@ class Scenario {
     return null;
   }
 
-  #drain(engine: FaultyRig['engine'], extents: ExtentStore, store: SimulatedStore['store'], segment: number): DrainDriver {
+  #drain(engine: DiskRig['engine'], extents: ExtentStore, store: SimulatedStore['store'], segment: number): DrainDriver {
     for (let i = 0; i < 5; i++) {
       const block = BLOCKS[Math.floor(this.random() * BLOCKS.length)]!;
       const state = this.random() < 0.2 ? BlockState.zero : BlockState.data;

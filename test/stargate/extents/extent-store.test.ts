@@ -1,13 +1,14 @@
 import { crc32c } from '@node-rs/crc32';
+import type { FaultOperation } from 'uring-engine/faulty';
 import { describe, expect, it } from 'vitest';
 import { BLOCK_BYTES } from '../../../src/stargate/core/ports.js';
 import { ExtentStore } from '../../../src/stargate/extents/extent-store.js';
 import { encodeExtentFormat, checkExtentFormat, parseExtentName, parseLayerName } from '../../../src/stargate/extents/layout.js';
+import { DiskRig } from '../../support/disk-rig.js';
 import { Answers, BUFFER, extentContract, SCRATCH } from './contract.js';
-import { FaultyRig } from './faulty-rig.js';
 
 extentContract('the simulated disk', async () => {
-  const rig = new FaultyRig(1);
+  const rig = new DiskRig(1);
   return {
     engine: rig.engine,
     root: '/data/extents',
@@ -17,31 +18,9 @@ extentContract('the simulated disk', async () => {
 });
 
 describe('extents, when the disk fails', () => {
-  /** The next asynchronous operation of this kind gives this result. */
-  function broken(rig: FaultyRig, kind: 'write' | 'sync' | 'read', errno: number): void {
-    const { engine } = rig;
-    const real: (...args: number[]) => void = engine[kind].bind(engine);
-    (engine as unknown as Record<string, unknown>)[kind] = (...args: number[]) => {
-      delete (engine as unknown as Record<string, unknown>)[kind];
-      // The operation is carried out, only its result is another: the worst case.
-      const client = engine.register({ onCompletion: tag => failed(tag) });
-      const failed = (tag: number) => extentsClient.onCompletion(tag, -errno);
-      real(...args.slice(0, -2), client, args.at(-1)!);
-    };
-  }
-  let extentsClient: { onCompletion(tag: number, result: number): void };
-
-  function open(): { rig: FaultyRig; extents: ExtentStore; call: (start: (answers: Answers) => void) => number } {
-    const rig = new FaultyRig(1);
-    const { engine } = rig;
-    const register = engine.register.bind(engine);
-    // The first client that the extents register is the one their operations complete at.
-    engine.register = client => {
-      extentsClient = client;
-      engine.register = register;
-      return register(client);
-    };
-    const extents = new ExtentStore(engine, '/extents', SCRATCH);
+  function open(): { rig: DiskRig; extents: ExtentStore; call: (start: (answers: Answers) => void) => number } {
+    const rig = new DiskRig(1);
+    const extents = new ExtentStore(rig.engine, '/extents', SCRATCH);
     const call = (start: (answers: Answers) => void) => {
       const answers = new Answers();
       start(answers);
@@ -50,6 +29,10 @@ describe('extents, when the disk fails', () => {
     };
     return { rig, extents, call };
   }
+
+  /** The next operation of this kind is carried out, and reported as failed all the same: the worst case. */
+  const broken = (rig: DiskRig, operation: FaultOperation, error: number): void =>
+    rig.disk.faults.add({ operation, error, stage: 'after', path: '/extents/1' });
 
   it('never again says that something is durable after a failed write or sync (rule 6)', () => {
     for (const kind of ['write', 'sync'] as const) {
@@ -79,12 +62,8 @@ describe('extents, when the disk fails', () => {
   it('reports a failed directory sync as a failed sync, for good', () => {
     const { rig, extents, call } = open();
     call(answers => extents.write(1, 0, 0, 1, BUFFER, answers, 0));
-    const real = rig.engine.files.syncDirectory;
-    rig.engine.files.syncDirectory = () => {
-      throw Object.assign(new Error('EIO'), { code: 'EIO', errno: 5 });
-    };
+    broken(rig, 'syncDirectory', 5);
     expect(call(answers => extents.sync(1, 0, answers, 0))).toBe(-5);
-    rig.engine.files.syncDirectory = real;
     expect(call(answers => extents.sync(1, 0, answers, 0))).toBe(-5);
   });
 });

@@ -6,11 +6,11 @@ import { extentPath } from '../../../src/stargate/extents/layout.js';
 import { verifyExtents } from '../../../src/stargate/extents/verify.js';
 import { readerOf, SimulatedStore, SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { verifyStore } from '../../../src/stargate/store/verify.js';
+import { DiskRig } from '../../support/disk-rig.js';
 import { Recorder } from '../store/contract.js';
 import { seededRandom } from '../store/seeded-random.js';
 import { SCRATCH } from './contract.js';
 import { DrainDriver } from './drain-driver.js';
-import { FaultyRig } from './faulty-rig.js';
 
 const ROOT = '/extents';
 
@@ -19,7 +19,7 @@ describe('LayerRemoval', () => {
     const left: Record<string, number> = { marked: 0, unmarked: 0, gone: 0 };
     for (let seed = 1; seed <= 60; seed++) {
       const random = seededRandom(seed);
-      const rig = new FaultyRig(seed);
+      const rig = new DiskRig(seed);
       const disk = new SimulatedStoreDisk();
       const open = () => {
         const extents = new ExtentStore(rig.engine, ROOT, SCRATCH);

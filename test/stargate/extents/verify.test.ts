@@ -4,15 +4,15 @@ import { ExtentStore } from '../../../src/stargate/extents/extent-store.js';
 import { extentPath, formatPath } from '../../../src/stargate/extents/layout.js';
 import { verifyExtents } from '../../../src/stargate/extents/verify.js';
 import { readerOf, SimulatedStore, SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
+import { DiskRig } from '../../support/disk-rig.js';
 import { Recorder } from '../store/contract.js';
 import { Answers, SCRATCH } from './contract.js';
 import { DrainDriver, type LogEntry } from './drain-driver.js';
-import { FaultyRig } from './faulty-rig.js';
 
 const ROOT = '/extents';
 
 describe('verifyExtents', () => {
-  let rig: FaultyRig;
+  let rig: DiskRig;
   let disk: SimulatedStoreDisk;
   let extents: ExtentStore;
   let store: SimulatedStore['store'];
@@ -28,7 +28,7 @@ describe('verifyExtents', () => {
     }).map(({ severity, code, layer, segment, block }) => [severity, code, layer, segment, block]);
 
   beforeEach(() => {
-    rig = new FaultyRig(3);
+    rig = new DiskRig(3);
     disk = new SimulatedStoreDisk();
     extents = new ExtentStore(rig.engine, ROOT, SCRATCH);
     store = new SimulatedStore(disk, rig.engine, { random: () => 0.5 }).store;

@@ -1,4 +1,5 @@
 import { Gather, type Arena } from 'uring-engine';
+import type { FaultyEngine, Inode } from 'uring-engine/faulty';
 import { EntryKind, type EntryDraft, type LogOwner, type ReadOwner } from '../../../src/stargate/core/ports.js';
 import {
   OPLOG_MEMORY_BYTES,
@@ -8,16 +9,12 @@ import {
   type RecoveryReport,
   type StreamVdiskLog,
 } from '../../../src/stargate/oplog/index.js';
-import { simulatedArena, SimulatedDisk, SimulatedEngine } from './simulated-disk.js';
+import { DiskRig } from '../../support/disk-rig.js';
 
 export const DIRECTORY = '/data/oplog/stream-0';
 const SOURCE_OFFSET = Math.ceil(OPLOG_MEMORY_BYTES / 4096) * 4096;
 const READ_OFFSET = SOURCE_OFFSET + (1 << 20);
 export const vdiskId = (i: number) => `0000000${i}-1111-4222-8333-444455556666`;
-let sharedArena: Arena | null = null;
-/** One arena for all worlds of a test file: they run one after the other, and memory is slow to come. */
-const arenaOfTests = () => (sharedArena ??= simulatedArena(READ_OFFSET + (1 << 20)));
-
 /** What one appended entry was. */
 export interface ModelEntry {
   readonly seq: number;
@@ -41,13 +38,11 @@ export class ModelVdisk {
 
 export class Lost extends Error {}
 
-/** A stream over the simulated disk, and a model of what has to be in it. */
+/** A stream over the faulty disk, and a model of what has to be in it. */
 export class LogWorld implements LogOwner, ReadOwner {
-  readonly arena = arenaOfTests();
-  readonly disk: SimulatedDisk;
+  readonly rig: DiskRig;
   readonly vdisks: ModelVdisk[];
   readonly draft: EntryDraft;
-  engine!: SimulatedEngine;
   stream!: OplogStream;
   report!: RecoveryReport;
   term = 0;
@@ -63,9 +58,16 @@ export class LogWorld implements LogOwner, ReadOwner {
   constructor(
     readonly seed: number,
     vdisks: number,
-    readonly options: { readonly segmentBytes: number; readonly segments: number; readonly mutations?: OplogMutations },
+    readonly options: {
+      readonly segmentBytes: number;
+      readonly segments: number;
+      readonly mutations?: OplogMutations;
+      /** Planted in each engine. */
+      readonly bug?: (engine: FaultyEngine) => void;
+    },
   ) {
-    this.disk = new SimulatedDisk(seed);
+    this.rig = new DiskRig(seed, { arenaBytes: READ_OFFSET + (1 << 20), ...(options.bug === undefined ? {} : { bug: options.bug }) });
+    this.rig.givenDirectory('/data/oplog');
     this.vdisks = Array.from({ length: vdisks }, (_, i) => new ModelVdisk(vdiskId(i)));
     this.draft = {
       kind: 1,
@@ -82,17 +84,26 @@ export class LogWorld implements LogOwner, ReadOwner {
   }
 
   get random(): () => number {
-    return this.disk.random;
+    return this.rig.random;
+  }
+
+  get arena(): Arena {
+    return this.rig.arena;
+  }
+
+  /** A segment file, as it is on the disk. */
+  file(name: string): Inode {
+    return this.rig.disk.file(`${DIRECTORY}/${name}`);
   }
 
   /** Opens the stream and holds what it recovered against the model. After `callsLeft` changes of the disk the power goes: throws PowerLoss. */
   start(callsLeft = Infinity): void {
-    this.engine = new SimulatedEngine(this.disk, this.arena);
-    this.engine.callsLeft = callsLeft;
+    const { disk, engine } = this.rig;
+    disk.cutPowerAfterCalls(callsLeft);
     this.term++;
     const found = new Map<string, { readonly seq: number; readonly text: string; readonly lsn: number }[]>();
     const { stream, report } = OplogStream.open({
-      engine: this.engine.engine,
+      engine,
       memoryOffset: 0,
       directory: DIRECTORY,
       capacityBytes: this.options.segmentBytes * this.options.segments,
@@ -107,7 +118,7 @@ export class LogWorld implements LogOwner, ReadOwner {
         },
       },
     });
-    this.engine.callsLeft = Infinity;
+    disk.cutPowerAfterCalls(Infinity);
     this.stream = stream;
     this.report = report;
     this.expected = [];
@@ -160,6 +171,7 @@ export class LogWorld implements LogOwner, ReadOwner {
     if (entry.lsn < 0) return false;
     vdisk.entries.push(entry);
     this.expected.push({ vdisk, entry, tag });
+    this.rig.engine.poke();
     return true;
   }
 
@@ -195,7 +207,7 @@ export class LogWorld implements LogOwner, ReadOwner {
     const bytes = Math.floor(entry.payloadBytes / 512) * 512;
     this.#reads.set(entry.seq, entry);
     this.stream.readPayload(entry.lsn, bytes, READ_OFFSET, this, entry.seq);
-    this.engine.until(() => !this.#reads.has(entry.seq));
+    this.rig.until(() => !this.#reads.has(entry.seq));
   }
 
   onRead(tag: number, result: number): void {
@@ -206,14 +218,14 @@ export class LogWorld implements LogOwner, ReadOwner {
   }
 
   settle(): void {
-    this.engine.until(() => this.expected.length === 0);
+    this.rig.until(() => this.expected.length === 0);
   }
 
   close(): void {
     let closed = -1;
     this.stream.close(errno => (closed = errno));
-    this.engine.until(() => closed >= 0);
-    this.engine.crash(false);
+    this.rig.until(() => closed >= 0);
+    this.rig.kill();
   }
 
   #describeFound(entry: RecoveredEntry): string {

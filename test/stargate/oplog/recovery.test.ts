@@ -12,13 +12,11 @@ function world(seed: number, vdisks = 2): LogWorld {
   return made;
 }
 
-const fileBytes = (of: LogWorld, name: string) => of.disk.names.get(`${DIRECTORY}/${name}`)!.bytes;
 /** Where an entry's payload lies while the log is in its first segment. */
 const placeOf = (entry: ModelEntry) => entry.lsn;
 /** Changes what is on the disk. */
 function damage(of: LogWorld, name: string, at: number, length = SECTOR): void {
-  const { bytes, stable } = of.disk.names.get(`${DIRECTORY}/${name}`)!;
-  for (const copy of [bytes, stable]) for (let i = at; i < at + length; i++) copy[i]! ^= 0xff;
+  for (let i = at; i < at + length; i++) of.file(name).flip(i, 0xff);
 }
 
 /** Appends one entry for each vdisk named, each in a batch of its own, and waits. */
@@ -30,7 +28,7 @@ function appendEach(of: LogWorld, order: readonly number[], bytes = 4096): void 
 }
 
 function restart(of: LogWorld): void {
-  of.engine.crash(false);
+  of.rig.kill();
   of.start();
 }
 
@@ -41,7 +39,7 @@ function startsWith(of: LogWorld, what: RegExp): void {
 
 function verify(of: LogWorld): OplogFinding[] {
   // Over the world's files, through memory of its own.
-  const { arena, files } = of.engine;
+  const { arena, files } = of.rig.engine;
   const scratch = arena.bytes.slice(0, VERIFY_OPLOG_SCRATCH_BYTES);
   const findings = verifyOplog({ files, arena, scratchOffset: 0, directory: DIRECTORY });
   arena.bytes.set(scratch, 0);
@@ -58,9 +56,9 @@ describe('torn batches', () => {
       for (let i = 0; i < 3; i++) one.append(one.vdisks[i % 2]!, 4096);
       one.settle();
       const last = [one.vdisks[0]!.entries.at(-1)!, one.vdisks[1]!.entries.at(-1)!];
-      one.engine.crash(false);
+      one.rig.kill();
       // The file as a power cut in that write would leave it. Nobody was told yet.
-      one.disk.names.get(`${DIRECTORY}/00000001.seg`)!.bytes.fill(0, end + sector * SECTOR, end + 16384);
+      one.file('00000001.seg').writeDurable(new Uint8Array(16384 - sector * SECTOR), end + sector * SECTOR);
       for (const vdisk of one.vdisks) vdisk.ackedSeq = 1;
       one.start();
       expect(one.report).toMatchObject({ clean: false, entries: 2, cutLsn: end, rot: [] });
@@ -79,12 +77,11 @@ describe('torn batches', () => {
     const end = one.stream.usage.durableLsn;
     // Two batches in flight at once.
     one.append(one.vdisks[0]!, 4096);
-    one.engine.timer(0, one.engine.register({ onCompletion: () => undefined }), 0);
-    one.engine.step();
+    one.rig.steps(1);
     for (let i = 0; i < 8; i++) one.append(one.vdisks[1]!, 4096);
     one.settle();
     expect(one.stream.statistics().batches).toBeGreaterThanOrEqual(4);
-    one.engine.crash(false);
+    one.rig.kill();
     damage(one, '00000001.seg', end + 4096);
     one.vdisks[0]!.ackedSeq = 1;
     one.vdisks[1]!.ackedSeq = 1;
@@ -106,7 +103,7 @@ describe('rot', () => {
     const one = world(3);
     appendEach(one, [0, 1, 0, 1, 0]);
     const victim = one.vdisks[0]!.entries[1]!;
-    one.engine.crash(false);
+    one.rig.kill();
     damage(one, '00000001.seg', placeOf(victim) + 512);
     startsWith(one, /rot was reported/);
     expect(one.report.rot).toMatchObject([
@@ -123,7 +120,7 @@ describe('rot', () => {
     const one = world(4, 3);
     appendEach(one, [0, 1, 2, 0, 1, 2, 1]);
     const victim = one.vdisks[0]!.entries[1]!;
-    one.engine.crash(false);
+    one.rig.kill();
     damage(one, '00000001.seg', placeOf(victim) - 4096);
     startsWith(one, /rot was reported/);
     expect(one.report.rot).toMatchObject([{ fromLsn: victim.lsn - 4096, toLsn: victim.lsn + 4096, vdisks: [one.vdisks[0]!.id] }]);
@@ -135,9 +132,9 @@ describe('rot', () => {
     for (const idle of [true, false]) {
       const one = world(5);
       appendEach(one, [0, 1]);
-      if (idle) while (one.engine.step());
+      if (idle) one.rig.settle();
       const last = one.vdisks[1]!.entries.at(-1)!;
-      one.engine.crash(false);
+      one.rig.kill();
       damage(one, '00000001.seg', placeOf(last));
       if (idle) startsWith(one, /rot was reported/);
       else expect(() => one.start()).toThrow(/1 was acknowledged, 0 was found/);
@@ -149,8 +146,8 @@ describe('rot', () => {
     for (const missing of [false, true]) {
       const one = world(6);
       for (let i = 0; one.stream.statistics().liveSegments < 4; i++) appendEach(one, [i % 2], 16384);
-      one.engine.crash(false);
-      if (missing) one.disk.names.delete(`${DIRECTORY}/00000002.seg`);
+      one.rig.kill();
+      if (missing) one.rig.engine.files.remove(`${DIRECTORY}/00000002.seg`);
       else damage(one, '00000002.seg', (1 + 5 * 7) * 4096, 4096);
       startsWith(one, /rot was reported/);
       expect(one.report.rotRanges).toBe(1);
@@ -162,7 +159,7 @@ describe('rot', () => {
   it('of a segment header: everybody may have lost something', () => {
     const one = world(7);
     appendEach(one, [0, 1, 0]);
-    one.engine.crash(false);
+    one.rig.kill();
     damage(one, '00000001.seg', SegmentAt.startLsn, 1);
     startsWith(one, /damaged header/);
     expect(one.report.rot).toMatchObject([{ toLsn: Infinity }]);
@@ -187,16 +184,15 @@ describe('segments used again', () => {
 describe('the directory', () => {
   it('is refused when it is of a newer version, or not ours; what to do is said', () => {
     const one = world(9);
-    one.engine.crash(false);
-    const header = fileBytes(one, '00000001.seg');
-    header[SegmentAt.version] = 2;
+    one.rig.kill();
+    one.file('00000001.seg').writeDurable(Uint8Array.of(2), SegmentAt.version);
     expect(() => one.start()).toThrow(
       expect.objectContaining({ code: 'ERR_OPLOG_VERSION', message: expect.stringMatching(/start that version/) }),
     );
     const two = new LogWorld(10, 1, OPTIONS);
     two.start();
-    two.engine.crash(false);
-    for (const name of [...two.disk.names.keys()]) two.disk.names.get(name)!.bytes.fill(7);
+    two.rig.kill();
+    for (const [, file] of two.rig.disk.walk()) file.writeDurable(new Uint8Array(4096).fill(7), 0);
     expect(() => two.start()).toThrow(OplogError);
     expect(() => two.start()).toThrow(expect.objectContaining({ code: 'ERR_OPLOG_FOREIGN' }));
   });
@@ -204,7 +200,7 @@ describe('the directory', () => {
   it('in order gives the verifier nothing to complain about', () => {
     const one = world(11);
     appendEach(one, [0, 1, 0]);
-    while (one.engine.step());
+    one.rig.settle();
     expect(verify(one)).toMatchObject([{ severity: 'notice', code: 'oplog-unclean' }]);
     one.close();
     expect(verify(one)).toEqual([]);

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { EntryKind } from '../../../src/stargate/core/ports.js';
 import { MAX_ENTRY_PAYLOAD_BYTES } from '../../../src/stargate/oplog/index.js';
-import { LogWorld } from './log-world.js';
+import { DIRECTORY, LogWorld } from './log-world.js';
 
 const SMALL = { segmentBytes: 256 << 10, segments: 6 };
 const LARGE = { segmentBytes: 4 << 20, segments: 6 };
@@ -25,7 +25,7 @@ describe('the stream', () => {
     for (let i = 0; i < 280; i++) expect(world.append(world.vdisks[i % 2]!, i % 5 === 0 ? 0 : 4096)).toBe(true);
     world.settle();
     expect(world.stream.statistics().batches).toBe(1);
-    world.engine.crash(true);
+    world.rig.powerCut();
     world.start();
     expect(world.report).toMatchObject({ clean: false, entries: 280 });
   });
@@ -38,7 +38,7 @@ describe('the stream', () => {
     expect(world.append(vdisk, MAX_ENTRY_PAYLOAD_BYTES - 7, EntryKind.head)).toBe(true);
     expect(world.append(vdisk, 1, EntryKind.promise)).toBe(true);
     world.settle();
-    world.engine.crash(true);
+    world.rig.powerCut();
     world.start();
     expect(vdisk.ackedSeq).toBe(3);
   });
@@ -50,7 +50,7 @@ describe('the stream', () => {
       for (const vdisk of world.vdisks) world.append(vdisk, 4096);
       world.settle();
       world.close();
-      world.disk.powerCut();
+      world.rig.powerCut();
       world.start();
       expect(world.report).toMatchObject({ clean: true, tornBytes: 0, entries: 2 * (round + 1) });
       expect(world.stream.statistics().liveSegments).toBe(1);
@@ -65,7 +65,7 @@ describe('the stream', () => {
     let refused = 0;
     for (let i = 0; i < 20_000 && refused < 50; i++) {
       if (!world.append(fast, 16384)) refused++;
-      world.engine.step();
+      world.rig.steps(2);
     }
     world.settle();
     expect(refused).toBe(50);
@@ -76,12 +76,12 @@ describe('the stream', () => {
     expect(world.append(slow, 9000, EntryKind.head)).toBe(true);
     world.settle();
     world.truncate(slow, slow.ackedSeq);
-    world.engine.step();
+    world.rig.steps(2);
     expect(world.spaceCalls).toBeGreaterThan(before);
     expect(world.stream.usage.usedBytes).toBeLessThan(2 * SMALL.segmentBytes);
     for (let i = 0; i < 10; i++) expect(world.append(fast, 16384)).toBe(true);
     world.settle();
-    world.engine.crash(true);
+    world.rig.powerCut();
     world.start();
   });
 
@@ -90,15 +90,15 @@ describe('the stream', () => {
     world.start();
     for (let i = 0; i < 2_000; i++) {
       const vdisk = world.vdisks[i % 3]!;
-      if (!world.append(vdisk, 4096 * (1 + (i % 4)))) world.engine.until(() => world.spaceCalls > 0);
+      if (!world.append(vdisk, 4096 * (1 + (i % 4)))) world.rig.until(() => world.spaceCalls > 0);
       world.spaceCalls = 0;
-      world.engine.step();
+      world.rig.steps(2);
       if (vdisk.ackedSeq > vdisk.neededSeq + 20) world.truncate(vdisk, vdisk.ackedSeq - 3);
     }
     world.settle();
     expect(world.stream.usage.endLsn).toBeGreaterThan(SMALL.segmentBytes * SMALL.segments * 3);
-    expect(world.disk.names.size).toBeLessThanOrEqual(SMALL.segments);
-    world.engine.crash(true);
+    expect(world.rig.engine.files.list(DIRECTORY).length).toBeLessThanOrEqual(SMALL.segments);
+    world.rig.powerCut();
     world.start();
     expect(world.report.segments).toBeLessThanOrEqual(SMALL.segments);
   });
@@ -108,19 +108,19 @@ describe('the stream', () => {
     world.start();
     world.append(world.vdisks[0]!, 4096);
     world.settle();
-    world.engine.failWrites = -5;
+    world.rig.disk.faults.add({ operation: 'write', error: 5, times: Infinity });
     world.append(world.vdisks[0]!, 4096);
     world.append(world.vdisks[1]!, 4096);
-    world.engine.until(() => world.failed !== 0);
-    world.engine.failWrites = 0;
+    world.rig.until(() => world.failed !== 0);
+    world.rig.disk.faults.clear();
     expect(world.append(world.vdisks[0]!, 4096)).toBe(false);
-    while (world.engine.step());
+    world.rig.settle();
     expect(world.acks).toBe(1);
     let closed = 1;
     world.stream.close(errno => (closed = errno));
-    world.engine.until(() => closed !== 1);
+    world.rig.until(() => closed !== 1);
     expect(closed).toBe(-5);
-    world.engine.crash(true);
+    world.rig.powerCut();
     world.vdisks[0]!.entries.length = 3;
     world.start();
     expect(world.report.clean).toBe(false);
@@ -131,9 +131,9 @@ describe('the stream', () => {
     world.start();
     world.append(world.vdisks[0]!, 4096);
     world.settle();
-    while (world.engine.step());
+    world.rig.settle();
     expect(world.stream.statistics()).toMatchObject({ batches: 2, markers: 1 });
-    world.engine.crash(true);
+    world.rig.powerCut();
     world.start();
     expect(world.report.durableLsn).toBeGreaterThan(world.vdisks[0]!.entries[0]!.lsn);
   });
@@ -144,7 +144,7 @@ describe('the stream', () => {
     world.append(world.vdisks[0]!, 4096);
     world.settle();
     for (let i = 0; i < 30; i++) {
-      world.engine.crash(true);
+      world.rig.powerCut();
       world.start();
     }
     expect(world.stream.statistics().liveSegments).toBeLessThanOrEqual(2);
