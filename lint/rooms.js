@@ -55,13 +55,12 @@ export const ROOMS = [
     at: 'src/datapath/',
     imports: ['base', 'meta', 'wire', 'transport', 'nbd-server-ts', 'shard', 'uring-engine'],
   },
-  { room: 'control', at: 'src/control/', imports: ['base', 'meta', 'wire'], packages: ['fastify', 'zod'], coming: true },
+  { room: 'control', at: 'src/control/', imports: ['base', 'meta', 'wire'], packages: ['fastify', 'zod'] },
   {
     room: 'cli',
     at: 'src/cli/',
     imports: ['base', 'control/client.ts', 'control/schemas.ts'],
     packages: ['commander'],
-    coming: true,
   },
   { room: 'main', at: 'src/main/', imports: 'anything' },
 

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
-import { GatepathError } from '../../base/errors.js';
+import type { GatepathError } from '../../base/errors.js';
 import { parseSize } from '../../base/size.js';
 import { MAX_SHARDS } from '../../shard/limits.js';
 
