@@ -1,13 +1,13 @@
 import { BLOCK_BYTES } from '../base/size.js';
 import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
 import { exportRecord, keys, type AttachmentRecord, type ExportRecord, type HostRecord, type VdiskRecord } from '../meta/model.js';
+import { groupOf } from '../meta/nodes.js';
 import {
   attach,
   createContainer,
   createVdisk,
   detach,
   findVdisk,
-  groupOf,
   listAttachments,
   listContainers,
   listVdisks,

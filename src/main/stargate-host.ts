@@ -3,12 +3,13 @@ import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
 import { LmdbStore } from '../meta/lmdb.js';
-import { ensureDefaultContainer, forgetVdisk, groupOf, listVdisks, registerNode, winTerms } from '../meta/operations.js';
+import { groupOf, registerNode, winTerms } from '../meta/nodes.js';
+import { ensureDefaultContainer, forgetVdisk, listVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
 import type { ShardPool } from '../shard/pool.js';
-import { openDataDirectory, type DataDirectory } from '../stargate/data-directory.js';
+import { keepBoot, openDataDirectory, type DataDirectory } from '../stargate/data-directory.js';
 import {
   StargateTopic,
   type CorruptBlock,
@@ -21,7 +22,7 @@ import {
 import { shardOfStream, streamOf } from '../stargate/runtime/placement.js';
 import type { StargateShardSettings } from '../stargate/service.js';
 import { StoreHandle } from '../stargate/store/index.js';
-import { CREATE_TIMEOUT_MS, NEW_STREAMS, STATUS_TIMEOUT_MS } from './limits.js';
+import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS } from './limits.js';
 import { SOFTWARE } from './version.js';
 
 export interface StargateHostOptions {
@@ -33,6 +34,8 @@ export interface StargateHostOptions {
   /** Where datapaths connect; beside it, `.meta`, they read the metadata. */
   readonly stargateSocket: string;
   readonly log: Logger;
+  /** What somebody who waits for the start wants to read, a line each: while a long log is read, and what was found. */
+  readonly onProgress: (line: string) => void;
   /** The node's store cannot be trusted any more: the process has to end. */
   readonly onFatal: (message: string) => void;
 }
@@ -46,10 +49,12 @@ export class StargateHost {
   #lastRequest = 0;
   #pool: ShardPool | null = null;
   #meta: MetaServer | null = null;
+  #serving: Promise<void> = Promise.resolve();
 
   private constructor(
     readonly options: StargateHostOptions,
     readonly directory: DataDirectory,
+    readonly incarnation: number,
     readonly store: MetadataStore,
     readonly blockStore: StoreHandle,
   ) {}
@@ -58,10 +63,12 @@ export class StargateHost {
     const { dataDirectory, nodeId, stargateSocket } = options;
     const directory = openDataDirectory(dataDirectory, NEW_STREAMS);
     const store = LmdbStore.open(join(dataDirectory, 'meta'));
-    await registerNode(store, { id: nodeId, storeUuid: directory.storeUuid, address: stargateSocket });
+    const { storeUuid, boot } = directory;
+    const { incarnation, bootCount } = await registerNode(store, { id: nodeId, storeUuid, address: stargateSocket, boot });
+    keepBoot(dataDirectory, { incarnation, bootCount });
     await ensureDefaultContainer(store);
     const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
-    const host = new StargateHost(options, directory, store, blockStore);
+    const host = new StargateHost(options, directory, incarnation, store, blockStore);
     const living = (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
     await host.#winTerms(living);
     return host;
@@ -84,8 +91,8 @@ export class StargateHost {
     return { settings, transfer: store.port };
   }
 
-  /** Resolves when every vdisk is served, or refused with a reason that is logged; then finishes what a former process was deleting. */
-  async serve(pool: ShardPool): Promise<void> {
+  /** To be called before the shards start: they report while they read their logs. */
+  listen(pool: ShardPool): void {
     this.#pool = pool;
     const { log, onFatal } = this.options;
     pool.on(StargateTopic.fatal, message => onFatal(message as string));
@@ -95,8 +102,14 @@ export class StargateHost {
     pool.on(StargateTopic.statusReply, (message, shard) =>
       this.#statusRequests.get((message as StargateStatus).request)?.(message as StargateStatus, shard),
     );
-    await this.#whenServing(pool);
-    this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log });
+    this.#showProgress(pool);
+    this.#serving = this.#whenServing(pool);
+  }
+
+  /** Resolves when every vdisk is served, or refused with a reason that is logged; then finishes what a former process was deleting. */
+  async serve(): Promise<void> {
+    await this.#serving;
+    this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log: this.options.log });
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
     for (const vdisk of await listVdisks(this.store)) if (vdisk.deleting) void this.#removeData(vdisk);
   }
@@ -148,7 +161,7 @@ export class StargateHost {
   }
 
   async #winTerms(vdisks: readonly VdiskRecord[]): Promise<void> {
-    const member = { node: this.options.nodeId, storeUuid: this.directory.storeUuid, incarnation: 1 };
+    const member = { node: this.options.nodeId, storeUuid: this.directory.storeUuid, incarnation: this.incarnation };
     const terms = await winTerms(
       this.store,
       vdisks.map(vdisk => vdisk.id),
@@ -158,24 +171,29 @@ export class StargateHost {
   }
 
   #whenServing(pool: ShardPool): Promise<void> {
-    const { log } = this.options;
+    const { log, onProgress } = this.options;
     let waiting = pool.count;
-    let lastShown = 0;
-    pool.on(StargateTopic.progress, message => {
-      const { stream, readBytes, totalBytes } = message as RecoveryProgress;
-      if (Date.now() - lastShown < 1_000) return;
-      lastShown = Date.now();
-      log.log('info', `reading the log: ${Math.round((100 * readBytes) / Math.max(1, totalBytes))} %`, { stream });
-    });
     return new Promise(resolve => {
       pool.on(StargateTopic.serving, message => {
         const { problems, streams } = message as ServingReport;
         for (const { vdiskId, message: why } of problems) log.log('error', 'a vdisk is not served', { vdiskId, why });
         for (const { stream, clean, entries, bytes, tornBytes } of streams) {
           log.log('info', clean ? 'the log was closed cleanly' : 'the log was replayed', { stream, entries, bytes, tornBytes });
+          if (!clean && entries > 0)
+            onProgress(`stream ${stream}: the last stop was not clean; ${entries} entries of the log were replayed`);
         }
         if (--waiting === 0) resolve();
       });
+    });
+  }
+
+  #showProgress(pool: ShardPool): void {
+    let lastShown = Date.now();
+    pool.on(StargateTopic.progress, message => {
+      const { stream, readBytes, totalBytes } = message as RecoveryProgress;
+      if (Date.now() - lastShown < PROGRESS_INTERVAL_MS) return;
+      lastShown = Date.now();
+      this.options.onProgress(`stream ${stream}: reading the log, ${Math.round((100 * readBytes) / Math.max(1, totalBytes))} %`);
     });
   }
 

@@ -7,6 +7,8 @@ import { GatepathError } from '../base/errors.js';
 
 const FORMAT_VERSION = 1;
 const MARK = 'gatepath.json';
+/** Which start this is: of the node's registration in the metadata store. */
+const BOOT = 'boot.json';
 /** What a directory may hold and still be taken for empty: things that a first start which failed has left, and a file system's own. */
 const HARMLESS = /^(lock|lost\+found|.*\.sock|gatepath\.json\..*\.tmp)$/;
 
@@ -19,11 +21,16 @@ const format = z.object({
   createdAt: z.string(),
 });
 
+const bootFormat = z.object({ incarnation: z.number().int().nonnegative(), bootCount: z.number().int().nonnegative() });
+export type BootRecord = z.infer<typeof bootFormat>;
+
 export interface DataDirectory {
   readonly path: string;
   readonly storeUuid: string;
   readonly streams: number;
   readonly isNew: boolean;
+  /** The boot counter has been raised already; incarnation 0: never registered. */
+  readonly boot: BootRecord;
   readonly lock: DirectoryLock;
 }
 
@@ -54,7 +61,20 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
     throw invalid('ERR_LOCKED', `${path} is in use by ${lock.heldBy}`, 'stop that process first, or name another directory');
   }
   const record = isNew ? create(path, streams) : read(mark);
-  return { path, storeUuid: record.storeUuid, streams: record.streams, isNew, lock };
+  return { path, storeUuid: record.storeUuid, streams: record.streams, isNew, boot: raiseBootCount(path), lock };
+}
+
+/** As the node has been registered: durable before it does anything in that name. */
+export function keepBoot(path: string, boot: BootRecord): void {
+  writeDurably(path, BOOT, boot);
+}
+
+/** Durable before the node registers: a counter that is behind the registered one tells that this directory is an older copy. */
+function raiseBootCount(path: string): BootRecord {
+  const before = readBoot(join(path, BOOT));
+  const boot = { ...before, bootCount: before.bootCount + 1 };
+  writeDurably(path, BOOT, boot);
+  return boot;
 }
 
 function create(path: string, streams: number): z.infer<typeof format> {
@@ -65,29 +85,26 @@ function create(path: string, streams: number): z.infer<typeof format> {
     streams,
     createdAt: new Date().toISOString(),
   };
-  const temporary = join(path, `${MARK}.${process.pid}.tmp`);
-  const fd = openSync(temporary, 'w', 0o600);
-  writeSync(fd, `${JSON.stringify(record, null, 2)}\n`);
-  fsyncSync(fd);
-  closeSync(fd);
-  renameSync(temporary, join(path, MARK));
-  const directory = openSync(path, 'r');
-  fsyncSync(directory);
-  closeSync(directory);
+  writeDurably(path, MARK, record);
   return record;
 }
 
+/** Replaces the file as a whole. */
+function writeDurably(path: string, file: string, content: unknown): void {
+  const temporary = join(path, `${file}.${process.pid}.tmp`);
+  const fd = openSync(temporary, 'w', 0o600);
+  writeSync(fd, `${JSON.stringify(content, null, 2)}\n`);
+  fsyncSync(fd);
+  closeSync(fd);
+  renameSync(temporary, join(path, file));
+  const directory = openSync(path, 'r');
+  fsyncSync(directory);
+  closeSync(directory);
+}
+
 function read(mark: string): z.infer<typeof format> {
-  let content: unknown;
-  try {
-    content = JSON.parse(readFileSync(mark, 'utf8'));
-  } catch (error) {
-    throw invalid(
-      'ERR_FORMAT',
-      `${mark} cannot be read: ${(error as Error).message}`,
-      'restore it from a backup: the data itself is not touched',
-    );
-  }
+  const action = 'restore it from a backup: the data itself is not touched';
+  const content = readJson(mark, action);
   const version = (content as { formatVersion?: unknown } | null)?.formatVersion;
   if (typeof version === 'number' && version > FORMAT_VERSION) {
     throw invalid(
@@ -96,15 +113,27 @@ function read(mark: string): z.infer<typeof format> {
       'start the newer version of Gatepath again',
     );
   }
-  const parsed = format.safeParse(content);
-  if (!parsed.success) {
-    throw invalid(
-      'ERR_FORMAT',
-      `${mark} is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`,
-      'restore it from a backup: the data itself is not touched',
-    );
+  return parse(mark, format, content, action);
+}
+
+function readBoot(file: string): BootRecord {
+  if (!existsSync(file)) return { incarnation: 0, bootCount: 0 };
+  const action = 'remove it: then this node counts as one whose data may be incomplete';
+  return parse(file, bootFormat, readJson(file, action), action);
+}
+
+function readJson(file: string, action: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw invalid('ERR_FORMAT', `${file} cannot be read: ${(error as Error).message}`, action);
   }
-  return parsed.data;
+}
+
+function parse<T>(file: string, schema: z.ZodType<T>, content: unknown, action: string): T {
+  const parsed = schema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  throw invalid('ERR_FORMAT', `${file} is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`, action);
 }
 
 function invalid(code: string, message: string, action: string): GatepathError {

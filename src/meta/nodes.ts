@@ -1,0 +1,122 @@
+import { randomUUID } from 'node:crypto';
+import { MAX_META_TRANSACTION } from '../wire/limits.js';
+import { groupRecord, keys, nodeRecord, type GroupRecord, type NodeRecord } from './model.js';
+import { proposeTogether, type Proposal } from './propose.js';
+import { checkName, invalid, parse, retry, settled } from './records.js';
+import type { MetadataStore } from './store.js';
+
+/** Nodes, and the terms in which they serve vdisks. */
+
+/** What a store knows of itself: kept durably in its data directory. */
+export interface Boot {
+  /** 0: never registered. */
+  readonly incarnation: number;
+  /** Raised durably at each start, before the node registers. */
+  readonly bootCount: number;
+}
+
+export interface StartingNode {
+  readonly id: string;
+  readonly storeUuid: string;
+  readonly address: string;
+  readonly boot: Boot;
+}
+
+/**
+ * The node has started. The store has to keep the incarnation and boot counter of the record that it gets *durably* before the node does
+ * anything in its name. Refused when the id belongs to another store that has been in use.
+ */
+export async function registerNode(store: MetadataStore, node: StartingNode): Promise<NodeRecord> {
+  checkName(node.id);
+  const key = keys.node(node.id);
+  return retry(async () => {
+    const found = await store.get(key);
+    const known = found === null ? null : parse(nodeRecord, found);
+    const record: NodeRecord = { id: node.id, storeUuid: node.storeUuid, address: node.address, ...nextBoot(known, node) };
+    const transaction = store.transaction([{ key, version: found?.version ?? 0 }], [{ put: key, value: record }]);
+    const applied = await settled(transaction, async () => {
+      const now = await store.get(key);
+      const kept = now === null ? null : parse(nodeRecord, now);
+      return kept?.storeUuid === record.storeUuid && kept.incarnation === record.incarnation && kept.bootCount === record.bootCount;
+    });
+    return applied ? record : undefined;
+  });
+}
+
+/**
+ * An incarnation goes on only in a store that has seen all of it: the same one, under the same incarnation, with a boot counter above the
+ * registered one. Anything else (an empty store, one brought back from a copy, one whose registration is gone) may have forgotten what it
+ * promised or acknowledged: a new incarnation, which is a member of nothing.
+ */
+function nextBoot(known: NodeRecord | null, { id, storeUuid, boot }: StartingNode): Boot {
+  if (known === null) return { incarnation: boot.incarnation + 1, bootCount: boot.bootCount };
+  if (known.storeUuid !== storeUuid) {
+    if (boot.incarnation > 0) {
+      throw invalid('ERR_NODE_TAKEN', `node id "${id}" belongs to another data directory`, 'give this node another id');
+    }
+    return { incarnation: known.incarnation + 1, bootCount: boot.bootCount };
+  }
+  if (boot.incarnation === known.incarnation && boot.bootCount > known.bootCount) return boot;
+  // Above both: neither this store's older copies nor its younger ones can be taken for it.
+  return {
+    incarnation: Math.max(boot.incarnation, known.incarnation) + 1,
+    bootCount: Math.max(boot.bootCount, known.bootCount) + 1,
+  };
+}
+
+export interface WonTerm {
+  readonly term: number;
+  readonly nonce: string;
+}
+
+/**
+ * A new term for each of the vdisks, with this node as controller and only member (rule 7): epoch and term go up by one, the nonce is new. A
+ * node may serve a vdisk only after this.
+ */
+export async function winTerms(
+  store: MetadataStore,
+  vdiskIds: readonly string[],
+  member: { readonly node: string; readonly storeUuid: string; readonly incarnation: number },
+): Promise<Map<string, WonTerm>> {
+  const terms = new Map<string, WonTerm>();
+  const ids = [...new Set(vdiskIds)];
+  for (let from = 0; from < ids.length; from += MAX_META_TRANSACTION) {
+    await retry(async () => {
+      const batch = ids.slice(from, from + MAX_META_TRANSACTION).filter(vdiskId => !terms.has(vdiskId));
+      const proposals = await Promise.all(batch.map(vdiskId => nextTerm(store, vdiskId, member)));
+      const outcomes = await proposeTogether(store, proposals);
+      for (const [i, { won }] of outcomes.entries()) {
+        const { vdiskId, term, nonce } = proposals[i]!.value;
+        if (won) terms.set(vdiskId, { term, nonce });
+      }
+      return outcomes.every(({ won }) => won) ? true : undefined;
+    });
+  }
+  return terms;
+}
+
+async function nextTerm(
+  store: MetadataStore,
+  vdiskId: string,
+  member: GroupRecord['members'][number],
+): Promise<Proposal & { readonly value: GroupRecord }> {
+  const key = keys.group(vdiskId);
+  const found = await store.get(key);
+  const known = found === null ? null : parse(groupRecord, found);
+  const epoch = (known?.epoch ?? 0) + 1;
+  const value: GroupRecord = {
+    vdiskId,
+    epoch,
+    term: epoch,
+    controller: member.node,
+    members: [member],
+    nonce: randomUUID(),
+    generation: known?.generation ?? 0,
+  };
+  return { key, version: found?.version ?? 0, value };
+}
+
+export async function groupOf(store: MetadataStore, vdiskId: string): Promise<GroupRecord | null> {
+  const found = await store.get(keys.group(vdiskId));
+  return found === null ? null : parse(groupRecord, found);
+}
