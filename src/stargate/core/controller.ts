@@ -3,12 +3,12 @@ import { crc32c } from '@node-rs/crc32';
 import { Gather, type Arena } from 'uring-engine';
 import type { Probes } from '../../base/probe.js';
 import { IoOp, MAX_IO_BYTES, type PathRequest } from '../../wire/path.js';
-import type { SessionListener, SessionRequest } from '../../wire/serving.js';
+import type { SessionEnd, SessionListener, SessionRequest } from '../../wire/serving.js';
 import { IoStatus } from '../../wire/status.js';
 import { Admission } from './admission.js';
 import type { BlockIndex } from './block-index.js';
 import { Flights, type ControlCommit } from './flights.js';
-import { encodeRecord, type HeadRecord } from './head.js';
+import type { HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';
 import { ControllerPath } from './path.js';
 import {
@@ -25,6 +25,7 @@ import {
   type VdiskLog,
 } from './ports.js';
 import { ReadPath } from './read-path.js';
+import { SessionChanges } from './session-changes.js';
 import { RequestState, SessionTable, type SessionState } from './sessions.js';
 
 /** The mechanisms of a shard that its controllers share. */
@@ -90,6 +91,7 @@ export class Controller implements LogOwner {
   readonly sessions: SessionTable;
   readonly flights = new Flights();
   readonly #admission: Admission;
+  readonly #sessionChanges = new SessionChanges(this);
   readonly #paths = new Set<ControllerPath>();
   readonly #draft: EntryDraft;
   readonly #control = new Gather(1);
@@ -135,7 +137,6 @@ export class Controller implements LogOwner {
   // ---------------------------------------------------------------- requests
 
   submit(request: PathRequest, path: ControllerPath): void {
-    if (this.#state !== 'serving') return this.answer(request, IoStatus.fenced);
     if (!path.isOpen) return;
     path.session.raiseLowWater(request.lowWater);
     const { op, offsetBytes, lengthBytes } = request;
@@ -157,6 +158,8 @@ export class Controller implements LogOwner {
 
   /** Rule 15: what is known of the request decides whether it is applied. */
   #admitChange(request: PathRequest, path: ControllerPath): void {
+    // Held: its path is about to end.
+    if (path.session.isEnding) return;
     const state = this.mutations.noDedupe ? RequestState.unknown : path.session.stateOf(request.clientSeq);
     switch (state) {
       case RequestState.committed:
@@ -260,7 +263,7 @@ export class Controller implements LogOwner {
     if (this.#state === 'failed' || this.#state === 'stopped') return;
     this.#state = 'failed';
     // Outcomes are unknown: nobody is answered. The paths end, and whoever replays finds what is true after the next start.
-    for (const path of [...this.#paths]) path.end('fenced');
+    this.#endAllPaths('fenced');
     this.host.onLogFailed(errno);
   }
 
@@ -311,51 +314,33 @@ export class Controller implements LogOwner {
 
   /** Opens or resumes; see VdiskServing. */
   openSession(request: SessionRequest, listener: SessionListener): void {
-    if (this.#state !== 'serving') return listener.onRefused('not-served', 'the vdisk is not served now');
-    const known = this.sessions.find(request);
-    if (known !== undefined) {
-      for (const path of [...this.#paths]) if (path.session === known) path.close();
-      return this.#opened(known, listener);
-    }
-    const refusal = this.sessions.refusal(request);
-    if (refusal === 'closed') return listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
-    if (refusal === 'busy') return listener.onRefused('busy', 'the vdisk has too many sessions');
-    const record = encodeRecord({ generation: request.generation, datapathUuid: request.datapathUuid, shard: request.shard });
-    const taken = this.appendControl(EntryKind.sessionOpen, record, 0, {
-      onControlCommitted: seq => {
-        // An open that was waiting beside this one may have come first.
-        const again = this.sessions.find(request);
-        if (again !== undefined) return this.#opened(again, listener);
-        if (this.sessions.refusal(request) !== null) return listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
-        for (const over of this.sessions.open(seq, request)) this.#endSession(over);
-        this.#opened(this.sessions.get(seq)!, listener);
-      },
-    });
-    if (!taken) listener.onRefused('busy', 'the log is full for the moment');
+    this.#sessionChanges.open(request, listener);
   }
 
   closeSession(request: SessionRequest, done: () => void): void {
-    const session = this.sessions.find(request);
-    if (session === undefined || this.#state !== 'serving') return done();
-    for (const path of [...this.#paths]) if (path.session === session) path.close();
-    const commit = {
-      onControlCommitted: () => {
-        this.sessions.close(session.id);
-        done();
-      },
-    };
-    // Without room the session stays in the table until the next attachment ends it: harmless.
-    if (!this.appendControl(EntryKind.sessionClose, new Uint8Array(0), session.id, commit)) done();
+    this.#sessionChanges.close(request, done);
   }
 
-  #opened(session: SessionState, listener: SessionListener): void {
+  /** The entry that ends the session is in the log: what has no place there yet is never applied. */
+  freezeSession(session: SessionState): void {
+    session.isEnding = true;
+    this.#admission.dropSession(session);
+  }
+
+  /** A path of the session, which nobody else has now. */
+  openPath(session: SessionState, listener: SessionListener): void {
+    this.closePaths(session);
     const path = new ControllerPath(this, session, listener);
     this.#paths.add(path);
     listener.onOpened(path, { term: this.state.term, sizeBytes: this.state.sizeBytes });
   }
 
-  #endSession(session: SessionState): void {
-    this.#admission.dropSession(session);
+  /** Its user has given up what paths the session had. */
+  closePaths(session: SessionState): void {
+    for (const path of [...this.#paths]) if (path.session === session) path.close();
+  }
+
+  endPathsOf(session: SessionState): void {
     for (const path of [...this.#paths]) if (path.session === session) path.end('closed');
   }
 
@@ -393,22 +378,32 @@ export class Controller implements LogOwner {
     return { version: 1, sizeBytes: this.state.sizeBytes, layer: this.state.layer, drainedSeq, sessions: table.record(inLog) };
   }
 
+  get isServing(): boolean {
+    return this.#state === 'serving';
+  }
+
   /** The vdisk is deleted: its sessions are over. */
   end(): void {
-    for (const path of [...this.#paths]) path.end('closed');
     if (this.#state === 'serving') this.#state = 'ended';
+    this.#endAllPaths('closed');
   }
 
   /** The shard stops, or moves the vdisk elsewhere: sessions find another way. What is in flight still commits. */
   endPaths(): void {
-    for (const path of [...this.#paths]) path.end('fenced');
     if (this.#state === 'serving') this.#state = 'ended';
+    this.#endAllPaths('fenced');
   }
 
   /** Nothing happens here any more; what is in flight has an unknown outcome. */
   stop(): void {
-    for (const path of [...this.#paths]) path.end('fenced');
     this.#state = 'stopped';
+    this.#endAllPaths('fenced');
+  }
+
+  /** After the state has changed: who hears that a path has ended may want another one at once. */
+  #endAllPaths(reason: SessionEnd): void {
+    for (const path of [...this.#paths]) path.end(reason);
+    this.#sessionChanges.refuseAll();
   }
 
   get isIdle(): boolean {

@@ -17,6 +17,8 @@ export const MAX_REREADS = 4;
 export const DEDUPE_WINDOW = SESSION_WINDOW;
 /** Sessions of one vdisk: shards of a datapath, and some that have ended without saying so. */
 export const MAX_SESSIONS = 256;
+/** Opens and closes of one vdisk's sessions that wait for another one to be committed. */
+export const MAX_WAITING_SESSION_CHANGES = 1_024;
 /** Datapaths whose sessions were ended within one generation: remembered, so that they do not come back. */
 export const MAX_ENDED_DATAPATHS = 64;
 /** Blocks of ranges that one MAP request looks at (256 MiB); what lies behind is for the next request. */

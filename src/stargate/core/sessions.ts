@@ -2,12 +2,17 @@ import assert from 'node:assert/strict';
 import type { SessionRequest } from '../../wire/serving.js';
 import { DEDUPE_WINDOW, MAX_ENDED_DATAPATHS, MAX_SESSIONS } from './limits.js';
 
+/** Who a session is within its vdisk. */
+export type SessionIdentity = Omit<SessionRequest, 'vdiskId'>;
+
 /** What is known of a request of a session (rule 15). */
 export const RequestState = { unknown: 0, inFlight: 1, committed: 2, belowLowWater: 3, beyondWindow: 4 } as const;
 
 /** One session of the table: who, and which of its changes are committed. */
 export class SessionState {
   lowWater = 1;
+  /** The entry that ends it is in the log: no change of it gets a place behind that (rule 14). */
+  isEnding = false;
   /** State of clientSeq n at n mod the window, for n from `lowWater` on. Made at the first change. */
   #window: Uint8Array | null = null;
 
@@ -56,7 +61,7 @@ export class SessionState {
     return result;
   }
 
-  isOf(request: SessionRequest): boolean {
+  isOf(request: SessionIdentity): boolean {
     return request.generation === this.generation && request.datapathUuid === this.datapathUuid && request.shard === this.shard;
   }
 }
@@ -95,28 +100,32 @@ export class SessionTable {
     return this.#sessions.get(id);
   }
 
-  find(request: SessionRequest): SessionState | undefined {
+  find(request: SessionIdentity): SessionState | undefined {
     for (const session of this.#sessions.values()) if (session.isOf(request)) return session;
     return undefined;
   }
 
   /** Why the session cannot be opened, or null. */
-  refusal(request: SessionRequest): 'closed' | 'busy' | null {
+  refusal(request: SessionIdentity): 'closed' | 'busy' | null {
     if (request.generation < this.#generation) return 'closed';
     if (request.generation === this.#generation && this.#ended.includes(request.datapathUuid)) return 'closed';
-    return this.#sessions.size >= MAX_SESSIONS ? 'busy' : null;
+    // Those that it ends make room.
+    return this.#sessions.size - this.endedBy(request).length >= MAX_SESSIONS ? 'busy' : null;
+  }
+
+  /** Sessions that an open of this one ends: it is exclusive to the shards of one datapath in one generation. */
+  endedBy({ generation, datapathUuid }: SessionIdentity): SessionState[] {
+    return [...this.#sessions.values()].filter(one => one.generation !== generation || one.datapathUuid !== datapathUuid);
   }
 
   /** A SESSION_OPEN is committed. Returns the sessions that it ends. */
-  open(id: number, request: Omit<SessionRequest, 'vdiskId'>): SessionState[] {
-    const over: SessionState[] = [];
+  open(id: number, request: SessionIdentity): SessionState[] {
     if (request.generation > this.#generation) {
       this.#generation = request.generation;
       this.#ended = [];
     }
-    for (const session of this.#sessions.values()) {
-      if (session.generation === request.generation && session.datapathUuid === request.datapathUuid) continue;
-      over.push(session);
+    const over = this.endedBy(request);
+    for (const session of over) {
       this.#sessions.delete(session.id);
       if (session.generation === this.#generation && !this.#ended.includes(session.datapathUuid)) this.#ended.push(session.datapathUuid);
     }

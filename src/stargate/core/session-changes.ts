@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import type { SessionListener, SessionRequest } from '../../wire/serving.js';
+import type { Controller } from './controller.js';
+import { encodeRecord } from './head.js';
+import { MAX_WAITING_SESSION_CHANGES } from './limits.js';
+import { EntryKind } from './ports.js';
+import type { SessionState } from './sessions.js';
+
+interface Change {
+  readonly start: () => void;
+  readonly refuse: () => void;
+}
+
+/**
+ * Opens and closes the sessions of one vdisk, one entry at a time: what is checked when an entry gets its seq is still true when it is committed, and true for
+ * whoever replays the log. From the seq on, no change of a session that the entry ends gets a place in the log (rule 14).
+ */
+export class SessionChanges {
+  readonly #waiting: Change[] = [];
+  #inLog = false;
+
+  constructor(readonly controller: Controller) {}
+
+  open(request: SessionRequest, listener: SessionListener): void {
+    const refuse = (): void => listener.onRefused('not-served', 'the vdisk is not served now');
+    this.#add({ start: () => this.#open(request, listener), refuse }, () =>
+      listener.onRefused('busy', 'too many sessions are being opened at once'),
+    );
+  }
+
+  close(request: SessionRequest, done: () => void): void {
+    // At once, also if others go first: nothing of it is admitted any more.
+    const session = this.controller.sessions.find(request);
+    if (session !== undefined) this.controller.closePaths(session);
+    this.#add({ start: () => this.#close(request, done), refuse: done }, done);
+  }
+
+  /** The controller serves no longer. */
+  refuseAll(): void {
+    for (const { refuse } of this.#waiting.splice(0)) refuse();
+  }
+
+  #add(change: Change, tooMany: () => void): void {
+    if (!this.controller.isServing) return change.refuse();
+    if (!this.#inLog) return change.start();
+    if (this.#waiting.length === MAX_WAITING_SESSION_CHANGES) return tooMany();
+    this.#waiting.push(change);
+  }
+
+  #open(request: SessionRequest, listener: SessionListener): void {
+    const { controller } = this;
+    const { sessions } = controller;
+    const known = sessions.find(request);
+    if (known !== undefined) return controller.openPath(known, listener);
+    const refusal = sessions.refusal(request);
+    if (refusal === 'closed') return listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
+    if (refusal === 'busy') return listener.onRefused('busy', 'the vdisk has too many sessions');
+    const over = sessions.endedBy(request);
+    const { generation, datapathUuid, shard } = request;
+    const taken = this.#append(EntryKind.sessionOpen, encodeRecord({ generation, datapathUuid, shard }), 0, over, seq => {
+      sessions.open(seq, request);
+      for (const session of over) controller.endPathsOf(session);
+      if (controller.isServing) controller.openPath(sessions.get(seq)!, listener);
+      else listener.onRefused('not-served', 'the vdisk is not served now');
+    });
+    if (!taken) listener.onRefused('busy', 'the log is full for the moment');
+  }
+
+  #close(request: SessionRequest, done: () => void): void {
+    const { controller } = this;
+    const session = controller.sessions.find(request);
+    if (session === undefined) return done();
+    controller.closePaths(session);
+    const taken = this.#append(EntryKind.sessionClose, new Uint8Array(0), session.id, [session], () => {
+      controller.sessions.close(session.id);
+      done();
+    });
+    // Without room the session stays in the table until the next attachment ends it: harmless.
+    if (!taken) done();
+  }
+
+  /** False: the log has no room. */
+  #append(
+    kind: EntryKind,
+    record: Uint8Array,
+    sessionId: number,
+    over: readonly SessionState[],
+    committed: (seq: number) => void,
+  ): boolean {
+    const { controller } = this;
+    assert(!this.#inLog);
+    const commit = {
+      onControlCommitted: (seq: number) => {
+        this.#inLog = false;
+        committed(seq);
+        this.#goOn();
+      },
+    };
+    if (!controller.appendControl(kind, record, sessionId, commit)) return false;
+    this.#inLog = true;
+    for (const session of over) controller.freezeSession(session);
+    return true;
+  }
+
+  #goOn(): void {
+    while (!this.#inLog && this.#waiting.length > 0) this.#waiting.shift()!.start();
+  }
+}
