@@ -7,8 +7,8 @@ export type FaultOperation =
  * what it was to cover, at each stage: no later sync writes it.
  */
 export interface Fault {
-  /** Concerns paths that start with this; all, where it is missing. */
-  readonly path?: string;
+  /** Concerns paths that start with this, or match it; all, where it is missing. */
+  readonly path?: string | RegExp;
   readonly operation: FaultOperation | 'any';
   /** `before` where it is missing. */
   readonly stage?: 'before' | 'partly' | 'after';
@@ -51,7 +51,7 @@ export class FaultList {
     for (let i = 0; i < this.#armed.length; i++) {
       const armed = this.#armed[i]!;
       const { fault } = armed;
-      if ((fault.operation !== 'any' && fault.operation !== operation) || !path.startsWith(fault.path ?? '')) continue;
+      if ((fault.operation !== 'any' && fault.operation !== operation) || !concerns(fault, path)) continue;
       if (armed.skip-- > 0) continue;
       if (--armed.times === 0) this.#armed.splice(i, 1);
       this.struck++;
@@ -63,4 +63,8 @@ export class FaultList {
   hang(resume: () => void): void {
     this.#hanging.push(resume);
   }
+}
+
+function concerns({ path: pattern = '' }: Fault, path: string): boolean {
+  return typeof pattern === 'string' ? path.startsWith(pattern) : pattern.test(path);
 }

@@ -1,3 +1,4 @@
+import { errno } from 'uring-engine';
 import { OplogError } from './errors.js';
 import { MAX_BATCH_BYTES } from './layout.js';
 import {
@@ -117,8 +118,8 @@ function checkOptions(options: OplogOptions, segmentBytes: number, maxSegments: 
 }
 
 function noSpace(directory: string, error: unknown): unknown {
-  const errno = errnoOf(error);
-  if (errno !== -28 && errno !== -122) return error;
+  const result = errnoOf(error);
+  if (result !== -errno.ENOSPC && result !== -errno.EDQUOT) return error;
   return new OplogError('ERR_OPLOG_SPACE', `no room for the log in ${directory}: make space in the file system and start again`, {
     cause: error,
   });

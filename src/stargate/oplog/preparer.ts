@@ -1,4 +1,4 @@
-import { AllocateMode, WRITE_DSYNC, type ClientId, type Engine } from 'uring-engine';
+import { AllocateMode, errno, WRITE_DSYNC, type ClientId, type Engine } from 'uring-engine';
 import { encodeSegmentHeader } from './codec.js';
 import { newName } from './layout.js';
 import { PAGE_BYTES, PREPARE_CHUNK_BYTES, PREPARE_RETRY_DELAY_NS } from './limits.js';
@@ -47,8 +47,8 @@ export class SegmentPreparer {
       this.#segment = new Segment(number, slot, freshHeader(segmentBytes, fillRandom));
     } catch (error) {
       this.#noSpace();
-      const errno = errnoOf(error);
-      if (errno !== ENOSPC && errno !== EDQUOT) this.owner.onPrepareFailed(errno);
+      const result = errnoOf(error);
+      if (result !== ENOSPC && result !== EDQUOT) this.owner.onPrepareFailed(result);
       return false;
     }
     this.#step = 'allocate';
@@ -95,7 +95,7 @@ export class SegmentPreparer {
     this.owner.onPrepared(segment);
   }
 
-  #failed(errno: number): void {
+  #failed(result: number): void {
     const segment = this.#segment!;
     this.#segment = null;
     this.#noSpace();
@@ -106,7 +106,7 @@ export class SegmentPreparer {
     } catch {
       // What stays is removed by the next start.
     }
-    if (errno !== ENOSPC && errno !== EDQUOT) this.owner.onPrepareFailed(errno);
+    if (result !== ENOSPC && result !== EDQUOT) this.owner.onPrepareFailed(result);
   }
 
   #noSpace(): void {
@@ -115,8 +115,8 @@ export class SegmentPreparer {
   }
 }
 
-/** Negative errno of an engine's error. */
+/** Negative errno of an error of the engine's file system, whose `code` is the errno's name; -EIO for any other. */
 export function errnoOf(error: unknown): number {
-  const { errno } = error as { errno?: number };
-  return typeof errno === 'number' && errno !== 0 ? -Math.abs(errno) : -5;
+  const { code } = error as { code?: string };
+  return -((errno as Readonly<Record<string, number>>)[code ?? ''] ?? errno.EIO);
 }

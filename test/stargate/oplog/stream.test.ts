@@ -1,3 +1,4 @@
+import { errno } from 'uring-engine';
 import { describe, expect, it } from 'vitest';
 import { EntryKind } from '../../../src/stargate/core/ports.js';
 import { MAX_ENTRY_PAYLOAD_BYTES } from '../../../src/stargate/oplog/index.js';
@@ -124,6 +125,27 @@ describe('the stream', () => {
     world.vdisks[0]!.entries.length = 3;
     world.start();
     expect(world.report.clean).toBe(false);
+  });
+
+  it('is not poisoned by a full file system: it says so at the start, and goes on with the segments it has', () => {
+    const world = new LogWorld(10, 1, SMALL);
+    const { faults } = world.rig.disk;
+    faults.add({ operation: 'allocate', error: errno.ENOSPC });
+    expect(() => world.start()).toThrow(expect.objectContaining({ code: 'ERR_OPLOG_SPACE' }));
+    world.rig.powerCut();
+    world.start();
+    // Names, space and data of the segments to come: each can be what the file system has no room for.
+    for (const operation of ['open', 'allocate', 'write'] as const)
+      faults.add({ operation, path: /\.new$/, error: errno.ENOSPC, times: 2 });
+    for (let i = 0; world.acks < 300; i++) {
+      if (world.append(world.vdisks[0]!, 16384)) world.settle();
+      // As a drain's timer does: time passes, and the loop turns.
+      if (i % 20 === 0) world.rig.clock.runUntil(world.rig.clock.nowNs + 1.1e9);
+      world.rig.engine.poke();
+      if (world.vdisks[0]!.ackedSeq > world.vdisks[0]!.neededSeq) world.truncate(world.vdisks[0]!, world.vdisks[0]!.ackedSeq);
+    }
+    expect(faults.struck).toBe(7);
+    expect(world.failed).toBe(0);
   });
 
   it('writes the durable position down when it goes idle, once', () => {
