@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { WireStore } from '../meta/wire-store.js';
 import { datapathConfig } from './config/datapath.js';
@@ -7,7 +7,7 @@ import { loadConfig } from './config/load.js';
 import { DatapathHost } from './datapath-host.js';
 import { hostName } from './host-name.js';
 import { createLogger, engineChoice, startShards, stopOnSignal } from './process.js';
-import { checkSocketPath } from './sockets.js';
+import { clearSocketPath } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
 import { SOFTWARE } from './version.js';
 
@@ -19,7 +19,7 @@ export async function runDatapath(configPath: string): Promise<void> {
   const host = config.host ?? hostName();
   const datapathUuid = randomUUID();
   mkdirSync(dirname(config.socket), { recursive: true });
-  await checkSocketPath(config.socket);
+  await clearSocketPath(config.socket);
   const targets = [{ kind: 'unix', socketPath: config.stargate }] as const;
   const pool = await startShards({
     count: config.shards,
@@ -37,6 +37,7 @@ export async function runDatapath(configPath: string): Promise<void> {
   stopOnSignal(log, async () => {
     datapath.close();
     await pool.stop();
+    rmSync(config.socket, { force: true });
     await store.close();
   });
 }

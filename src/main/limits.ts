@@ -9,5 +9,9 @@ export const LEAST_OPLOG_BYTES = 512 << 20;
 export const SHARD_MEMORY_BYTES = 256 << 20;
 export const CREATE_TIMEOUT_MS = 30_000;
 export const STATUS_TIMEOUT_MS = 2_000;
+/** Between two lines that tell how far a start has come. */
+export const PROGRESS_INTERVAL_MS = 1_000;
 /** From the wish to stop to the end of the process. */
 export const STOP_TIMEOUT_MS = 5_000;
+/** A second signal within this time is the same wish. */
+export const SAME_SIGNAL_MS = 500;

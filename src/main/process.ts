@@ -6,7 +6,7 @@ import { GatepathError } from '../base/errors.js';
 import type { Logger, LogLevel } from '../base/log.js';
 import { ShardPool } from '../shard/pool.js';
 import type { EngineChoice } from '../shard/run.js';
-import { SHARD_MEMORY_BYTES, STOP_TIMEOUT_MS } from './limits.js';
+import { SAME_SIGNAL_MS, SHARD_MEMORY_BYTES, STOP_TIMEOUT_MS } from './limits.js';
 import type { WorkerSettings } from './shard-worker.js';
 
 const WORKER_FILE = fileURLToPath(new URL('./shard-worker.js', import.meta.url));
@@ -31,15 +31,18 @@ export interface StartShardsOptions {
   /** Parts that each shard mounts: datapath, transport, Stargate. */
   readonly parts: number;
   readonly settings: () => { settings: WorkerSettings; transfer: readonly MessagePort[] };
+  readonly prepare?: (pool: ShardPool) => void;
 }
 
 export function startShards(options: StartShardsOptions): Promise<ShardPool> {
-  const { count, cacheBytes, log, parts, settings } = options;
+  const { count, cacheBytes, log, parts, settings, prepare } = options;
   const arenaBytes = cacheBytes + count * SHARD_MEMORY_BYTES;
   if (arenaBytes > MAX_ARENA_BYTES) {
     const most = Math.floor((MAX_ARENA_BYTES - count * SHARD_MEMORY_BYTES) / 2 ** 20);
     throw new GatepathError('invalid', 'ERR_CACHE_SIZE', `the cache is too large for ${count} shards`, `give at most ${most}M`);
   }
+  // From here on Node's own end of a process would wait for ever for shards that are blocked in their rings.
+  process.on('uncaughtException', error => endNow(log, `uncaught: ${error.stack ?? error.message}`));
   return ShardPool.start({
     count,
     workerFile: WORKER_FILE,
@@ -47,6 +50,7 @@ export function startShards(options: StartShardsOptions): Promise<ShardPool> {
     parts,
     settings,
     log,
+    ...(prepare === undefined ? {} : { prepare }),
     onCrash: error => endNow(log, `a shard has crashed: ${error.stack ?? error.message}`),
   });
 }
@@ -58,12 +62,18 @@ export function endNow(log: Logger, message: string): void {
   process.kill(process.pid, 'SIGKILL');
 }
 
-/** Runs `stop` once on SIGINT or SIGTERM and ends the process; a second signal ends it at once. */
+/**
+ * Runs `stop` once on SIGINT or SIGTERM and ends the process; a further signal ends it at once. Not one that comes with the first: terminals and those who
+ * start us (npm, timeout) signal us and our group.
+ */
 export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
-  let stopping = false;
+  let stoppingSinceMs = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (stopping) process.kill(process.pid, 'SIGKILL');
-    stopping = true;
+    if (stoppingSinceMs > 0) {
+      if (performance.now() - stoppingSinceMs > SAME_SIGNAL_MS) process.kill(process.pid, 'SIGKILL');
+      return;
+    }
+    stoppingSinceMs = performance.now();
     log.log('info', 'stopping', { signal });
     const watchdog = setTimeout(() => endNow(log, `could not stop within ${STOP_TIMEOUT_MS} ms`), STOP_TIMEOUT_MS);
     stop().then(
@@ -76,4 +86,14 @@ export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+}
+
+/** What is left of a start, when shards run already: a failure stops them first, since the process could not end otherwise. */
+export async function orStop<T>(stop: () => Promise<void>, start: () => Promise<T>): Promise<T> {
+  try {
+    return await start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
 }

@@ -1,11 +1,14 @@
-import { accessSync, constants, statSync } from 'node:fs';
+import { accessSync, constants, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { MAX_UNIX_PATH_BYTES } from 'uring-engine';
 import { GatepathError } from '../base/errors.js';
 
-/** Says early and clearly why a Unix socket could not be bound: the shards would find out when it is too late for a good answer. */
-export async function checkSocketPath(path: string): Promise<void> {
+/**
+ * Makes the way free for a Unix socket: removes the file of a process that was killed. Says early and clearly why it could not be bound: the shards would
+ * find out when it is too late for a good answer.
+ */
+export async function clearSocketPath(path: string): Promise<void> {
   const bytes = Buffer.byteLength(path);
   if (bytes > MAX_UNIX_PATH_BYTES) {
     throw problem(
@@ -30,6 +33,7 @@ export async function checkSocketPath(path: string): Promise<void> {
   if (await isListening(path)) {
     throw problem('ERR_ADDRESS_IN_USE', `another process listens at ${path}`, 'stop it first, or name another path');
   }
+  rmSync(path);
 }
 
 function isListening(path: string): Promise<boolean> {

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { ControlService } from '../control/service.js';
@@ -6,8 +6,8 @@ import { loadConfig } from './config/load.js';
 import { stargateConfig } from './config/stargate.js';
 import { hostName } from './host-name.js';
 import { managedNode } from './managed-node.js';
-import { createLogger, endNow, engineChoice, startShards, stopOnSignal } from './process.js';
-import { checkSocketPath } from './sockets.js';
+import { createLogger, endNow, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
+import { clearSocketPath } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
 
@@ -18,8 +18,8 @@ export async function runStargate(configPath: string): Promise<void> {
   const controlSocket = join(config.data, CONTROL_SOCKET);
   const engine = engineChoice(config.engine);
   mkdirSync(dirname(config.socket), { recursive: true });
-  await checkSocketPath(config.socket);
-  await checkSocketPath(metaSocketOf(config.socket));
+  await clearSocketPath(config.socket);
+  await clearSocketPath(metaSocketOf(config.socket));
   const host = await StargateHost.open({
     dataDirectory: config.data,
     nodeId: config.node,
@@ -28,9 +28,10 @@ export async function runStargate(configPath: string): Promise<void> {
     oplogBytes: config.oplog,
     stargateSocket: config.socket,
     log,
+    onProgress: line => log.log('info', line),
     onFatal: message => endNow(log, message),
   });
-  await checkSocketPath(controlSocket);
+  await clearSocketPath(controlSocket);
   const pool = await startShards({
     count: config.shards,
     cacheBytes: config.cache,
@@ -40,17 +41,22 @@ export async function runStargate(configPath: string): Promise<void> {
       const { settings, transfer } = host.shardSettings();
       return { settings: { engine, stargate: settings, datapath: null }, transfer: [transfer] };
     },
+    prepare: started => host.listen(started),
   });
-  await host.serve(pool);
   const service = new ControlService({ store: host.store, node: managedNode(host), version: VERSION, defaultHost: hostName() });
   const control = new ControlServer(service, log);
-  await control.listen(controlSocket);
-  log.log('info', 'serving', { software: SOFTWARE, node: config.node, socket: config.socket, control: controlSocket });
-  stopOnSignal(log, async () => {
+  const stop = async (): Promise<void> => {
     await control.close();
     await pool.stop();
+    for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await host.close();
+  };
+  stopOnSignal(log, stop);
+  await orStop(stop, async () => {
+    await host.serve();
+    await control.listen(controlSocket);
   });
+  log.log('info', 'serving', { software: SOFTWARE, node: config.node, socket: config.socket, control: controlSocket });
 }
 
 /** In a node's data directory: the management API. */

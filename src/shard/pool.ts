@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { wake, type ArenaHandle, type WakeHandle } from 'uring-engine';
+import { GatepathError } from '../base/errors.js';
 import type { Logger, LogLevel } from '../base/log.js';
 import { MAX_SHARDS, STOP_DEADLINE_MS } from './limits.js';
 import { createMailboxBuffers } from './mailbox.js';
@@ -19,6 +20,13 @@ export interface ShardTask {
   readonly settings: unknown;
 }
 
+/** Why the parts of a shard could not start. */
+export interface MountFailure {
+  readonly code: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+}
+
 export interface ShardPoolOptions {
   readonly count: number;
   /** The compiled worker module; its default export runs one {@link ShardTask} until the shard is stopped. */
@@ -29,6 +37,8 @@ export interface ShardPoolOptions {
   /** How many parts each shard mounts. */
   readonly parts: number;
   readonly log: Logger;
+  /** Called before the shards start: whoever must not miss what their parts say at the start listens from here on. */
+  readonly prepare?: (pool: ShardPool) => void;
   /** A shard has crashed. The process has to end now: its memory may be inconsistent. */
   readonly onCrash: (error: Error) => void;
 }
@@ -53,16 +63,25 @@ export class ShardPool {
       concurrentTasksPerWorker: 1,
       // A waiting worker would be frozen in Atomics.wait; a shard waits in its ring or in Node's loop.
       atomics: 'disabled',
+      // Descriptors come from other threads and go to them: Node's books on them would be wrong.
+      trackUnmanagedFds: false,
     });
   }
 
+  /** Resolves when every shard has mounted its parts. Rejects with GatepathError, all shards ended, when one could not. */
   static async start(options: ShardPoolOptions): Promise<ShardPool> {
     if (!Number.isInteger(options.count) || options.count < 1 || options.count > MAX_SHARDS) {
       throw new RangeError(`shards: ${options.count} is not a number from 1 to ${MAX_SHARDS}`);
     }
     const pool = new ShardPool(options);
+    options.prepare?.(pool);
+    const mounted = pool.#whenMounted();
     await pool.#start();
-    return pool;
+    const failure = await mounted;
+    if (failure === null) return pool;
+    options.log.log('debug', 'a shard did not start', { stack: failure.stack });
+    await pool.#stopShards(STOP_DEADLINE_MS, () => Promise.resolve());
+    throw new GatepathError('fatal', failure.code, failure.message, '');
   }
 
   get count(): number {
@@ -84,13 +103,17 @@ export class ShardPool {
   }
 
   /** Asks every shard to end and waits for them; past the deadline the process kills itself: a thread blocked in a ring cannot be ended otherwise. */
-  async stop(deadlineMs = STOP_DEADLINE_MS): Promise<void> {
+  stop(deadlineMs = STOP_DEADLINE_MS): Promise<void> {
+    return this.#stopShards(deadlineMs, () => this.#closeParts());
+  }
+
+  async #stopShards(deadlineMs: number, closeParts: () => Promise<void>): Promise<void> {
     this.#stopping = true;
     const watchdog = setTimeout(() => {
       this.options.log.log('fatal', `shards did not end within ${deadlineMs} ms; ending the process`);
       process.kill(process.pid, 'SIGKILL');
     }, deadlineMs);
-    await this.#closeParts();
+    await closeParts();
     this.broadcast('stop', null);
     await Promise.allSettled(this.#tasks);
     clearTimeout(watchdog);
@@ -134,6 +157,18 @@ export class ShardPool {
     for (const port of this.#ports) port.postMessage({ topic: 'start', message: this.#wakeHandles });
     Atomics.store(new Int32Array(startSignal), 0, 1);
     Atomics.notify(new Int32Array(startSignal), 0);
+  }
+
+  /** The first failure, or null, when all shards have tried. */
+  #whenMounted(): Promise<MountFailure | null> {
+    let waiting = this.options.count;
+    let failure: MountFailure | null = null;
+    return new Promise(resolve => {
+      this.messages.on('mounted', (problem: MountFailure | null) => {
+        failure ??= problem;
+        if (--waiting === 0) resolve(failure);
+      });
+    });
   }
 
   #whenReady(index: number, running: Promise<void>): Promise<WakeHandle> {

@@ -1,7 +1,7 @@
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { attachArena, createEngine, ArenaRegion, type WakeHandle } from 'uring-engine';
 import { createShardContext, MAIN, type ShardContext } from './context.js';
-import type { ShardTask } from './pool.js';
+import type { MountFailure, ShardTask } from './pool.js';
 
 /** What lives in a shard. */
 export interface ShardPart {
@@ -38,9 +38,22 @@ export async function runShard(
     wakeHandles,
   });
   for (const reason of fallbacks) context.log.log('warn', `I/O engine: ${engine.kind}, because ${reason}`);
-  const parts = mount(context);
+  const parts = mountOrTell(context, mount);
   context.onMessage('close', message => parts[message as number]!.close(() => context.send(MAIN, `closed-${message as number}`, null)));
   context.onMessage('stop', () => engine.stop());
   await engine.run();
   engine.destroy();
+}
+
+/** A part that cannot start (its directory is damaged, its socket taken) is no crash: the main thread hears why, and stops the shards. */
+function mountOrTell(context: ShardContext, mount: (context: ShardContext) => readonly ShardPart[]): readonly ShardPart[] {
+  try {
+    const parts = mount(context);
+    context.send(MAIN, 'mounted', null);
+    return parts;
+  } catch (error) {
+    const { code = 'ERR_START', message, stack } = error as Error & { code?: string };
+    context.send(MAIN, 'mounted', { code, message, stack } satisfies MountFailure);
+    return [];
+  }
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ControlServer } from '../../control/api/server.js';
 import type { AttachmentView } from '../../control/schemas.js';
@@ -9,8 +10,8 @@ import type { ShardPool } from '../../shard/pool.js';
 import { DatapathHost } from '../datapath-host.js';
 import { hostName } from '../host-name.js';
 import { managedNode } from '../managed-node.js';
-import { createLogger, endNow, engineChoice, startShards, stopOnSignal } from '../process.js';
-import { checkSocketPath } from '../sockets.js';
+import { createLogger, endNow, engineChoice, orStop, startShards, stopOnSignal } from '../process.js';
+import { clearSocketPath } from '../sockets.js';
 import { metaSocketOf, StargateHost } from '../stargate-host.js';
 import { CONTROL_SOCKET } from '../stargated.js';
 import { VERSION } from '../version.js';
@@ -46,9 +47,11 @@ export async function runUp(options: UpOptions): Promise<void> {
     oplogBytes,
     stargateSocket,
     log,
+    onProgress: line => console.error(line),
     onFatal: message => endNow(log, message),
   });
-  for (const path of [nbdSocket, stargateSocket, metaSocketOf(stargateSocket), controlSocket]) await checkSocketPath(path);
+  const sockets = [nbdSocket, stargateSocket, metaSocketOf(stargateSocket), controlSocket];
+  for (const path of sockets) await clearSocketPath(path);
   const datapathUuid = randomUUID();
   const pool = await startShards({
     count: shards,
@@ -60,18 +63,19 @@ export async function runUp(options: UpOptions): Promise<void> {
       const datapath = { datapathUuid, nbdSocket, targets: [{ kind: 'in-process' }] } as const;
       return { settings: { engine, stargate: settings, datapath }, transfer: [transfer] };
     },
+    prepare: started => host.listen(started),
   });
-  await host.serve(pool);
   const service = new ControlService({ store: host.store, node: managedNode(host), version: VERSION, defaultHost: hostName() });
   const datapath = new DatapathHost({ store: host.store, host: hostName(), datapathUuid, nbdSocket, pool, log });
   const control = new ControlServer(service, log);
-  const stop = (): Promise<void> => stopAll({ data, control, datapath, pool, host });
+  const stop = (): Promise<void> => stopAll({ data, sockets, control, datapath, pool, host });
   stopOnSignal(log, stop);
-  const attached = await attachAll(service, options.vdisks).catch(async (error: unknown) => {
-    await stop();
-    throw error;
+  const attached = await orStop(stop, async () => {
+    await host.serve();
+    const all = await attachAll(service, options.vdisks);
+    await control.listen(controlSocket);
+    return all;
   });
-  await control.listen(controlSocket);
   writeClusterFile(data, {
     version: 1,
     nodes: [{ id: NODE_ID, pid: process.pid, dataDir: data, address: `unix:${controlSocket}`, command: process.argv }],
@@ -84,17 +88,19 @@ export async function runUp(options: UpOptions): Promise<void> {
 
 interface Running {
   readonly data: string;
+  readonly sockets: readonly string[];
   readonly control: ControlServer;
   readonly datapath: DatapathHost;
   readonly pool: ShardPool;
   readonly host: StargateHost;
 }
 
-async function stopAll({ data, control, datapath, pool, host }: Running): Promise<void> {
+async function stopAll({ data, sockets, control, datapath, pool, host }: Running): Promise<void> {
   removeClusterFile(data);
   await control.close();
   datapath.close();
   await pool.stop();
+  for (const path of sockets) rmSync(path, { force: true });
   await host.close();
 }
 
