@@ -53,6 +53,10 @@ inline bool externalBuffer(napi_env env, napi_value object, const char* name, vo
   return napi_set_named_property(env, object, name, buffer) == napi_ok;
 }
 
+struct sockaddr_storage;
+// Reads three values, path, host and port, into an address; a path means Unix, a host is numeric. Its length, or -errno.
+int socketAddress(napi_env env, const napi_value* values, sockaddr_storage* address);
+
 struct Arena {
   uint8_t* base;
   size_t bytes;
@@ -63,5 +67,6 @@ Arena* arenaById(int id);
 
 napi_value arenaCreate(napi_env env, napi_callback_info info);
 napi_value arenaAttach(napi_env env, napi_callback_info info);
+napi_value wake(napi_env env, napi_callback_info info);
 napi_value ringCreate(napi_env env, napi_callback_info info);
 void registerSockets(napi_env env, napi_value exports);

@@ -6,7 +6,7 @@
 #include <sys/mman.h>
 
 static const int MAX_ARENAS = 256;
-static const size_t HUGE_PAGE = 2u << 20;
+static const size_t HUGE_PAGE = 2u << 20, PAGE = 4096;
 static Arena arenas[MAX_ARENAS];
 static int arenaCount = 0;
 static std::mutex arenasLock;
@@ -24,10 +24,11 @@ napi_value arenaCreate(napi_env env, napi_callback_info info) {
   if (bytes == 0 || bytes > UINT32_MAX) return fail(env, "ERR_ARGUMENT", "an arena has at most 4 GiB");
   std::lock_guard<std::mutex> guard(arenasLock);
   if (arenaCount == MAX_ARENAS) return fail(env, "ERR_LIMIT", "too many arenas");
-  // Room to align the start to a huge page; the rest of the reservation is never touched.
-  void* reserved = mmap(nullptr, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  // Room to align the start to a huge page. What lies around the arena stays without access: a guard on both sides.
+  void* reserved = mmap(nullptr, bytes + HUGE_PAGE + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (reserved == MAP_FAILED) return failErrno(env, "mmap of the arena");
-  const uintptr_t aligned = (reinterpret_cast<uintptr_t>(reserved) + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+  const uintptr_t aligned = (reinterpret_cast<uintptr_t>(reserved) + PAGE + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+  if (mprotect(reinterpret_cast<void*>(aligned), bytes, PROT_READ | PROT_WRITE) < 0) return failErrno(env, "mprotect of the arena");
   madvise(reinterpret_cast<void*>(aligned), bytes, MADV_HUGEPAGE);
   madvise(reinterpret_cast<void*>(aligned), bytes, MADV_DONTFORK);
   arenas[arenaCount] = {reinterpret_cast<uint8_t*>(aligned), bytes};

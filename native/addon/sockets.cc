@@ -1,4 +1,4 @@
-// What Node has no synchronous call for: listeners by number, shutdown, wakes, fallocate, flock.
+// What Node has no synchronous call for: listeners by number, shutdown, fallocate, flock.
 #include "addon.h"
 
 #include <arpa/inet.h>
@@ -8,6 +8,7 @@
 #include <string>
 #include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -18,42 +19,50 @@ static std::string text(napi_env env, napi_value value) {
   return std::string(buffer, length);
 }
 
-// listen(path, host, port, backlog) → fd or -errno. A path means Unix. Host is a numeric address.
-static napi_value listenOn(napi_env env, napi_callback_info info) {
-  size_t count = 4;
-  napi_value values[4];
-  napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+int socketAddress(napi_env env, const napi_value* values, sockaddr_storage* address) {
   const std::string path = text(env, values[0]), host = text(env, values[1]);
-  int32_t port = 0, backlog = 0;
+  int32_t port = 0;
   napi_get_value_int32(env, values[2], &port);
-  napi_get_value_int32(env, values[3], &backlog);
-  sockaddr_storage storage{};
-  socklen_t length;
+  *address = {};
   if (!path.empty()) {
-    auto* address = reinterpret_cast<sockaddr_un*>(&storage);
-    if (path.size() >= sizeof address->sun_path) return number(env, -ENAMETOOLONG);
-    address->sun_family = AF_UNIX;
-    memcpy(address->sun_path, path.c_str(), path.size() + 1);
-    length = sizeof(sockaddr_un);
-  } else {
-    auto* four = reinterpret_cast<sockaddr_in*>(&storage);
-    auto* six = reinterpret_cast<sockaddr_in6*>(&storage);
-    if (inet_pton(AF_INET, host.c_str(), &four->sin_addr) == 1) {
-      four->sin_family = AF_INET;
-      four->sin_port = htons(port);
-      length = sizeof *four;
-    } else if (inet_pton(AF_INET6, host.c_str(), &six->sin6_addr) == 1) {
-      six->sin6_family = AF_INET6;
-      six->sin6_port = htons(port);
-      length = sizeof *six;
-    } else {
-      return number(env, -EINVAL);
-    }
+    auto* local = reinterpret_cast<sockaddr_un*>(address);
+    if (path.size() >= sizeof local->sun_path) return -ENAMETOOLONG;
+    local->sun_family = AF_UNIX;
+    memcpy(local->sun_path, path.c_str(), path.size() + 1);
+    return sizeof *local;
   }
+  auto* four = reinterpret_cast<sockaddr_in*>(address);
+  auto* six = reinterpret_cast<sockaddr_in6*>(address);
+  if (inet_pton(AF_INET, host.c_str(), &four->sin_addr) == 1) {
+    four->sin_family = AF_INET;
+    four->sin_port = htons(port);
+    return sizeof *four;
+  }
+  if (inet_pton(AF_INET6, host.c_str(), &six->sin6_addr) == 1) {
+    six->sin6_family = AF_INET6;
+    six->sin6_port = htons(port);
+    return sizeof *six;
+  }
+  return -EINVAL;
+}
+
+// listen(path, host, port, backlog, mode) → fd or -errno. `mode`: permission bits of a Unix socket's file.
+static napi_value listenOn(napi_env env, napi_callback_info info) {
+  size_t count = 5;
+  napi_value values[5];
+  napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  int32_t backlog = 0, mode = 0;
+  napi_get_value_int32(env, values[3], &backlog);
+  napi_get_value_int32(env, values[4], &mode);
+  sockaddr_storage storage;
+  const int length = socketAddress(env, values, &storage);
+  if (length < 0) return number(env, length);
   const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return number(env, -errno);
   const int on = 1;
   if (storage.ss_family != AF_UNIX) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  // The file that bind makes has the socket's own mode, so that there is no moment in which others could connect.
+  else fchmod(fd, mode);
   if (bind(fd, reinterpret_cast<sockaddr*>(&storage), length) < 0 || listen(fd, backlog) < 0) {
     const int error = errno;
     close(fd);
@@ -62,30 +71,39 @@ static napi_value listenOn(napi_env env, napi_callback_info info) {
   return number(env, fd);
 }
 
-static napi_value localPort(napi_env env, napi_callback_info info) {
+static void set(napi_env env, napi_value object, const char* name, const char* value) {
+  napi_value string;
+  napi_create_string_utf8(env, value, NAPI_AUTO_LENGTH, &string);
+  napi_set_named_property(env, object, name, string);
+}
+
+// localAddress(fd) → { path } or { host, port }; -errno where it has none
+static napi_value localAddress(napi_env env, napi_callback_info info) {
   double arguments[1];
   numbers(env, info, arguments);
   sockaddr_storage storage{};
   socklen_t length = sizeof storage;
   if (getsockname(static_cast<int>(arguments[0]), reinterpret_cast<sockaddr*>(&storage), &length) < 0) return number(env, -errno);
-  if (storage.ss_family == AF_INET) return number(env, ntohs(reinterpret_cast<sockaddr_in*>(&storage)->sin_port));
-  if (storage.ss_family == AF_INET6) return number(env, ntohs(reinterpret_cast<sockaddr_in6*>(&storage)->sin6_port));
-  return number(env, 0);
+  napi_value object;
+  napi_create_object(env, &object);
+  char host[INET6_ADDRSTRLEN] = "";
+  if (storage.ss_family == AF_UNIX) {
+    set(env, object, "path", reinterpret_cast<sockaddr_un*>(&storage)->sun_path);
+    return object;
+  }
+  const bool isFour = storage.ss_family == AF_INET;
+  auto* four = reinterpret_cast<sockaddr_in*>(&storage);
+  auto* six = reinterpret_cast<sockaddr_in6*>(&storage);
+  inet_ntop(storage.ss_family, isFour ? static_cast<void*>(&four->sin_addr) : &six->sin6_addr, host, sizeof host);
+  set(env, object, "host", host);
+  napi_set_named_property(env, object, "port", number(env, ntohs(isFour ? four->sin_port : six->sin6_port)));
+  return object;
 }
 
 static napi_value shutdownSocket(napi_env env, napi_callback_info info) {
   double arguments[1];
   numbers(env, info, arguments);
   shutdown(static_cast<int>(arguments[0]), SHUT_RDWR);
-  return nullptr;
-}
-
-static napi_value wakeEventFd(napi_env env, napi_callback_info info) {
-  double arguments[1];
-  numbers(env, info, arguments);
-  const uint64_t one = 1;
-  // A full counter (EAGAIN) means that a wake is on its way already; a closed ring has nobody to wake.
-  if (write(static_cast<int>(arguments[0]), &one, sizeof one) < 0) return nullptr;
   return nullptr;
 }
 
@@ -115,9 +133,8 @@ static napi_value duplicate(napi_env env, napi_callback_info info) {
 
 void registerSockets(napi_env env, napi_value exports) {
   method(env, exports, "listen", listenOn, nullptr);
-  method(env, exports, "localPort", localPort, nullptr);
+  method(env, exports, "localAddress", localAddress, nullptr);
   method(env, exports, "shutdown", shutdownSocket, nullptr);
-  method(env, exports, "wake", wakeEventFd, nullptr);
   method(env, exports, "fallocate", fallocateFile, nullptr);
   method(env, exports, "flock", flockFile, nullptr);
   method(env, exports, "duplicate", duplicate, nullptr);

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** What the C++ addon exports (addon/module.cc). Null where it is not built or does not load. */
+/** What the C++ addon exports (addon/module.cc). */
 export interface Addon {
   /** Reserves an arena; its id is valid in all threads of the process. */
   arenaCreate(byteLength: number): number;
@@ -10,11 +10,12 @@ export interface Addon {
   arenaAttach(id: number): ArrayBuffer;
   /** Throws with the errno's name as `code`. */
   ringCreate(arenaId: number, slots: number): NativeRing;
-  /** A listening descriptor, or -errno. A path means a Unix socket; `host` is a numeric address. */
-  listen(path: string, host: string, port: number, backlog: number): number;
-  /** Port of a bound TCP socket. */
-  localPort(fd: number): number;
+  /** A listening descriptor, or -errno. A path means a Unix socket, whose file gets `mode`; `host` is a numeric address. */
+  listen(path: string, host: string, port: number, backlog: number, mode: number): number;
+  /** What the socket is bound to, or -errno. */
+  localAddress(fd: number): { readonly path: string } | { readonly host: string; readonly port: number } | number;
   shutdown(fd: number): void;
+  /** No effect where the ring of that eventfd is destroyed. */
   wake(eventFd: number): void;
   /** 0, or -errno */
   fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
@@ -35,19 +36,26 @@ export interface NativeRing {
   /** Float64: [0] monotonic nanoseconds at the end of the last enter. */
   readonly clock: ArrayBuffer;
   readonly eventFd: number;
+  /** One turn. Throws ERR_ARENA_BOUNDS where a descriptor names memory outside the arena, or a slot that is not open. */
   enter(): void;
   setSlot(slot: number, fd: number): void;
   clearSlot(slot: number): void;
   /** The socket of a connection about to be made from this slot, or -errno. */
   prepareConnect(slot: number, path: string, host: string, port: number): number;
+  /** Ends all operations, without a word, and gives the ring back. The slots' descriptors are to be closed afterwards. */
   destroy(): void;
 }
 
 let loaded: Addon | null | undefined;
 let whyNot = '';
 
+/** Null where it is not built, does not load, or is switched off by URING_ENGINE_NO_ADDON=1. */
 export function loadAddon(): Addon | null {
   if (loaded !== undefined) return loaded;
+  if (process.env['URING_ENGINE_NO_ADDON'] === '1') {
+    whyNot = 'switched off by URING_ENGINE_NO_ADDON';
+    return (loaded = null);
+  }
   try {
     const require = createRequire(import.meta.url);
     const load = require('node-gyp-build') as (directory: string) => Addon;

@@ -3,7 +3,7 @@ import { EngineError } from './errors.js';
 
 /**
  * The memory that all I/O of a process uses: one mapping, shared by all threads, named by byte offsets.
- * With the addon it is anonymous memory with huge pages, page-aligned; without, a SharedArrayBuffer.
+ * With the addon it is anonymous memory with huge pages, page-aligned, between guard pages; without, a SharedArrayBuffer.
  * At most 4 GiB − 64 KiB, so that an offset and a length are exact uint32. Memory is taken from the system as it is touched.
  */
 export interface Arena {
@@ -42,6 +42,9 @@ export function createArena(byteLength: number): Arena {
 /** The arena of another thread of this process. */
 export function attachArena(handle: ArenaHandle): Arena {
   const buffer = handle.shared ?? attachMapping(handle.id);
+  if (buffer.byteLength !== handle.byteLength) {
+    throw new EngineError('ERR_ARGUMENT', `the arena has ${buffer.byteLength} bytes, its handle says ${handle.byteLength}`);
+  }
   return {
     byteLength: handle.byteLength,
     bytes: new Uint8Array(buffer),

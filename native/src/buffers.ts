@@ -11,6 +11,9 @@ export class ArenaRegion {
     startOffset = 0,
     endOffset: number = arena.byteLength,
   ) {
+    if (!(startOffset >= 0 && startOffset <= endOffset && endOffset <= arena.byteLength)) {
+      throw new EngineError('ERR_ARENA_BOUNDS', `${startOffset} to ${endOffset} is no part of an arena of ${arena.byteLength} bytes`);
+    }
     this.#next = startOffset;
     this.#end = endOffset;
   }
@@ -22,7 +25,7 @@ export class ArenaRegion {
   /** Offset of `bytes` bytes; `alignment` is a power of two. Throws ERR_ARENA_EXHAUSTED. */
   take(bytes: number, alignment = 4096): number {
     const offset = Math.ceil(this.#next / alignment) * alignment;
-    if (!(bytes >= 0) || offset + bytes > this.#end) {
+    if (!(Number.isSafeInteger(bytes) && bytes >= 0 && offset + bytes <= this.#end)) {
       throw new EngineError(
         'ERR_ARENA_EXHAUSTED',
         `${bytes} bytes wanted, ${this.availableBytes} left in this part of the arena: make it larger`,
@@ -36,7 +39,8 @@ export class ArenaRegion {
   split(parts: number): ArenaRegion[] {
     const unit = this.availableBytes / parts > 1 << 23 ? 1 << 21 : 4096;
     const first = Math.ceil(this.#next / unit) * unit;
-    const each = Math.floor((this.#end - first) / parts / unit) * unit;
+    const each = Math.max(0, Math.floor((this.#end - first) / parts / unit) * unit);
+    if (each === 0) throw new EngineError('ERR_ARENA_EXHAUSTED', `${this.availableBytes} bytes are too few for ${parts} parts`);
     this.#next = this.#end;
     return Array.from({ length: parts }, (_, i) => new ArenaRegion(this.arena, first + i * each, first + (i + 1) * each));
   }
@@ -85,19 +89,22 @@ export class BufferPool {
 
   give(offset: number): void {
     if (debug) this.#checkGiven(offset);
+    if (this.#count === this.capacity)
+      throw new EngineError('ERR_ARGUMENT', `buffer at ${offset}: all buffers of the pool are back already`);
     this.#free[this.#count++] = offset;
   }
 
   #checkTaken(offset: number): void {
     this.#isFree[(offset - this.#first) / this.#stride] = 0;
     const dirty = this.#bytes(offset, this.bufferBytes).findIndex(byte => byte !== POISON);
-    if (dirty >= 0) throw new Error(`buffer at ${offset}: byte ${dirty} was written after the buffer was given back`);
+    if (dirty >= 0) throw new EngineError('ERR_ARGUMENT', `buffer at ${offset}: byte ${dirty} was written after the buffer was given back`);
   }
 
   #checkGiven(offset: number): void {
     const index = (offset - this.#first) / this.#stride;
-    if (!Number.isInteger(index) || index < 0 || index >= this.capacity) throw new Error(`${offset} is not a buffer of this pool`);
-    if (this.#isFree[index] === 1) throw new Error(`buffer at ${offset} was given back twice`);
+    if (!Number.isInteger(index) || index < 0 || index >= this.capacity)
+      throw new EngineError('ERR_ARGUMENT', `${offset} is not a buffer of this pool`);
+    if (this.#isFree[index] === 1) throw new EngineError('ERR_ARGUMENT', `buffer at ${offset} was given back twice`);
     this.#isFree[index] = 1;
     this.#bytes(offset, this.bufferBytes).fill(POISON);
   }

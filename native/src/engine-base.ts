@@ -1,9 +1,12 @@
 import type { Arena } from './arena.js';
+import { checkAllocateMode, checkFileRange, checkRange } from './bounds.js';
 import {
   MAX_CLIENTS,
   MAX_SLOTS,
   MAX_TAG,
+  MAX_TRANSFER_BYTES,
   RECV_ALL,
+  WRITE_DSYNC,
   type ClientId,
   type Engine,
   type EngineClient,
@@ -43,8 +46,8 @@ export abstract class EngineBase implements Engine {
   protected readonly timers = new TimerQueue();
   protected stopping = false;
   readonly #clients: EngineClient[] = [];
-  readonly #hooks: { order: number; hook: () => void }[] = [];
-  readonly #wakeListeners: (() => void)[] = [];
+  #hooks: readonly { order: number; hook: () => void }[] = [];
+  #wakeListeners: readonly (() => void)[] = [];
   #answered: Answered[] = [];
 
   constructor(
@@ -52,7 +55,7 @@ export abstract class EngineBase implements Engine {
     operations = MAX_OPERATIONS,
     slots = MAX_SLOTS,
   ) {
-    this.ops = new OpTable(operations);
+    this.ops = new OpTable(operations + slots, slots);
     this.slots = new SlotTable(slots);
   }
 
@@ -66,7 +69,12 @@ export abstract class EngineBase implements Engine {
   protected abstract closeDescriptor(slot: Slot): void;
   /** A descriptor was put in a slot. */
   protected abstract slotAdded(slot: Slot): void;
+  /** A descriptor is about to be given away. */
   protected abstract slotReleased(slot: Slot): void;
+  /** A connection that has come finds no slot free: its descriptor is to be closed. */
+  protected discard(_fd: number): void {
+    return undefined;
+  }
   abstract listen(address: SocketAddress, options?: ListenOptions): Slot;
   abstract localAddress(slot: Slot): SocketAddress;
   abstract shutdown(slot: Slot): void;
@@ -81,18 +89,23 @@ export abstract class EngineBase implements Engine {
   }
 
   atTurnEnd(order: number, hook: () => void): void {
-    this.#hooks.push({ order, hook });
-    this.#hooks.sort((a, b) => a.order - b.order);
+    // A new list: a hook may add hooks.
+    this.#hooks = [...this.#hooks, { order, hook }].sort((a, b) => a.order - b.order);
   }
 
   onWake(listener: () => void): void {
-    this.#wakeListeners.push(listener);
+    this.#wakeListeners = [...this.#wakeListeners, listener];
   }
 
   adopt(fd: number, kind: SlotKind): Slot {
     if (!Number.isInteger(fd) || fd < 0) throw new EngineError('ERR_ARGUMENT', `${fd} is not a file descriptor`);
     const slot = this.slots.add(fd, kind);
-    this.slotAdded(slot);
+    try {
+      this.slotAdded(slot);
+    } catch (error) {
+      this.slots.remove(slot);
+      throw error;
+    }
     return slot;
   }
 
@@ -100,8 +113,8 @@ export abstract class EngineBase implements Engine {
     this.slots.checkOpen(slot);
     if (this.slots.outstanding[slot] !== 0)
       throw new EngineError('ERR_SLOT', `slot ${slot} has operations outstanding and cannot be released`);
-    const fd = this.slots.fd[slot]!;
     this.slotReleased(slot);
+    const fd = this.slots.fd[slot]!;
     this.slots.remove(slot);
     return fd;
   }
@@ -130,7 +143,8 @@ export abstract class EngineBase implements Engine {
 
   recv(slot: Slot, offset: number, lengthBytes: number, flags: number, client: ClientId, tag: number): void {
     this.slots.check(slot, SlotState.socket);
-    this.#checkRange(offset, lengthBytes);
+    checkRange(this.arena, offset, lengthBytes);
+    if (lengthBytes > MAX_TRANSFER_BYTES) throw new EngineError('ERR_ARGUMENT', `recv: ${lengthBytes} bytes are too many`);
     if ((flags & ~RECV_ALL) !== 0) throw new EngineError('ERR_ARGUMENT', `recv: unknown flags ${flags}`);
     if (this.slots.receiving[slot] === 1) throw new EngineError('ERR_ARGUMENT', `slot ${slot} is receiving already`);
     const op = this.#takeTransfer(Op.recv, slot, offset, lengthBytes, 0, flags, client, tag);
@@ -141,7 +155,7 @@ export abstract class EngineBase implements Engine {
   send(slot: Slot, gather: Gather, client: ClientId, tag: number): void {
     this.slots.check(slot, SlotState.socket);
     if (gather.count === 0) throw new EngineError('ERR_ARGUMENT', 'send: the gather list is empty');
-    for (let i = 0; i < gather.count; i++) this.#checkRange(gather.offsets[i]!, gather.lengths[i]!);
+    for (let i = 0; i < gather.count; i++) checkRange(this.arena, gather.offsets[i]!, gather.lengths[i]!);
     if (this.slots.sending[slot] === 1) throw new EngineError('ERR_ARGUMENT', `slot ${slot} is sending already`);
     const op = this.#takeTransfer(Op.send, slot, 0, gather.totalBytes, 0, 0, client, tag);
     this.slots.sending[slot] = 1;
@@ -150,14 +164,16 @@ export abstract class EngineBase implements Engine {
 
   read(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number, client: ClientId, tag: number): void {
     this.slots.check(slot, SlotState.file);
-    this.#checkRange(offset, lengthBytes);
+    checkRange(this.arena, offset, lengthBytes);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     this.start(this.#takeTransfer(Op.read, slot, offset, lengthBytes, fileOffsetBytes, 0, client, tag), null);
   }
 
   write(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number, flags: number, client: ClientId, tag: number): void {
     this.slots.check(slot, SlotState.file);
-    this.#checkRange(offset, lengthBytes);
-    if ((flags & ~1) !== 0) throw new EngineError('ERR_ARGUMENT', `write: unknown flags ${flags}`);
+    checkRange(this.arena, offset, lengthBytes);
+    checkFileRange(fileOffsetBytes, lengthBytes);
+    if ((flags & ~WRITE_DSYNC) !== 0) throw new EngineError('ERR_ARGUMENT', `write: unknown flags ${flags}`);
     this.start(this.#takeTransfer(Op.write, slot, offset, lengthBytes, fileOffsetBytes, flags, client, tag), null);
   }
 
@@ -168,13 +184,15 @@ export abstract class EngineBase implements Engine {
 
   allocate(slot: Slot, mode: number, fileOffsetBytes: number, lengthBytes: number, client: ClientId, tag: number): void {
     this.slots.check(slot, SlotState.file);
+    checkAllocateMode(mode);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     this.start(this.#takeTransfer(Op.allocate, slot, 0, lengthBytes, fileOffsetBytes, mode, client, tag), null);
   }
 
   close(slot: Slot, client: ClientId, tag: number): void {
     this.slots.checkOpen(slot);
-    const op = this.ops.take(Op.close, slot, client, tag);
     this.#checkClient(client, tag);
+    const op = this.ops.take(Op.close, slot, client, tag);
     this.slots.closing[slot] = op;
     if (this.slots.outstanding[slot] === 0) this.#closeNow(slot);
     else this.cancel(slot);
@@ -182,6 +200,7 @@ export abstract class EngineBase implements Engine {
 
   timer(delayNs: number, client: ClientId, tag: number): TimerId {
     this.#checkClient(client, tag);
+    if (!Number.isFinite(delayNs)) throw new EngineError('ERR_ARGUMENT', `timer: a delay of ${delayNs} ns`);
     return this.timers.add(this.nowNs + Math.max(0, delayNs), client, tag);
   }
 
@@ -199,8 +218,10 @@ export abstract class EngineBase implements Engine {
     const client = ops.client[op]!;
     const tag = ops.tag[op]!;
     ops.give(op);
-    if ((kind === Op.accept || kind === Op.connect) && result >= 0) result = this.adopt(result, 'socket');
-    if (slot >= 0 && kind !== Op.close) {
+    if ((kind === Op.accept || kind === Op.connect) && result >= 0) result = this.#connection(result);
+    // Not before: until its client knows of the close, the number is not anybody else's.
+    if (kind === Op.close) slots.remove(slot);
+    else if (slot >= 0) {
       if (kind === Op.recv) slots.receiving[slot] = 0;
       else if (kind === Op.send) slots.sending[slot] = 0;
       slots.outstanding[slot]!--;
@@ -208,6 +229,12 @@ export abstract class EngineBase implements Engine {
       if (slots.outstanding[slot] === 0 && slots.closing[slot] !== -1) this.#closeNow(slot);
     }
     this.#clients[client]!.onCompletion(tag, result);
+  }
+
+  #connection(fd: number): number {
+    if (!this.slots.isFull) return this.adopt(fd, 'socket');
+    this.discard(fd);
+    return -errno.EMFILE;
   }
 
   /** Whether something waits to be told in the next turn without the system. */
@@ -228,7 +255,10 @@ export abstract class EngineBase implements Engine {
   }
 
   protected tellTimers(): void {
-    for (let timer = this.timers.takeDue(this.nowNs); timer !== null; timer = this.timers.takeDue(this.nowNs)) {
+    if (this.timers.nextNs() > this.nowNs) return;
+    // Those that are armed here have their turn in the next one: a timer that arms itself anew must not keep this one from ending.
+    const { nextId } = this.timers;
+    for (let timer = this.timers.takeDue(this.nowNs, nextId); timer !== null; timer = this.timers.takeDue(this.nowNs, nextId)) {
       this.#clients[timer.client]!.onCompletion(timer.tag, 0);
     }
   }
@@ -238,14 +268,20 @@ export abstract class EngineBase implements Engine {
   }
 
   protected endTurn(): void {
-    for (let i = 0; i < this.#hooks.length; i++) this.#hooks[i]!.hook();
+    const hooks = this.#hooks;
+    for (let i = 0; i < hooks.length; i++) hooks[i]!.hook();
   }
 
   #closeNow(slot: Slot): void {
     const op = this.slots.closing[slot]!;
     this.closeDescriptor(slot);
-    this.slots.remove(slot);
+    this.slots.fd[slot] = -1;
     this.answer(op, 0);
+  }
+
+  protected fileDescriptor(slot: Slot): number {
+    this.slots.check(slot, SlotState.file);
+    return this.slots.fd[slot]!;
   }
 
   // ---------------------------------------------------------------- checks
@@ -267,9 +303,6 @@ export abstract class EngineBase implements Engine {
     client: number,
     tag: number,
   ): number {
-    if (!(fileOffset >= 0 && fileOffset + length <= Number.MAX_SAFE_INTEGER)) {
-      throw new EngineError('ERR_ARGUMENT', `file offset ${fileOffset} with length ${length} is out of range`);
-    }
     const op = this.#take(kind, slot, client, tag);
     const { ops } = this;
     ops.offset[op] = offset;
@@ -280,17 +313,8 @@ export abstract class EngineBase implements Engine {
   }
 
   #checkClient(client: ClientId, tag: number): void {
-    if (!(client >= 0 && client < this.#clients.length && tag >= 0 && tag <= MAX_TAG)) {
+    if (!(client >= 0 && client < this.#clients.length && tag >= 0 && tag <= MAX_TAG && (tag | 0) === tag && (client | 0) === client)) {
       throw new EngineError('ERR_ARGUMENT', `client ${client} or tag ${tag} is out of range`);
-    }
-  }
-
-  #checkRange(offset: number, lengthBytes: number): void {
-    if (!(lengthBytes > 0 && offset >= 0 && offset + lengthBytes <= this.arena.byteLength)) {
-      throw new EngineError(
-        'ERR_ARENA_BOUNDS',
-        `range at ${offset} of ${lengthBytes} bytes is not inside the arena of ${this.arena.byteLength}`,
-      );
     }
   }
 }

@@ -9,7 +9,7 @@ import type { Gather } from './gather.js';
  * Shape of use. A thread owns one engine. It registers clients, enqueues operations, and calls
  * {@link Engine.run}; the engine then turns: it submits what was enqueued, waits until something has
  * completed, tells each completion to its client, and calls the turn-end hooks. Nothing here returns
- * a promise per operation and nothing allocates per operation.
+ * a promise per operation, and over io_uring nothing allocates per operation. A completion never comes during the call that enqueued it.
  *
  * Memory. All data lies in the {@link Arena}. An operation names it by byte offset and length; a range
  * outside the arena throws {@link EngineError} `ERR_ARENA_BOUNDS` when it is enqueued and is checked again
@@ -35,7 +35,7 @@ export interface Engine {
   atTurnEnd(order: number, hook: () => void): void;
 
   // ---- slots: open files and sockets. A slot is a small integer; it is checked at each use.
-  /** Takes over a file descriptor of this process (a listener made by another thread, an inherited socket). */
+  /** Takes over a file descriptor of this process (a listener made by another thread, an inherited socket); it is then the engine's to close. */
   adopt(fd: number, kind: SlotKind): Slot;
   /** Gives a slot's descriptor away (to another thread of this process) and frees the slot. Nothing may be outstanding on it. */
   release(slot: Slot): number;
@@ -45,13 +45,19 @@ export interface Engine {
   localAddress(slot: Slot): SocketAddress;
 
   // ---- operations: enqueue now, complete later with (tag, result) at the client
-  /** Result: the new connection's slot, or -errno. One call accepts one connection. */
+  /** Result: the new connection's slot, or -errno (-EMFILE: all slots are taken). One call accepts one connection. */
   accept(listener: Slot, client: ClientId, tag: number): void;
   /** Result: the connection's slot, or -errno. */
   connect(address: SocketAddress, client: ClientId, tag: number): void;
-  /** Receives 1 to `lengthBytes` bytes, or exactly that many with `RECV_ALL`. Result 0: the peer has closed. One outstanding per slot. */
+  /**
+   * Receives 1 to `lengthBytes` bytes, or exactly that many with `RECV_ALL`: fewer then only where the peer closes before. Result 0: the peer
+   * has closed, or its half of the connection; what is sent to it may still arrive. One outstanding per slot; at most {@link MAX_TRANSFER_BYTES}.
+   */
   recv(slot: Slot, offset: number, lengthBytes: number, flags: number, client: ClientId, tag: number): void;
-  /** Sends all of the gather list, in order; its content is copied by this call, the memory it names is not. One outstanding per slot. Result: the total, or -errno; a short send is -EPIPE. */
+  /**
+   * Sends all of the gather list, in order; its content is copied by this call, the memory it names is not. One outstanding
+   * per slot. Result: the total, or -errno; a short send is -EPIPE.
+   */
   send(slot: Slot, gather: Gather, client: ClientId, tag: number): void;
   /** Result: bytes read; short only at the end of the file. `direct` files want offset, length and file offset in multiples of 512. */
   read(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number, client: ClientId, tag: number): void;
@@ -66,9 +72,9 @@ export interface Engine {
    * result), then closes it; the close's own completion is the last of that slot. Result 0.
    */
   close(slot: Slot, client: ClientId, tag: number): void;
-  /** Shuts a socket down in both directions, now; outstanding operations complete soon. */
+  /** Shuts a socket down in both directions, now. Outstanding operations complete soon; a receive then ends with 0 at last, a send with -EPIPE. */
   shutdown(slot: Slot): void;
-  /** Fires once after `delayNs`; result 0. At most {@link MAX_TIMERS} armed. */
+  /** Fires once, in the first turn that begins `delayNs` from now or later; result 0. At most {@link MAX_TIMERS} armed. */
   timer(delayNs: number, client: ClientId, tag: number): TimerId;
   /** A cancelled timer does not complete. No effect on one that has fired. */
   cancelTimer(id: TimerId): void;
@@ -77,11 +83,15 @@ export interface Engine {
   /** A handle that may be posted to other threads, which call {@link wake} with it. Each wake (several may merge) calls `onWake` of every listener. */
   readonly wakeHandle: WakeHandle;
   onWake(listener: () => void): void;
-  /** Turns until {@link stop}. io_uring blocks the thread in the ring; libuv returns to Node's loop in between. */
+  /**
+   * Turns until {@link stop}; the first turn does not wait, so that turn-end hooks can begin. io_uring blocks the thread in the ring, where it
+   * looks up ten times a second, so that the process can end; libuv returns to Node's loop in between. Rejects with what a client or a hook
+   * throws: then the engine is good for {@link destroy} alone.
+   */
   run(): Promise<void>;
   /** From within a turn or, through a wake, from anywhere: `run` resolves at the end of the turn. */
   stop(): void;
-  /** After `run` has resolved: closes all slots, frees the ring. */
+  /** After `run` has ended: cancels what is outstanding, without a completion, closes all slots, frees the ring. */
   destroy(): void;
   /** Operations enqueued whose completion is still to come, without timers. */
   readonly outstanding: number;
@@ -97,6 +107,7 @@ export type ClientId = number;
 export type TimerId = number;
 export type SlotKind = 'file' | 'socket' | 'listener';
 
+/** `host` is a numeric address of IPv4 or IPv6: names are not looked up. */
 export type SocketAddress =
   { readonly family: 'unix'; readonly path: string } | { readonly family: 'tcp'; readonly host: string; readonly port: number };
 
@@ -119,6 +130,8 @@ export const MAX_SLOTS = 16_384;
 export const MAX_TIMERS = 4_096;
 /** Most pieces of memory one `send` may name (Linux IOV_MAX). */
 export const MAX_GATHER = 1_024;
+/** Most bytes one `recv` or `send` may carry (Linux MAX_RW_COUNT). */
+export const MAX_TRANSFER_BYTES = 0x7fff_f000;
 
 export const RECV_ALL = 1;
 export const WRITE_DSYNC = 1;

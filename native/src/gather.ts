@@ -1,4 +1,5 @@
-import { MAX_GATHER } from './engine.js';
+import { MAX_GATHER, MAX_TRANSFER_BYTES } from './engine.js';
+import { EngineError } from './errors.js';
 
 /** A list of arena ranges, reused from one use to the next. Neighbours that touch are merged. */
 export class Gather {
@@ -9,7 +10,8 @@ export class Gather {
 
   /** `capacity`: most ranges, {@link MAX_GATHER} at most. Pooled requests have short lists: a full one takes 12 KiB. */
   constructor(readonly capacity: number = MAX_GATHER) {
-    if (!(capacity >= 1 && capacity <= MAX_GATHER)) throw new RangeError(`a gather list holds 1 to ${MAX_GATHER} ranges, not ${capacity}`);
+    if (!(Number.isInteger(capacity) && capacity >= 1 && capacity <= MAX_GATHER))
+      throw new EngineError('ERR_ARGUMENT', `a gather list holds 1 to ${MAX_GATHER} ranges, not ${capacity}`);
     this.offsets = new Float64Array(capacity);
     this.lengths = new Int32Array(capacity);
   }
@@ -24,15 +26,19 @@ export class Gather {
     return this.count + pieces <= this.capacity;
   }
 
+  /** Appends a range. Throws ERR_ARGUMENT where the list is full or its total is too much; whether the range is in the arena is checked by `send`. */
   add(offset: number, lengthBytes: number): void {
+    if (!(lengthBytes > 0 && this.totalBytes + lengthBytes <= MAX_TRANSFER_BYTES)) {
+      throw new EngineError('ERR_ARGUMENT', `a range of ${lengthBytes} bytes does not go into a gather list of ${this.totalBytes}`);
+    }
     const last = this.count - 1;
-    this.totalBytes += lengthBytes;
     if (last >= 0 && this.offsets[last]! + this.lengths[last]! === offset) {
       this.lengths[last]! += lengthBytes;
-      return;
+    } else {
+      if (this.count === this.capacity) throw new EngineError('ERR_ARGUMENT', `more than ${this.capacity} ranges in one gather list`);
+      this.offsets[this.count] = offset;
+      this.lengths[this.count++] = lengthBytes;
     }
-    if (this.count === this.capacity) throw new RangeError(`more than ${this.capacity} ranges in one gather list`);
-    this.offsets[this.count] = offset;
-    this.lengths[this.count++] = lengthBytes;
+    this.totalBytes += lengthBytes;
   }
 }

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { loadAddon } from './addon.js';
 import type { Arena } from './arena.js';
+import { checkAllocateMode, checkFileRange, checkRange } from './bounds.js';
 import { AllocateMode, type Slot, type SlotKind } from './engine.js';
 import { errnoName } from './errno.js';
 import { EngineError } from './errors.js';
@@ -24,20 +25,27 @@ export class NodeFileSystem implements FileSystem {
   open(path: string, options: OpenOptions): Slot {
     const { O_RDWR, O_RDONLY, O_CREAT, O_EXCL, O_DIRECT } = fs.constants;
     const base = (options.write ? O_RDWR : O_RDONLY) | (options.create ? O_CREAT : 0) | (options.exclusive ? O_EXCL : 0);
-    return wrap(() => {
+    const fd = wrap(() => {
       if (options.direct && this.allowDirect) {
         try {
-          return this.slots.adopt(fs.openSync(path, base | O_DIRECT, 0o600), 'file');
+          return fs.openSync(path, base | O_DIRECT, 0o600);
         } catch (error) {
           // tmpfs and some FUSE file systems refuse O_DIRECT: the option is a hint.
           if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error;
         }
       }
-      return this.slots.adopt(fs.openSync(path, base, 0o600), 'file');
+      return fs.openSync(path, base, 0o600);
     });
+    try {
+      return this.slots.adopt(fd, 'file');
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
   }
 
   close(slot: Slot): void {
+    this.slots.descriptor(slot);
     const fd = this.slots.release(slot);
     wrap(() => fs.closeSync(fd));
   }
@@ -48,9 +56,12 @@ export class NodeFileSystem implements FileSystem {
 
   read(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number): number {
     const fd = this.slots.descriptor(slot);
+    checkRange(this.arena, offset, lengthBytes);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     let done = 0;
     while (done < lengthBytes) {
-      const got = wrap(() => fs.readSync(fd, this.arena.bytes, offset + done, lengthBytes - done, fileOffsetBytes + done));
+      const want = Math.min(lengthBytes - done, MAX_CALL_BYTES);
+      const got = wrap(() => fs.readSync(fd, this.arena.bytes, offset + done, want, fileOffsetBytes + done));
       done += got;
       if (got === 0 || done % 512 !== 0) break;
     }
@@ -59,8 +70,11 @@ export class NodeFileSystem implements FileSystem {
 
   write(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number): void {
     const fd = this.slots.descriptor(slot);
+    checkRange(this.arena, offset, lengthBytes);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     for (let done = 0; done < lengthBytes;) {
-      const put = wrap(() => fs.writeSync(fd, this.arena.bytes, offset + done, lengthBytes - done, fileOffsetBytes + done));
+      const want = Math.min(lengthBytes - done, MAX_CALL_BYTES);
+      const put = wrap(() => fs.writeSync(fd, this.arena.bytes, offset + done, want, fileOffsetBytes + done));
       if (put === 0) throw new EngineError('EIO', 'the file system took no bytes');
       done += put;
     }
@@ -71,11 +85,14 @@ export class NodeFileSystem implements FileSystem {
   }
 
   truncate(slot: Slot, sizeBytes: number): void {
+    if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw new EngineError('ERR_ARGUMENT', `truncate: ${sizeBytes} bytes`);
     wrap(() => fs.ftruncateSync(this.slots.descriptor(slot), sizeBytes));
   }
 
   allocate(slot: Slot, mode: number, fileOffsetBytes: number, lengthBytes: number): void {
     const fd = this.slots.descriptor(slot);
+    checkAllocateMode(mode);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     const result = allocateNow(fd, mode, fileOffsetBytes, lengthBytes);
     if (result < 0) throw new EngineError(errnoName(result), `fallocate: ${errnoName(result)}`);
   }
@@ -119,6 +136,8 @@ export class NodeFileSystem implements FileSystem {
   }
 }
 
+/** Node's calls take less than 2 GiB at a time. */
+export const MAX_CALL_BYTES = 1 << 30;
 const ZEROES_BYTES = 1 << 20;
 
 /**

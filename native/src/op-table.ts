@@ -1,6 +1,6 @@
 import { EngineError } from './errors.js';
 
-/** Most operations outstanding in one engine. */
+/** Most operations outstanding in one engine, without closes: each slot can be closed however much is under way. */
 export const MAX_OPERATIONS = 32_768;
 
 /** Operation kinds. The addon knows the same numbers (addon/ring.cc). */
@@ -35,7 +35,11 @@ export class OpTable {
   readonly #free: Int32Array;
   #freeCount: number;
 
-  constructor(readonly capacity: number) {
+  /** `reserve`: so many of the capacity are for closes alone. */
+  constructor(
+    readonly capacity: number,
+    readonly reserve = 0,
+  ) {
     this.kind = new Uint8Array(capacity);
     this.slot = new Int32Array(capacity);
     this.client = new Uint8Array(capacity);
@@ -54,7 +58,9 @@ export class OpTable {
   }
 
   take(kind: number, slot: number, client: number, tag: number): number {
-    if (this.#freeCount === 0) throw new EngineError('ERR_LIMIT', `more than ${this.capacity} operations outstanding`);
+    if (this.#freeCount <= (kind === Op.close ? 0 : this.reserve)) {
+      throw new EngineError('ERR_LIMIT', `more than ${this.capacity - this.reserve} operations outstanding`);
+    }
     const op = this.#free[--this.#freeCount]!;
     this.kind[op] = kind;
     this.slot[op] = slot;

@@ -39,8 +39,14 @@ export class SlotTable {
     return slot;
   }
 
+  get isFull(): boolean {
+    return this.#free.length === 0 && this.#next >= this.capacity;
+  }
+
   remove(slot: Slot): void {
+    if (this.state[slot] === SlotState.free) return;
     this.state[slot] = SlotState.free;
+    this.closing[slot] = -1;
     this.fd[slot] = -1;
     this.#free.push(slot);
   }

@@ -1,9 +1,12 @@
 import { EngineError } from './errors.js';
 import { MAX_TIMERS } from './engine.js';
 
+/** Cancelled timers that may wait in the heap in any case. */
+const FEW = 64;
+
 /**
- * Timers of one engine: a binary heap by due time, then by order of arming. A cancelled timer stays in the heap until it is due.
- * Timers are few and rare; the engines wait for the next one with the time-out of their blocking call.
+ * Timers of one engine: a binary heap by due time, then by order of arming. A cancelled timer stays in the heap until it is due, or
+ * until most of the heap is such. Timers are few and rare; the engines wait for the next one with the time-out of their blocking call.
  */
 export class TimerQueue {
   readonly #heap: Timer[] = [];
@@ -24,6 +27,12 @@ export class TimerQueue {
     if (timer === undefined) return;
     timer.cancelled = true;
     this.#armed.delete(id);
+    if (this.#heap.length > 2 * this.#armed.size + FEW) this.#compact();
+  }
+
+  /** Timers armed from now on have this id or a higher one. */
+  get nextId(): number {
+    return this.#nextId;
   }
 
   /** When the next timer is due, or Infinity. */
@@ -32,9 +41,9 @@ export class TimerQueue {
     return this.#heap.length === 0 ? Infinity : this.#heap[0]!.dueNs;
   }
 
-  /** Takes one timer that is due at `nowNs`, or returns null. */
-  takeDue(nowNs: number): Timer | null {
-    if (this.nextNs() > nowNs) return null;
+  /** Takes one timer that is due at `nowNs` and was armed before `beforeId`, or returns null. */
+  takeDue(nowNs: number, beforeId = Infinity): Timer | null {
+    if (this.nextNs() > nowNs || this.#heap.length === 0 || this.#heap[0]!.id >= beforeId) return null;
     const timer = this.#pop();
     this.#armed.delete(timer.id);
     return timer;
@@ -43,6 +52,13 @@ export class TimerQueue {
   clear(): void {
     this.#heap.length = 0;
     this.#armed.clear();
+  }
+
+  #compact(): void {
+    const live = [...this.#armed.values()].sort((a, b) => (before(a, b) ? -1 : 1));
+    this.#heap.length = 0;
+    // A sorted row is a heap.
+    this.#heap.push(...live);
   }
 
   #pop(): Timer {

@@ -4,20 +4,22 @@ import { loadAddon } from '../addon.js';
 import type { Arena } from '../arena.js';
 import { EngineBase, settleTransfer } from '../engine-base.js';
 import { RECV_ALL, WRITE_DSYNC, type ListenOptions, type Slot, type SocketAddress, type WakeHandle } from '../engine.js';
-import { errno, errnoOf } from '../errno.js';
+import { errno, errnoName, errnoOf } from '../errno.js';
 import { EngineError } from '../errors.js';
 import type { FileSystem } from '../file-system.js';
 import type { Gather } from '../gather.js';
-import { checkUnixPath, isStale, listenNow } from '../listen.js';
-import { allocateNow, NodeFileSystem } from '../node-file-system.js';
+import { listenNow, MAX_UNIX_PATH_BYTES } from '../listen.js';
+import { allocateNow, MAX_CALL_BYTES, NodeFileSystem } from '../node-file-system.js';
 import { Op } from '../op-table.js';
+import { SlotState } from '../slot-table.js';
+import { Listener } from './listener.js';
 import { watchSignal, type SignalWatch } from './signal.js';
 import { StreamSocket } from './stream-socket.js';
 
 /**
  * The portable engine: the same contract on node:net and node:fs. Results come in callbacks of Node's loop and are told together
- * in one turn per iteration of it. Slower than io_uring, complete outside: no O_DIRECT (memory has no known alignment), DSYNC by a second
- * descriptor opened with O_DSYNC.
+ * in one turn per iteration of it. Slower than io_uring, complete outside: no O_DIRECT (memory has no known alignment), WRITE_DSYNC is a write
+ * and an fdatasync.
  */
 export class LibuvEngine extends EngineBase {
   readonly kind = 'libuv' as const;
@@ -25,24 +27,27 @@ export class LibuvEngine extends EngineBase {
   readonly wakeHandle: WakeHandle = { signal: new SharedArrayBuffer(4), eventFd: -1 };
   readonly #sockets = new Map<Slot, StreamSocket>();
   readonly #listeners = new Map<Slot, Listener>();
-  readonly #dsync = new Map<Slot, number>();
   readonly #done: { op: number; result: number }[] = [];
   readonly #signal: SignalWatch;
   #scheduled = false;
   #woken = false;
-  #running: (() => void) | null = null;
+  #running: { readonly resolve: () => void; readonly reject: (error: unknown) => void } | null = null;
+  #destroyed = false;
   #timer: NodeJS.Timeout | null = null;
   #keepAlive: NodeJS.Timeout | null = null;
   /** Sockets that Node has made itself have no descriptor of ours: they wait here between accept or connect and their slot. */
-  readonly #fresh = new Map<number, net.Socket>();
+  readonly #fresh = new Map<number, StreamSocket>();
+  readonly #connecting = new Set<net.Socket>();
   #nextFresh = FIRST_FRESH;
+
+  readonly #addon = loadAddon();
 
   constructor(arena: Arena) {
     super(arena);
     this.nowNs = now();
     this.files = new NodeFileSystem(
       arena,
-      { adopt: (fd, kind) => this.adopt(fd, kind), release: slot => this.release(slot), descriptor: slot => this.#descriptorOf(slot) },
+      { adopt: (fd, kind) => this.adopt(fd, kind), release: slot => this.release(slot), descriptor: slot => this.fileDescriptor(slot) },
       false,
     );
     this.#signal = watchSignal(this.wakeHandle.signal, () => {
@@ -52,50 +57,55 @@ export class LibuvEngine extends EngineBase {
   }
 
   listen(address: SocketAddress, options: ListenOptions = {}): Slot {
-    const addon = loadAddon();
-    if (addon !== null) {
-      const fd = listenNow(addon, address, options);
-      const slot = this.slots.add(fd, 'listener');
-      this.#listeners.set(slot, new Listener({ fd }, address, options));
+    if (this.#addon !== null) {
+      const fd = listenNow(this.#addon, address, options);
+      return this.#addListener(Listener.fromDescriptor(this.#addon, fd, options.backlog));
+    }
+    return this.#addListener(Listener.bind(address, options));
+  }
+
+  #addListener(listener: Listener): Slot {
+    try {
+      const slot = this.slots.add(listener.fd, 'listener');
+      this.#listeners.set(slot, listener);
       return slot;
+    } catch (error) {
+      listener.close();
+      throw error;
     }
-    if (address.family === 'unix') {
-      checkUnixPath(address.path);
-      if (fs.existsSync(address.path)) {
-        if (!isStale(address.path)) throw new EngineError('ERR_ADDRESS_IN_USE', `${address.path} is in use by somebody who listens there`);
-        fs.unlinkSync(address.path);
-      }
-    }
-    const slot = this.slots.add(-1, 'listener');
-    this.#listeners.set(slot, new Listener(address.family === 'unix' ? { path: address.path } : address, address, options));
-    return slot;
   }
 
   localAddress(slot: Slot): SocketAddress {
-    const listener = this.#listeners.get(slot);
-    if (listener === undefined) throw new EngineError('ERR_SLOT', `slot ${slot} is not a listener`);
-    return listener.localAddress();
+    this.slots.check(slot, SlotState.listener);
+    return this.#listeners.get(slot)!.localAddress();
   }
 
   shutdown(slot: Slot): void {
-    this.slots.checkOpen(slot);
-    this.#sockets.get(slot)?.cut();
+    this.slots.check(slot, SlotState.socket);
+    this.#sockets.get(slot)!.shutdown();
   }
 
   run(): Promise<void> {
+    if (this.#running !== null) return Promise.reject(new EngineError('ERR_UNSUPPORTED', 'the engine is running already'));
     this.stopping = false;
     // Timers and wakes alone would not keep Node's loop alive.
-    this.#keepAlive = setInterval(() => undefined, 1 << 30);
-    this.#schedule();
-    return new Promise(resolve => {
-      this.#running = resolve;
+    this.#keepAlive = setInterval(() => undefined, LONGEST_MS);
+    return new Promise((resolve, reject) => {
+      this.#running = { resolve, reject };
+      this.#schedule();
     });
   }
 
   destroy(): void {
+    this.#destroyed = true;
     this.#signal.close();
+    for (const socket of this.#connecting) socket.destroy();
+    for (const socket of this.#fresh.values()) socket.destroy();
+    this.#fresh.clear();
     for (const slot of this.slots.openSlots()) {
-      this.closeDescriptor(slot);
+      // A descriptor that a thread of libuv's pool is using must not go to anybody else: it is closed after that (see #complete).
+      if (this.slots.state[slot] === SlotState.file && this.slots.outstanding[slot]! > 0) continue;
+      if (this.slots.fd[slot]! >= 0 || this.slots.closing[slot] === -1) this.closeDescriptor(slot);
       this.slots.remove(slot);
     }
     this.timers.clear();
@@ -144,27 +154,30 @@ export class LibuvEngine extends EngineBase {
   }
 
   protected startConnect(op: number, address: SocketAddress): void {
-    const socket =
-      address.family === 'unix'
-        ? net.connect({ path: address.path })
-        : net.connect({ host: address.host, port: address.port, noDelay: true });
-    const onError = (error: Error): void => this.#complete(op, errnoOf(error));
+    if (address.family === 'tcp' && net.isIP(address.host) === 0) return this.answer(op, -errno.EINVAL);
+    if (address.family === 'unix' && Buffer.byteLength(address.path) > MAX_UNIX_PATH_BYTES) return this.answer(op, -errno.ENAMETOOLONG);
+    const target = address.family === 'unix' ? { path: address.path } : { host: address.host, port: address.port, noDelay: true };
+    const socket = new net.Socket({ allowHalfOpen: true });
+    this.#connecting.add(socket);
+    const onError = (error: Error): void => {
+      this.#connecting.delete(socket);
+      this.#complete(op, errnoOf(error));
+    };
     socket.once('error', onError);
     socket.once('connect', () => {
       socket.off('error', onError);
+      this.#connecting.delete(socket);
       this.#complete(op, this.#keep(socket));
     });
+    socket.connect(target);
   }
 
   protected cancel(slot: Slot): void {
-    this.#sockets.get(slot)?.cut();
+    this.#sockets.get(slot)?.cancel();
     this.#listeners.get(slot)?.cancel();
   }
 
   protected closeDescriptor(slot: Slot): void {
-    const dsync = this.#dsync.get(slot);
-    if (dsync !== undefined) fs.closeSync(dsync);
-    this.#dsync.delete(slot);
     const socket = this.#sockets.get(slot);
     const listener = this.#listeners.get(slot);
     this.#sockets.delete(slot);
@@ -175,78 +188,59 @@ export class LibuvEngine extends EngineBase {
   }
 
   protected slotAdded(slot: Slot): void {
-    if (this.slots.state[slot] === 2) {
-      const fd = this.slots.fd[slot]!;
-      const fresh = this.#fresh.get(fd);
-      this.#fresh.delete(fd);
-      this.#sockets.set(
-        slot,
-        new StreamSocket(this.arena, fresh ?? new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true })),
-      );
-    } else if (this.slots.state[slot] === 3) {
-      this.#listeners.set(slot, new Listener({ fd: this.slots.fd[slot]! }, { family: 'tcp', host: '127.0.0.1', port: 0 }, {}));
-    }
+    const fd = this.slots.fd[slot]!;
+    if (this.slots.state[slot] === SlotState.listener) this.#listeners.set(slot, Listener.fromDescriptor(this.#addon, fd));
+    if (this.slots.state[slot] !== SlotState.socket) return;
+    const socket = this.#fresh.get(fd) ?? new StreamSocket(this.arena, openSocket(fd));
+    this.#fresh.delete(fd);
+    this.#sockets.set(slot, socket);
   }
 
-  protected slotReleased(slot: Slot): void {
-    const dsync = this.#dsync.get(slot);
-    if (dsync !== undefined) fs.closeSync(dsync);
-    this.#dsync.delete(slot);
-    const socket = this.#sockets.get(slot);
-    if (socket === undefined) return;
-    // Node cannot give a socket's descriptor away; a duplicate of it can.
-    const addon = loadAddon();
-    if (addon === null) throw new EngineError('ERR_UNSUPPORTED', 'a socket cannot leave the libuv engine without the addon');
-    this.slots.fd[slot] = addon.duplicate(socket.descriptor());
-    this.#sockets.delete(slot);
-    socket.letGo();
+  protected override discard(token: number): void {
+    this.#fresh.get(token)?.destroy();
+    this.#fresh.delete(token);
   }
 
   override release(slot: Slot): number {
     this.slots.checkOpen(slot);
     const unread = this.#sockets.get(slot)?.unreadBytes ?? 0;
     if (unread > 0) throw new EngineError('ERR_SLOT', `slot ${slot} has ${unread} bytes read ahead that would be lost`);
-    if (this.slots.outstanding[slot] !== 0) return super.release(slot);
-    this.slotReleasedEarly(slot);
+    const accepted = this.#listeners.get(slot)?.accepted ?? 0;
+    if (accepted > 0) throw new EngineError('ERR_SLOT', `slot ${slot} has ${accepted} connections accepted ahead that would be lost`);
     return super.release(slot);
   }
 
-  /** The base reads the descriptor before it calls slotReleased: for sockets it has to be the duplicate already. */
-  private slotReleasedEarly(slot: Slot): void {
-    if (this.#sockets.has(slot)) this.slotReleased(slot);
+  protected slotReleased(slot: Slot): void {
+    const socket = this.#sockets.get(slot);
+    const listener = this.#listeners.get(slot);
+    if (socket === undefined && listener === undefined) return;
+    // Node cannot give a socket's descriptor away; a duplicate of it can go.
+    if (this.#addon === null) throw new EngineError('ERR_UNSUPPORTED', 'a socket cannot leave the libuv engine without the addon');
+    const fd = this.#addon.duplicate(socket?.descriptor() ?? listener!.fd);
+    if (fd < 0) throw new EngineError(errnoName(fd), `slot ${slot} cannot be released: ${errnoName(fd)}`);
+    this.slots.fd[slot] = fd;
+    this.#sockets.delete(slot);
+    this.#listeners.delete(slot);
+    socket?.letGo();
+    listener?.close();
   }
 
   #transfer(op: number): void {
     const { ops, arena } = this;
-    const slot = ops.slot[op]!;
+    const fd = this.slots.fd[ops.slot[op]!]!;
     const done = ops.doneBytes[op]!;
     const callback = (error: NodeJS.ErrnoException | null, bytes: number): void => {
       const result = settleTransfer(ops, op, error === null ? bytes : errnoOf(error));
       if (Number.isNaN(result)) this.#transfer(op);
-      else this.#complete(op, result);
+      else if (result >= 0 && ops.kind[op] === Op.write && (ops.flags[op]! & WRITE_DSYNC) !== 0) {
+        fs.fdatasync(fd, failed => this.#complete(op, failed === null ? result : errnoOf(failed)));
+      } else this.#complete(op, result);
     };
     const at = ops.offset[op]! + done;
-    const length = ops.lengthBytes[op]! - done;
+    const length = Math.min(ops.lengthBytes[op]! - done, MAX_CALL_BYTES);
     const position = ops.fileOffset[op]! + done;
-    if (ops.kind[op] === Op.read) fs.read(this.slots.fd[slot]!, arena.bytes, at, length, position, callback);
-    else
-      fs.write(
-        ops.flags[op]! & WRITE_DSYNC ? this.#dsyncDescriptor(slot) : this.slots.fd[slot]!,
-        arena.bytes,
-        at,
-        length,
-        position,
-        callback,
-      );
-  }
-
-  #dsyncDescriptor(slot: Slot): number {
-    let fd = this.#dsync.get(slot);
-    if (fd === undefined) {
-      fd = fs.openSync(`/proc/self/fd/${this.slots.fd[slot]!}`, fs.constants.O_RDWR | fs.constants.O_DSYNC);
-      this.#dsync.set(slot, fd);
-    }
-    return fd;
+    if (ops.kind[op] === Op.read) fs.read(fd, arena.bytes, at, length, position, callback);
+    else fs.write(fd, arena.bytes, at, length, position, callback);
   }
 
   // ---------------------------------------------------------------- the turn
@@ -255,13 +249,22 @@ export class LibuvEngine extends EngineBase {
     socket.pause();
     const token = this.#nextFresh++;
     if (this.#nextFresh === LAST_FRESH) this.#nextFresh = FIRST_FRESH;
-    this.#fresh.set(token, socket);
+    this.#fresh.set(token, new StreamSocket(this.arena, socket));
     return token;
   }
 
   #complete(op: number, result: number): void {
+    if (this.#destroyed) return this.#completeLate(op);
     this.#done.push({ op, result });
     this.#schedule();
+  }
+
+  /** After destroy: tells nobody, and closes the file that was in use. */
+  #completeLate(op: number): void {
+    const slot = this.ops.slot[op]!;
+    if (slot < 0 || this.slots.state[slot] !== SlotState.file || --this.slots.outstanding[slot]! > 0) return;
+    this.closeDescriptor(slot);
+    this.slots.remove(slot);
   }
 
   #schedule(): void {
@@ -272,7 +275,23 @@ export class LibuvEngine extends EngineBase {
 
   #turn(): void {
     this.#scheduled = false;
-    if (this.#running === null) return;
+    const running = this.#running;
+    if (running === null) return;
+    try {
+      this.#tellAll();
+    } catch (error) {
+      this.#ended();
+      running.reject(error);
+      return;
+    }
+    this.#armTimer();
+    if (this.hasAnswered) this.#schedule();
+    if (!this.stopping) return;
+    this.#ended();
+    running.resolve();
+  }
+
+  #tellAll(): void {
     this.nowNs = now();
     for (const { op, result } of this.#done.splice(0)) this.finish(op, result);
     this.tellAnswered();
@@ -282,13 +301,11 @@ export class LibuvEngine extends EngineBase {
       this.tellWake();
     }
     this.endTurn();
-    this.#armTimer();
-    if (this.hasAnswered) this.#schedule();
-    if (!this.stopping) return;
+  }
+
+  #ended(): void {
     clearInterval(this.#keepAlive!);
-    const resolve = this.#running;
     this.#running = null;
-    resolve();
   }
 
   #armTimer(): void {
@@ -296,58 +313,21 @@ export class LibuvEngine extends EngineBase {
     this.#timer = null;
     const next = this.timers.nextNs();
     if (next === Infinity) return;
-    this.#timer = setTimeout(() => this.#schedule(), Math.max(0, Math.ceil((next - now()) / 1e6)));
-  }
-
-  #descriptorOf(slot: Slot): number {
-    this.slots.checkOpen(slot);
-    return this.slots.fd[slot]!;
+    this.#timer = setTimeout(() => this.#schedule(), Math.min(LONGEST_MS, Math.max(0, Math.ceil((next - now()) / 1e6))));
   }
 }
 
 /** Tokens in place of descriptors for sockets that Node made: above any descriptor. */
 const FIRST_FRESH = 1 << 28;
 const LAST_FRESH = 1 << 30;
+/** The longest time that Node's timers take. */
+const LONGEST_MS = 0x7fff_ffff;
 
-/** Accepts connections ahead only as far as Node makes it; hands them out one per accept. */
-class Listener {
-  readonly #server: net.Server;
-  readonly #waiting: ((socket: net.Socket | null, error: number) => void)[] = [];
-  readonly #accepted: net.Socket[] = [];
-
-  constructor(
-    target: { fd: number } | { path: string } | { host: string; port: number },
-    readonly address: SocketAddress,
-    options: ListenOptions,
-  ) {
-    this.#server = net.createServer({ pauseOnConnect: true, noDelay: true, allowHalfOpen: true }, socket => {
-      const waiter = this.#waiting.shift();
-      if (waiter === undefined) this.#accepted.push(socket);
-      else waiter(socket, 0);
-    });
-    this.#server.listen({ ...target, backlog: options.backlog ?? 128 });
-    if (address.family === 'unix' && !('fd' in target))
-      this.#server.once('listening', () => fs.chmodSync(address.path, options.mode ?? 0o600));
-  }
-
-  accept(callback: (socket: net.Socket | null, error: number) => void): void {
-    const socket = this.#accepted.shift();
-    if (socket === undefined) this.#waiting.push(callback);
-    else callback(socket, 0);
-  }
-
-  cancel(): void {
-    for (const waiter of this.#waiting.splice(0)) waiter(null, -errno.ECANCELED);
-  }
-
-  close(): void {
-    for (const socket of this.#accepted.splice(0)) socket.destroy();
-    this.#server.close();
-  }
-
-  localAddress(): SocketAddress {
-    const bound = this.#server.address();
-    return bound !== null && typeof bound === 'object' ? { family: 'tcp', host: bound.address, port: bound.port } : this.address;
+function openSocket(fd: number): net.Socket {
+  try {
+    return new net.Socket({ fd, readable: true, writable: true, allowHalfOpen: true });
+  } catch (error) {
+    throw new EngineError('ERR_ARGUMENT', `descriptor ${fd} is not a stream socket`, { cause: error });
   }
 }
 

@@ -3,11 +3,19 @@ import type { Arena } from '../arena.js';
 import { errno, errnoOf } from '../errno.js';
 import type { Gather } from '../gather.js';
 
+interface Receive {
+  readonly offset: number;
+  readonly lengthBytes: number;
+  readonly all: boolean;
+  done: number;
+  readonly callback: (result: number) => void;
+}
+
 /** One socket of the libuv engine: receives into the arena on demand; what Node has read ahead waits (Node's stream bounds it). */
 export class StreamSocket {
   #ended = false;
   #failure = 0;
-  #receive: { offset: number; lengthBytes: number; all: boolean; done: number; callback: (result: number) => void } | null = null;
+  #receive: Receive | null = null;
   #send: ((result: number) => void) | null = null;
 
   constructor(
@@ -44,15 +52,20 @@ export class StreamSocket {
     socket.uncork();
   }
 
-  /** Ends both directions now; what is outstanding fails soon. */
-  cut(): void {
+  /** Ends both directions now: a receive that waits ends with 0, a send with -EPIPE. */
+  shutdown(): void {
+    this.#ended = true;
+    this.socket.destroy();
+  }
+
+  /** As {@link shutdown}; what waits ends with -ECANCELED. */
+  cancel(): void {
     this.#failure ||= -errno.ECANCELED;
     this.socket.destroy();
   }
 
   destroy(): void {
-    this.socket.removeAllListeners();
-    this.socket.on('error', () => undefined);
+    this.#leave();
     this.socket.destroy();
   }
 
@@ -60,16 +73,20 @@ export class StreamSocket {
     return this.socket.readableLength;
   }
 
-  /** The descriptor inside Node's handle. */
+  /** The descriptor inside Node's handle, or -1 where it is closed. */
   descriptor(): number {
-    return (this.socket as unknown as { _handle: { fd: number } })._handle.fd;
+    return (this.socket as unknown as { _handle: { fd: number } | null })._handle?.fd ?? -1;
   }
 
   /** The socket goes on elsewhere: its end here must not be seen by the peer (close, without shutdown). */
   letGo(): void {
+    this.#leave();
+    (this.socket as unknown as { _handle: { close(): void } })._handle.close();
+  }
+
+  #leave(): void {
     this.socket.removeAllListeners();
     this.socket.on('error', () => undefined);
-    (this.socket as unknown as { _handle: { close(): void } })._handle.close();
   }
 
   readonly #onReadable = (): void => {
@@ -84,9 +101,14 @@ export class StreamSocket {
       receive.done += chunk.length;
       if (receive.done === receive.lengthBytes || !receive.all) return this.#received(receive.done);
     }
-    if (this.#failure !== 0) this.#received(this.#failure);
-    else if (this.#ended) this.#received(receive.done);
+    this.#receiveEnds(receive);
   };
+
+  /** Nothing more will come; what has come so far counts. */
+  #receiveEnds(receive: Receive): void {
+    if (this.#ended || (this.#failure !== 0 && receive.done > 0)) this.#received(receive.done);
+    else if (this.#failure !== 0) this.#received(this.#failure);
+  }
 
   readonly #onEnd = (): void => {
     this.#ended = true;
@@ -99,7 +121,7 @@ export class StreamSocket {
 
   readonly #onClose = (): void => {
     if (!this.#ended) this.#failure ||= -errno.ECONNRESET;
-    if (this.#receive !== null) this.#received(this.#failure);
+    if (this.#receive !== null) this.#receiveEnds(this.#receive);
     if (this.#send !== null) this.#sent(this.#failure || -errno.EPIPE);
   };
 

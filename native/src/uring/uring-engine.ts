@@ -7,7 +7,7 @@ import { errno } from '../errno.js';
 import { EngineError } from '../errors.js';
 import type { FileSystem } from '../file-system.js';
 import type { Gather } from '../gather.js';
-import { listenNow } from '../listen.js';
+import { addressOf, listenNow } from '../listen.js';
 import { NodeFileSystem } from '../node-file-system.js';
 import { Op } from '../op-table.js';
 import { SlotState } from '../slot-table.js';
@@ -17,7 +17,7 @@ const WORDS = 10;
 const MAX_DESCRIPTORS = 4096;
 const MAX_GATHER_PAIRS = 32_768;
 /** Control words (addon/ring.cc, enum Control). */
-const Control = { count: 0, waitLow: 1, waitHigh: 2, completed: 3, error: 4, spinNs: 5, submitOnly: 6 } as const;
+const Control = { count: 0, waitLow: 1, waitHigh: 2, completed: 3, spinNs: 4, submitOnly: 5 } as const;
 const FOREVER_LOW = -1;
 const FOREVER_HIGH = 0x7fff_ffff;
 const WAKE_OPERATION = -1;
@@ -40,7 +40,6 @@ export class UringEngine extends EngineBase {
   readonly #completions: Int32Array;
   readonly #control: Int32Array;
   readonly #clock: Float64Array;
-  readonly #listening = new Map<Slot, SocketAddress>();
   /** A connecting socket sits in its slot from the start; its descriptor until then. */
   readonly #connecting = new Map<number, Slot>();
   /** Slots closed in this turn with something outstanding. */
@@ -49,6 +48,7 @@ export class UringEngine extends EngineBase {
   #pairs = 0;
   #woken = false;
   #armed = false;
+  #running = false;
 
   /** Throws with the errno's name where io_uring is not to be had (ENOSYS, EPERM by seccomp or kernel.io_uring_disabled). */
   constructor(arena: Arena, options: UringOptions = {}) {
@@ -67,51 +67,59 @@ export class UringEngine extends EngineBase {
     this.wakeHandle = { signal: new SharedArrayBuffer(4), eventFd: this.#ring.eventFd };
     this.files = new NodeFileSystem(
       arena,
-      { adopt: (fd, kind) => this.adopt(fd, kind), release: slot => this.release(slot), descriptor: slot => this.#descriptorOf(slot) },
+      { adopt: (fd, kind) => this.adopt(fd, kind), release: slot => this.release(slot), descriptor: slot => this.fileDescriptor(slot) },
       true,
     );
   }
 
   listen(address: SocketAddress, options: ListenOptions = {}): Slot {
     const fd = listenNow(this.#addon, address, options);
-    const slot = this.adopt(fd, 'listener');
-    this.#listening.set(slot, address);
-    return slot;
+    try {
+      return this.adopt(fd, 'listener');
+    } catch (error) {
+      fs.closeSync(fd);
+      throw error;
+    }
   }
 
   localAddress(slot: Slot): SocketAddress {
-    this.slots.checkOpen(slot);
-    const address = this.#listening.get(slot);
-    if (address?.family === 'unix') return address;
-    return { family: 'tcp', host: address?.host ?? '127.0.0.1', port: this.#addon.localPort(this.slots.fd[slot]!) };
+    this.slots.check(slot, SlotState.listener);
+    return addressOf(this.#addon, this.slots.fd[slot]!);
   }
 
   shutdown(slot: Slot): void {
-    this.slots.checkOpen(slot);
+    this.slots.check(slot, SlotState.socket);
     this.#addon.shutdown(this.slots.fd[slot]!);
   }
 
   // io_uring blocks this thread: Node's event loop does not run until the engine is stopped.
-  run(): Promise<void> {
+  async run(): Promise<void> {
+    if (this.#running) throw new EngineError('ERR_UNSUPPORTED', 'the engine is running already');
+    this.#running = true;
     this.stopping = false;
     if (!this.#armed) {
       this.#armWake();
       this.#armed = true;
     }
-    while (!this.stopping) this.#turn();
-    // What the last turn enqueued (final replies, closes) still goes out.
-    this.#submitOnly();
-    return Promise.resolve();
+    try {
+      this.#turn(false);
+      while (!this.stopping) this.#turn(true);
+      // What the last turn enqueued (final replies, closes) still goes out.
+      this.#submitOnly();
+    } finally {
+      this.#running = false;
+    }
   }
 
   destroy(): void {
+    // The ring first: what is outstanding holds files, and may be writing to the arena.
+    this.#ring.destroy();
     for (const slot of this.slots.openSlots()) {
       const fd = this.slots.fd[slot]!;
       this.slots.remove(slot);
-      fs.closeSync(fd);
+      if (fd >= 0) fs.closeSync(fd);
     }
     this.timers.clear();
-    this.#ring.destroy();
   }
 
   // ---------------------------------------------------------------- what the base wants
@@ -150,6 +158,10 @@ export class UringEngine extends EngineBase {
     const path = address.family === 'unix' ? address.path : '';
     const host = address.family === 'tcp' ? address.host : '';
     const port = address.family === 'tcp' ? address.port : 0;
+    if (this.slots.isFull) {
+      this.answer(op, -errno.EMFILE);
+      return;
+    }
     // The slot is taken first: the kernel reads the address from the slot's place in the addon.
     const slot = this.slots.add(-1, 'socket');
     const fd = this.#ring.prepareConnect(slot, path, host, port);
@@ -187,7 +199,6 @@ export class UringEngine extends EngineBase {
   protected closeDescriptor(slot: Slot): void {
     // Descriptors of this turn that name the slot have completed (nothing is outstanding), so it may go at once.
     this.#ring.clearSlot(slot);
-    this.#listening.delete(slot);
     fs.closeSync(this.slots.fd[slot]!);
   }
 
@@ -197,15 +208,21 @@ export class UringEngine extends EngineBase {
 
   protected slotReleased(slot: Slot): void {
     this.#ring.clearSlot(slot);
-    this.#listening.delete(slot);
+  }
+
+  protected override discard(fd: number): void {
+    fs.closeSync(fd);
   }
 
   // ---------------------------------------------------------------- the turn
 
-  #turn(): void {
+  #turn(mayWait: boolean): void {
     if (this.#cancelling.length > 0) this.#cancelNow();
-    this.#enter(this.hasAnswered ? 0 : this.timers.nextNs() - this.nowNs);
+    const wait = mayWait && !this.hasAnswered;
+    this.#enter(wait ? this.timers.nextNs() - this.nowNs : 0);
     const completed = this.#control[Control.completed]!;
+    // The ring looks up by itself now and then; that is no turn.
+    if (wait && completed === 0 && this.timers.nextNs() > this.nowNs) return;
     const completions = this.#completions;
     for (let i = 0; i < completed; i++) this.#completed(completions[i * 2]!, completions[i * 2 + 1]!);
     this.tellAnswered();
@@ -227,7 +244,10 @@ export class UringEngine extends EngineBase {
     switch (ops.kind[op]!) {
       case Op.read:
       case Op.write:
-        if (result === -errno.EINTR || result === -errno.EAGAIN) return this.start(op, null);
+        if (result === -errno.EINTR || result === -errno.EAGAIN) {
+          if (this.slots.closing[ops.slot[op]!] === -1) return this.start(op, null);
+          result = -errno.ECANCELED;
+        }
         result = settleTransfer(ops, op, result);
         if (Number.isNaN(result)) return this.start(op, null);
         break;
@@ -295,10 +315,5 @@ export class UringEngine extends EngineBase {
   #armWake(): void {
     const at = this.#nextDescriptor();
     this.#descriptors[at] = Op.wake;
-  }
-
-  #descriptorOf(slot: Slot): number {
-    this.slots.checkOpen(slot);
-    return this.slots.fd[slot]!;
   }
 }
