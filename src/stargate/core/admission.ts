@@ -72,26 +72,19 @@ export class Admission {
     if (this.#waiting.length - this.#first === 1) this.go();
   }
 
-  /** A request that is waiting or in flight came again on a new path: this one is answered in its stead. */
+  /** A request that is in flight came again on a new path: this one is answered in its stead. */
   adopt(request: PathRequest, path: ControllerPath): void {
-    for (let i = this.#first; i < this.#waiting.length; i++) {
-      const one = this.#waiting[i]!;
-      if (one.path?.session === path.session && one.request?.clientSeq === request.clientSeq) {
-        one.request = request;
-        one.path = path;
-        return;
-      }
-    }
     const { flights } = this.controller;
     for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
       const at = flights.at(seq);
       if (flights.session[at] !== path.session || flights.clientSeq[at] !== request.clientSeq) continue;
+      if (flights.path[at] !== null) break;
       flights.request[at] = request;
       flights.path[at] = path;
       return;
     }
-    // Its earlier path went while it was only partly in the log: it begins anew, behind what was admitted meanwhile.
-    this.add(request, path);
+    // Its first submission, on this same path, is still to be answered: a fault of the sender.
+    this.controller.answer(request, IoStatus.invalid);
   }
 
   /** Goes on with what waits: something was committed, read, or freed. */
@@ -100,8 +93,9 @@ export class Admission {
     this.#going = true;
     while (this.#first < this.#waiting.length) {
       const { request, path } = this.#waiting[this.#first]!;
-      if (request !== null && !this.#advance(request, path!)) break;
       if (request === null) this.#dropPlan();
+      else if (request.clientSeq < path!.session.lowWater) this.#refuse(request, path!, IoStatus.closed);
+      else if (!this.#advance(request, path!)) break;
       this.#first++;
       if (this.#first === this.#waiting.length) {
         this.#waiting.length = 0;
@@ -151,7 +145,12 @@ export class Admission {
   /** True when the change is in the log as a whole, or is answered. */
   #advance(request: PathRequest, path: ControllerPath): boolean {
     if (this.#isWhole(request)) return this.#appendWhole(request, path);
-    const plan = this.#planned ? this.#plan : this.#makePlan(request);
+    const plan = this.#planned ? this.#plan : this.#makePlan(request, path);
+    if (plan.part > 0 && plan.part >= plan.parts) {
+      // Other than what came under this number before: a fault of the sender.
+      this.#refuse(request, path, IoStatus.invalid);
+      return true;
+    }
     while (plan.part < plan.parts) {
       const front = plan.hasFront && plan.part === 0;
       const back = plan.hasBack && plan.part === plan.parts - 1 && !front;
@@ -161,13 +160,11 @@ export class Admission {
           ? this.#appendMerged(request, path, plan.backBlock)
           : this.#appendMiddle(request, path);
       if (done === 'failed') {
-        path.session.set(request.clientSeq, RequestState.unknown);
-        this.#dropPlan();
-        this.controller.answer(request, IoStatus.corrupt);
+        this.#refuse(request, path, IoStatus.corrupt);
         return true;
       }
       if (!done) return false;
-      plan.part++;
+      path.session.partsInLog(request.clientSeq, ++plan.part, plan.parts);
     }
     if (plan.parts === 0) {
       // A trim of less than a block changes nothing.
@@ -178,7 +175,14 @@ export class Admission {
     return true;
   }
 
-  #makePlan({ op, offsetBytes, lengthBytes }: PathRequest): Plan {
+  /** The request is given up: what of it is in the log stays there. */
+  #refuse(request: PathRequest, path: ControllerPath, status: IoStatus): void {
+    path.session.set(request.clientSeq, RequestState.unknown);
+    this.#dropPlan();
+    this.controller.answer(request, status);
+  }
+
+  #makePlan({ op, offsetBytes, lengthBytes, clientSeq }: PathRequest, { session }: ControllerPath): Plan {
     const end = offsetBytes + lengthBytes;
     const firstBlock = Math.floor(offsetBytes / BLOCK_BYTES);
     const backBlock = Math.floor(end / BLOCK_BYTES);
@@ -193,7 +197,8 @@ export class Admission {
     plan.hasFront = op !== IoOp.trim && offsetBytes % BLOCK_BYTES !== 0;
     plan.hasBack = op !== IoOp.trim && end % BLOCK_BYTES !== 0 && !(plan.hasFront && backBlock === firstBlock);
     plan.parts = Number(plan.hasFront) + Number(plan.hasMiddle) + Number(plan.hasBack);
-    plan.part = 0;
+    // An earlier path of it went while it was only partly in the log: those parts are applied once.
+    plan.part = session.partsBefore(clientSeq);
     this.#planned = true;
     return plan;
   }

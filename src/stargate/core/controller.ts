@@ -141,6 +141,7 @@ export class Controller implements LogOwner {
     path.session.raiseLowWater(request.lowWater);
     const { op, offsetBytes, lengthBytes } = request;
     if (op !== IoOp.flush && !this.#isInside(op, offsetBytes, lengthBytes)) return this.answer(request, IoStatus.invalid);
+    if (op === IoOp.write && request.payload.totalBytes !== lengthBytes) return this.answer(request, IoStatus.invalid);
     switch (op) {
       case IoOp.read:
       case IoOp.prefetch:
@@ -151,8 +152,12 @@ export class Controller implements LogOwner {
       case IoOp.flush:
         // Every change is on stable storage before it is answered: nothing that was answered is left to flush.
         return this.answer(request, IoStatus.ok);
-      default:
+      case IoOp.write:
+      case IoOp.trim:
+      case IoOp.zero:
         return this.#admitChange(request, path);
+      default:
+        return this.answer(request, IoStatus.invalid);
     }
   }
 
@@ -242,10 +247,11 @@ export class Controller implements LogOwner {
     return true;
   }
 
-  onDurable(_tag: number, payloadOffset: number): void {
+  onDurable(tag: number, payloadOffset: number): void {
     if (this.#state === 'stopped') return;
     const { flights } = this;
     const seq = flights.firstSeq;
+    assert(flights.count > 0 && tag === seq % TAG_MODULUS, 'entries become durable in order');
     const at = flights.at(seq);
     if (flights.blocks[at]! > 0 && !this.mutations.indexBeforeDurable) this.apply(at, seq, payloadOffset);
     flights.firstSeq++;

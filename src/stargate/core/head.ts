@@ -1,5 +1,6 @@
 import { Packr } from 'msgpackr';
 import { z } from 'zod';
+import { DEDUPE_WINDOW } from './limits.js';
 import type { SessionTableRecord } from './sessions.js';
 
 /**
@@ -24,7 +25,8 @@ const head = z.object({
         datapathUuid: z.string(),
         shard: counter,
         lowWater: counter,
-        committed: z.array(counter),
+        committed: z.instanceof(Uint8Array).refine(bytes => bytes.length <= DEDUPE_WINDOW / 8),
+        partial: z.array(z.tuple([counter, counter])),
       }),
     ),
   }),

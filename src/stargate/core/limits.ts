@@ -19,6 +19,8 @@ export const DEDUPE_WINDOW = SESSION_WINDOW;
 export const MAX_SESSIONS = 256;
 /** Opens and closes of one vdisk's sessions that wait for another one to be committed. */
 export const MAX_WAITING_SESSION_CHANGES = 1_024;
+/** Changes of one session of which only some parts are in the log. A datapath that replays in order leaves one at a time. */
+export const MAX_PARTIAL_REQUESTS = 16;
 /** Datapaths whose sessions were ended within one generation: remembered, so that they do not come back. */
 export const MAX_ENDED_DATAPATHS = 64;
 /** Blocks of ranges that one MAP request looks at (256 MiB); what lies behind is for the next request. */
@@ -27,3 +29,4 @@ export const MAX_MAP_BLOCKS = 65_536;
 export const SMALL_ZERO_BLOCKS = 16;
 
 assert.equal(MAX_ENTRY_BLOCKS * BLOCK_BYTES, MAX_IO_BYTES);
+assert(DEDUPE_WINDOW % 8 === 0, 'a HEAD has a bit for each number of the window');

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { SessionRequest } from '../../wire/serving.js';
-import { DEDUPE_WINDOW, MAX_ENDED_DATAPATHS, MAX_SESSIONS } from './limits.js';
+import { DEDUPE_WINDOW, MAX_ENDED_DATAPATHS, MAX_PARTIAL_REQUESTS, MAX_SESSIONS } from './limits.js';
 
 /** Who a session is within its vdisk. */
 export type SessionIdentity = Omit<SessionRequest, 'vdiskId'>;
@@ -15,6 +15,8 @@ export class SessionState {
   isEnding = false;
   /** State of clientSeq n at n mod the window, for n from `lowWater` on. Made at the first change. */
   #window: Uint8Array | null = null;
+  /** Requests of which some parts are in the log and the last one is not → how many. One at a time, and those whose path went then. */
+  readonly #partial = new Map<number, number>();
 
   constructor(
     /** Seq of its SESSION_OPEN: unique in the vdisk's history. */
@@ -43,22 +45,54 @@ export class SessionState {
       if (lowWater - this.lowWater >= DEDUPE_WINDOW) this.#window.fill(0);
       else for (let n = this.lowWater; n < lowWater; n++) this.#window[n % DEDUPE_WINDOW] = RequestState.unknown;
     }
+    if (this.#partial.size > 0) for (const clientSeq of this.#partial.keys()) if (clientSeq < lowWater) this.#partial.delete(clientSeq);
     this.lowWater = lowWater;
   }
 
-  /** Replay has found the change in the log. The low-water mark is not in the log: what the session's window cannot hold beside this one is settled. */
-  committedInLog(clientSeq: number): void {
-    this.raiseLowWater(clientSeq - DEDUPE_WINDOW + 1);
-    this.set(clientSeq, RequestState.committed);
+  /** The first `count` of the request's `parts` are in the log. They are not applied again when it comes again: others may have written there since. */
+  partsInLog(clientSeq: number, count: number, parts: number): void {
+    if (count === parts) this.#partial.delete(clientSeq);
+    else if (clientSeq >= this.lowWater) this.#partial.set(clientSeq, count);
+    if (this.#partial.size > MAX_PARTIAL_REQUESTS) this.#partial.delete(Math.min(...this.#partial.keys()));
   }
 
-  committed(): number[] {
-    const result: number[] = [];
-    if (this.#window === null) return result;
-    for (let n = this.lowWater; n < this.lowWater + DEDUPE_WINDOW; n++) {
-      if (this.#window[n % DEDUPE_WINDOW] === RequestState.committed) result.push(n);
+  /** How many parts of the request are in the log already. */
+  partsBefore(clientSeq: number): number {
+    return this.#partial.size === 0 ? 0 : (this.#partial.get(clientSeq) ?? 0);
+  }
+
+  /** Replay has found the change in the log. The low-water mark is not in the log: what the session's window cannot hold beside this one is settled. */
+  foundInLog(clientSeq: number, part: number, parts: number): void {
+    this.raiseLowWater(clientSeq - DEDUPE_WINDOW + 1);
+    this.partsInLog(clientSeq, part + 1, parts);
+    // A request cut in parts is committed with the last one: they follow each other in the log.
+    if (part === parts - 1) this.set(clientSeq, RequestState.committed);
+  }
+
+  /** As of the end of the log: `inLog` are its changes that are in the log and not committed yet. */
+  record(inLog: readonly number[]): SessionRecord {
+    const { id, generation, datapathUuid, shard, lowWater } = this;
+    const committed = new Uint8Array(DEDUPE_WINDOW / 8);
+    const add = (clientSeq: number): void => {
+      const n = clientSeq - lowWater;
+      if (n >= 0) committed[n >> 3]! |= 1 << (n & 7);
+    };
+    if (this.#window !== null) {
+      for (let n = lowWater; n < lowWater + DEDUPE_WINDOW; n++) if (this.#window[n % DEDUPE_WINDOW] === RequestState.committed) add(n);
     }
-    return result;
+    inLog.forEach(add);
+    const used = committed.findLastIndex(byte => byte !== 0) + 1;
+    return { id, generation, datapathUuid, shard, lowWater, committed: committed.subarray(0, used), partial: [...this.#partial] };
+  }
+
+  static restore({ id, generation, datapathUuid, shard, lowWater, committed, partial }: SessionRecord): SessionState {
+    const session = new SessionState(id, generation, datapathUuid, shard);
+    session.raiseLowWater(lowWater);
+    committed.forEach((byte, i) => {
+      for (let bit = 0; bit < 8; bit++) if ((byte & (1 << bit)) !== 0) session.set(lowWater + i * 8 + bit, RequestState.committed);
+    });
+    for (const [clientSeq, count] of partial) session.partsInLog(clientSeq, count, Infinity);
+    return session;
   }
 
   isOf(request: SessionIdentity): boolean {
@@ -78,7 +112,10 @@ export interface SessionRecord {
   readonly datapathUuid: string;
   readonly shard: number;
   readonly lowWater: number;
-  readonly committed: readonly number[];
+  /** Bit n of byte m: change number lowWater + 8 × m + n is committed. */
+  readonly committed: Uint8Array;
+  /** Changes of which only some parts are in the log, with how many. */
+  readonly partial: readonly (readonly [clientSeq: number, parts: number])[];
 }
 
 /**
@@ -143,14 +180,7 @@ export class SessionTable {
     return {
       generation: this.#generation,
       ended: [...this.#ended],
-      sessions: [...this.#sessions.values()].map(session => ({
-        id: session.id,
-        generation: session.generation,
-        datapathUuid: session.datapathUuid,
-        shard: session.shard,
-        lowWater: session.lowWater,
-        committed: [...session.committed(), ...(inLog.get(session.id) ?? [])],
-      })),
+      sessions: [...this.#sessions.values()].map(session => session.record(inLog.get(session.id) ?? [])),
     };
   }
 
@@ -159,11 +189,8 @@ export class SessionTable {
     this.#ended = [...record.ended];
     this.#sessions.clear();
     for (const one of record.sessions) {
-      const session = new SessionState(one.id, one.generation, one.datapathUuid, one.shard);
-      session.raiseLowWater(one.lowWater);
-      for (const clientSeq of one.committed) session.set(clientSeq, RequestState.committed);
       assert(!this.#sessions.has(one.id));
-      this.#sessions.set(one.id, session);
+      this.#sessions.set(one.id, SessionState.restore(one));
     }
   }
 }

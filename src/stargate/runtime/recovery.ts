@@ -52,8 +52,7 @@ export class RecoveryCollector implements RecoveryVisitor {
       default:
         return;
     }
-    // A request cut in parts is committed with the last one: they follow each other in the log.
-    if (entry.part === entry.parts - 1) session?.committedInLog(entry.clientSeq);
+    session?.foundInLog(entry.clientSeq, entry.part, entry.parts);
   }
 
   #written(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {

@@ -3,6 +3,7 @@ import { IoStatus } from '../../../src/wire/status.js';
 import { EntryKind } from '../../../src/stargate/core/ports.js';
 import { decodeSessionOpen } from '../../../src/stargate/core/head.js';
 import { SessionTable } from '../../../src/stargate/core/sessions.js';
+import { expectBytes } from '../bytes.js';
 import { blocks, CoreRig } from './core-rig.js';
 
 /** What a start makes of the session entries in the log. */
@@ -38,7 +39,7 @@ describe('opening a session', () => {
     expect(before.status).toBe(IoStatus.ok);
     const read = opening.client!.read(0, 4096);
     rig.finish();
-    expect(read.content).toEqual(blocks(1));
+    expectBytes(read.content, blocks(1));
     expect(rig.log.entries.filter(({ kind }) => kind === EntryKind.write)).toHaveLength(1);
   });
 

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
-import { delay, describeVdisk, expectBytes, pattern, Rig, temporaryDirectory, type Scenario, type TestSession } from './rig.js';
+import { expectBytes } from '../bytes.js';
+import { delay, describeVdisk, pattern, Rig, temporaryDirectory, type Scenario, type TestSession } from './rig.js';
 
 describe.each(['io_uring', 'libuv'] as const)('one node over %s', kind => {
   let directory: ReturnType<typeof temporaryDirectory>;
