@@ -247,6 +247,7 @@ export class Admission {
 
   #readMerge(merge: Merge, offset: number): void {
     merge.offset = offset;
+    if (this.#merge !== merge) return this.#endMerge(merge);
     this.controller.reads.readBlock(merge.block, offset, ok => {
       merge.state = ok ? 'ready' : 'failed';
       // The request may have gone meanwhile: then nobody else gives the buffer back.

@@ -147,8 +147,7 @@ export class Controller implements LogOwner {
       case IoOp.prefetch:
         return this.reads.start(request, path);
       case IoOp.map:
-        mapRange(this, request);
-        return this.answer(request, IoStatus.ok);
+        return this.answer(request, mapRange(this, request));
       case IoOp.flush:
         // Every change is on stable storage before it is answered: nothing that was answered is left to flush.
         return this.answer(request, IoStatus.ok);
@@ -412,8 +411,9 @@ export class Controller implements LogOwner {
     this.#sessionChanges.refuseAll();
   }
 
+  /** Nothing of it is on its way to the log, or being read. */
   get isIdle(): boolean {
-    return this.flights.count === 0;
+    return this.flights.count === 0 && this.reads.isIdle;
   }
 }
 

@@ -1,4 +1,5 @@
 import { MAX_MAP_EXTENTS, type PathRequest } from '../../wire/path.js';
+import { IoStatus } from '../../wire/status.js';
 import { Where } from './block-index.js';
 import type { Controller } from './controller.js';
 import { MAX_MAP_BLOCKS } from './limits.js';
@@ -18,7 +19,7 @@ const states: BlockStates = {
  * Fills `request.extents` with what is allocated from `offsetBytes` on: blocks with data, and blocks that read as zeroes and take no space. It may
  * end before the request does: at the limit of extents, or of blocks looked at in one call.
  */
-export function mapRange(controller: Controller, request: PathRequest): void {
+export function mapRange(controller: Controller, request: PathRequest): IoStatus {
   const end = request.offsetBytes + request.lengthBytes;
   let at = request.offsetBytes;
   let looked = 0;
@@ -29,23 +30,24 @@ export function mapRange(controller: Controller, request: PathRequest): void {
     const segmentEnd = (segment + 1) * BLOCKS_PER_SEGMENT * BLOCK_BYTES;
     if (isUnused(controller, segment)) {
       const stop = Math.min(end, segmentEnd);
-      if (!add(request, stop - at, HOLE_AND_ZERO)) return;
+      if (!add(request, stop - at, HOLE_AND_ZERO)) return IoStatus.ok;
       at = stop;
       looked++;
       continue;
     }
     const inSegment = block % BLOCKS_PER_SEGMENT;
     const blocks = Math.min(CHUNK_BLOCKS, BLOCKS_PER_SEGMENT - inSegment, Math.ceil((end - at) / BLOCK_BYTES) + 1);
-    controller.ports.store.lookup(controller.state.layer, segment, inSegment, blocks, states);
+    if (!controller.ports.store.lookup(controller.state.layer, segment, inSegment, blocks, states)) return IoStatus.corrupt;
     for (let i = 0; i < blocks && at < end; i++) {
       const where = controller.index.find(block + i);
       const isData = where === Where.log || (where === Where.notHere && states.state[i] === BlockState.data);
       const stop = Math.min(end, (block + i + 1) * BLOCK_BYTES);
-      if (!add(request, stop - at, isData ? DATA : HOLE_AND_ZERO)) return;
+      if (!add(request, stop - at, isData ? DATA : HOLE_AND_ZERO)) return IoStatus.ok;
       at = stop;
     }
     looked += blocks;
   }
+  return IoStatus.ok;
 }
 
 function isUnused(controller: Controller, segment: number): boolean {

@@ -131,8 +131,8 @@ export interface DrainCommit {
 }
 
 export interface BlockStorePort {
-  /** Synchronous. Fills `out` for `blocks` blocks from `block`. */
-  lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): void;
+  /** Synchronous. Fills `out` for `blocks` blocks from `block`. False: a record is damaged, and what `out` says is worth nothing. */
+  lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): boolean;
   /** 0 for a segment never drained. */
   drainSeq(layer: LayerId, segment: number): number;
   /** Durable when `owner.onCommitted(tag, ok)` is called; `ok` false: the door was shut (fromSeq differs). A lookup may see it before. */

@@ -30,6 +30,10 @@ export class ReadPath {
 
   constructor(readonly controller: Controller) {}
 
+  get isIdle(): boolean {
+    return this.#active.size === 0 && this.#queue.length === 0;
+  }
+
   start(request: PathRequest, path: ControllerPath): void {
     const first = Math.floor(request.offsetBytes / BLOCK_BYTES);
     const last = Math.floor((request.offsetBytes + request.lengthBytes - 1) / BLOCK_BYTES);
@@ -134,6 +138,8 @@ export class ReadPath {
 
   /** Finds each block that is still wanted, and starts the runs that have to be read. */
   #fill(miss: MissRead): void {
+    // Its path has gone: what it would read may be no more.
+    if (miss.request === null && miss.done === null) return this.#finish(miss, IoStatus.fenced);
     miss.pending = 1;
     for (let i = 0; i < miss.blocks;) i += miss.wanted[i] === 1 ? this.#fillRun(miss, i) : 1;
     this.#landed(miss);
@@ -184,7 +190,8 @@ export class ReadPath {
       if (!here) limit = n;
     }
     const { layer } = controller.state;
-    store.lookup(layer, segment, inSegment, limit, this.#states);
+    // A damaged record: nobody knows what the blocks are. They stay wanted.
+    if (!store.lookup(layer, segment, inSegment, limit, this.#states)) return limit;
     const isData = this.#states.state[0] === BlockState.data;
     let run = 0;
     while (run < limit && (this.#states.state[run] === BlockState.data) === isData) {

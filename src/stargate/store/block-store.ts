@@ -76,13 +76,13 @@ export class BlockStore implements BlockStorePort {
     link.onResult(result => this.#onResult(result));
   }
 
-  lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): void {
+  lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): boolean {
     assert(block >= 0 && block + blocks <= BLOCKS_PER_SEGMENT, 'a lookup within one segment');
     if (!this.#viewOf(layer).segments.has(segment)) {
       out.state.fill(BlockState.absent, 0, blocks);
       out.crc.fill(0, 0, blocks);
       out.seq.fill(0, 0, blocks);
-      return;
+      return true;
     }
     const table = this.#table;
     let missed = false;
@@ -93,6 +93,7 @@ export class BlockStore implements BlockStorePort {
       if (row < 0) {
         row = this.#load(layer, segment, chunk);
         missed = true;
+        if (row < 0) break;
       }
       const end = Math.min(blocks, to + CHUNK_BLOCKS - (block % CHUNK_BLOCKS));
       for (let from = row * CHUNK_BLOCKS + (block % CHUNK_BLOCKS); to < end; to++, from++, block++) {
@@ -101,7 +102,9 @@ export class BlockStore implements BlockStorePort {
         out.seq[to] = table.seq[from]!;
       }
     }
+    // Also after damage: a snapshot that is kept would be an old one for the next lookup.
     if (missed) this.reader.release();
+    return to === blocks;
   }
 
   drainSeq(layer: LayerId, segment: number): number {
@@ -217,24 +220,26 @@ export class BlockStore implements BlockStorePort {
     for (const owner of owners) owner.onStoreFailed(message);
   }
 
+  /** The row of the cache, or -1: the record is damaged. */
   #load(layer: LayerId, segment: number, chunk: number): number {
-    const row = this.#index.insert(layer, segment * CHUNKS_PER_SEGMENT + chunk);
-    const record = this.reader.get(fillChunkKey(this.#key, layer, segment, chunk));
-    if (record !== undefined) {
-      try {
-        decodeChunk(record, record.length, placeSeed(layer, segment, chunk), this.#table, row);
-      } catch (error) {
-        // A damaged record must not be found in the cache the next time.
-        this.#index.remove(layer, segment * CHUNKS_PER_SEGMENT + chunk);
-        throw error;
+    const number = segment * CHUNKS_PER_SEGMENT + chunk;
+    const row = this.#index.insert(layer, number);
+    try {
+      const record = this.reader.get(fillChunkKey(this.#key, layer, segment, chunk));
+      if (record !== undefined) decodeChunk(record, record.length, placeSeed(layer, segment, chunk), this.#table, row);
+      else {
+        // The base comes from the same snapshot as the missing chunk, not from the view, which may be one commit behind.
+        const base = this.reader.get(segmentKey(layer, segment));
+        const segmentRecord = base === undefined ? null : decodeSegment(layer, segment, base);
+        this.#table.fill(row, segmentRecord?.baseState ?? BlockState.absent, segmentRecord?.baseSeq ?? 0);
       }
       return row;
+    } catch (error) {
+      // A damaged record must not be found in the cache the next time.
+      this.#index.remove(layer, number);
+      if (!(error instanceof StoreError)) throw error;
+      return -1;
     }
-    // The base comes from the same snapshot as the missing chunk, not from the view, which may be one commit behind.
-    const base = this.reader.get(segmentKey(layer, segment));
-    const segmentRecord = base === undefined ? null : decodeSegment(layer, segment, base);
-    this.#table.fill(row, segmentRecord?.baseState ?? BlockState.absent, segmentRecord?.baseSeq ?? 0);
-    return row;
   }
 
   /** The layer's segments, read once. */
@@ -245,20 +250,23 @@ export class BlockStore implements BlockStorePort {
 
   #loadLayer(layer: LayerId): LayerView {
     this.reader.release();
-    const record = this.reader.get(layerKey(layer));
-    if (record === undefined)
-      throw new StoreError('ERR_STORE_RECORD', `layer ${layer} has no record; run the offline verifier on the data directory`);
-    const view: LayerView = { deleting: decodeLayer(layer, record).deleting, segments: new Map(), dataBlocks: 0 };
-    const prefix = segmentKey(layer, 0).subarray(0, 5);
-    for (const [key, value] of this.reader.range(prefix, keyAfter(prefix))) {
-      const { segment } = parseKey(key)!;
-      const segmentRecord = decodeSegment(layer, segment, value);
-      view.segments.set(segment, segmentRecord);
-      view.dataBlocks += segmentRecord.dataBlocks;
+    try {
+      const record = this.reader.get(layerKey(layer));
+      if (record === undefined)
+        throw new StoreError('ERR_STORE_RECORD', `layer ${layer} has no record; run the offline verifier on the data directory`);
+      const view: LayerView = { deleting: decodeLayer(layer, record).deleting, segments: new Map(), dataBlocks: 0 };
+      const prefix = segmentKey(layer, 0).subarray(0, 5);
+      for (const [key, value] of this.reader.range(prefix, keyAfter(prefix))) {
+        const { segment } = parseKey(key)!;
+        const segmentRecord = decodeSegment(layer, segment, value);
+        view.segments.set(segment, segmentRecord);
+        view.dataBlocks += segmentRecord.dataBlocks;
+      }
+      this.#layers.set(layer, view);
+      return view;
+    } finally {
+      this.reader.release();
     }
-    this.reader.release();
-    this.#layers.set(layer, view);
-    return view;
   }
 
   #layersWhere(wanted: (record: { vdiskId: string; deleting: boolean }) => boolean): LayerId[] {

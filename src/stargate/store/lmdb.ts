@@ -96,8 +96,11 @@ export class LmdbReader implements RecordReader {
   *range(start: Buffer, end: Buffer): Iterable<readonly [Uint8Array, Uint8Array]> {
     // Rare: lmdb's own read transaction will do, if it is made to let go of its snapshot before and after.
     this.database.resetReadTxn();
-    for (const { key, value } of this.database.getRange({ start, end })) yield [Buffer.from(key), Buffer.from(value)];
-    this.database.resetReadTxn();
+    try {
+      for (const { key, value } of this.database.getRange({ start, end })) yield [Buffer.from(key), Buffer.from(value)];
+    } finally {
+      this.database.resetReadTxn();
+    }
   }
 
   release(): void {

@@ -1,3 +1,4 @@
+import { crc32c } from '@node-rs/crc32';
 import { ArenaRegion, createArena, Gather } from 'uring-engine';
 import { createProbes } from '../../../src/base/probe.js';
 import { TransferBuffers, transferBufferBytes } from '../../../src/stargate/cache/transfer-buffers.js';
@@ -6,6 +7,8 @@ import { BlockIndex } from '../../../src/stargate/core/block-index.js';
 import { Controller, MAX_CONTROL_BYTES, type ControllerMutations, type ControllerPorts } from '../../../src/stargate/core/controller.js';
 import {
   BLOCK_BYTES,
+  BlockState,
+  type DrainCommit,
   type EntryDraft,
   type ExtentPort,
   type LogOwner,
@@ -160,6 +163,7 @@ export class CoreRig {
   readonly pending: (() => void)[] = [];
   readonly log: MemoryLog;
   readonly extents: MemoryExtents;
+  readonly storeDisk = new SimulatedStoreDisk();
   readonly store: SimulatedStore;
   readonly buffers: TransferBuffers;
   readonly cache: UnifiedCache;
@@ -184,7 +188,7 @@ export class CoreRig {
         return 0;
       },
     };
-    this.store = new SimulatedStore(new SimulatedStoreDisk(), timers, { random: () => 0.5 });
+    this.store = new SimulatedStore(this.storeDisk, timers, { random: () => 0.5 });
     this.buffers = new TransferBuffers(region.take(transferBufferBytes(BUFFERS)), BUFFERS);
     const pages = options.cachePages ?? CACHE_PAGES;
     this.cache = new UnifiedCache(region.take(pages * BLOCK_BYTES), pages);
@@ -230,6 +234,28 @@ export class CoreRig {
       this.log.commit();
       this.settle();
     } while (this.log.inFlight > 0);
+  }
+
+  /** The segment's extents have this content from `block` on, as a drain up to `toSeq` would have left it. */
+  drained(segment: number, block: number, content: Uint8Array, toSeq: number): void {
+    const count = content.length / BLOCK_BYTES;
+    const numbers = Array.from({ length: count }, (_, i) => i);
+    const contents = numbers.map(i => content.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES));
+    contents.forEach((one, i) => this.extents.put(this.layer, segment, block + i, one));
+    const commit: DrainCommit = {
+      layer: this.layer,
+      segment,
+      fromSeq: this.store.store.drainSeq(this.layer, segment),
+      toSeq,
+      count,
+      block: Int32Array.from(numbers, i => block + i),
+      blocks: new Int32Array(count).fill(1),
+      state: new Uint8Array(count).fill(BlockState.data),
+      crc: Uint32Array.from(contents, one => crc32c(one)),
+      seq: new Float64Array(count).fill(toSeq),
+    };
+    const owner = { onCommitted: () => this.controller.index.drained(segment, toSeq), onLayerCreated: () => 0, onStoreFailed: () => 0 };
+    this.store.store.commitDrain(commit, owner, 0);
   }
 
   /** Asks for a session; `finish` brings the answer. */

@@ -110,11 +110,16 @@ describe('what a session knows of its changes', () => {
         const inLog = new Set<number>();
         for (const { clientSeq, kind } of changes) {
           const state = one.stateOf(clientSeq);
+          const set = (state: number): void => {
+            one.set(clientSeq, state);
+            if (state === inFlight) inLog.add(clientSeq);
+            else inLog.delete(clientSeq);
+          };
           if (kind === 'raise') one.raiseLowWater(Math.max(1, clientSeq - DEDUPE_WINDOW));
           else if (kind === 'part' && state === unknown) one.partsInLog(clientSeq, 1, 3);
-          else if (kind === 'inFlight' && state === unknown) (one.set(clientSeq, inFlight), inLog.add(clientSeq));
-          else if (kind === 'commit' && state === inFlight) (one.set(clientSeq, committed), inLog.delete(clientSeq));
-          else if (kind === 'giveUp' && state === inFlight) (one.set(clientSeq, unknown), inLog.delete(clientSeq));
+          else if (kind === 'inFlight' && state === unknown) set(inFlight);
+          else if (kind === 'commit' && state === inFlight) set(committed);
+          else if (kind === 'giveUp' && state === inFlight) set(unknown);
         }
         const again = SessionState.restore(one.record([...inLog]));
         expect(again.lowWater).toBe(one.lowWater);

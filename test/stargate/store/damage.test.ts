@@ -1,0 +1,70 @@
+import { describe, expect, it } from 'vitest';
+import { BlockState, type BlockStates } from '../../../src/stargate/core/ports.js';
+import { BlockStore } from '../../../src/stargate/store/block-store.js';
+import { chunkKey, segmentKey } from '../../../src/stargate/store/format.js';
+import { readerOf, SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
+import { applyCommand } from '../../../src/stargate/store/apply.js';
+import { transactionOn } from '../../../src/stargate/store/simulated.js';
+import { copyDrain } from '../../../src/stargate/store/messages.js';
+import { drainOf } from './contract.js';
+
+const out: BlockStates = { state: new Uint8Array(200), crc: new Uint32Array(200), seq: new Float64Array(200) };
+
+/** A store with a layer and two chunks of segment 3, and a view of it. */
+function made() {
+  const disk = new SimulatedStoreDisk();
+  const apply = (command: Parameters<typeof applyCommand>[1]) => applyCommand(transactionOn(disk), command);
+  apply({ kind: 'createLayer', id: 1, vdiskId: 'v' });
+  const runs = [
+    { block: 0, state: BlockState.data, crc: 5, seq: 1 },
+    { block: 70, state: BlockState.data, crc: 6, seq: 2 },
+  ];
+  apply({ kind: 'drain', id: 2, drain: copyDrain(drainOf(1, 3, 0, 2, runs)) });
+  const calls: string[] = [];
+  const reader = readerOf(disk);
+  const spied: typeof reader = {
+    get: key => (calls.push('get'), reader.get(key)),
+    range: (start, end) => reader.range(start, end),
+    release: () => (calls.push('release'), reader.release()),
+  };
+  const store = new BlockStore(spied, { send: () => undefined, onResult: () => undefined });
+  const flip = (key: Buffer): void => {
+    const record = disk.records.get(key.toString('hex'))!;
+    record[9]! ^= 1;
+  };
+  return { disk, store, calls, flip };
+}
+
+describe('a damaged record', () => {
+  it('of a chunk: the lookup says so, the others are found, and nothing is remembered', () => {
+    const { store, flip, calls } = made();
+    flip(chunkKey(1, 3, 0));
+    expect(store.lookup(1, 3, 0, 1, out)).toBe(false);
+    expect(store.lookup(1, 3, 60, 20, out)).toBe(false);
+    // A snapshot that was kept would be an old one for the next lookup.
+    expect(calls.at(-1)).toBe('release');
+    expect(store.lookup(1, 3, 70, 1, out)).toBe(true);
+    expect(out.crc[0]).toBe(6);
+    flip(chunkKey(1, 3, 0));
+    expect(store.lookup(1, 3, 0, 1, out)).toBe(true);
+    expect(out.crc[0]).toBe(5);
+  });
+
+  it('of a segment, damaged after it was read: chunks without a record are not guessed', () => {
+    const { store, flip } = made();
+    expect(store.drainSeq(1, 3)).toBe(2);
+    flip(segmentKey(1, 3));
+    expect(store.lookup(1, 3, 1_000, 1, out)).toBe(false);
+    expect(store.lookup(1, 3, 1_000, 1, out)).toBe(false);
+    flip(segmentKey(1, 3));
+    expect(store.lookup(1, 3, 1_000, 1, out)).toBe(true);
+    expect(out.state[0]).toBe(BlockState.absent);
+  });
+
+  it('of a segment, at the first look: the layer is not taken up, and the snapshot is let go', () => {
+    const { store, flip, calls } = made();
+    flip(segmentKey(1, 3));
+    expect(() => store.drainSeq(1, 3)).toThrow(expect.objectContaining({ code: 'ERR_STORE_RECORD' }));
+    expect(calls.at(-1)).toBe('release');
+  });
+});
