@@ -1,7 +1,7 @@
 // Debian packages that the tests (and with --bench the benchmarks) run against. Installs what is missing, as root on Debian
 // and its like; elsewhere it says what is missing, and the tests concerned are skipped by name.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runStep } from './steps.mjs';
@@ -26,6 +26,9 @@ const FOR_TESTS = {
   xfsprogs: ['mkfs.xfs', 'xfs_repair'],
   kmod: ['depmod', 'modprobe'],
   'util-linux': ['taskset', 'unshare', 'flock'],
+  openssl: ['openssl'],
+  'etcd-server': ['etcd'],
+  'etcd-client': ['etcdctl'],
 };
 const FOR_BENCH = {
   'qemu-block-extra': [`${LIB}/qemu/block-nfs.so`],
@@ -34,11 +37,29 @@ const FOR_BENCH = {
   rpcbind: ['rpcbind'],
 };
 const GUEST_KERNEL = 'linux-image-cloud-amd64';
+/** Debian starts a package's service when it is installed; the tests start their own. Its policy script says whether that may be. */
+const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
+/** Packages whose service would be started at the next boot. */
+const SERVICES = { 'etcd-server': 'etcd' };
 const APT = ['-o', 'DPkg::Lock::Timeout=400'];
 const ENV = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
 
 function isThere(program) {
   return program.startsWith('/') ? existsSync(program) : DIRS.some(dir => existsSync(join(dir, program)));
+}
+
+/** Leaves a policy that is there already as it is. */
+function withoutServices(packages, install) {
+  const ours = !existsSync(SERVICE_POLICY);
+  if (ours) writeFileSync(SERVICE_POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    install();
+  } finally {
+    if (ours) rmSync(SERVICE_POLICY, { force: true });
+  }
+  for (const [name, service] of Object.entries(SERVICES)) {
+    if (packages.includes(name)) spawnSync('systemctl', ['disable', service], { stdio: 'ignore' });
+  }
 }
 
 /** Sees to the packages; gives the names of those that are still missing. Never fails: a missing one costs the tests that need it. */
@@ -47,11 +68,13 @@ export function installPackages({ bench = false } = {}) {
   const missing = () => wanted.filter(([, programs]) => !programs.every(isThere)).map(([name]) => name);
   const apt = isThere('apt-get');
   if (missing().length > 0 && apt && process.getuid?.() === 0) {
-    const install = ['install', '-y', '--no-install-recommends', ...APT, ...missing()];
-    if (runStep(`Debian packages: ${missing().join(' ')}`, 'apt-get', install, { env: ENV }) !== 0) {
-      runStep('package lists (apt-get update)', 'apt-get', ['update', ...APT], { env: ENV });
-      runStep(`Debian packages: ${missing().join(' ')}`, 'apt-get', install, { env: ENV });
-    }
+    withoutServices(missing(), () => {
+      const install = ['install', '-y', '--no-install-recommends', ...APT, ...missing()];
+      if (runStep(`Debian packages: ${missing().join(' ')}`, 'apt-get', install, { env: ENV }) !== 0) {
+        runStep('package lists (apt-get update)', 'apt-get', ['update', ...APT], { env: ENV });
+        runStep(`Debian packages: ${missing().join(' ')}`, 'apt-get', install, { env: ENV });
+      }
+    });
   }
   // The guests' kernel is downloaded, never installed; for that apt must know it.
   if (apt && process.getuid?.() === 0 && spawnSync('apt-cache', ['show', GUEST_KERNEL], { stdio: 'ignore' }).status !== 0) {
