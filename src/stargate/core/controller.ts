@@ -56,6 +56,7 @@ export interface VdiskState {
   readonly index: BlockIndex;
   readonly sessions: SessionTable;
   drainedSeq: number;
+  drainedHash: number;
 }
 
 /** What a controller tells whoever runs it. */
@@ -367,7 +368,7 @@ export class Controller implements LogOwner {
    * The vdisk's whole head state as of the end of its log, or null while an entry that changes the session table is in flight: the
    * table of the record would lack it.
    */
-  head(drainedSeq: number): HeadRecord | null {
+  head(drainedSeq: number, drainedHash: number): HeadRecord | null {
     const { flights } = this;
     const inLog = new Map<number, number[]>();
     for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
@@ -380,7 +381,8 @@ export class Controller implements LogOwner {
       else of.push(flights.clientSeq[at]!);
     }
     const table = this.mutations.sessionsMissingFromHead ? new SessionTable() : this.sessions;
-    return { version: 1, sizeBytes: this.state.sizeBytes, layer: this.state.layer, drainedSeq, sessions: table.record(inLog) };
+    const { sizeBytes, layer } = this.state;
+    return { version: 1, sizeBytes, layer, drainedSeq, drainedHash, sessions: table.record(inLog) };
   }
 
   get isServing(): boolean {

@@ -15,6 +15,8 @@ const head = z.object({
   layer: counter,
   /** Everything up to this entry is in the extents: the log is needed from the next one on. */
   drainedSeq: counter,
+  /** Header checksum of that entry, 0 for none: what the next one names as its predecessor. */
+  drainedHash: counter,
   sessions: z.object({
     generation: counter,
     ended: z.array(z.string()),
@@ -38,6 +40,7 @@ export interface HeadRecord {
   readonly sizeBytes: number;
   readonly layer: number;
   readonly drainedSeq: number;
+  readonly drainedHash: number;
   readonly sessions: SessionTableRecord;
 }
 

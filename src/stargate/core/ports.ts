@@ -52,6 +52,8 @@ export interface VdiskLog {
   readonly vdiskId: string;
   readonly historyId: number;
   readonly lastSeq: number;
+  /** Header checksum of the last entry, 0 for none: what the next one names as its predecessor. */
+  readonly lastHash: number;
 }
 
 export interface OplogPort {

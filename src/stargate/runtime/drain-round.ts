@@ -14,6 +14,7 @@ export interface RoundMutations extends DrainMutations {
  */
 export class DrainRound {
   readonly toSeq: number;
+  readonly #toHash: number;
   #segments: number[] = [];
   #state: 'committing' | 'draining' | 'head' | 'ended' = 'committing';
 
@@ -24,6 +25,7 @@ export class DrainRound {
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
     this.toSeq = controller.lastSeq;
+    this.#toHash = controller.vdiskLog.lastHash;
     // The first entry behind the round: from there on the log will still be needed.
     controller.markLsn = -1;
   }
@@ -52,11 +54,12 @@ export class DrainRound {
 
   #writeHead(): void {
     const { controller, toSeq } = this;
-    const head = controller.head(toSeq);
+    const head = controller.head(toSeq, this.#toHash);
     if (head === null) return;
     const commit = {
       onControlCommitted: () => {
         controller.state.drainedSeq = toSeq;
+        controller.state.drainedHash = this.#toHash;
         this.log.truncate(controller.vdiskLog, controller.markLsn);
         this.#end('done');
       },

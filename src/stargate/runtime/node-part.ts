@@ -58,6 +58,8 @@ export class NodePart implements VdiskServing, ControllerHost {
   readonly streams: Stream[] = [];
   readonly served = new Map<string, Served>();
   readonly #opening = new Set<string>();
+  /** Who waits for the end of a removal. */
+  readonly #removing = new Map<string, (() => void)[]>();
   readonly #delays: Delays;
   #nextCacheOwner = 1;
   #failed = false;
@@ -75,6 +77,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       if (stream !== undefined) this.#open(description, stream, collected.get(stream.number));
     }
     this.#forgetUnknown();
+    this.#allAsked = true;
     this.#checkServing();
   }
 
@@ -103,33 +106,50 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   /** `done('')` when it serves; otherwise why not. */
   create(description: VdiskDescription, done: (problem: string) => void): void {
-    if (this.served.has(description.vdiskId)) return done('');
-    this.#open(description, this.#streamOf(description.vdiskId)!, undefined, done);
+    const { vdiskId } = description;
+    if (this.served.has(vdiskId)) return done('');
+    if (this.#opening.has(vdiskId)) return done('it is being opened already');
+    if (this.#removing.has(vdiskId)) return done('it is being deleted');
+    this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
   }
 
   /** `done` when nothing of it is left. Its sessions end. */
   remove(vdiskId: string, done: () => void): void {
-    const { removal, ports } = this.options;
-    const served = this.served.get(vdiskId);
-    const layers = ports.store.layersOf(vdiskId);
+    const others = this.#removing.get(vdiskId);
+    if (others !== undefined) return void others.push(done);
+    const waiting = [done];
+    this.#removing.set(vdiskId, waiting);
     const removeLayers = (left: readonly number[]): void => {
-      if (left.length === 0) return done();
-      removal.remove(left[0]!, () => removeLayers(left.slice(1)));
+      if (left.length > 0) return this.options.removal.remove(left[0]!, () => removeLayers(left.slice(1)));
+      this.#removing.delete(vdiskId);
+      for (const one of waiting) one();
     };
-    if (served === undefined) return removeLayers(layers);
-    this.served.delete(vdiskId);
+    this.#endUse(vdiskId, () => removeLayers(this.options.ports.store.layersOf(vdiskId)));
+  }
+
+  /** Until nothing uses the vdisk's log and layers any more. */
+  #endUse(vdiskId: string, ended: () => void): void {
+    const again = (): void => this.#delays.after(QUIET_POLL_NS, () => this.#endUse(vdiskId, ended));
+    if (this.#opening.has(vdiskId)) return again();
+    const served = this.served.get(vdiskId);
+    if (served === undefined) {
+      // Refused: what the log has of it holds space until the next start otherwise.
+      const stream = this.#streamOf(vdiskId);
+      const log = stream?.log.vdisk(vdiskId);
+      if (log !== undefined) stream!.log.dropVdisk(log);
+      this.#forgetProblem(vdiskId);
+      return ended();
+    }
     const { controller, log, stream } = served;
     controller.end();
-    const waitForQuiet = (): void => {
-      // What is on its way to the log or the extents still ends there.
-      if (!controller.isIdle || stream.scheduler.isBusy(controller)) return this.#delays.after(QUIET_POLL_NS, waitForQuiet);
-      controller.stop();
-      stream.scheduler.remove(controller);
-      stream.log.dropVdisk(log);
-      ports.cache.dropOwner(controller.cacheOwner);
-      removeLayers(layers);
-    };
-    waitForQuiet();
+    // What is on its way to the log or the extents, or being read, still ends there.
+    if (!controller.isIdle || stream.scheduler.isBusy(controller)) return again();
+    controller.stop();
+    this.served.delete(vdiskId);
+    stream.scheduler.remove(controller);
+    stream.log.dropVdisk(log);
+    this.options.ports.cache.dropOwner(controller.cacheOwner);
+    ended();
   }
 
   // ---------------------------------------------------------------- life
@@ -194,16 +214,19 @@ export class NodePart implements VdiskServing, ControllerHost {
       stream: stream.log,
       ports: { ...ports, log: stream.log },
       recovered: recovered?.vdisks.get(vdiskId),
+      mayBeLost: recovered !== undefined && stream.report.rotRanges > 0,
       cacheOwner: this.#nextCacheOwner++,
       host: this,
       ...(mutations?.controller === undefined ? {} : { mutations: mutations.controller }),
       onServing: (controller, log) => {
         this.served.set(vdiskId, { controller, log, stream });
         stream.scheduler.add(controller, log);
+        this.#forgetProblem(vdiskId);
         this.#opened(vdiskId);
         done?.('');
       },
       onProblem: problem => {
+        this.#forgetProblem(vdiskId);
         this.problems.push(problem);
         this.#opened(vdiskId);
         done?.(problem.message);
@@ -216,20 +239,34 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.#checkServing();
   }
 
+  #allAsked = false;
   #servingTold = false;
   #checkServing(): void {
-    if (this.#servingTold || this.#opening.size > 0) return;
+    if (!this.#allAsked || this.#servingTold || this.#opening.size > 0) return;
     // Told from a turn of the engine, never from within the constructor.
     this.#servingTold = true;
     this.#delays.after(0, () => this.options.onServing());
   }
 
-  /** Logs of vdisks that were deleted: their entries are needed no more. */
+  /**
+   * Logs of vdisks that the metadata does not know. Deleted: no layer is left, and the entries are needed no more. If there is one, either the deletion goes on
+   * in a moment, or this is not the metadata that belongs to the data: then nothing is given up.
+   */
   #forgetUnknown(): void {
     const known = new Set(this.options.vdisks.map(({ vdiskId }) => vdiskId));
     for (const { log } of this.streams) {
-      for (const vdisk of [...log.vdisks()]) if (!known.has(vdisk.vdiskId)) log.dropVdisk(vdisk);
+      for (const vdisk of [...log.vdisks()]) {
+        const { vdiskId } = vdisk;
+        if (known.has(vdiskId)) continue;
+        if (this.options.ports.store.layersOf(vdiskId).length === 0) log.dropVdisk(vdisk);
+        else this.problems.push({ vdiskId, message: 'its data is here, but the metadata does not know it, or it is being deleted' });
+      }
     }
+  }
+
+  #forgetProblem(vdiskId: string): void {
+    const at = this.problems.findIndex(one => one.vdiskId === vdiskId);
+    if (at >= 0) this.problems.splice(at, 1);
   }
 
   #streamOf(vdiskId: string): Stream | undefined {

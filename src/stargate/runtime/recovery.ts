@@ -12,6 +12,8 @@ export interface RecoveredVdisk {
   readonly sessions: SessionTable;
   /** The last one, or null. */
   head: HeadRecord | null;
+  /** Why it cannot be served, or ''. What is wrong with one vdisk must not keep the others away. */
+  problem: string;
   readonly layer: LayerId | null;
 }
 
@@ -29,6 +31,15 @@ export class RecoveryCollector implements RecoveryVisitor {
 
   onEntry(log: StreamVdiskLog, entry: RecoveredEntry): void {
     const vdisk = this.#vdisk(log.vdiskId);
+    if (vdisk.problem !== '') return;
+    try {
+      this.#take(vdisk, entry);
+    } catch (error) {
+      vdisk.problem = `entry ${entry.seq} of its log cannot be taken up: ${error instanceof Error ? error.message : String(error)}`;
+    }
+  }
+
+  #take(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
     const session = entry.sessionId > 0 ? vdisk.sessions.get(entry.sessionId) : undefined;
     switch (entry.kind) {
       case EntryKind.write:
@@ -89,7 +100,8 @@ export class RecoveryCollector implements RecoveryVisitor {
   #vdisk(vdiskId: string): RecoveredVdisk {
     let vdisk = this.vdisks.get(vdiskId);
     if (vdisk === undefined) {
-      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, layer: this.store.layersOf(vdiskId).at(-1) ?? null };
+      const layer = this.store.layersOf(vdiskId).at(-1) ?? null;
+      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, problem: '', layer };
       this.vdisks.set(vdiskId, vdisk);
     }
     return vdisk;

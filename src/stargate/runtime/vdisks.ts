@@ -1,7 +1,7 @@
 import { encodeRecord } from '../core/head.js';
 import { BlockIndex } from '../core/block-index.js';
 import { Controller, type ControllerHost, type ControllerMutations, type ControllerPorts, type VdiskState } from '../core/controller.js';
-import { EntryKind, type LayerId, type StoreOwner } from '../core/ports.js';
+import { EntryKind, type BlockStorePort, type LayerId, type StoreOwner } from '../core/ports.js';
 import { SessionTable } from '../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
 import type { RecoveredVdisk } from './recovery.js';
@@ -28,6 +28,8 @@ export interface OpenVdiskOptions {
   readonly stream: OplogStream;
   readonly ports: ControllerPorts;
   readonly recovered: RecoveredVdisk | undefined;
+  /** A part of the log is unreadable, and a vdisk of which it has no entry may have lost all of them there. */
+  readonly mayBeLost: boolean;
   readonly cacheOwner: number;
   readonly host: ControllerHost;
   readonly mutations?: ControllerMutations;
@@ -45,19 +47,9 @@ export function openVdisk(options: OpenVdiskOptions): void {
   const { vdiskId, historyId } = description;
   const log = stream.openVdisk(vdiskId, historyId);
   const problem = (message: string): void => onProblem({ vdiskId, message });
-  if (log.broken !== null) return problem(`its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`);
-  if (log.lastTerm > description.term) {
-    return problem(`its log knows term ${log.lastTerm}, the metadata only ${description.term}: the metadata is older than the data`);
-  }
-  const head = recovered?.head ?? null;
   const layer = recovered?.layer ?? ports.store.layersOf(vdiskId).at(-1) ?? null;
-  if (head !== null && log.firstSeq > head.drainedSeq + 1) {
-    return problem(`entries ${head.drainedSeq + 1} to ${log.firstSeq - 1} of its log are missing`);
-  }
-  if (head === null && layer !== null && ports.store.segments(layer).length > 0) {
-    return problem('its data is there, but its log has no head: the log directory is not the one that belongs to the data');
-  }
-  if (head !== null && layer !== head.layer) return problem(`its layer ${head.layer} is not in the block store`);
+  const refused = refusal(options, log, layer);
+  if (refused !== null) return problem(refused);
   if (layer !== null) return serve(options, log, layer);
   const owner: StoreOwner = {
     onLayerCreated: (_tag, created) => serve(options, log, created),
@@ -65,6 +57,44 @@ export function openVdisk(options: OpenVdiskOptions): void {
     onStoreFailed: message => problem(message),
   };
   ports.store.createLayer(vdiskId, owner, 0);
+}
+
+/** Why the vdisk is not served, or null: what the log, the block store and the metadata say of it does not fit together. */
+function refusal(
+  { description, ports, recovered, mayBeLost }: OpenVdiskOptions,
+  log: StreamVdiskLog,
+  layer: LayerId | null,
+): string | null {
+  const { term, historyId } = description;
+  if (log.broken !== null) return `its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`;
+  if (recovered !== undefined && recovered.problem !== '') return recovered.problem;
+  if (log.historyId !== historyId) return `its log is of history ${log.historyId}, the metadata knows history ${historyId}`;
+  if (log.lastTerm >= term && log.lastSeq > 0) {
+    return `its log knows term ${log.lastTerm}, the metadata gives term ${term}: the metadata is older than the data`;
+  }
+  const head = recovered?.head ?? null;
+  if (head === null) {
+    if (log.firstSeq > 1) return `entries 1 to ${log.firstSeq - 1} of its log are missing`;
+    if (log.lastSeq === 0 && mayBeLost) return 'the log is damaged where its entries may have been';
+    if (layer !== null && hasData(ports.store, layer)) {
+      return 'its data is there, but its log has no head: the log directory is not the one that belongs to the data';
+    }
+    return null;
+  }
+  if (log.firstSeq > head.drainedSeq + 1) return `entries ${head.drainedSeq + 1} to ${log.firstSeq - 1} of its log are missing`;
+  if (log.firstSeq === head.drainedSeq + 1 && log.firstPrevHash !== head.drainedHash) {
+    return `entry ${log.firstSeq} of its log does not follow what was drained`;
+  }
+  return layer === head.layer ? null : `its layer ${head.layer} is not in the block store`;
+}
+
+function hasData(store: BlockStorePort, layer: LayerId): boolean {
+  try {
+    return store.segments(layer).length > 0;
+  } catch {
+    // Damaged records: there was something.
+    return true;
+  }
 }
 
 function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): void {
@@ -78,6 +108,7 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
     index: recovered?.index ?? new BlockIndex(),
     sessions: recovered?.sessions ?? new SessionTable(),
     drainedSeq: recovered?.head?.drainedSeq ?? 0,
+    drainedHash: recovered?.head?.drainedHash ?? 0,
   };
   let steps: (() => boolean)[] = [];
   const goOn = (): void => {
@@ -87,7 +118,8 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
   const controller = new Controller(ports, state, log, cacheOwner, { ...bind(host), onLogRoom: goOn }, mutations);
   const promise = (): boolean => controller.appendControl(EntryKind.promise, encodeRecord({ term, controller: nodeId, nonce }), 0, null);
   const served = { onControlCommitted: () => onServing(controller, log) };
-  const head = (): boolean => controller.appendControl(EntryKind.head, encodeRecord(controller.head(state.drainedSeq)!), 0, served);
+  const head = (): boolean =>
+    controller.appendControl(EntryKind.head, encodeRecord(controller.head(state.drainedSeq, state.drainedHash)!), 0, served);
   steps = [promise, head];
   goOn();
 }

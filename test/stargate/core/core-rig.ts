@@ -214,13 +214,22 @@ export class CoreRig {
     this.settle();
     const { sizeBytes = 4 * 2 ** 30, mutations = {} } = options;
     const { layer } = this;
-    const state = { vdiskId: 'vdisk', sizeBytes, layer, term: 7, index: new BlockIndex(), sessions: new SessionTable(), drainedSeq: 0 };
+    const state = {
+      vdiskId: 'vdisk',
+      sizeBytes,
+      layer,
+      term: 7,
+      index: new BlockIndex(),
+      sessions: new SessionTable(),
+      drainedSeq: 0,
+      drainedHash: 0,
+    };
     const host = {
       onLogFailed: (errno: number) => (this.failedErrno = errno),
       onCorruptBlock: (_vdiskId: string, offsetBytes: number) => this.corrupt.push(offsetBytes),
       onCommitted: () => undefined,
     };
-    this.controller = new Controller(this.ports, state, { vdiskId: 'vdisk', historyId: 1, lastSeq: 0 }, 1, host, mutations);
+    this.controller = new Controller(this.ports, state, { vdiskId: 'vdisk', historyId: 1, lastSeq: 0, lastHash: 0 }, 1, host, mutations);
   }
 
   /** Lets what is asynchronous happen, in order, until nothing is left. */

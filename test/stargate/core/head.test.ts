@@ -21,6 +21,7 @@ const headRecord: fc.Arbitrary<HeadRecord> = fc.record({
   sizeBytes: counter,
   layer: counter,
   drainedSeq: counter,
+  drainedHash: counter,
   sessions: fc.record({
     generation: counter,
     ended: fc.array(fc.uuid(), { maxLength: 5 }),
@@ -57,6 +58,7 @@ describe('control records', () => {
     sizeBytes: 1 << 30,
     layer: 1,
     drainedSeq: 5,
+    drainedHash: 77,
     sessions: { generation: 0, ended: [], sessions: [] },
   };
 
