@@ -223,13 +223,23 @@ export class Inode {
   }
 
   #clear(atBytes: number, lengthBytes: number, giveBack: boolean): void {
-    forBlocks(atBytes, lengthBytes, (index, within, length) => {
+    const end = atBytes + lengthBytes;
+    // Ranges are long, files are sparse.
+    const first = Math.floor(atBytes / BLOCK_BYTES);
+    const last = Math.ceil(end / BLOCK_BYTES) - 1;
+    const known = last - first < this.#blocks.size ? null : [...this.#blocks.keys()].filter(index => index >= first && index <= last);
+    const clear = (index: number, within: number, length: number): void => {
       if (!this.#blocks.has(index)) return;
       const old = this.#blocks.get(index)!;
       if (length === BLOCK_BYTES) this.#change(index, null);
       else if (old !== null) this.#change(index, old.slice().fill(0, within, within + length));
       if (giveBack && length === BLOCK_BYTES) this.#blocks.delete(index);
-    });
+    };
+    if (known === null) return forBlocks(atBytes, lengthBytes, clear);
+    for (const index of known) {
+      const start = Math.max(atBytes, index * BLOCK_BYTES);
+      clear(index, start % BLOCK_BYTES, Math.min(end, (index + 1) * BLOCK_BYTES) - start);
+    }
   }
 
   #setSize(sizeBytes: number): void {

@@ -66,8 +66,9 @@ export function openLog(options: OplogOptions): OpenedLog {
   const goOn = report.clean && report.cutLsn < space.tail.limitLsn;
   try {
     if (!goOn) goOnInFreshSegment(space, report.cutLsn, mutations.cutNotDurable === true);
-    // Data is taken at once, not when the first segment has been made in the background.
-    while (space.free.length < RESERVED_SEGMENTS && space.total < maxSegments) space.make();
+    // Data is taken at once, not when the first segment has been made in the background. In a log that was full at its end there has to be
+    // room for the HEADs that free it: beyond the capacity, until they have.
+    while (space.free.length < RESERVED_SEGMENTS) space.make();
   } catch (error) {
     throw noSpace(directory, error);
   }

@@ -148,6 +148,35 @@ describe('the stream', () => {
     expect(world.failed).toBe(0);
   });
 
+  it('has room for control records after every start, however full it is', () => {
+    const world = new LogWorld(11, 1, SMALL);
+    world.start();
+    const [vdisk] = world.vdisks as [LogWorld['vdisks'][number]];
+    for (const kind of [EntryKind.write, EntryKind.head]) {
+      for (let refused = 0; refused < 30;) {
+        if (!world.append(vdisk, 16384, kind)) refused++;
+        world.rig.steps(20);
+      }
+    }
+    for (let round = 0; round < 3; round++) {
+      world.settle();
+      world.close();
+      world.start();
+      expect(world.report).toMatchObject({ clean: true });
+      for (let i = 0; i < 8; i++) expect(world.append(vdisk, 16384, EntryKind.head)).toBe(true);
+    }
+    world.settle();
+    world.truncate(vdisk, vdisk.ackedSeq);
+    world.rig.settle();
+    for (let i = 0; i < 100; i++) {
+      world.append(vdisk, 16384);
+      world.settle();
+      world.truncate(vdisk, vdisk.ackedSeq);
+    }
+    // What was made beyond the capacity is gone.
+    expect(world.rig.engine.files.list(DIRECTORY).length).toBeLessThanOrEqual(SMALL.segments);
+  });
+
   it('writes the durable position down when it goes idle, once', () => {
     const world = new LogWorld(8, 1, SMALL);
     world.start();
