@@ -52,6 +52,10 @@ export interface BenchContext {
 
 const PINNED_CPU = 0;
 const FILL_SECONDS = 0.2;
+/** Less than so much written in each of so many seconds is quiet. Longer than a drain waits for more to do. */
+const QUIET_BYTES = 1 << 20;
+const QUIET_SECONDS = 7;
+const QUIET_TIMEOUT_MS = 60_000;
 
 /** All peers are started and filled with random data; then, round by round, each is measured once. */
 export async function runNbdSuite(suite: NbdSuite, context: BenchContext): Promise<SuiteResult> {
@@ -78,6 +82,9 @@ export async function runNbdSuite(suite: NbdSuite, context: BenchContext): Promi
         verify: true,
       });
     }
+    await whenDeviceIsQuiet(context.dir);
+    // A round that is not counted: code is compiled, caches are warm.
+    for (const { socket, exportName } of peers) await runLoad(context.generator, { ...request, socket, exportName });
     for (let round = 1; round <= context.rounds; round++) {
       for (const peer of peers) {
         const sample = await measure(peer, round, suite.unit, context.dir, () =>
@@ -91,6 +98,16 @@ export async function runNbdSuite(suite: NbdSuite, context: BenchContext): Promi
     for (const peer of peers) await peer.stop();
   }
   return { name: suite.name, unit: suite.unit, target: suite.target, command: suite.title, samples };
+}
+
+/** What the fill has left behind (drains of ours, the page cache of others) would otherwise be measured with the first rounds. */
+async function whenDeviceIsQuiet(dir: string): Promise<void> {
+  const deadlineMs = performance.now() + QUIET_TIMEOUT_MS;
+  for (let quietSeconds = 0; quietSeconds < QUIET_SECONDS && performance.now() < deadlineMs;) {
+    const before = diskCounters(dir)?.writtenBytes ?? 0;
+    await new Promise(resolve => setTimeout(resolve, 1_000));
+    quietSeconds = (diskCounters(dir)?.writtenBytes ?? 0) - before < QUIET_BYTES ? quietSeconds + 1 : 0;
+  }
 }
 
 /** One run with the counters of its time around it. */
