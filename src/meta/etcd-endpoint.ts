@@ -25,8 +25,8 @@ export interface EtcdCredentials {
  */
 export class EtcdEndpoint {
   #keys: Etcd3;
-  /** Of its own: the library closes all connections of a client whose stream breaks. */
-  #streams: Etcd3;
+  /** Of its own, and new for each stream: the library closes all connections of a client whose stream breaks, and keeps a token that has run out. */
+  #stream: Etcd3 | null = null;
   #closed = false;
 
   constructor(
@@ -35,7 +35,6 @@ export class EtcdEndpoint {
     private readonly credentials: EtcdCredentials,
   ) {
     this.#keys = this.#client();
-    this.#streams = this.#client();
   }
 
   range(request: IRangeRequest, timeoutMs: number): Promise<IRangeResponse> {
@@ -48,7 +47,9 @@ export class EtcdEndpoint {
 
   /** Ends with an error when the member has no leader: it would be silent for as long. */
   watch(): Promise<EtcdWatchStream> {
-    return this.#streams.watchClient.watch({ interceptors: [requireLeader] });
+    this.#stream?.close();
+    this.#stream = this.#client();
+    return this.#stream.watchClient.watch({ interceptors: [requireLeader] });
   }
 
   /** What to say of an error that means: certainly not carried out, and it would not be elsewhere or later. null: anything may have happened. */
@@ -71,15 +72,13 @@ export class EtcdEndpoint {
   close(): void {
     this.#closed = true;
     this.#keys.close();
-    this.#streams.close();
+    this.#stream?.close();
   }
 
   #renew(): void {
     if (this.#closed) return;
     this.#keys.close();
-    this.#streams.close();
     this.#keys = this.#client();
-    this.#streams = this.#client();
   }
 
   #client(): Etcd3 {
