@@ -1,4 +1,4 @@
-// What Node has no synchronous call for: listeners by number, shutdown, fallocate, flock.
+// What Node has no synchronous call for: listeners by number, who listens, shutdown, fallocate, flock.
 #include "addon.h"
 
 #include <arpa/inet.h>
@@ -100,6 +100,21 @@ static napi_value localAddress(napi_env env, napi_callback_info info) {
   return object;
 }
 
+// probe(path) → 0 where somebody listens at the Unix socket, -errno where not
+static napi_value probe(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value values[3];
+  napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  sockaddr_storage storage;
+  const int length = socketAddress(env, values, &storage);
+  if (length < 0) return number(env, length);
+  const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return number(env, -errno);
+  const int result = connect(fd, reinterpret_cast<sockaddr*>(&storage), length) < 0 ? -errno : 0;
+  close(fd);
+  return number(env, result);
+}
+
 static napi_value shutdownSocket(napi_env env, napi_callback_info info) {
   double arguments[1];
   numbers(env, info, arguments);
@@ -134,6 +149,7 @@ static napi_value duplicate(napi_env env, napi_callback_info info) {
 void registerSockets(napi_env env, napi_value exports) {
   method(env, exports, "listen", listenOn, nullptr);
   method(env, exports, "localAddress", localAddress, nullptr);
+  method(env, exports, "probe", probe, nullptr);
   method(env, exports, "shutdown", shutdownSocket, nullptr);
   method(env, exports, "fallocate", fallocateFile, nullptr);
   method(env, exports, "flock", flockFile, nullptr);

@@ -14,6 +14,8 @@ export interface Addon {
   listen(path: string, host: string, port: number, backlog: number, mode: number): number;
   /** What the socket is bound to, or -errno. */
   localAddress(fd: number): { readonly path: string } | { readonly host: string; readonly port: number } | number;
+  /** 0 where somebody listens at the Unix socket, or -errno. */
+  probe(path: string): number;
   shutdown(fd: number): void;
   /** No effect where the ring of that eventfd is destroyed. */
   wake(eventFd: number): void;

@@ -30,6 +30,11 @@ export function checkFileRange(fileOffsetBytes: number, lengthBytes: number): vo
   }
 }
 
+/** Throws ERR_ARGUMENT unless a file can be so long. */
+export function checkFileSize(sizeBytes: number): void {
+  if (!(isWhole(sizeBytes) && sizeBytes >= 0)) throw new EngineError('ERR_ARGUMENT', `a file of ${sizeBytes} bytes`);
+}
+
 /** Throws ERR_ARGUMENT unless it is a mode of AllocateMode. */
 export function checkAllocateMode(mode: number): void {
   if (!MODES.includes(mode)) throw new EngineError('ERR_ARGUMENT', `allocate: unknown mode ${mode}`);

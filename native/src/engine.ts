@@ -37,7 +37,10 @@ export interface Engine {
   // ---- slots: open files and sockets. A slot is a small integer; it is checked at each use.
   /** Takes over a file descriptor of this process (a listener made by another thread, an inherited socket); it is then the engine's to close. */
   adopt(fd: number, kind: SlotKind): Slot;
-  /** Gives a slot's descriptor away (to another thread of this process) and frees the slot. Nothing may be outstanding on it. */
+  /**
+   * Gives a slot's descriptor away (to another thread of this process) and frees the slot. Throws ERR_SLOT where something is outstanding on it,
+   * or where Node has read or accepted ahead (libuv); ERR_UNSUPPORTED for sockets on libuv without the addon.
+   */
   release(slot: Slot): number;
   /** Binds and listens. Throws `ERR_ADDRESS_IN_USE`, `ERR_PATH_TOO_LONG` (Unix paths: 107 bytes). A stale Unix socket file nobody listens on is replaced. */
   listen(address: SocketAddress, options?: ListenOptions): Slot;

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { spawnSync } from 'node:child_process';
-import type { Addon } from './addon.js';
+import { loadAddon, type Addon } from './addon.js';
 import type { ListenOptions, SocketAddress } from './engine.js';
 import { errno, errnoName } from './errno.js';
 import { EngineError } from './errors.js';
@@ -57,11 +57,13 @@ export function listenError(address: SocketAddress, result: number): EngineError
 }
 
 /**
- * Whether a socket file is left over from a process that is gone: a connection to it is refused. It is tried by a child process
- * because this thread may have no event loop; it happens once, at the start after a crash.
+ * Whether a socket file is left over from a process that is gone: a connection to it is refused. Without the addon a child process tries
+ * it, because this thread may have no event loop.
  */
 export function isStale(path: string): boolean {
   if (!fs.statSync(path, { throwIfNoEntry: false })?.isSocket()) return false;
+  const addon = loadAddon();
+  if (addon !== null) return addon.probe(path) === -errno.ECONNREFUSED;
   const script = `require('node:net').connect(${JSON.stringify(path)}).on('connect',()=>process.exit(1)).on('error',e=>process.exit(e.code==='ECONNREFUSED'?0:1))`;
   return spawnSync(process.execPath, ['-e', script], { timeout: 5_000 }).status === 0;
 }

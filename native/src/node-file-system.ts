@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { loadAddon } from './addon.js';
 import type { Arena } from './arena.js';
-import { checkAllocateMode, checkFileRange, checkRange } from './bounds.js';
+import { checkAllocateMode, checkFileRange, checkFileSize, checkRange } from './bounds.js';
 import { AllocateMode, type Slot, type SlotKind } from './engine.js';
 import { errnoName } from './errno.js';
 import { EngineError } from './errors.js';
@@ -85,7 +85,7 @@ export class NodeFileSystem implements FileSystem {
   }
 
   truncate(slot: Slot, sizeBytes: number): void {
-    if (!(Number.isSafeInteger(sizeBytes) && sizeBytes >= 0)) throw new EngineError('ERR_ARGUMENT', `truncate: ${sizeBytes} bytes`);
+    checkFileSize(sizeBytes);
     wrap(() => fs.ftruncateSync(this.slots.descriptor(slot), sizeBytes));
   }
 
@@ -147,6 +147,8 @@ const ZEROES_BYTES = 1 << 20;
 export function allocateNow(fd: number, mode: number, fileOffsetBytes: number, lengthBytes: number): number {
   const addon = loadAddon();
   if (addon !== null) return addon.fallocate(fd, mode, fileOffsetBytes, lengthBytes);
+  // Nothing, but it finds out whether the file may be written, as fallocate(2) does.
+  fs.writeSync(fd, new Uint8Array(1), 0, 0, 0);
   const size = fs.fstatSync(fd).size;
   const end = fileOffsetBytes + lengthBytes;
   if (mode === AllocateMode.keepSize) return 0;

@@ -72,6 +72,7 @@ export class FaultyEngine extends EngineBase implements Mounted {
 
   /** Steps the clock, with Node's loop going round in between, until {@link stop}. */
   async run(): Promise<void> {
+    if (this.#running !== null) throw new EngineError('ERR_UNSUPPORTED', 'the engine is running already');
     this.stopping = this.#hasStopped = false;
     // The promise alone would not keep Node's loop alive.
     const keepAlive = setInterval(() => undefined, 1 << 30);
@@ -79,17 +80,22 @@ export class FaultyEngine extends EngineBase implements Mounted {
     this.clock.onAdded = () => resume();
     const signal = watchSignal(this.wakeHandle.signal, () => resume());
     this.#running = () => resume();
-    while (!this.#hasStopped) {
-      let idle = false;
-      for (let i = 0; i < EVENTS_PER_LOOP && !this.#hasStopped && !idle; i++) idle = !this.clock.step();
-      if (this.#hasStopped) break;
-      if (idle) await new Promise<void>(resolve => (resume = resolve));
-      else await new Promise<void>(resolve => setImmediate(resolve));
+    // The first turn does not wait.
+    this.#wantTurn(this.clock.nowNs);
+    try {
+      while (!this.#hasStopped) {
+        let idle = false;
+        for (let i = 0; i < EVENTS_PER_LOOP && !this.#hasStopped && !idle; i++) idle = !this.clock.step();
+        if (this.#hasStopped) break;
+        if (idle) await new Promise<void>(resolve => (resume = resolve));
+        else await new Promise<void>(resolve => setImmediate(resolve));
+      }
+    } finally {
+      this.#running = null;
+      this.clock.onAdded = null;
+      signal.close();
+      clearInterval(keepAlive);
     }
-    this.#running = null;
-    this.clock.onAdded = null;
-    signal.close();
-    clearInterval(keepAlive);
   }
 
   override stop(): void {

@@ -1,4 +1,5 @@
 import type { Arena } from '../arena.js';
+import { checkAllocateMode, checkFileRange, checkFileSize, checkRange } from '../bounds.js';
 import { AllocateMode, type Slot } from '../engine.js';
 import { errno, errnoName } from '../errno.js';
 import { EngineError } from '../errors.js';
@@ -54,6 +55,7 @@ export class SimulatedFileSystem implements FileSystem {
     const handle = this.slots.handle(slot);
     const { inode } = handle;
     const target = this.#view(offset, lengthBytes);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     checkAligned(handle, offset, lengthBytes, fileOffsetBytes);
     this.#fail(this.disk.faults.strike('read', inode.path)?.error, inode.path);
     const count = inode.read(target, fileOffsetBytes);
@@ -64,6 +66,7 @@ export class SimulatedFileSystem implements FileSystem {
   write(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number): void {
     const handle = this.slots.handle(slot);
     const data = this.#view(offset, lengthBytes);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     checkWritable(handle);
     checkAligned(handle, offset, lengthBytes, fileOffsetBytes);
     const { inode } = handle;
@@ -83,12 +86,15 @@ export class SimulatedFileSystem implements FileSystem {
 
   truncate(slot: Slot, sizeBytes: number): void {
     const handle = this.slots.handle(slot);
+    checkFileSize(sizeBytes);
     checkWritable(handle);
     this.#change('truncate', handle.inode.path, () => handle.inode.truncate(sizeBytes), 0, sizeBytes);
   }
 
   allocate(slot: Slot, mode: number, fileOffsetBytes: number, lengthBytes: number): void {
     const handle = this.slots.handle(slot);
+    checkAllocateMode(mode);
+    checkFileRange(fileOffsetBytes, lengthBytes);
     const { inode } = handle;
     const allocate = (): void => {
       const result = allocateIn(this.disk, handle, mode, fileOffsetBytes, lengthBytes);
@@ -172,9 +178,7 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   #view(offset: number, lengthBytes: number): Uint8Array {
-    if (!(lengthBytes >= 0 && offset >= 0 && offset + lengthBytes <= this.arena.byteLength)) {
-      throw new EngineError('ERR_ARENA_BOUNDS', `range at ${offset} of ${lengthBytes} bytes is not inside the arena`);
-    }
+    checkRange(this.arena, offset, lengthBytes);
     return this.arena.bytes.subarray(offset, offset + lengthBytes);
   }
 }

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import net from 'node:net';
+import { dirname } from 'node:path';
 import type { Addon } from '../addon.js';
 import type { ListenOptions, SocketAddress } from '../engine.js';
 import { errno } from '../errno.js';
@@ -54,6 +55,8 @@ export class Listener {
     const { backlog = DEFAULT_BACKLOG, mode = DEFAULT_MODE } = options;
     if (address.family === 'unix') {
       checkUnixPath(address.path);
+      // libuv has EACCES for it.
+      if (!fs.existsSync(dirname(address.path))) throw listenError(address, -errno.ENOENT);
       if (isStale(address.path)) fs.unlinkSync(address.path);
     } else if (net.isIP(address.host) === 0) throw listenError(address, -errno.EINVAL);
     const isUnix = address.family === 'unix';

@@ -47,9 +47,16 @@ export class StreamSocket {
     for (let i = 0; i < gather.count; i++) {
       const piece = arena.bytes.subarray(gather.offsets[i], gather.offsets[i]! + gather.lengths[i]!);
       const last = i === gather.count - 1;
-      socket.write(piece, last ? error => this.#sent(error ? errnoOf(error) : total) : undefined);
+      socket.write(piece, last ? error => this.#written(error, total) : undefined);
     }
     socket.uncork();
+  }
+
+  #written(error: Error | null | undefined, total: number): void {
+    if (error) this.#sent(errnoOf(error));
+    // Node calls a write done whose socket was destroyed meanwhile.
+    else if (this.socket.destroyed) this.#sent(this.#failure || -errno.EPIPE);
+    else this.#sent(total);
   }
 
   /** Ends both directions now: a receive that waits ends with 0, a send with -EPIPE. */
