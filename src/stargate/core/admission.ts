@@ -300,7 +300,7 @@ export class Admission {
     const { controller } = this;
     const at = controller.append(block, blocks);
     if (at < 0) return false;
-    if (controller.mutations.indexBeforeDurable) controller.apply(at, controller.lastSeq, controller.draft.payload.offsets[0]!);
+    if (controller.mutations.indexBeforeDurable) controller.applyEarly(at);
     if (!last) return true;
     controller.flights.session[at] = path.session;
     controller.flights.request[at] = request;

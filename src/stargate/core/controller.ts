@@ -73,10 +73,11 @@ export interface ControllerHost {
 
 /** Planted bugs, for tests alone. */
 export interface ControllerMutations {
-  readonly ackBeforeDurable?: boolean;
   readonly indexBeforeDurable?: boolean;
   readonly noDedupe?: boolean;
+  /** M13 */
   readonly sessionsMissingFromHead?: boolean;
+  /** M14: a session that is being ended goes on until its end is committed. */
   readonly applyClosedSessions?: boolean;
 }
 
@@ -247,13 +248,13 @@ export class Controller implements LogOwner {
     return true;
   }
 
-  onDurable(tag: number, payloadOffset: number): void {
+  onDurable(tag: number, payloadOffset: number, payloadCrc: number): void {
     if (this.#state === 'stopped') return;
     const { flights } = this;
     const seq = flights.firstSeq;
     assert(flights.count > 0 && tag === seq % TAG_MODULUS, 'entries become durable in order');
     const at = flights.at(seq);
-    if (flights.blocks[at]! > 0 && !this.mutations.indexBeforeDurable) this.apply(at, seq, payloadOffset);
+    if (flights.blocks[at]! > 0 && !this.mutations.indexBeforeDurable) this.apply(at, seq, payloadOffset, payloadCrc);
     flights.firstSeq++;
     this.committedSeq = seq;
     this.ports.probes.oplog.record(0, this.ports.clock.nowNs - flights.startedNs[at]!);
@@ -278,8 +279,8 @@ export class Controller implements LogOwner {
     this.#admission.go();
   }
 
-  /** The committed change becomes readable. */
-  apply(at: number, seq: number, payloadOffset: number): void {
+  /** The committed change becomes readable. `payloadCrc` is that of a single block, too: the common case needs no second pass over it. */
+  apply(at: number, seq: number, payloadOffset: number, payloadCrc: number): void {
     const { flights, index } = this;
     const { arena, cache } = this.ports;
     const block = flights.block[at]!;
@@ -293,11 +294,17 @@ export class Controller implements LogOwner {
     const lsn = flights.lsn[at]!;
     for (let i = 0; i < blocks; i++) {
       const from = payloadOffset + i * BLOCK_BYTES;
-      const crc = crc32c(arena.bytes.subarray(from, from + BLOCK_BYTES));
+      const crc = blocks === 1 ? payloadCrc : crc32c(arena.bytes.subarray(from, from + BLOCK_BYTES));
       index.setWritten(block + i, seq, lsn + i * BLOCK_BYTES, crc);
       const page = cache.insert(this.cacheOwner, block + i);
       if (page >= 0) arena.bytes.copyWithin(page, from, from + BLOCK_BYTES);
     }
+  }
+
+  /** The planted bug of ControllerMutations.indexBeforeDurable. */
+  applyEarly(at: number): void {
+    const from = this.draft.payload.offsets[0]!;
+    this.apply(at, this.lastSeq, from, crc32c(this.ports.arena.bytes.subarray(from, from + BLOCK_BYTES)));
   }
 
   #take(at: number): {
@@ -329,6 +336,7 @@ export class Controller implements LogOwner {
 
   /** The entry that ends the session is in the log: what has no place there yet is never applied. */
   freezeSession(session: SessionState): void {
+    if (this.mutations.applyClosedSessions) return;
     session.isEnding = true;
     this.#admission.dropSession(session);
   }

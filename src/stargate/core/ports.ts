@@ -60,7 +60,7 @@ export interface OplogPort {
   /**
    * Adds an entry to the open batch. Returns the position (lsn) of the payload's first byte in the log, for
    * {@link OplogPort.readPayload}, or -1 when the log has no room now: `onLogSpace` is called when it has again.
-   * Later, when the entry and all before it in the stream are on stable storage, `owner.onDurable(tag, payloadOffset)`.
+   * Later, when the entry and all before it in the stream are on stable storage, `owner.onDurable(tag, payloadOffset, payloadCrc)`.
    */
   append(log: VdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number;
   /** Reads durable payload bytes (position from `append` or recovery) into the arena. The log space is pinned until the read completes. The bytes are as the device gave them: the caller checks the block's CRC. */
@@ -80,8 +80,8 @@ export interface OplogUsage {
 }
 
 export interface LogOwner {
-  /** In the order of `append` over the stream. `payloadOffset`: arena offset of the payload in the batch, readable during this call only. */
-  onDurable(tag: number, payloadOffset: number): void;
+  /** In the order of `append` over the stream. `payloadOffset`: arena offset of the payload in the batch, readable during this call only; `payloadCrc`: CRC32C of the payload. */
+  onDurable(tag: number, payloadOffset: number, payloadCrc: number): void;
   /** The disk failed (rule 6): nothing more of this stream will become durable. */
   onLogFailed(errno: number): void;
   /** After an append was refused: try again. */

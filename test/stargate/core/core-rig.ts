@@ -69,7 +69,7 @@ export class MemoryLog implements OplogPort {
     for (let i = 0; i < count && this.#durable < this.entries.length; i++) {
       const { payload, owner, tag } = this.entries[this.#durable++]!;
       arena.bytes.set(payload, this.window);
-      owner.onDurable(tag, this.window);
+      owner.onDurable(tag, this.window, crc32c(payload));
     }
   }
 

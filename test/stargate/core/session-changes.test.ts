@@ -43,6 +43,17 @@ describe('opening a session', () => {
     expect(rig.log.entries.filter(({ kind }) => kind === EntryKind.write)).toHaveLength(1);
   });
 
+  it('(a controller that lets them go on is found)', () => {
+    const rig = new CoreRig({ mutations: { applyClosedSessions: true } });
+    const old = rig.open(1, 'a');
+    const opening = rig.ask(2, 'b');
+    old.write(0, blocks(2));
+    rig.finish();
+    const read = opening.client!.read(0, 4096);
+    rig.finish();
+    expectBytes(read.content, blocks(2));
+  });
+
   it('drops what the sessions that it ends have waiting', () => {
     const rig = new CoreRig();
     const old = rig.open(1, 'a');
