@@ -19,7 +19,7 @@ async function drive(kind: Kind, seed: number, lives: number, requests: number, 
       await rig.run(function* (): Scenario {
         yield rig.serving;
         const failure = yield workload.run(rig, requests);
-        if (failure !== undefined) throw failure;
+        if (failure instanceof Error) throw failure;
         expect([rig.fatal, rig.corrupt]).toEqual(['', []]);
         drained = [...rig.node.served.values()][0]!.controller.state.drainedSeq;
         if (life % 3 === 0) yield rig.stop;

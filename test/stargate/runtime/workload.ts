@@ -255,7 +255,7 @@ function contentOf(rig: Rig, { data }: PathRequest): Int32Array {
   const bytes = new Uint8Array(data.totalBytes);
   let at = 0;
   for (let i = 0; i < data.count; i++) {
-    bytes.set(rig.arena.bytes.subarray(data.offsets[i]!, data.offsets[i]! + data.lengths[i]!), at);
+    bytes.set(rig.arena.bytes.subarray(data.offsets[i], data.offsets[i]! + data.lengths[i]!), at);
     at += data.lengths[i]!;
   }
   return new Int32Array(bytes.buffer);
