@@ -44,6 +44,7 @@ export class Batch {
   readonly owners: (LogOwner | null)[] = new Array<LogOwner | null>(MAX_BATCH_ENTRIES).fill(null);
   readonly tags = new Float64Array(MAX_BATCH_ENTRIES);
   readonly payloadOffsets = new Float64Array(MAX_BATCH_ENTRIES);
+  readonly payloadCrcs = new Uint32Array(MAX_BATCH_ENTRIES);
   /** One view per page, made once: a checksum wants a view, and a view made per entry would be garbage. */
   readonly #pages: readonly Uint8Array[];
   readonly #checkedPage: Uint8Array;
@@ -96,6 +97,7 @@ export class Batch {
     this.owners[index] = owner;
     this.tags[index] = tag;
     this.payloadOffsets[index] = at;
+    this.payloadCrcs[index] = payloadCrc;
     if (index < ENTRIES_IN_FIRST_PAGE) {
       const header = this.baseOffset + BATCH_HEADER_BYTES + index * ENTRY_HEADER_BYTES;
       log.lastHash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders[index]!, log, draft, log.lastHash, bytes, payloadCrc);

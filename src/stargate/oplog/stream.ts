@@ -328,8 +328,8 @@ export class OplogStream implements OplogPort {
   }
 
   #tellOwners(batch: Batch): void {
-    const { owners, tags, payloadOffsets, entries } = batch;
-    for (let i = 0; i < entries; i++) owners[i]!.onDurable(tags[i]!, payloadOffsets[i]!);
+    const { owners, tags, payloadOffsets, payloadCrcs, entries } = batch;
+    for (let i = 0; i < entries; i++) owners[i]!.onDurable(tags[i]!, payloadOffsets[i]!, payloadCrcs[i]!);
   }
 
   // ---------------------------------------------------------------- the durable position of an idle log
