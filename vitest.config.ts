@@ -1,7 +1,13 @@
 import { defineConfig } from 'vitest/config';
 
 /** Suites that start whole systems: guests, processes that get killed, foreign clients. They run one file at a time, after the rest. */
-const SYSTEM = ['test/guest/**/*.test.ts', 'test/crash/process/**/*.test.ts', 'test/clients/**/*.test.ts', 'test/main/**/*.test.ts'];
+const SYSTEM = [
+  'test/guest/**/*.test.ts',
+  'test/crash/process/**/*.test.ts',
+  'test/clients/**/*.test.ts',
+  'test/main/**/*.test.ts',
+  'test/meta/etcd-cluster.test.ts',
+];
 
 export default defineConfig({
   test: {

@@ -28,13 +28,20 @@ interface Pending {
   sent: boolean;
 }
 
+interface WireWatch {
+  readonly prefix: string;
+  readonly listener: WatchListener;
+  /** The server could not begin it; it is asked for again. */
+  refused: boolean;
+}
+
 /**
  * The metadata store of a Stargate, over its Unix socket. Reconnects by itself. Reads that were under way when the connection broke are asked again;
  * a transaction whose outcome is unknown is rejected with MetaUnavailable. After a break each watch is told `broken`.
  */
 export class WireStore implements MetadataStore {
   readonly #pending = new Map<number, Pending>();
-  readonly #watches = new Map<number, { readonly prefix: string; readonly listener: WatchListener }>();
+  readonly #watches = new Map<number, WireWatch>();
   #stream: FrameStream | null = null;
   #ready = false;
   #lastTag = 0;
@@ -76,7 +83,7 @@ export class WireStore implements MetadataStore {
       throw new GatepathError('invalid', 'ERR_META_LIMIT', `a metadata connection has at most ${MAX_META_WATCHES} watches`, action);
     }
     const tag = this.#nextTag();
-    this.#watches.set(tag, { prefix, listener });
+    this.#watches.set(tag, { prefix, listener, refused: false });
     if (this.#ready) this.#sendWatch(tag, prefix);
     return {
       close: () => {
@@ -194,8 +201,9 @@ export class WireStore implements MetadataStore {
   #onReply(tag: number, reply: MetaReply): void {
     const pending = this.#pending.get(tag);
     if (pending === undefined) {
-      // A watch that the server could not begin: with the next connection it is asked for again. Else: of a request that was given up.
-      if (reply.kind === 'failed' && this.#watches.has(tag)) this.#stream!.close(`a watch was refused: ${reply.message}`);
+      // Of a watch, or of a request that was given up.
+      const watch = this.#watches.get(tag);
+      if (watch !== undefined) this.#onWatchReply(tag, watch, reply);
       return;
     }
     this.#pending.delete(tag);
@@ -203,6 +211,18 @@ export class WireStore implements MetadataStore {
     if (reply.kind !== 'failed') pending.resolve(reply);
     else if (reply.unknown) pending.reject(new MetaUnavailable(reply.message));
     else pending.reject(Object.assign(new Error(reply.message), { code: reply.code }));
+  }
+
+  #onWatchReply(tag: number, watch: WireWatch, reply: MetaReply): void {
+    if (reply.kind === 'failed') {
+      watch.refused = true;
+      setTimeout(() => {
+        if (this.#ready && this.#watches.has(tag)) this.#sendWatch(tag, watch.prefix);
+      }, RECONNECT_LAST_MS).unref();
+    } else if (watch.refused) {
+      watch.refused = false;
+      watch.listener({ broken: true });
+    }
   }
 
   #onLost(message: string): void {

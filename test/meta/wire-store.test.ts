@@ -11,6 +11,7 @@ import { MetaServer } from '../../src/meta/wire-server.js';
 import { WireStore } from '../../src/meta/wire-store.js';
 import { encodeControl } from '../../src/wire/control.js';
 import { FrameType } from '../../src/wire/frame.js';
+import { MAX_META_REQUESTS, MAX_META_WATCHES } from '../../src/wire/limits.js';
 import { MemoryMetadata } from './memory-metadata.js';
 
 let directory: string;
@@ -139,6 +140,55 @@ describe('metadata store over the wire', () => {
     await expect(open().get('a')).rejects.toBeInstanceOf(MetaUnavailable);
   });
 
+  it('survives more waiting than one connection may take: what was sent is unknown, what was not is sent again', async () => {
+    await server.close();
+    const store = open(20_000);
+    const value = 'x'.repeat(250_000);
+    const waiting = Array.from({ length: 160 }, (_, i) => store.transaction([], [{ put: `v/${i}`, value }]));
+    const reads = Array.from({ length: 20 }, () => store.get('v/0'));
+    const settled = Promise.allSettled(waiting);
+    await serve();
+    const outcomes = await settled;
+    for (const one of outcomes) if (one.status === 'rejected') expect(one.reason).toBeInstanceOf(MetaUnavailable);
+    for (const [i, one] of outcomes.entries()) if (one.status === 'fulfilled') expect(far.items.has(`v/${i}`)).toBe(true);
+    await Promise.all(reads);
+    expect((await store.transaction([], [{ put: 'w', value: 1 }])).ok).toBe(true);
+  });
+
+  it('bounds what waits and what is watched', async () => {
+    const store = open();
+    await store.get('a');
+    const listener = vi.fn();
+    const watches = Array.from({ length: MAX_META_WATCHES }, () => store.watch('a', listener));
+    expect(() => store.watch('a', listener)).toThrow(`at most ${MAX_META_WATCHES}`);
+    watches[0]!.close();
+    store.watch('a', listener);
+    await store.get('a');
+    await far.put('a', 1);
+    await vi.waitFor(() => expect(listener).toHaveBeenCalledTimes(MAX_META_WATCHES));
+    far.gate = () => delay(50);
+    const asked = Array.from({ length: MAX_META_REQUESTS }, () => store.get('a'));
+    await expect(store.get('a')).rejects.toBeInstanceOf(MetaUnavailable);
+    // The server takes as many from one client.
+    expect((await Promise.all(asked)).length).toBe(MAX_META_REQUESTS);
+  });
+
+  it('asks again for a watch that the server could not begin', async () => {
+    const store = open();
+    await store.get('a');
+    const watch = far.watch.bind(far);
+    far.watch = () => {
+      throw new Error('not now');
+    };
+    const listener = vi.fn();
+    store.watch('a/', listener);
+    await delay(30);
+    far.watch = watch;
+    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: true }]]), 5_000);
+    await far.put('a/1', 1);
+    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: true }], [{ broken: false }]]));
+  });
+
   it('rejects what waits when it is closed', async () => {
     far.gate = () => new Promise(() => undefined);
     const store = open();
@@ -173,6 +223,7 @@ describe('metadata server: hostile clients', () => {
     ['no frame', new Uint8Array(200).fill(3)],
     ['a request before hello', request({ kind: 'get', key: 'a' })],
     ['an unknown request', Buffer.concat([hello, request({ kind: 'drop', key: 'a' })])],
+    ['a key with a NUL', Buffer.concat([hello, request({ kind: 'get', key: 'a\0' })])],
     ['a key of 2,000 characters', Buffer.concat([hello, request({ kind: 'get', key: 'a'.repeat(2_000) })])],
     ['an unknown version', encodeControl(FrameType.hello, { versionMin: 9, versionMax: 9, role: 'tool', software: '' })],
   ])('%s closes that connection only', async (_, bytes) => {

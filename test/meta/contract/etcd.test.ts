@@ -7,7 +7,8 @@ import { WireStore } from '../../../src/meta/wire-store.js';
 import { ETCD_PROGRAMS, EtcdCluster } from '../../support/etcd.js';
 import { missingNote, missingPrograms } from '../../support/programs.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
-import { describeStore, type Subject } from './suite.js';
+import type { Subject } from './bench.js';
+import { describeStore } from './suite.js';
 
 const missing = missingPrograms(...ETCD_PROGRAMS);
 
