@@ -32,6 +32,18 @@ static int setUp(io_uring_params* params) {
   return fd;
 }
 
+// Throws why there is no ring, with what an administrator can do about it.
+static napi_value refuse(napi_env env) {
+  const int error = errno;
+  char text[200];
+  const char* hint = error == EPERM    ? " (forbidden by a seccomp filter, or by kernel.io_uring_disabled)"
+                     : error == ENOSYS ? " (not in this kernel, or hidden by a seccomp filter)"
+                     : error == ENOMEM ? " (RLIMIT_MEMLOCK may be too low: 1 MiB for each thread is enough)"
+                                       : "";
+  snprintf(text, sizeof text, "io_uring_setup: %s%s", strerror(error), hint);
+  return fail(env, strerrorname_np(error), text);
+}
+
 // Cancelling by fixed file, sends that do not end early and cancelling all at the end came with Linux 6.0, as did this operation.
 static bool isNewEnough(Ring* ring) {
   const unsigned count = IORING_OP_SEND_ZC + 1;
@@ -165,7 +177,7 @@ napi_value ringCreate(napi_env env, napi_callback_info info) {
   if (arena == nullptr) return fail(env, "ERR_ARGUMENT", "there is no arena of that number");
   io_uring_params params;
   const int fd = setUp(&params);
-  if (fd < 0) return failErrno(env, "io_uring_setup");
+  if (fd < 0) return refuse(env);
   Ring* ring = new Ring();
   ring->fd = ring->enterFd = fd;
   ring->arena = arena;

@@ -30,6 +30,11 @@ export class TimerQueue {
     if (this.#heap.length > 2 * this.#armed.size + FEW) this.#compact();
   }
 
+  /** Entries of the heap, cancelled ones that are still in it included. */
+  get length(): number {
+    return this.#heap.length;
+  }
+
   /** Timers armed from now on have this id or a higher one. */
   get nextId(): number {
     return this.#nextId;

@@ -147,7 +147,8 @@ export class Stage {
     const late = this.engine.timer(DEADLINE_NS, this.#driver, LATE);
     await this.engine.run();
     this.engine.cancelTimer(late);
-    if (this.#failure !== null) throw this.#failure;
+    const failure = this.#outcome();
+    if (failure !== null) throw failure;
     await Promise.all(this.whenOver);
   }
 
@@ -163,6 +164,10 @@ export class Stage {
       this.#end(error instanceof Error ? error : new Error(String(error)));
     }
   };
+
+  #outcome(): Error | null {
+    return this.#failure;
+  }
 
   #end(failure: Error | null): void {
     if (this.#running === null) return;
