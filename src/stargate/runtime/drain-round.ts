@@ -16,6 +16,7 @@ export class DrainRound {
   readonly toSeq: number;
   readonly #toHash: number;
   #segments: number[] = [];
+  #drain: SegmentDrain | null = null;
   #state: 'committing' | 'draining' | 'head' | 'ended' = 'committing';
 
   constructor(
@@ -39,17 +40,23 @@ export class DrainRound {
     } else if (this.#state === 'head') this.#writeHead();
   }
 
+  /** The log is about to close. */
+  stop(): void {
+    if (this.#state === 'draining') this.#drain?.stop();
+    else this.#state = 'ended';
+  }
+
   #nextSegment(): void {
     const segment = this.#segments.shift();
     if (segment === undefined) {
       this.#state = 'head';
       return this.#writeHead();
     }
-    const drain = new SegmentDrain(this.controller, segment, this.toSeq, this.mutations, outcome => {
+    this.#drain = new SegmentDrain(this.controller, segment, this.toSeq, this.mutations, outcome => {
       if (outcome === 'done') this.#nextSegment();
       else this.#end(outcome);
     });
-    drain.start();
+    this.#drain.start();
   }
 
   #writeHead(): void {

@@ -51,6 +51,7 @@ export class DrainScheduler {
 
   /** Something of the vdisk was committed. */
   onCommitted(controller: Controller): void {
+    if (this.#stopped) return;
     this.#vdisks.get(controller)?.round?.poke();
     if (this.#rounds < MAX_ROUNDS && this.#fill() > DRAIN_FILL) this.#startForSpace();
   }
@@ -61,8 +62,11 @@ export class DrainScheduler {
     this.#tick();
   }
 
+  /** No more rounds; those under way end where they are. */
   stop(): void {
     this.#stopped = true;
+    this.#draining = null;
+    for (const { round } of this.#vdisks.values()) round?.stop();
   }
 
   #fill(): number {

@@ -6,7 +6,7 @@ import { planDrain, type DrainPlan } from '../core/drain-planner.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type ReadOwner, type StoreOwner } from '../core/ports.js';
 import { DRAIN_LANES, MAX_RUN_BLOCKS } from './limits.js';
 
-export type DrainOutcome = 'done' | 'no-space' | 'corrupt' | 'failed';
+export type DrainOutcome = 'done' | 'no-space' | 'corrupt' | 'failed' | 'stopped';
 
 /** Planted bugs, for tests alone. */
 export interface DrainMutations {
@@ -44,6 +44,11 @@ export class SegmentDrain {
     for (let i = 0; i < DRAIN_LANES; i++) this.#lane();
   }
 
+  /** What is under way ends; nothing more is read from the log, which is about to close. */
+  stop(): void {
+    if (this.#outcome === 'done') this.#outcome = 'stopped';
+  }
+
   /** One lane goes from run to run. */
   #lane(): void {
     const run = this.#outcome === 'done' ? this.#plan.runs[this.#next] : undefined;
@@ -62,6 +67,8 @@ export class SegmentDrain {
     }
     const bytes = run.blocks * BLOCK_BYTES;
     const write = (offset: number): void => {
+      // It may have waited long for its buffer.
+      if (this.#outcome !== 'done') return this.#runDone(offset, 0);
       this.#fill(run, offset, ok => {
         if (!ok) return this.#runDone(offset, -1, 'corrupt');
         extents.write(layer, this.segment, run.block, run.blocks, offset, { onRead: (_tag, result) => this.#runDone(offset, result) }, 0);
