@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { BLOCK_BYTES, type BufferPort, type BufferWaiter } from '../core/ports.js';
-import { MAX_BUFFER_WAITERS } from './limits.js';
+import { BLOCK_BYTES, type BufferAccess, type BufferPort, type BufferWaiter } from '../core/ports.js';
+import { MAX_BUFFER_WAITERS, RESERVED_SHARE } from './limits.js';
 
 /** Size classes of transfer buffers. The largest is the largest transfer. */
 export const BUFFER_CLASS_BYTES = [4 << 10, 64 << 10, 1 << 20] as const;
@@ -19,6 +19,7 @@ export function transferBufferBytes(counts: BufferCounts): number {
  * one in turn; nobody overtakes the queue.
  */
 export class TransferBuffers implements BufferPort {
+  readonly reserved: BufferAccess;
   readonly #classes: readonly BufferClass[];
 
   constructor(baseOffset: number, counts: BufferCounts) {
@@ -29,14 +30,19 @@ export class TransferBuffers implements BufferPort {
       offset = made.endOffset;
       return made;
     });
+    this.reserved = {
+      take: bytes => this.#classFor(bytes).take(true),
+      wait: (bytes, waiter, tag) => this.#classFor(bytes).wait(waiter, tag, true),
+      give: offset => this.give(offset),
+    };
   }
 
   take(bytes: number): number {
-    return this.#classFor(bytes).take();
+    return this.#classFor(bytes).take(false);
   }
 
   wait(bytes: number, waiter: BufferWaiter, tag: number): void {
-    this.#classFor(bytes).wait(waiter, tag);
+    this.#classFor(bytes).wait(waiter, tag, false);
   }
 
   give(offset: number): void {
@@ -49,7 +55,7 @@ export class TransferBuffers implements BufferPort {
     assert.fail(`${offset} is not the offset of a transfer buffer`);
   }
 
-  /** Free buffers of each class. */
+  /** Free buffers of each class, the reserve included. */
   free(): readonly number[] {
     return this.#classes.map(one => one.freeCount);
   }
@@ -63,13 +69,13 @@ export class TransferBuffers implements BufferPort {
 class BufferClass {
   freeCount: number;
   readonly endOffset: number;
+  /** Buffers that only who has access to the reserve may take. */
+  readonly #reserve: number;
   readonly #free: Int32Array;
   /** 1 while taken: a buffer given twice would have two owners. */
   readonly #taken: Uint8Array;
-  readonly #waiters: (BufferWaiter | null)[] = new Array<BufferWaiter | null>(MAX_BUFFER_WAITERS).fill(null);
-  readonly #tags = new Float64Array(MAX_BUFFER_WAITERS);
-  #head = 0;
-  #waiting = 0;
+  readonly #waiting = new WaitingLine();
+  readonly #waitingReserved = new WaitingLine();
   #handing = false;
 
   constructor(
@@ -80,20 +86,19 @@ class BufferClass {
     assert(Number.isInteger(count) && count > 0, 'each class of transfer buffers needs at least one');
     this.endOffset = baseOffset + bytes * count;
     this.freeCount = count;
+    this.#reserve = count === 1 ? 0 : Math.ceil(count * RESERVED_SHARE);
     this.#taken = new Uint8Array(count);
     this.#free = Int32Array.from({ length: count }, (_, i) => count - 1 - i);
   }
 
-  take(): number {
-    return this.#waiting > 0 || this.freeCount === 0 ? -1 : this.#pop();
+  take(reserved: boolean): number {
+    return this.#lineOf(reserved).count > 0 || !this.#mayTake(reserved) ? -1 : this.#pop();
   }
 
-  wait(waiter: BufferWaiter, tag: number): void {
-    assert(this.#waiting < MAX_BUFFER_WAITERS, `more than ${MAX_BUFFER_WAITERS} transfers wait for a buffer`);
-    assert(this.freeCount === 0 || this.#waiting > 0, 'wait for a buffer only after take has refused one');
-    const at = (this.#head + this.#waiting++) % MAX_BUFFER_WAITERS;
-    this.#waiters[at] = waiter;
-    this.#tags[at] = tag;
+  wait(waiter: BufferWaiter, tag: number, reserved: boolean): void {
+    const line = this.#lineOf(reserved);
+    assert(!this.#mayTake(reserved) || line.count > 0, 'wait for a buffer only after take has refused one');
+    line.add(waiter, tag);
   }
 
   give(offset: number): void {
@@ -104,20 +109,70 @@ class BufferClass {
     // A waiter that gives its buffer back at once must not deepen the stack: the outer loop goes on.
     if (this.#handing) return;
     this.#handing = true;
-    while (this.#waiting > 0 && this.freeCount > 0) {
-      const at = this.#head;
-      const waiter = this.#waiters[at]!;
-      this.#waiters[at] = null;
-      this.#head = (at + 1) % MAX_BUFFER_WAITERS;
-      this.#waiting--;
-      waiter.onBuffer(this.#tags[at]!, this.#pop());
-    }
+    while (this.#handOver(true) || this.#handOver(false));
     this.#handing = false;
+  }
+
+  #handOver(reserved: boolean): boolean {
+    const line = this.#lineOf(reserved);
+    if (line.count === 0 || !this.#mayTake(reserved)) return false;
+    const tag = line.firstTag;
+    line.shift().onBuffer(tag, this.#pop());
+    return true;
+  }
+
+  #mayTake(reserved: boolean): boolean {
+    return this.freeCount > (reserved ? 0 : this.#reserve);
+  }
+
+  #lineOf(reserved: boolean): WaitingLine {
+    return reserved ? this.#waitingReserved : this.#waiting;
   }
 
   #pop(): number {
     const index = this.#free[--this.freeCount]!;
     this.#taken[index] = 1;
     return this.baseOffset + index * this.bytes;
+  }
+}
+
+/** Who waits, first come first served: a ring that grows to what waits at most. */
+class WaitingLine {
+  count = 0;
+  #waiters: (BufferWaiter | null)[] = new Array<BufferWaiter | null>(64).fill(null);
+  #tags = new Float64Array(64);
+  #head = 0;
+
+  get firstTag(): number {
+    return this.#tags[this.#head]!;
+  }
+
+  add(waiter: BufferWaiter, tag: number): void {
+    if (this.count === this.#waiters.length) this.#grow();
+    const at = (this.#head + this.count++) % this.#waiters.length;
+    this.#waiters[at] = waiter;
+    this.#tags[at] = tag;
+  }
+
+  shift(): BufferWaiter {
+    const waiter = this.#waiters[this.#head]!;
+    this.#waiters[this.#head] = null;
+    this.#head = (this.#head + 1) % this.#waiters.length;
+    this.count--;
+    return waiter;
+  }
+
+  #grow(): void {
+    const { length } = this.#waiters;
+    assert(length < MAX_BUFFER_WAITERS, `more than ${MAX_BUFFER_WAITERS} transfers wait for a buffer`);
+    const waiters = new Array<BufferWaiter | null>(length * 2).fill(null);
+    const tags = new Float64Array(length * 2);
+    for (let i = 0; i < length; i++) {
+      waiters[i] = this.#waiters[(this.#head + i) % length]!;
+      tags[i] = this.#tags[(this.#head + i) % length]!;
+    }
+    this.#waiters = waiters;
+    this.#tags = tags;
+    this.#head = 0;
   }
 }

@@ -7,9 +7,7 @@ import { BLOCK_BYTES } from './ports.js';
 export const MAX_ENTRY_BLOCKS = 256;
 /** Log entries of one vdisk between append and commit. */
 export const MAX_IN_FLIGHT_ENTRIES = 4096;
-/** Requests of one vdisk that wait for the log, for earlier writes, or for a block to merge with. Sessions bound what they send far below. */
-export const MAX_WAITING_REQUESTS = 65_536;
-/** Reads of one shard that have to go to the log or the extents, at a time; more wait in order. */
+/** Reads of one vdisk that have to go to the log or the extents, at a time; more wait in order. */
 export const MAX_MISS_READS = 512;
 /** How often a block whose checksum differs is looked up and read anew: a drain or a trim may have overtaken the read. */
 export const MAX_REREADS = 4;
@@ -17,6 +15,8 @@ export const MAX_REREADS = 4;
 export const DEDUPE_WINDOW = SESSION_WINDOW;
 /** Sessions of one vdisk: shards of a datapath, and some that have ended without saying so. */
 export const MAX_SESSIONS = 256;
+/** Changes of one vdisk that wait for the log, for earlier ones, or for a block to merge with; and reads that wait for others: what all windows hold. */
+export const MAX_WAITING_REQUESTS = MAX_SESSIONS * DEDUPE_WINDOW;
 /** Opens and closes of one vdisk's sessions that wait for another one to be committed. */
 export const MAX_WAITING_SESSION_CHANGES = 1_024;
 /** Changes of one session of which only some parts are in the log. A datapath that replays in order leaves one at a time. */

@@ -184,7 +184,15 @@ export interface CachePort {
 }
 
 /** Memory for transfers that do not fit the cache's pages: contiguous, page-aligned, bounded. */
-export interface BufferPort {
+export interface BufferPort extends BufferAccess {
+  /**
+   * The same buffers, with the reserve: for drains. Everybody else may hold a buffer until a client has read its answer, or until the log has room again, which
+   * only drains make; drains wait for nobody.
+   */
+  readonly reserved: BufferAccess;
+}
+
+export interface BufferAccess {
   /** A buffer of at least `bytes` (up to MAX_IO_BYTES), or -1: none is free, or others wait: use `wait`. */
   take(bytes: number): number;
   /** Queues for a buffer, first come first served per size class: `waiter.onBuffer(tag, offset)` hands it over, never during this call. */

@@ -1,9 +1,10 @@
+import assert from 'node:assert/strict';
 import { crc32c } from '@node-rs/crc32';
 import type { Gather } from 'uring-engine';
 import { IoOp, MAX_IO_BYTES, type PathRequest } from '../../wire/path.js';
 import { IoStatus } from '../../wire/status.js';
 import type { Controller } from './controller.js';
-import { MAX_MISS_READS, MAX_REREADS } from './limits.js';
+import { MAX_MISS_READS, MAX_REREADS, MAX_WAITING_REQUESTS } from './limits.js';
 import { MissRead } from './miss-read.js';
 import type { ControllerPath } from './path.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from './ports.js';
@@ -47,8 +48,10 @@ export class ReadPath {
       return this.controller.answer(request, IoStatus.ok);
     }
     const miss = this.#take();
-    if (miss === null) this.#queue.push({ request, path });
-    else this.#startMiss(miss, request, path, first, blocks);
+    if (miss === null) {
+      assert(this.#queue.length < MAX_WAITING_REQUESTS, 'sessions send more than their windows');
+      this.#queue.push({ request, path });
+    } else this.#startMiss(miss, request, path, first, blocks);
   }
 
   /** One block into 4 KiB of the arena, for a merge. Only while no change of the block is in flight. */

@@ -58,7 +58,8 @@ export class SegmentDrain {
     }
     this.#next++;
     this.#lanes++;
-    const { extents, buffers } = this.controller.ports;
+    const { extents } = this.controller.ports;
+    const buffers = this.controller.ports.buffers.reserved;
     const { layer } = this.controller.state;
     if (run.isZero) {
       const owner: ReadOwner = { onRead: (_tag, result) => this.#runEnded(result) };
@@ -80,7 +81,7 @@ export class SegmentDrain {
   }
 
   #runDone(offset: number, result: number, outcome?: DrainOutcome): void {
-    this.controller.ports.buffers.give(offset);
+    this.controller.ports.buffers.reserved.give(offset);
     this.#runEnded(result, outcome);
   }
 

@@ -163,7 +163,7 @@ describe('a partly covered block', () => {
 
   it('waits for memory, and gives it back', () => {
     const { rig, client } = started();
-    const taken = Array.from({ length: 8 }, () => rig.buffers.take(BLOCK));
+    const taken = rig.takeAllBuffers();
     const write = client.write(10, piece(20, 2));
     rig.finish();
     expect(write.status).toBeNull();
@@ -318,7 +318,7 @@ describe('a path that goes', () => {
 
   it('while a merge waits for memory: the memory is not taken, and nothing is read', () => {
     const { rig, client } = started();
-    const taken = Array.from({ length: 8 }, () => rig.buffers.take(BLOCK));
+    const taken = rig.takeAllBuffers();
     client.write(10, piece(20, 2));
     client.path.close();
     const { reads } = rig.extents;

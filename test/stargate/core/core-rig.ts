@@ -232,6 +232,13 @@ export class CoreRig {
     this.controller = new Controller(this.ports, state, { vdiskId: 'vdisk', historyId: 1, lastSeq: 0, lastHash: 0 }, 1, host, mutations);
   }
 
+  /** All blocks of memory that a merge or a read could get. */
+  takeAllBuffers(): number[] {
+    const taken: number[] = [];
+    for (let offset = this.buffers.take(BLOCK_BYTES); offset >= 0; offset = this.buffers.take(BLOCK_BYTES)) taken.push(offset);
+    return taken;
+  }
+
   /** Lets what is asynchronous happen, in order, until nothing is left. */
   settle(): void {
     for (let run = this.pending.shift(); run !== undefined; run = this.pending.shift()) run();

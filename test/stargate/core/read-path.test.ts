@@ -228,7 +228,7 @@ describe('more reads than there is memory for', () => {
     const { rig, client } = started();
     rig.drained(0, 0, blocks(1, 2, 3, 4), 1);
     rig.settle();
-    const taken = Array.from({ length: 8 }, () => rig.buffers.take(BLOCK));
+    const taken = rig.takeAllBuffers();
     const answers = Array.from({ length: MAX_MISS_READS + 50 }, () => client.read(0, BLOCK));
     const partial = client.write(10, blocks(9).slice(0, 20));
     client.path.close();

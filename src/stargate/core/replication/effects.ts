@@ -1,0 +1,102 @@
+import type { Entry, EntryBody, EntryMaker, MemberId } from './entry.js';
+import type { Message } from './messages.js';
+
+/** The record of a group, as the metadata store has it: who serves a vdisk and who holds its log. `term` is the epoch of the last change of controller. */
+export interface Group {
+  readonly epoch: number;
+  readonly term: number;
+  readonly controller: MemberId;
+  readonly members: readonly MemberId[];
+  readonly nonce: string;
+}
+
+/** What a member has promised, durably and before it acts on it. */
+export interface TermPromise {
+  readonly term: number;
+  readonly controller: MemberId;
+  readonly nonce: string;
+}
+
+/** What goes into the physical log, in this order: a cut is a record like an entry, and nothing behind it counts without it. */
+export type LogRecord =
+  | { readonly kind: 'entry'; readonly entry: Entry }
+  | { readonly kind: 'promise'; readonly promise: TermPromise }
+  | { readonly kind: 'cut'; readonly afterSeq: number };
+
+/** What comes of a log after a crash: see `recovery.ts`. */
+export interface RecoveredLog {
+  readonly entries: readonly Entry[];
+  readonly promise: TermPromise | null;
+  readonly committedHeard: number;
+  /** Something at the end was damaged and is cut (rule 5). */
+  readonly isTorn: boolean;
+}
+
+export type CasOutcome =
+  | { readonly kind: 'applied' }
+  /** The epoch was another one; `group` is what is there now. */
+  | { readonly kind: 'refused'; readonly group: Group }
+  /** No answer: it may have been applied, or be applied later. */
+  | { readonly kind: 'unknown' };
+
+export type ReplicaEvent =
+  | { readonly kind: 'message'; readonly message: Message }
+  /** All records up to this ticket are durable. */
+  | { readonly kind: 'durable'; readonly ticket: number }
+  | { readonly kind: 'ioFailed' }
+  | { readonly kind: 'casResult'; readonly nonce: string; readonly outcome: CasOutcome }
+  | { readonly kind: 'group'; readonly readId: number; readonly group: Group }
+  | { readonly kind: 'tick'; readonly nowMs: number }
+  /** Somebody waits for this vdisk and its controller is silent; `nonce` is fresh. */
+  | { readonly kind: 'takeOver' }
+  | { readonly kind: 'addMember'; readonly member: MemberId }
+  | { readonly kind: 'peerClosed'; readonly member: MemberId }
+  /** Members whose nodes the metadata store shows alive: a hint. */
+  | { readonly kind: 'alive'; readonly members: readonly MemberId[] }
+  | { readonly kind: 'write'; readonly body: EntryBody };
+
+export type Effect =
+  | { readonly kind: 'send'; readonly to: MemberId; readonly message: Message }
+  | { readonly kind: 'persist'; readonly ticket: number; readonly record: LogRecord; readonly committedHeard: number }
+  | { readonly kind: 'cas'; readonly expectedEpoch: number; readonly group: Group }
+  | { readonly kind: 'readGroup'; readonly readId: number }
+  /** The write has its place in the log; `seq` 0: it was refused, nothing of it is there. */
+  | { readonly kind: 'admitted'; readonly seq: number; readonly body: EntryBody }
+  | { readonly kind: 'committed'; readonly seq: number }
+  | { readonly kind: 'serving'; readonly term: number }
+  | { readonly kind: 'resigned'; readonly term: number; readonly reason: string }
+  | { readonly kind: 'alarm'; readonly code: AlarmCode; readonly text: string };
+
+export type AlarmCode = 'equal-term' | 'record-below-promise' | 'disk-failed' | 'amnesia' | 'divergence';
+
+/** Planted bugs, for tests alone: those of the design's list that are in this core. */
+export interface ReplicationMutations {
+  readonly ackBeforeAllMembers?: boolean;
+  readonly noSeal?: boolean;
+  readonly tailBeforePromise?: boolean;
+  readonly noUnion?: boolean;
+  readonly assumeRemoved?: boolean;
+  readonly controllerIsMe?: boolean;
+  readonly sameTermAfterRestart?: boolean;
+  readonly promiseNotDurable?: boolean;
+  readonly resendBySeqOnly?: boolean;
+  readonly cutNotDurable?: boolean;
+}
+
+export interface ReplicaConfig {
+  readonly self: MemberId;
+  /** How many replicas the vdisk is to have. */
+  readonly replicationFactor: number;
+  /** With fewer members writes wait. */
+  readonly minMembers: number;
+  readonly makeEntry: EntryMaker;
+  /** A string that no proposal has had. */
+  readonly newNonce: () => string;
+  readonly mutations: ReplicationMutations;
+}
+
+/** What the machines of one replica share: who it is, what time it is, and where effects go. */
+export interface ReplicaContext extends ReplicaConfig {
+  nowMs: number;
+  readonly out: Effect[];
+}

@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict';
+
+/** A member that has not answered for so long is removed (rule 9): shorter than the time after which a datapath suspects its controller. */
+export const MEMBER_TIMEOUT_MS = 700;
+/** What was sent and brought no progress is sent again. */
+export const RESEND_MS = 120;
+/** A proposal whose outcome is unknown is issued again. */
+export const REISSUE_MS = 200;
+/** Entries of one append message. */
+export const MAX_APPEND_ENTRIES = 16;
+/** Entries under way to one member. */
+export const MAX_SENT_ENTRIES = 64;
+/** Entries that are not committed: then writes wait. */
+export const MAX_UNCOMMITTED_ENTRIES = 1024;
+/** Members of a group, learners too. */
+export const MAX_PEERS = 8;
+
+assert(MAX_APPEND_ENTRIES <= MAX_SENT_ENTRIES);
+assert(RESEND_MS * 3 < MEMBER_TIMEOUT_MS, 'a lost message alone must not cost a member');
