@@ -10,11 +10,13 @@ export interface WriteRecord {
   ackedAt: number;
 }
 
-/** What a read may give: taken when the read is sent. */
+/** What a read may give: what its units may hold when it is sent, and all that is written to them until it is answered. */
 export interface ReadExpectation {
   readonly firstUnit: number;
+  readonly units: number;
   readonly candidates: readonly (readonly WriteRecord[])[];
-  readonly sentAt: number;
+  /** Kept here, because a write may come and be overwritten again while the read is under way: the read may have met it. */
+  readonly since: WriteRecord[];
 }
 
 /**
@@ -24,6 +26,7 @@ export interface ReadExpectation {
  */
 export class History {
   readonly #candidates: WriteRecord[][];
+  readonly #reads = new Set<ReadExpectation>();
   /** Advances with every send and acknowledgement; a write's tick of sending is its sequence number. */
   #tick = 0;
 
@@ -35,6 +38,8 @@ export class History {
   send(firstUnit: number, units: number, zero: boolean): WriteRecord {
     const record: WriteRecord = { seq: ++this.#tick, firstUnit, units, zero, ackedAt: Infinity };
     for (let unit = firstUnit; unit < firstUnit + units; unit++) this.#at(unit).push(record);
+    for (const read of this.#reads)
+      if (firstUnit < read.firstUnit + read.units && read.firstUnit < firstUnit + units) read.since.push(record);
     return record;
   }
 
@@ -45,15 +50,22 @@ export class History {
     }
   }
 
+  /** To be ended by {@link endRead}. */
   sendRead(firstUnit: number, units: number): ReadExpectation {
-    return { firstUnit, candidates: this.#candidates.slice(firstUnit, firstUnit + units).map(list => [...list]), sentAt: this.#tick };
+    const candidates = this.#candidates.slice(firstUnit, firstUnit + units).map(list => [...list]);
+    const read = { firstUnit, units, candidates, since: [] };
+    this.#reads.add(read);
+    return read;
   }
 
-  /** The fault in what a read during the load gave, if there is one. Writes sent after the read may be seen too. */
-  checkRead(expectation: ReadExpectation, unit: number, content: UnitContent): string | undefined {
-    const before = expectation.candidates[unit - expectation.firstUnit] ?? [];
-    const since = this.#at(unit).filter(record => record.seq > expectation.sentAt);
-    return fault(unit, content, [...before, ...since]);
+  endRead(read: ReadExpectation): void {
+    this.#reads.delete(read);
+  }
+
+  /** The fault in what a read during the load gave, if there is one. */
+  checkRead({ firstUnit, candidates, since }: ReadExpectation, unit: number, content: UnitContent): string | undefined {
+    const sinceThen = since.filter(record => record.firstUnit <= unit && unit < record.firstUnit + record.units);
+    return fault(unit, content, [...(candidates[unit - firstUnit] ?? []), ...sinceThen]);
   }
 
   /** The fault in what a unit holds now, with no write in flight, if there is one. */

@@ -135,12 +135,16 @@ export class VerifiedLoad {
 
   async #read(client: NbdClient, region: Region, first: number, units: number): Promise<void> {
     const expectation = region.history.sendRead(first, units);
-    const data = await client.read(region.byteOffset(first), units * region.unitBytes);
-    this.counts.reads++;
-    for (let index = 0; index < units; index++) {
-      const content = readUnit(unitOf(data, region, index), region.salt);
-      const fault = region.history.checkRead(expectation, first + index, content);
-      if (fault !== undefined) this.#fault(`read during the load: ${fault}`);
+    try {
+      const data = await client.read(region.byteOffset(first), units * region.unitBytes);
+      this.counts.reads++;
+      for (let index = 0; index < units; index++) {
+        const content = readUnit(unitOf(data, region, index), region.salt);
+        const fault = region.history.checkRead(expectation, first + index, content);
+        if (fault !== undefined) this.#fault(`read during the load: ${fault}`);
+      }
+    } finally {
+      region.history.endRead(expectation);
     }
   }
 
