@@ -127,6 +127,5 @@ export class GroupChange {
     const { members } = this.#group;
     const proposed = this.#state.kind === 'proposed' && !this.context.mutations.noUnion ? this.#state.next.members : [];
     this.#commitSet = [...members, ...proposed.filter(member => !members.includes(member))];
-    if (this.context.mutations.assumeRemoved) this.#commitSet = members;
   }
 }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import type { LogRecord, RecoveredLog, ReplicaContext, TermPromise } from './effects.js';
 import { isSameEntry, LogTail, type Entry, type MemberId } from './entry.js';
-import type { Append, Cut, Message, Seal } from './messages.js';
+import { MAX_SENT_ENTRIES } from './limits.js';
+import type { Append, Cut, Fetch, Message, Seal } from './messages.js';
 import { go, type Transitions } from './states.js';
 
 /**
@@ -82,7 +83,7 @@ export class Member {
         return;
       case 'fetch':
         if (message.term !== this.promisedTerm) return;
-        return this.#send(message.from, { kind: 'entries', entries: this.log.slice(message.fromSeq, this.durableSeq), ...this.#speaker });
+        return this.#sendEntries(message);
       default:
         assert.fail(`${message.kind} is not for a member`);
     }
@@ -206,6 +207,11 @@ export class Member {
     while ((this.#underWay.at(-1)?.seq ?? 0) > seq) this.#underWay.pop();
     this.durableSeq = Math.min(this.durableSeq, seq);
     if (!this.context.mutations.cutNotDurable) this.#persist({ kind: 'cut', afterSeq: seq });
+  }
+
+  #sendEntries({ from, fromSeq }: Fetch): void {
+    const toSeq = Math.min(this.durableSeq, fromSeq + MAX_SENT_ENTRIES - 1);
+    this.#send(from, { kind: 'entries', entries: this.log.slice(fromSeq, toSeq), ...this.#speaker });
   }
 
   // ---------------------------------------------------------------- answers

@@ -1,0 +1,336 @@
+import assert from 'node:assert/strict';
+import type { ReplicaContext } from './effects.js';
+import { commonSeq, type EntryBody, type MemberId, type TermRun } from './entry.js';
+import type { GroupChange } from './group-change.js';
+import { MAX_APPEND_ENTRIES, MAX_PEERS, MAX_SENT_ENTRIES, MAX_UNCOMMITTED_ENTRIES, MEMBER_TIMEOUT_MS, RESEND_MS } from './limits.js';
+import type { Member } from './member.js';
+import type { AppendAck, Entries, Message, SealReply } from './messages.js';
+import { Peer } from './peer.js';
+
+/** Why the controller gives up, and who is to take over, if it knows. */
+export interface LeaderEnd {
+  readonly reason: string;
+  readonly standIn: MemberId | null;
+}
+
+/**
+ * The controller's side of one term: makes the other replicas' logs equal to its own (rule 3), then gives writes their place and counts who has
+ * them (rule 2); takes silent members out (rule 9) and learners in (rule 10). Its log is that of the member on its own node.
+ */
+export class Leader {
+  committedSeq = 0;
+  isServing = false;
+  end: LeaderEnd | null = null;
+  readonly #peers = new Map<MemberId, Peer>();
+  #alive: readonly MemberId[] = [];
+  /** A member whose tail was torn does not go on alone before it has compared with another one (rule 5). */
+  #isCompared: boolean;
+  /** Own runs, as of `#runsSeq`. */
+  #runs: readonly TermRun[] = [];
+  #runsSeq = -1;
+
+  constructor(
+    readonly context: ReplicaContext,
+    readonly member: Member,
+    readonly changes: GroupChange,
+    readonly term: number,
+    readonly nonce: string,
+  ) {
+    this.#isCompared = !member.isTorn || changes.group.members.length === 1;
+    for (const id of changes.group.members) if (id !== context.self) this.#addPeer(id, false);
+  }
+
+  peer(id: MemberId): Peer | undefined {
+    return this.#peers.get(id);
+  }
+
+  // ---------------------------------------------------------------- events
+
+  step(message: Message): void {
+    if (this.end !== null) return;
+    if (message.kind === 'fenced') {
+      if (message.term > this.term) this.#giveUp(`${message.from} has promised term ${message.term}`);
+      return;
+    }
+    const peer = this.#peers.get(message.from);
+    if (peer === undefined) return;
+    peer.isClosed = false;
+    if (message.kind === 'needSeal') {
+      if (peer.state.kind !== 'sealing') this.#seal(peer);
+      return;
+    }
+    if (message.term !== this.term) return;
+    if (message.kind === 'sealReply') this.#sealed(peer, message);
+    else if (message.kind === 'appendAck') this.#acked(peer, message);
+    else if (message.kind === 'entries') this.#fetched(peer, message);
+    else assert.fail(`${message.kind} is not for a controller`);
+  }
+
+  /** After whatever may have changed what is durable where. */
+  advance(): void {
+    if (this.end !== null) return;
+    let seq = this.member.durableSeq;
+    let isEqual = this.#isCompared && seq === this.member.log.lastSeq;
+    const { commitSet } = this.changes;
+    for (let i = 0; i < commitSet.length; i++) {
+      if (commitSet[i] === this.context.self) continue;
+      const peer = this.#peers.get(commitSet[i]!);
+      assert(peer !== undefined, `${commitSet[i]} is a member that nothing is sent to`);
+      if (!this.context.mutations.ackBeforeAllMembers) seq = Math.min(seq, peer.confirmedSeq);
+      isEqual &&= peer.confirmedSeq >= this.member.log.lastSeq && peer.state.kind === 'attached';
+    }
+    const begins = !this.isServing;
+    if (begins) {
+      if (!isEqual || !this.changes.allows('serve')) return;
+      this.isServing = true;
+      this.context.out.push({ kind: 'serving', term: this.term });
+    }
+    // What was there at the beginning may have been acknowledged before, and is readable however few the members are.
+    if (seq > this.committedSeq && (begins || this.#hasEnoughMembers)) this.#commit(seq);
+    this.#admitLearners();
+  }
+
+  write(body: EntryBody): void {
+    const { log } = this.member;
+    const mayWrite = this.isServing && this.#hasEnoughMembers && log.lastSeq - this.committedSeq < MAX_UNCOMMITTED_ENTRIES;
+    if (!mayWrite) return void this.context.out.push({ kind: 'admitted', seq: 0, body });
+    const entry = this.context.makeEntry(log.lastSeq + 1, this.term, log.lastHash, body);
+    this.member.appendOwn(this.term, entry);
+    this.context.out.push({ kind: 'admitted', seq: entry.seq, body });
+    for (const peer of this.#peers.values()) this.#send(peer);
+  }
+
+  tick(): void {
+    if (this.end !== null) return;
+    const { nowMs } = this.context;
+    for (const peer of this.#peers.values()) {
+      if (peer.state.kind === 'attached' && peer.confirmedSeq === this.member.log.lastSeq) this.#sendWatermark(peer);
+      else if (nowMs - peer.lastSentMs >= RESEND_MS) this.#sendAgain(peer);
+    }
+    if (this.changes.allows('propose')) this.#removeSilent();
+  }
+
+  addLearner(id: MemberId): void {
+    if (this.#peers.has(id) || id === this.context.self || this.#peers.size >= MAX_PEERS || !this.isServing) return;
+    this.#addPeer(id, true);
+  }
+
+  peerClosed(id: MemberId): void {
+    const peer = this.#peers.get(id);
+    if (peer !== undefined) peer.isClosed = true;
+  }
+
+  alive(members: readonly MemberId[]): void {
+    this.#alive = members;
+  }
+
+  /** A proposal of this controller is known to be the record now. */
+  groupChanged(): void {
+    const { members } = this.changes.group;
+    for (const peer of [...this.#peers.values()]) {
+      if (members.includes(peer.id)) peer.isLearner = false;
+      else if (!peer.isLearner) this.#peers.delete(peer.id);
+    }
+  }
+
+  // ---------------------------------------------------------------- rule 3: equal tails
+
+  #addPeer(id: MemberId, isLearner: boolean): void {
+    const peer = new Peer(id, isLearner);
+    this.#peers.set(id, peer);
+    if (!this.context.mutations.noSeal) return this.#seal(peer);
+    peer.sentSeq = peer.confirmedSeq = this.member.log.lastSeq;
+    peer.go('isPrefix', { kind: 'attached' });
+  }
+
+  #seal(peer: Peer): void {
+    peer.go('again', { kind: 'sealing', attempt: ++peer.attempts });
+    this.#to(peer, { kind: 'seal', nonce: this.nonce, attempt: peer.attempts, ...this.#speaker });
+  }
+
+  #sealed(peer: Peer, reply: SealReply): void {
+    if (peer.state.kind !== 'sealing' || peer.state.attempt !== reply.attempt) return;
+    const { log } = this.member;
+    const common = commonSeq(this.#ownRuns(), reply.runs);
+    if (!this.isServing && !this.#compare(peer, reply, common)) return;
+    peer.sentSeq = common;
+    this.#progress(peer, common);
+    const { tailSeq, tailHash } = reply;
+    if (common < tailSeq) {
+      peer.go('hasMore', {
+        kind: 'cutting',
+        cut: { kind: 'cut', tailSeq, tailHash, afterSeq: common, afterHash: log.hashAt(common), ...this.#speaker },
+      });
+      this.#sendAgain(peer);
+    } else {
+      if (!log.holds(tailSeq, tailHash)) return this.#diverged(peer, tailSeq);
+      peer.go('isPrefix', { kind: 'attached' });
+      this.#send(peer);
+    }
+  }
+
+  /** Whether this member's log may be made equal to mine. Not if it knows of more than I have. */
+  #compare(peer: Peer, { committedHeard, tailSeq, tailTerm }: SealReply, common: number): boolean {
+    const { log } = this.member;
+    if (committedHeard > log.lastSeq) {
+      this.context.out.push({ kind: 'alarm', code: 'amnesia', text: `${peer.id} heard of ${committedHeard} committed, mine are ${log.lastSeq}` });
+      this.#giveUp(`my log ends before what is committed`, peer.id);
+      return false;
+    }
+    // What I had to cut at my start may have been more than what was never acknowledged.
+    const isAhead = tailTerm > log.lastTerm || (tailTerm === log.lastTerm && tailSeq > log.lastSeq);
+    if (this.member.isTorn && isAhead) {
+      if (common === log.lastSeq) this.#to(peer, { kind: 'fetch', fromSeq: common + 1, ...this.#speaker });
+      else this.#giveUp('my log was torn, and another one is newer', peer.id);
+      return false;
+    }
+    this.#isCompared = true;
+    return true;
+  }
+
+  #fetched(peer: Peer, { entries }: Entries): void {
+    if (peer.state.kind !== 'sealing' || this.isServing) return;
+    for (const entry of entries) if (this.member.log.fits(entry)) this.member.appendOwn(this.term, entry);
+    this.#seal(peer);
+  }
+
+  #acked(peer: Peer, ack: AppendAck): void {
+    const { log } = this.member;
+    const { bySeqOnly } = this;
+    if (log.holds(ack.durableSeq, ack.durableHash)) this.#progress(peer, ack.durableSeq);
+    else if (bySeqOnly) this.#progress(peer, Math.min(ack.durableSeq, log.lastSeq));
+    const isPrefix = log.holds(ack.tailSeq, ack.tailHash) || (bySeqOnly && ack.fits);
+    const { state } = peer;
+    if (state.kind === 'sealing') return;
+    if (state.kind === 'cutting') {
+      if (!isPrefix) {
+        if (ack.tailHash !== state.cut.tailHash) this.#seal(peer);
+        return;
+      }
+      peer.go('isCut', { kind: 'attached' });
+    } else if (!isPrefix) return this.#seal(peer);
+    if (!ack.fits) peer.sentSeq = Math.min(peer.sentSeq, ack.tailSeq);
+    this.#send(peer);
+  }
+
+  get bySeqOnly(): boolean {
+    return this.context.mutations.resendBySeqOnly === true;
+  }
+
+  #diverged(peer: Peer, seq: number): void {
+    const text = `entry ${seq} at ${peer.id} has the term of mine, and is another one`;
+    this.context.out.push({ kind: 'alarm', code: 'divergence', text });
+  }
+
+  // ---------------------------------------------------------------- rule 2: commit
+
+  get #hasEnoughMembers(): boolean {
+    return this.changes.group.members.length >= this.context.minMembers;
+  }
+
+  #commit(seq: number): void {
+    this.committedSeq = seq;
+    this.member.committed(seq);
+    this.context.out.push({ kind: 'committed', seq });
+  }
+
+  #progress(peer: Peer, seq: number): void {
+    if (seq > peer.confirmedSeq) {
+      peer.confirmedSeq = seq;
+      peer.waitingSinceMs = this.context.nowMs;
+    }
+    if (peer.confirmedSeq === this.member.log.lastSeq) peer.waitingSinceMs = -1;
+  }
+
+  // ---------------------------------------------------------------- sending
+
+  get #speaker(): { readonly from: MemberId; readonly term: number } {
+    return { from: this.context.self, term: this.term };
+  }
+
+  #to(peer: Peer, message: Message): void {
+    peer.lastSentMs = this.context.nowMs;
+    if (peer.waitingSinceMs < 0 && message.kind !== 'watermark') peer.waitingSinceMs = this.context.nowMs;
+    this.context.out.push({ kind: 'send', to: peer.id, message });
+  }
+
+  /** What it has not been sent, as far as its window goes. */
+  #send(peer: Peer): void {
+    if (peer.state.kind === 'sealing') return;
+    const { log } = this.member;
+    while (peer.sentSeq < log.lastSeq && peer.sentSeq - peer.confirmedSeq < MAX_SENT_ENTRIES) {
+      const entries = log.slice(peer.sentSeq + 1, Math.min(log.lastSeq, peer.sentSeq + MAX_APPEND_ENTRIES));
+      peer.sentSeq += entries.length;
+      peer.watermark = this.committedSeq;
+      this.#to(peer, { kind: 'append', entries, committed: this.committedSeq, ...this.#speaker });
+    }
+  }
+
+  #sendAgain(peer: Peer): void {
+    if (peer.state.kind === 'sealing') return this.#seal(peer);
+    if (peer.state.kind === 'cutting') this.#to(peer, peer.state.cut);
+    peer.sentSeq = peer.confirmedSeq;
+    this.#send(peer);
+  }
+
+  #sendWatermark(peer: Peer): void {
+    if (peer.watermark === this.committedSeq) return;
+    peer.watermark = this.committedSeq;
+    this.#to(peer, { kind: 'watermark', committed: this.committedSeq, ...this.#speaker });
+  }
+
+  #ownRuns(): readonly TermRun[] {
+    const { log } = this.member;
+    if (this.#runsSeq !== log.lastSeq) this.#runs = log.runs();
+    this.#runsSeq = log.lastSeq;
+    return this.#runs;
+  }
+
+  // ---------------------------------------------------------------- rules 9 and 10: members
+
+  #isSilent({ isClosed, waitingSinceMs }: Peer): boolean {
+    return isClosed || (waitingSinceMs >= 0 && this.context.nowMs - waitingSinceMs >= MEMBER_TIMEOUT_MS);
+  }
+
+  #removeSilent(): void {
+    const { group } = this.changes;
+    const silent = new Set<MemberId>();
+    for (const peer of this.#peers.values()) {
+      if (!this.#isSilent(peer)) continue;
+      if (peer.isLearner) this.#peers.delete(peer.id);
+      else silent.add(peer.id);
+    }
+    if (silent.size === 0) return;
+    const members = group.members.filter(id => !silent.has(id));
+    if (members.length === 1) {
+      if (!this.#isCompared) return;
+      const alive = this.#alive.filter(id => silent.has(id)).length;
+      if (this.context.replicationFactor >= 3 && alive >= 2) return this.#giveUp('it is I who am cut off');
+    }
+    this.changes.propose('remove', { ...group, members });
+  }
+
+  /** Rule 10: a learner that has everything acknowledged so far durably. From the proposal on, nothing is committed without it. */
+  #admitLearners(): void {
+    if (!this.changes.allows('propose')) return;
+    for (const peer of this.#peers.values()) {
+      if (!peer.isLearner || peer.state.kind !== 'attached' || peer.confirmedSeq < this.committedSeq) continue;
+      const { group } = this.changes;
+      this.changes.propose('add', { ...group, members: [...group.members, peer.id] });
+      return;
+    }
+  }
+
+  #giveUp(reason: string, standIn: MemberId | null = null): void {
+    this.end ??= { reason, standIn };
+  }
+
+  check(): void {
+    assert(this.term === this.member.promisedTerm, 'a controller whose own replica has promised another term');
+    assert(this.committedSeq <= this.member.durableSeq, 'more is committed than is durable here');
+    for (const peer of this.#peers.values()) assert(peer.confirmedSeq <= this.member.log.lastSeq && peer.sentSeq <= this.member.log.lastSeq);
+    const { state } = this.changes;
+    const isAdding = state.kind === 'proposed' && state.change === 'add';
+    if (isAdding) assert(this.#peers.has(state.next.members.at(-1)!), 'the learner is kept until the outcome is known');
+  }
+}

@@ -1,0 +1,53 @@
+import type { MemberId } from './entry.js';
+import type { Cut } from './messages.js';
+import { go, type Transitions } from './states.js';
+
+/**
+ * Another replica, as its controller sees it.
+ *
+ * ```
+ *             reply: its log is a beginning of mine
+ *   sealing ───────────────────────────────────────▶ attached
+ *    ▲ ▲ └──── reply: more, or other entries ──▶ cutting ─▲ its end is in my log
+ *    │ └───────────────────── again ────────────────┘     │
+ *    └─────────────────────── again ──────────────────────┘     again: what it says does not fit
+ * ```
+ */
+export type PeerState =
+  | { readonly kind: 'sealing'; readonly attempt: number }
+  /** The cut is sent until it is answered; entries follow it at once: they fit only behind it. */
+  | { readonly kind: 'cutting'; readonly cut: Cut }
+  | { readonly kind: 'attached' };
+
+export type PeerEvent = 'again' | 'isPrefix' | 'hasMore' | 'isCut';
+
+export const PEER_TRANSITIONS: Transitions<PeerState['kind'], PeerEvent> = {
+  sealing: { isPrefix: 'attached', hasMore: 'cutting', again: 'sealing' },
+  cutting: { isCut: 'attached', again: 'sealing' },
+  attached: { again: 'sealing' },
+};
+
+export class Peer {
+  state: PeerState = { kind: 'sealing', attempt: 0 };
+  attempts = 0;
+  /** Last entry sent. */
+  sentSeq = 0;
+  /** It has my log durably up to here. Never goes back: durable is durable. */
+  confirmedSeq = 0;
+  /** Last watermark sent. */
+  watermark = 0;
+  /** When something was asked of it that it has not answered with progress; -1: nothing is. */
+  waitingSinceMs = -1;
+  lastSentMs = 0;
+  isClosed = false;
+
+  constructor(
+    readonly id: MemberId,
+    /** Not in the record yet. */
+    public isLearner: boolean,
+  ) {}
+
+  go(event: PeerEvent, to: PeerState): void {
+    this.state = go(PEER_TRANSITIONS, this.state, event, to);
+  }
+}

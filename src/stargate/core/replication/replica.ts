@@ -1,0 +1,85 @@
+import assert from 'node:assert/strict';
+import type { Effect, RecoveredLog, ReplicaConfig, ReplicaContext, ReplicaEvent } from './effects.js';
+import { Member } from './member.js';
+import type { Message } from './messages.js';
+import { Takeover } from './takeover.js';
+
+/**
+ * One node's part in the group of one vdisk: its replica of the log, and the office of controller while it holds it. One owner, one order of
+ * events; what follows from an event comes back as effects, in the order in which they are to be begun.
+ */
+export class Replica {
+  readonly member: Member;
+  readonly takeover: Takeover;
+  readonly #context: ReplicaContext;
+
+  constructor(config: ReplicaConfig, recovered: RecoveredLog) {
+    this.#context = { ...config, nowMs: 0, out: [] };
+    this.member = new Member(this.#context, recovered);
+    this.takeover = new Takeover(this.#context, this.member);
+  }
+
+  step(event: ReplicaEvent): Effect[] {
+    this.#step(event);
+    this.takeover.follow();
+    this.#check();
+    return this.#context.out.splice(0);
+  }
+
+  #step(event: ReplicaEvent): void {
+    const { member, takeover } = this;
+    switch (event.kind) {
+      case 'message':
+        return this.#message(event.message);
+      case 'durable':
+        return member.durable(event.ticket);
+      case 'ioFailed':
+        return member.ioFailed();
+      case 'casResult':
+        return takeover.casResult(event.nonce, event.outcome);
+      case 'group':
+        return takeover.groupRead(event.readId, event.group);
+      case 'tick':
+        this.#context.nowMs = event.nowMs;
+        return takeover.tick();
+      case 'takeOver':
+        return takeover.takeOver();
+      case 'addMember':
+        return takeover.leader?.addLearner(event.member);
+      case 'peerClosed':
+        return takeover.leader?.peerClosed(event.member);
+      case 'alive':
+        return takeover.leader?.alive(event.members);
+      case 'write':
+        if (takeover.state.kind === 'serving') return takeover.state.leader.write(event.body);
+        this.#context.out.push({ kind: 'admitted', seq: 0, body: event.body });
+    }
+  }
+
+  #message(message: Message): void {
+    switch (message.kind) {
+      case 'seal':
+      case 'append':
+      case 'cut':
+      case 'watermark':
+      case 'fetch':
+        return this.member.step(message);
+      case 'sealReply':
+      case 'appendAck':
+      case 'fenced':
+      case 'needSeal':
+      case 'entries':
+        return this.takeover.leader?.step(message);
+      case 'standIn':
+        return this.takeover.takeOver();
+    }
+  }
+
+  #check(): void {
+    this.member.check();
+    const { state, leader } = this.takeover;
+    leader?.check();
+    if (state.kind === 'serving') assert(state.leader.isServing && this.member.isWorking);
+    if (state.kind === 'equalizing') assert(state.leader.committedSeq === 0, 'commits before it serves');
+  }
+}

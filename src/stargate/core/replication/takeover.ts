@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict';
+import type { CasOutcome, Group, ReplicaContext } from './effects.js';
+import { GroupChange, type ChangeResult } from './group-change.js';
+import { Leader } from './leader.js';
+import { REISSUE_MS } from './limits.js';
+import type { Member } from './member.js';
+import { go, type Transitions } from './states.js';
+
+/**
+ * How a member becomes the controller, and stops being it (rules 3 and 11). The order is the safety: the compare-and-swap is known to have won → the own promise is
+ * durable, and with it what was accepted before → the own tail is frozen → the others are sealed and their tails made equal → serve.
+ *
+ * ```
+ *         take over          a member of it           won               promise and tail durable
+ *   idle ──────────▶ reading ─────────────▶ proposing ────▶ promising ──────────────────────────▶ equalizing
+ *    ▲                  │ no member            │ lost            │ resign                            │  │ all equal
+ *    └──────────────────┴──────────────────────┴─────────────────┴──────────────── resign ───────────┘  ▼
+ *    └───────────────────────────────────────────────────────────────────────────── resign ───────── serving
+ * ```
+ */
+export type OfficeState =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'reading'; readonly readId: number; readonly sinceMs: number }
+  | { readonly kind: 'proposing'; readonly changes: GroupChange; readonly tailSeq: number }
+  | { readonly kind: 'promising'; readonly changes: GroupChange; readonly tailSeq: number; readonly term: number; readonly nonce: string }
+  | { readonly kind: 'equalizing'; readonly leader: Leader }
+  | { readonly kind: 'serving'; readonly leader: Leader };
+
+type OfficeEvent = 'takeOver' | 'again' | 'notMember' | 'propose' | 'lost' | 'won' | 'frozen' | 'equal' | 'resign';
+
+const TRANSITIONS: Transitions<OfficeState['kind'], OfficeEvent> = {
+  idle: { takeOver: 'reading' },
+  // Won at once: the mutant alone, which takes the record's word for its being the controller.
+  reading: { again: 'reading', notMember: 'idle', propose: 'proposing', won: 'promising', resign: 'idle' },
+  proposing: { won: 'promising', lost: 'idle', resign: 'idle' },
+  promising: { frozen: 'equalizing', resign: 'idle' },
+  equalizing: { equal: 'serving', resign: 'idle' },
+  serving: { resign: 'idle' },
+};
+
+export class Takeover {
+  #state: OfficeState = { kind: 'idle' };
+  #reads = 0;
+  #promisedAtRead = 0;
+
+  constructor(
+    readonly context: ReplicaContext,
+    readonly member: Member,
+  ) {}
+
+  get state(): OfficeState {
+    return this.#state;
+  }
+
+  get leader(): Leader | null {
+    return this.#state.kind === 'equalizing' || this.#state.kind === 'serving' ? this.#state.leader : null;
+  }
+
+  takeOver(): void {
+    if (this.#state.kind === 'idle' && this.member.isWorking) this.#read('takeOver');
+  }
+
+  tick(): void {
+    const state = this.#state;
+    if (state.kind === 'reading' && this.context.nowMs - state.sinceMs >= REISSUE_MS) this.#read('again');
+    if (state.kind === 'proposing') state.changes.tick();
+    this.leader?.changes.tick();
+    this.leader?.tick();
+  }
+
+  groupRead(readId: number, group: Group): void {
+    // What was promised before the record was read is in it, or the metadata store has forgotten something.
+    if (readId === this.#reads && group.epoch < this.#promisedAtRead) this.member.recordBelowPromise(group.epoch);
+    if (this.#state.kind !== 'reading' || readId !== this.#state.readId || !this.member.isWorking) return;
+    const { self, mutations } = this.context;
+    if (!group.members.includes(self)) return this.#go('notMember', { kind: 'idle' });
+    const changes = new GroupChange(this.context, group);
+    const tailSeq = this.member.log.lastSeq;
+    if (mutations.sameTermAfterRestart && group.controller === self) {
+      this.#go('won', { kind: 'promising', changes, tailSeq, term: group.term, nonce: group.nonce });
+      return this.#promise();
+    }
+    // The failed controller goes, but not while this member may need it to compare its torn tail with.
+    const isKept = group.controller === self || this.member.isTorn;
+    const members = isKept ? group.members : group.members.filter(id => id !== group.controller);
+    this.#go('propose', { kind: 'proposing', changes, tailSeq });
+    changes.propose('takeover', { term: group.epoch + 1, controller: self, members });
+  }
+
+  casResult(nonce: string, outcome: CasOutcome): void {
+    const state = this.#state;
+    if (state.kind === 'proposing') return this.#proposed(state.changes.result(nonce, outcome));
+    const { leader } = this;
+    if (leader === null) return;
+    const result = leader.changes.result(nonce, outcome);
+    if (result === 'won') leader.groupChanged();
+    else if (result === 'lost') this.resign(`the record of epoch ${leader.changes.group.epoch} is not mine`);
+  }
+
+  #proposed(result: ChangeResult): void {
+    const state = this.#state;
+    assert(state.kind === 'proposing');
+    if (result === 'unknown') return;
+    if (result === 'lost') return this.#go('lost', { kind: 'idle' });
+    const { term, nonce } = state.changes.group;
+    this.#go('won', { kind: 'promising', changes: state.changes, tailSeq: state.tailSeq, term, nonce });
+    this.#promise();
+  }
+
+  #promise(): void {
+    const state = this.#state;
+    assert(state.kind === 'promising');
+    const promise = { term: state.term, controller: this.context.self, nonce: state.nonce };
+    if (!this.member.promiseOwn(promise)) this.resign('a higher term is promised');
+  }
+
+  /** After each event: goes on where something that this waited for has come, and ends what is over. */
+  follow(): void {
+    const state = this.#state;
+    if (state.kind === 'idle') return;
+    if (!this.member.isWorking) return this.resign('the own replica has failed');
+    if (state.kind === 'proposing') {
+      const { state: change } = state.changes;
+      if (change.kind === 'proposed' && this.member.promisedTerm >= change.next.term) this.#go('lost', { kind: 'idle' });
+    } else if (state.kind === 'promising') this.#freeze();
+    else if (state.kind !== 'reading') this.#lead(state.leader);
+  }
+
+  #freeze(): void {
+    const state = this.#state;
+    assert(state.kind === 'promising');
+    if (this.member.promisedTerm !== state.term) return this.resign('a higher term is promised');
+    if (this.member.state.kind !== 'settled') return;
+    const { context, member } = this;
+    if (context.mutations.tailBeforePromise && member.log.lastSeq > state.tailSeq) member.cutAfter(state.tailSeq);
+    const leader = new Leader(context, member, state.changes, state.term, state.nonce);
+    this.#go('frozen', { kind: 'equalizing', leader });
+    this.#lead(leader);
+  }
+
+  #lead(leader: Leader): void {
+    if (this.member.promisedTerm !== leader.term) return this.resign(`term ${this.member.promisedTerm} is promised`);
+    leader.advance();
+    if (leader.end !== null) return this.resign(leader.end.reason);
+    if (leader.isServing && this.#state.kind === 'equalizing') this.#go('equal', { kind: 'serving', leader });
+  }
+
+  /** Ends whatever this was about. What is in flight is neither acknowledged nor refused: its outcome is unknown. */
+  resign(reason: string): void {
+    if (this.#state.kind === 'idle') return;
+    const { leader } = this;
+    const { out, self } = this.context;
+    this.#go('resign', { kind: 'idle' });
+    if (leader === null) return;
+    out.push({ kind: 'resigned', term: leader.term, reason });
+    const to = leader.end?.standIn ?? null;
+    if (to !== null) out.push({ kind: 'send', to, message: { kind: 'standIn', from: self, term: leader.term } });
+  }
+
+  #read(event: 'takeOver' | 'again'): void {
+    this.#promisedAtRead = this.member.promisedTerm;
+    this.#go(event, { kind: 'reading', readId: ++this.#reads, sinceMs: this.context.nowMs });
+    this.context.out.push({ kind: 'readGroup', readId: this.#reads });
+  }
+
+  #go(event: OfficeEvent, to: OfficeState): void {
+    this.#state = go(TRANSITIONS, this.#state, event, to);
+  }
+}
