@@ -61,7 +61,7 @@ describe.each(['io_uring', 'libuv'])('Unix path between two processes, %s', engi
   ])('carries and checks %d bytes at depth %d', async (size, depth) => {
     const server = run('stargate', { socket, engine, vdisk, bytes: BYTES });
     expect(await line(server)).toBe('ready');
-    const client = run('client', { socket, engine, vdisk, bytes: BYTES, size, depth, ms: 500, mode: 'verify' });
+    const client = run('client', { socket, engine, vdisk, bytes: BYTES, size, depth, ms: 2_000, mode: 'verify' });
     const result = JSON.parse(await line(client, 2)) as Result;
     expect(result).toMatchObject({ bad: 0, lost: 0, problems: [] });
     // Few on a machine that is busy with other tests: each counts, since each is checked.
