@@ -76,6 +76,8 @@ export async function runUp(options: UpOptions): Promise<void> {
     await control.listen(controlSocket);
     return all;
   });
+  // Last: whoever waits for the file finds everything there, what is printed too.
+  printGreeting(data, attached);
   writeClusterFile(data, {
     version: 1,
     nodes: [{ id: NODE_ID, pid: process.pid, dataDir: data, address: `unix:${controlSocket}`, command: process.argv }],
@@ -83,7 +85,6 @@ export async function runUp(options: UpOptions): Promise<void> {
     datapath: { pid: process.pid, nbdSocket },
     console: null,
   });
-  printGreeting(data, attached);
 }
 
 interface Running {
