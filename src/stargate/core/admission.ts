@@ -5,7 +5,7 @@ import { IoStatus } from '../../wire/status.js';
 import type { Controller } from './controller.js';
 import { MAX_WAITING_REQUESTS } from './limits.js';
 import type { ControllerPath } from './path.js';
-import { BLOCK_BYTES, EntryKind, type EntryDraft } from './ports.js';
+import { BLOCK_BYTES, EntryKind, NoRoom, type EntryDraft } from './ports.js';
 import { RequestState, type SessionState } from './sessions.js';
 
 /** A change that has not got its place in the log. `request` null: its path is gone, and the change with it. */
@@ -62,6 +62,8 @@ export class Admission {
   readonly #slice = new Gather(1024);
   readonly #one = new Gather(1);
   #going = false;
+  /** Why the change that comes next has no place in the log: no space, and not only for the moment. */
+  #isLogFull = false;
 
   constructor(readonly controller: Controller) {}
 
@@ -95,7 +97,10 @@ export class Admission {
       const { request, path } = this.#waiting[this.#first]!;
       if (request === null) this.#dropPlan();
       else if (request.clientSeq < path!.session.lowWater) this.#refuse(request, path!, IoStatus.closed);
-      else if (!this.#advance(request, path!)) break;
+      else if (!this.#advance(request, path!)) {
+        if (!this.#isLogFull || this.controller.host.isOutOfSpace?.() !== true) break;
+        this.#refuse(request, path!, IoStatus.noSpace);
+      }
       this.#first++;
       if (this.#first === this.#waiting.length) {
         this.#waiting.length = 0;
@@ -144,6 +149,7 @@ export class Admission {
 
   /** True when the change is in the log as a whole, or is answered. */
   #advance(request: PathRequest, path: ControllerPath): boolean {
+    this.#isLogFull = false;
     if (this.#isWhole(request)) return this.#appendWhole(request, path);
     const plan = this.#planned ? this.#plan : this.#makePlan(request, path);
     if (plan.part > 0 && plan.part >= plan.parts) {
@@ -299,7 +305,10 @@ export class Admission {
   #append(request: PathRequest, path: ControllerPath, block: number, blocks: number, last: boolean): boolean {
     const { controller } = this;
     const at = controller.append(block, blocks);
-    if (at < 0) return false;
+    if (at < 0) {
+      this.#isLogFull = at === NoRoom.full;
+      return false;
+    }
     if (controller.mutations.indexBeforeDurable) controller.applyEarly(at);
     if (!last) return true;
     controller.flights.session[at] = path.session;

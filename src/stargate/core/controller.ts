@@ -14,6 +14,7 @@ import { ControllerPath } from './path.js';
 import {
   BLOCK_BYTES,
   EntryKind,
+  NoRoom,
   type BlockStorePort,
   type BufferPort,
   type CachePort,
@@ -69,6 +70,8 @@ export interface ControllerHost {
   onCommitted(controller: Controller): void;
   /** The log has room again. */
   onLogRoom?(): void;
+  /** Whether nothing that is going on will free a part of the log: the disk is full. */
+  isOutOfSpace?(): boolean;
 }
 
 /** Planted bugs, for tests alone. */
@@ -200,12 +203,12 @@ export class Controller implements LogOwner {
   }
 
   /**
-   * Appends the draft as the next entry. `block` and `blocks`: what it changes (0 blocks: nothing). Returns the entry's place in `flights`, or -1 when the
-   * log has no room now.
+   * Appends the draft as the next entry. `block` and `blocks`: what it changes (0 blocks: nothing). Returns the entry's place in `flights`, or why the log
+   * does not take it now ({@link NoRoom}).
    */
   append(block: number, blocks: number): number {
     const { flights } = this;
-    if (flights.isFull) return -1;
+    if (flights.isFull) return NoRoom.busy;
     const draft = this.#draft;
     draft.seq = flights.nextSeq;
     draft.creationTerm = this.state.term;
@@ -213,7 +216,7 @@ export class Controller implements LogOwner {
     const lsn = this.ports.log.append(this.vdiskLog, draft, this, draft.seq % TAG_MODULUS);
     if (lsn < 0) {
       flights.unpush();
-      return -1;
+      return lsn;
     }
     if (this.markLsn < 0) this.markLsn = lsn;
     flights.kind[at] = draft.kind;
@@ -276,6 +279,11 @@ export class Controller implements LogOwner {
 
   onLogSpace(): void {
     this.host.onLogRoom?.();
+    this.#admission.go();
+  }
+
+  /** The disk is full: what waits for room in the log is told so. */
+  onOutOfSpace(): void {
     this.#admission.go();
   }
 

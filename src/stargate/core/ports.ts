@@ -56,10 +56,13 @@ export interface VdiskLog {
   readonly lastHash: number;
 }
 
+/** Why the log does not take an entry: `busy` for a moment, `full` until drains have freed a part of it. */
+export const NoRoom = { busy: -1, full: -2 } as const;
+
 export interface OplogPort {
   /**
    * Adds an entry to the open batch. Returns the position (lsn) of the payload's first byte in the log, for
-   * {@link OplogPort.readPayload}, or -1 when the log has no room now: `onLogSpace` is called when it has again.
+   * {@link OplogPort.readPayload}, or {@link NoRoom.busy} or {@link NoRoom.full}: `onLogSpace` is called when it has room again.
    * Later, when the entry and all before it in the stream are on stable storage, `owner.onDurable(tag, payloadOffset, payloadCrc)`.
    */
   append(log: VdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number;
@@ -164,6 +167,8 @@ export interface StoreOwner {
   onCommitted(tag: number, ok: boolean): void;
   /** Answer to `createLayer`. */
   onLayerCreated(tag: number, layer: LayerId): void;
+  /** The file system is full: nothing was changed, and it may be asked again later. */
+  onStoreFull(tag: number): void;
   /** The store's disk failed (rule 6). */
   onStoreFailed(message: string): void;
 }

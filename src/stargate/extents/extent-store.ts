@@ -30,6 +30,8 @@ class Operation {
 /** Tag of closings, whose result concerns nobody. Operations have 1 and more. */
 const CLOSE_TAG = 0;
 const ENOSPC = -constants.errno.ENOSPC;
+const EDQUOT = -constants.errno.EDQUOT;
+const EOPNOTSUPP = -constants.errno.EOPNOTSUPP;
 
 export interface ExtentStoreOptions {
   readonly openFiles?: number;
@@ -148,7 +150,8 @@ export class ExtentStore implements ExtentPort {
     try {
       opened = this.#files.open(operation.layer, operation.segment, operation.kind === 'write');
     } catch (error) {
-      this.#finishLater(operation, errnoOf(error));
+      const errno = errnoOf(error);
+      this.#finishLater(operation, errno === EDQUOT ? ENOSPC : errno);
       return true;
     }
     if (opened === 'busy') {
@@ -192,9 +195,12 @@ export class ExtentStore implements ExtentPort {
   }
 
   #resultOf(operation: Operation, result: number): number {
+    // Space that cannot be given back is no error: what the blocks are is in the block store.
+    if (operation.kind === 'punch' && result === EOPNOTSUPP) return 0;
     if (result < 0) {
-      // A full disk is no broken disk: nothing was lost, and the drain may be tried again when there is room.
-      if (operation.kind !== 'read' && result !== ENOSPC) this.#failure = result;
+      // A full disk, or quota, is no broken disk: nothing was lost, and the drain may be tried again when there is room.
+      if (operation.kind !== 'read' && (result === ENOSPC || result === EDQUOT)) return ENOSPC;
+      if (operation.kind !== 'read') this.#failure = result;
       return result;
     }
     if (operation.kind === 'read' && result < operation.lengthBytes) {

@@ -48,6 +48,11 @@ export class LayerRemoval implements StoreOwner, ReadOwner {
     this.onFailed(`the files of layer ${layer} could not be deleted: errno ${-result}`);
   }
 
+  onStoreFull(layer: number): void {
+    this.#steps.delete(layer);
+    this.onFailed(`layer ${layer} cannot be removed now: the file system is full; the next start goes on`);
+  }
+
   onStoreFailed(message: string): void {
     this.onFailed(message);
   }

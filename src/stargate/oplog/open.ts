@@ -66,9 +66,7 @@ export function openLog(options: OplogOptions): OpenedLog {
   const goOn = report.clean && report.cutLsn < space.tail.limitLsn;
   try {
     if (!goOn) goOnInFreshSegment(space, report.cutLsn, mutations.cutNotDurable === true);
-    // Data is taken at once, not when the first segment has been made in the background. In a log that was full at its end there has to be
-    // room for the HEADs that free it: beyond the capacity, until they have.
-    while (space.free.length < RESERVED_SEGMENTS) space.make();
+    makeReserve(space, goOn);
   } catch (error) {
     throw noSpace(directory, error);
   }
@@ -96,6 +94,18 @@ function goOnInFreshSegment(space: LogSpace, cutLsn: number, cutNotDurable: bool
   if (!cutNotDurable) place.files.sync(space.tail.slot);
 }
 
+/**
+ * Data is taken at once, not when the first segment has been made in the background. In a log that was full at its end there has to be
+ * room for the HEADs that free it: beyond the capacity, until they have. In a full file system the fresh segment has to do.
+ */
+function makeReserve(space: LogSpace, goOn: boolean): void {
+  try {
+    while (space.free.length < RESERVED_SEGMENTS) space.make();
+  } catch (error) {
+    if (goOn || !isNoSpace(error)) throw error;
+  }
+}
+
 function memoryOf(memoryOffset: number): OplogMemory {
   const windowOffset = memoryOffset;
   const zeroesOffset = windowOffset + BATCH_BUFFERS * MAX_BATCH_BYTES;
@@ -118,9 +128,13 @@ function checkOptions(options: OplogOptions, segmentBytes: number, maxSegments: 
   }
 }
 
-function noSpace(directory: string, error: unknown): unknown {
+function isNoSpace(error: unknown): boolean {
   const result = errnoOf(error);
-  if (result !== -errno.ENOSPC && result !== -errno.EDQUOT) return error;
+  return result === -errno.ENOSPC || result === -errno.EDQUOT;
+}
+
+function noSpace(directory: string, error: unknown): unknown {
+  if (!isNoSpace(error)) return error;
   return new OplogError('ERR_OPLOG_SPACE', `no room for the log in ${directory}: make space in the file system and start again`, {
     cause: error,
   });

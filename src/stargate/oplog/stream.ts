@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { WRITE_DSYNC, type ClientId, type Engine, type TimerId } from 'uring-engine';
-import { EntryKind, type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner } from '../core/ports.js';
+import { EntryKind, NoRoom, type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner } from '../core/ports.js';
 import { Batch, HeaderOverflow } from './batch.js';
 import { encodeSegmentHeader } from './codec.js';
 import { batchBytes, BatchFlag, MAX_BATCH_BYTES, paddedBytes } from './layout.js';
@@ -66,6 +66,8 @@ export class OplogStream implements OplogPort {
   #previousCrc: number;
   readonly #waiting = new Set<LogOwner>();
   #spaceCame = false;
+  /** Why the last entry was refused: no space in the log, or else no free buffer. */
+  #isFull = false;
   #markerTimer: TimerId | null = null;
   #batchesAtTimer = 0;
   #onClosed: ((errno: number) => void) | null = null;
@@ -140,12 +142,12 @@ export class OplogStream implements OplogPort {
     assert(payloadBytes <= limits.MAX_ENTRY_PAYLOAD_BYTES, `an entry of ${payloadBytes} bytes`);
     assert(draft.seq === log.lastSeq + 1 && draft.creationTerm >= log.lastTerm, `entry ${draft.seq} does not follow ${log.lastSeq}`);
     assert(log.broken === null, 'the log of a damaged vdisk takes no entries');
-    if (this.#state !== 'open') return -1;
+    if (this.#state !== 'open') return NoRoom.busy;
     const batch = this.#batchFor(payloadBytes, isControl(draft.kind));
     if (batch === null) {
       this.#waiting.add(owner);
       this.#count.refused++;
-      return -1;
+      return this.#isFull ? NoRoom.full : NoRoom.busy;
     }
     const lsn = batch.add(log, draft, owner, tag);
     log.owner = owner;
@@ -195,12 +197,18 @@ export class OplogStream implements OplogPort {
 
   /** The open batch, if the entry fits it, or a new one; null: no buffer, or no space in the log. */
   #batchFor(payloadBytes: number, control: boolean): Batch | null {
+    this.#isFull = false;
     const open = this.#open;
     if (open !== null) {
-      if (open.fits(payloadBytes)) return this.#space.allows(control, false) ? open : null;
+      if (open.fits(payloadBytes)) return this.#allows(control, false) ? open : null;
       this.#closeBatch(open);
     }
     return this.#openBatch(payloadBytes, control);
+  }
+
+  #allows(control: boolean, turn: boolean): boolean {
+    this.#isFull = !this.#space.allows(control, turn);
+    return !this.#isFull;
   }
 
   #openBatch(payloadBytes: number, control: boolean): Batch | null {
@@ -208,7 +216,7 @@ export class OplogStream implements OplogPort {
     if (batch === undefined) return null;
     let segment = this.#space.tail;
     const turn = segment.limitLsn - this.#endLsn < batchBytes(1, paddedBytes(payloadBytes));
-    if (!this.#space.allows(control, turn)) return null;
+    if (!this.#allows(control, turn)) return null;
     if (turn) segment = this.#space.turn(this.#endLsn);
     assert(segment.limitLsn - this.#endLsn >= batchBytes(1, paddedBytes(payloadBytes)), 'a segment holds the longest entry');
     batch.open(this.#endLsn, segment, segment.limitLsn - this.#endLsn);

@@ -17,6 +17,7 @@ export class DrainRound {
   readonly #toHash: number;
   #segments: number[] = [];
   #drain: SegmentDrain | null = null;
+  #stopped = false;
   #state: 'committing' | 'draining' | 'head' | 'ended' = 'committing';
 
   constructor(
@@ -42,11 +43,13 @@ export class DrainRound {
 
   /** The log is about to close. */
   stop(): void {
+    this.#stopped = true;
     if (this.#state === 'draining') this.#drain?.stop();
     else this.#state = 'ended';
   }
 
   #nextSegment(): void {
+    if (this.#stopped) return this.#end('stopped');
     const segment = this.#segments.shift();
     if (segment === undefined) {
       this.#state = 'head';

@@ -9,6 +9,8 @@ interface Candidate {
   readonly controller: Controller;
   readonly log: StreamVdiskLog;
   round: DrainRound | null;
+  /** Its last round found the disk full, or the log unreadable: it holds on to its part of the log. */
+  isStuck: boolean;
   /** Not before this time. */
   notBeforeNs: number;
   lastRoundNs: number;
@@ -20,6 +22,8 @@ interface Candidate {
  */
 export class DrainScheduler {
   readonly #vdisks = new Map<Controller, Candidate>();
+  /** Logs of vdisks that are not served: nobody drains them. */
+  readonly #refused = new Set<StreamVdiskLog>();
   readonly #client: number;
   #rounds = 0;
   #draining: (() => void) | null = null;
@@ -37,12 +41,28 @@ export class DrainScheduler {
   }
 
   add(controller: Controller, log: StreamVdiskLog): void {
-    this.#vdisks.set(controller, { controller, log, round: null, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
+    this.#vdisks.set(controller, { controller, log, round: null, isStuck: false, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
   }
 
   /** Of a vdisk that is being deleted: its round, if one is under way, ends by itself. */
   remove(controller: Controller): void {
     this.#vdisks.delete(controller);
+  }
+
+  addRefused(log: StreamVdiskLog): void {
+    this.#refused.add(log);
+  }
+
+  removeRefused(log: StreamVdiskLog): void {
+    this.#refused.delete(log);
+  }
+
+  /** Whether the oldest part of the log stays as it is until somebody makes space: it is of a vdisk that cannot be drained, or is not served. */
+  get isOutOfSpace(): boolean {
+    const { oldestSegmentEndLsn } = this.stream.usage;
+    for (const { isStuck, log } of this.#vdisks.values()) if (isStuck && log.oldestNeededLsn <= oldestSegmentEndLsn) return true;
+    for (const log of this.#refused) if (log.oldestNeededLsn <= oldestSegmentEndLsn) return true;
+    return false;
   }
 
   isBusy(controller: Controller): boolean {
@@ -89,12 +109,13 @@ export class DrainScheduler {
     this.#arm();
   }
 
-  /** The vdisk that needs the oldest part of the log. */
+  /** The vdisk that needs the oldest part of the log. While the log is one segment, a HEAD alone frees nothing. */
   #startForSpace(): void {
+    const isShort = this.stream.usage.oldestSegmentEndLsn === this.stream.usage.endLsn;
     while (this.#rounds < MAX_ROUNDS) {
       let oldest: Candidate | null = null;
       for (const candidate of this.#vdisks.values()) {
-        if (candidate.round !== null || candidate.notBeforeNs > this.engine.nowNs) continue;
+        if (candidate.round !== null || candidate.notBeforeNs > this.engine.nowNs || (isShort && !isDirty(candidate))) continue;
         if (oldest === null || candidate.log.oldestNeededLsn < oldest.log.oldestNeededLsn) oldest = candidate;
       }
       if (oldest === null || oldest.log.oldestNeededLsn > this.stream.usage.oldestSegmentEndLsn) return;
@@ -126,6 +147,8 @@ export class DrainScheduler {
       return;
     }
     if (outcome !== 'done') candidate.notBeforeNs = this.engine.nowNs + DRAIN_RETRY_NS;
+    candidate.isStuck = outcome === 'no-space' || outcome === 'corrupt';
+    if (candidate.isStuck) for (const { controller } of this.#vdisks.values()) controller.onOutOfSpace();
     if (this.#draining !== null) this.#startForAge();
     this.#checkDrained();
   }

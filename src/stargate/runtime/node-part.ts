@@ -136,7 +136,10 @@ export class NodePart implements VdiskServing, ControllerHost {
       // Refused: what the log has of it holds space until the next start otherwise.
       const stream = this.#streamOf(vdiskId);
       const log = stream?.log.vdisk(vdiskId);
-      if (log !== undefined) stream!.log.dropVdisk(log);
+      if (log !== undefined) {
+        stream!.log.dropVdisk(log);
+        stream!.scheduler.removeRefused(log);
+      }
       this.#forgetProblem(vdiskId);
       return ended();
     }
@@ -217,6 +220,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       mayBeLost: recovered !== undefined && stream.report.rotRanges > 0,
       cacheOwner: this.#nextCacheOwner++,
       host: this,
+      isOutOfSpace: () => stream.scheduler.isOutOfSpace,
       ...(mutations?.controller === undefined ? {} : { mutations: mutations.controller }),
       onServing: (controller, log) => {
         this.served.set(vdiskId, { controller, log, stream });
@@ -228,6 +232,8 @@ export class NodePart implements VdiskServing, ControllerHost {
       onProblem: problem => {
         this.#forgetProblem(vdiskId);
         this.problems.push(problem);
+        const log = stream.log.vdisk(vdiskId);
+        if (log !== undefined) stream.scheduler.addRefused(log);
         this.#opened(vdiskId);
         done?.(problem.message);
       },
@@ -254,12 +260,15 @@ export class NodePart implements VdiskServing, ControllerHost {
    */
   #forgetUnknown(): void {
     const known = new Set(this.options.vdisks.map(({ vdiskId }) => vdiskId));
-    for (const { log } of this.streams) {
+    for (const { log, scheduler } of this.streams) {
       for (const vdisk of [...log.vdisks()]) {
         const { vdiskId } = vdisk;
         if (known.has(vdiskId)) continue;
         if (this.options.ports.store.layersOf(vdiskId).length === 0) log.dropVdisk(vdisk);
-        else this.problems.push({ vdiskId, message: 'its data is here, but the metadata does not know it, or it is being deleted' });
+        else {
+          this.problems.push({ vdiskId, message: 'its data is here, but the metadata does not know it, or it is being deleted' });
+          scheduler.addRefused(vdisk);
+        }
       }
     }
   }

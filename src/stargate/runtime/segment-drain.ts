@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { crc32c } from '@node-rs/crc32';
 import { Where } from '../core/block-index.js';
 import type { Controller } from '../core/controller.js';
-import { planDrain, type DrainPlan } from '../core/drain-planner.js';
+import { planDrain, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
+import { MAX_REREADS } from '../core/limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type ReadOwner, type StoreOwner } from '../core/ports.js';
 import { DRAIN_LANES, MAX_RUN_BLOCKS } from './limits.js';
 
@@ -15,14 +16,19 @@ export interface DrainMutations {
 }
 
 const ENOSPC = -28;
+const SEVERITY: Readonly<Record<DrainOutcome, number>> = { done: 0, stopped: 1, corrupt: 2, 'no-space': 3, failed: 4 };
 
 /**
- * Brings one segment of a vdisk up to `toSeq`. Crash order: (1) runs are written and holes punched in the extents, in any order; (2) the
+ * Brings one segment of a vdisk up to `toSeq`. Crash order: (1) holes are punched and runs written in the extents, in any order; (2) the
  * extents are synced; (3) one transaction of the block store says state, checksum and seq of each block, and the segment's drainSeq. A crash
  * before (3) is durable leaves the old drainSeq: the log still has everything after it, and the drain is done again.
  */
 export class SegmentDrain {
   readonly #plan: DrainPlan;
+  /** Holes first: in a full file system the runs need their space. */
+  readonly #runs: readonly DrainRun[];
+  /** The door (rule 20): where the segment was when this was planned. */
+  readonly #fromSeq: number;
   #next = 0;
   #lanes = 0;
   #outcome: DrainOutcome = 'done';
@@ -36,6 +42,9 @@ export class SegmentDrain {
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
     this.#plan = planDrain(controller.index.segment(segment)!, toSeq, MAX_RUN_BLOCKS);
+    const { runs } = this.#plan;
+    this.#runs = [...runs.filter(run => run.isZero), ...runs.filter(run => !run.isZero)];
+    this.#fromSeq = controller.ports.store.drainSeq(controller.state.layer, segment);
   }
 
   start(): void {
@@ -51,7 +60,7 @@ export class SegmentDrain {
 
   /** One lane goes from run to run. */
   #lane(): void {
-    const run = this.#outcome === 'done' ? this.#plan.runs[this.#next] : undefined;
+    const run = this.#outcome === 'done' ? this.#runs[this.#next] : undefined;
     if (run === undefined) {
       if (this.#lanes === 0 && !this.#ended) this.#written();
       return;
@@ -70,8 +79,9 @@ export class SegmentDrain {
     const write = (offset: number): void => {
       // It may have waited long for its buffer.
       if (this.#outcome !== 'done') return this.#runDone(offset, 0);
-      this.#fill(run, offset, ok => {
-        if (!ok) return this.#runDone(offset, -1, 'corrupt');
+      this.#fill(run, offset, isReadable => {
+        if (this.#outcome !== 'done') return this.#runDone(offset, 0);
+        if (!isReadable) return this.#runDone(offset, 0, 'corrupt');
         extents.write(layer, this.segment, run.block, run.blocks, offset, { onRead: (_tag, result) => this.#runDone(offset, result) }, 0);
       });
     };
@@ -80,52 +90,69 @@ export class SegmentDrain {
     else buffers.wait(bytes, { onBuffer: (_tag, given) => write(given) }, 0);
   }
 
-  #runDone(offset: number, result: number, outcome?: DrainOutcome): void {
+  #runDone(offset: number, result: number, outcome: DrainOutcome = 'done'): void {
     this.controller.ports.buffers.reserved.give(offset);
     this.#runEnded(result, outcome);
   }
 
-  #runEnded(result: number, outcome?: DrainOutcome): void {
+  #runEnded(result: number, outcome: DrainOutcome = 'done'): void {
     this.#lanes--;
-    if (result < 0) this.#outcome = outcome ?? (result === ENOSPC ? 'no-space' : 'failed');
+    const found = result >= 0 ? outcome : result === ENOSPC ? 'no-space' : 'failed';
+    // The gravest counts: what failed is not tried again (rule 6).
+    if (SEVERITY[found] > SEVERITY[this.#outcome]) this.#outcome = found;
     this.#lane();
   }
 
-  /** The run's content into the buffer: from the cache while that has this version, else from the log; each block's checksum is verified. */
-  #fill(run: DrainPlan['runs'][number], offset: number, done: (ok: boolean) => void): void {
-    const { controller, segment } = this;
-    const { arena, cache, log } = controller.ports;
+  /** The run's content into the buffer: from the cache while that has this version, else from the log. `done(false)`: the log cannot be read now. */
+  #fill(run: DrainRun, offset: number, done: (isReadable: boolean) => void): void {
+    const { arena } = this.controller.ports;
     let pending = 1;
-    let good = true;
-    const check = (i: number): void => {
-      const from = offset + i * BLOCK_BYTES;
-      if (crc32c(arena.bytes.subarray(from, from + BLOCK_BYTES)) === run.crc[i]) return;
-      good = false;
-      controller.host.onCorruptBlock(controller.state.vdiskId, (segment * BLOCKS_PER_SEGMENT + run.block + i) * BLOCK_BYTES);
-    };
-    const landed = (): void => {
-      if (--pending === 0) done(good);
+    let isReadable = true;
+    const landed = (isBlockReadable: boolean): void => {
+      isReadable &&= isBlockReadable;
+      if (--pending === 0) done(isReadable);
     };
     for (let i = 0; i < run.blocks; i++) {
-      const block = segment * BLOCKS_PER_SEGMENT + run.block + i;
-      const current = controller.index.find(block) === Where.log && controller.index.found.seq === run.seq[i];
-      const page = current ? cache.find(controller.cacheOwner, block) : -1;
       const to = offset + i * BLOCK_BYTES;
+      const page = this.#cached(run, i);
       if (page >= 0) {
         arena.bytes.copyWithin(to, page, page + BLOCK_BYTES);
-        check(i);
-        continue;
+        if (this.#isGood(run, i, to)) continue;
       }
       pending++;
-      const owner: ReadOwner = {
-        onRead: () => {
-          check(i);
-          landed();
-        },
-      };
-      log.readPayload(run.lsn[i]!, BLOCK_BYTES, to, owner, 0);
+      this.#readBlock(run, i, to, 0, landed);
     }
-    landed();
+    landed(true);
+  }
+
+  #cached(run: DrainRun, i: number): number {
+    const { index, cacheOwner, ports } = this.controller;
+    const block = this.segment * BLOCKS_PER_SEGMENT + run.block + i;
+    const isCurrent = index.find(block) === Where.log && index.found.seq === run.seq[i];
+    return isCurrent ? ports.cache.find(cacheOwner, block) : -1;
+  }
+
+  #isGood(run: DrainRun, i: number, at: number): boolean {
+    return crc32c(this.controller.ports.arena.bytes.subarray(at, at + BLOCK_BYTES)) === run.crc[i];
+  }
+
+  /**
+   * A block that is damaged in the log goes to the extents as it is, under its true checksum: whoever reads it gets EIO, as before, and
+   * everything else of the vdisk, and of the log, goes on.
+   */
+  #readBlock(run: DrainRun, i: number, to: number, tries: number, landed: (isReadable: boolean) => void): void {
+    const { controller } = this;
+    const owner: ReadOwner = {
+      onRead: (_tag, result) => {
+        if (result === BLOCK_BYTES && this.#isGood(run, i, to)) return landed(true);
+        if (this.#outcome !== 'done') return landed(false);
+        if (tries < MAX_REREADS) return this.#readBlock(run, i, to, tries + 1, landed);
+        const block = this.segment * BLOCKS_PER_SEGMENT + run.block + i;
+        controller.host.onCorruptBlock(controller.state.vdiskId, block * BLOCK_BYTES);
+        landed(result === BLOCK_BYTES);
+      },
+    };
+    controller.ports.log.readPayload(run.lsn[i]!, BLOCK_BYTES, to, owner, 0);
   }
 
   #written(): void {
@@ -147,7 +174,7 @@ export class SegmentDrain {
     const commit = {
       layer,
       segment: this.segment,
-      fromSeq: store.drainSeq(layer, this.segment),
+      fromSeq: this.#fromSeq,
       toSeq: this.toSeq,
       count,
       block: new Int32Array(count),
@@ -173,6 +200,7 @@ export class SegmentDrain {
         this.onEnd('done');
       },
       onLayerCreated: () => undefined,
+      onStoreFull: () => this.onEnd('no-space'),
       onStoreFailed: () => this.onEnd('failed'),
     };
     store.commitDrain(commit, owner, 0);

@@ -32,6 +32,8 @@ export interface OpenVdiskOptions {
   readonly mayBeLost: boolean;
   readonly cacheOwner: number;
   readonly host: ControllerHost;
+  /** Of the stream. */
+  readonly isOutOfSpace: () => boolean;
   readonly mutations?: ControllerMutations;
   readonly onServing: (controller: Controller, log: StreamVdiskLog) => void;
   readonly onProblem: (problem: VdiskProblem) => void;
@@ -54,6 +56,7 @@ export function openVdisk(options: OpenVdiskOptions): void {
   const owner: StoreOwner = {
     onLayerCreated: (_tag, created) => serve(options, log, created),
     onCommitted: () => undefined,
+    onStoreFull: () => problem('the file system is full'),
     onStoreFailed: message => problem(message),
   };
   ports.store.createLayer(vdiskId, owner, 0);
@@ -115,7 +118,7 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
     while (steps.length > 0 && steps[0]!()) steps = steps.slice(1);
   };
   // The log may be full at the start: what it refuses is tried again when it has room.
-  const controller = new Controller(ports, state, log, cacheOwner, { ...bind(host), onLogRoom: goOn }, mutations);
+  const controller = new Controller(ports, state, log, cacheOwner, { ...bind(host, options.isOutOfSpace), onLogRoom: goOn }, mutations);
   const promise = (): boolean => controller.appendControl(EntryKind.promise, encodeRecord({ term, controller: nodeId, nonce }), 0, null);
   const served = { onControlCommitted: () => onServing(controller, log) };
   const head = (): boolean =>
@@ -124,10 +127,11 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
   goOn();
 }
 
-function bind(host: ControllerHost): ControllerHost {
+function bind(host: ControllerHost, isOutOfSpace: () => boolean): ControllerHost {
   return {
     onLogFailed: errno => host.onLogFailed(errno),
     onCorruptBlock: (vdiskId, offsetBytes) => host.onCorruptBlock(vdiskId, offsetBytes),
     onCommitted: controller => host.onCommitted(controller),
+    isOutOfSpace,
   };
 }

@@ -179,6 +179,9 @@ export class BlockStore implements BlockStorePort {
     this.#pending.delete(result.id);
     const { command, owner, tag } = pending;
     switch (result.kind) {
+      case 'full':
+        owner.onStoreFull(tag);
+        return;
       case 'drain':
         assert(command.kind === 'drain');
         if (result.segment !== null) this.#takeUp(command.drain, result.segment);

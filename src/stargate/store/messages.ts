@@ -16,6 +16,8 @@ export type StoreResult =
   | { readonly kind: 'drain'; readonly id: number; readonly segment: SegmentRecord | null }
   | { readonly kind: 'layer'; readonly id: number; readonly layer: number }
   | { readonly kind: 'done'; readonly id: number; readonly ok: boolean }
+  /** Nothing was changed. */
+  | { readonly kind: 'full'; readonly id: number }
   /** Rule 6: nothing of this store will become durable any more. */
   | { readonly kind: 'failed'; readonly message: string };
 

@@ -33,6 +33,8 @@ export class SimulatedStore implements StoreLink {
   readonly store: BlockStore;
   /** Transactions made durable, for statistics. */
   commits = 0;
+  /** The file system has no room for what comes. */
+  isFull = false;
   #listener: (result: StoreResult) => void = () => undefined;
   #queue: StoreCommand[] = [];
   #answers: StoreResult[] = [];
@@ -98,7 +100,7 @@ export class SimulatedStore implements StoreLink {
     const txn = transactionOn(this.disk);
     const batch = this.#queue.splice(0, MAX_COMMANDS_PER_COMMIT);
     for (const command of batch) {
-      const result = applyCommand(txn, command);
+      const result: StoreResult | null = this.isFull ? { kind: 'full', id: command.id } : applyCommand(txn, command);
       if (result === null) this.#queue.push(command);
       else this.#answers.push(result);
     }

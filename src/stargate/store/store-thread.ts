@@ -1,4 +1,5 @@
 import { closeSync, fsyncSync, openSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import { wake, type WakeHandle } from 'uring-engine';
@@ -89,19 +90,23 @@ class StoreThread {
 
   #commit(): void {
     const batch = this.#waiting.splice(0, MAX_COMMANDS_PER_COMMIT);
-    const answers: { readonly shard: Shard; readonly result: StoreResult }[] = [];
+    const unfinished: typeof batch = [];
+    let answers: { readonly shard: Shard; readonly result: StoreResult }[] = [];
     if (this.#failure === null) {
       try {
         this.database.transactionSync(() => {
           const txn = transactionIn(this.database);
           for (const one of batch) {
             const result = applyCommand(txn, one.command);
-            if (result === null) this.#waiting.push(one);
+            if (result === null) unfinished.push(one);
             else answers.push({ shard: one.shard, result });
           }
         });
+        this.#waiting.push(...unfinished);
       } catch (error) {
-        this.#fail(error);
+        // The whole transaction is as if it had not been.
+        if (isNoSpace(error)) answers = batch.map(({ shard, command }) => ({ shard, result: { kind: 'full', id: command.id } }));
+        else this.#fail(error);
       }
     }
     // Durable from here on.
@@ -134,6 +139,13 @@ class StoreThread {
       this.control.close();
     });
   }
+}
+
+/** LMDB gives the errno of the system, or a number of its own where the map is full. */
+const NO_SPACE: readonly unknown[] = [constants.errno.ENOSPC, constants.errno.EDQUOT, -30_792];
+
+function isNoSpace(error: unknown): boolean {
+  return NO_SPACE.includes((error as { code?: unknown }).code);
 }
 
 function syncDirectory(path: string): void {

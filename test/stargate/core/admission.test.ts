@@ -7,7 +7,7 @@ import { expectBytes } from '../bytes.js';
 import { blocks, CoreRig, type Answer, type CoreClient } from './core-rig.js';
 
 const BLOCK = 4096;
-const { ok, invalid, closed, corrupt } = IoStatus;
+const { ok, invalid, closed, corrupt, noSpace } = IoStatus;
 const kindNames = Object.fromEntries(Object.entries(EntryKind).map(([name, kind]) => [kind, name]));
 
 /** Entries of changes, as lines: kind, first block + count, part/parts when there are several. */
@@ -201,6 +201,45 @@ describe('a log that is full', () => {
     }
     rig.finish();
     expect(answer.status).toBe(ok);
+    expect(rig.buffers.free()).toEqual([8, 2, 3]);
+  });
+
+  it('answers ENOSPC when nothing will make room, in order, and only then', () => {
+    const { rig, client } = started();
+    rig.log.room = 1;
+    const taken = client.write(0, blocks(1));
+    const waiting = [client.write(BLOCK, blocks(2)), client.write(10 * BLOCK + 100, piece(10, 2)), client.zero(0, BLOCK)];
+    rig.finish();
+    expect(statuses(taken, ...waiting)).toEqual([ok, null, null, null]);
+    rig.isOutOfSpace = true;
+    rig.log.isFull = false;
+    rig.controller.onOutOfSpace();
+    rig.finish();
+    // The log has no buffer for the moment: that passes.
+    expect(statuses(...waiting)).toEqual([null, null, null]);
+    rig.log.isFull = true;
+    rig.controller.onOutOfSpace();
+    rig.finish();
+    expect(statuses(...waiting)).toEqual([noSpace, noSpace, noSpace]);
+    expect(client.write(0, blocks(3)).status).toBe(noSpace);
+    expect(rig.buffers.free()).toEqual([8, 2, 3]);
+    // A refused change is one that never came.
+    rig.log.free();
+    rig.isOutOfSpace = false;
+    const again = client.write(BLOCK, blocks(5), waiting[0]!.request.clientSeq);
+    expectBytes(readAll(client, 0, 2 * BLOCK), blocks(1, 5));
+    expect(again.status).toBe(ok);
+  });
+
+  it('answers ENOSPC to the rest of a change that is partly in the log', () => {
+    const { rig, client } = started();
+    rig.log.room = 1;
+    const write = client.write(100, piece(3 * BLOCK, 1));
+    rig.finish();
+    rig.isOutOfSpace = true;
+    rig.controller.onOutOfSpace();
+    expect(write.status).toBe(noSpace);
+    expectBytes(readAll(client, 100, BLOCK - 100), piece(BLOCK - 100, 1));
     expect(rig.buffers.free()).toEqual([8, 2, 3]);
   });
 

@@ -8,6 +8,7 @@ import { Controller, MAX_CONTROL_BYTES, type ControllerMutations, type Controlle
 import {
   BLOCK_BYTES,
   BlockState,
+  NoRoom,
   type DrainCommit,
   type EntryDraft,
   type ExtentPort,
@@ -40,6 +41,8 @@ export class MemoryLog implements OplogPort {
   readonly entries: LoggedEntry[] = [];
   /** Appends that are taken before the log is full. */
   room = Infinity;
+  /** Why it takes no more then: for want of space, or only for the moment. */
+  isFull = true;
   truncatedTo = 0;
   readonly usage: OplogUsage = { capacityBytes: 1, usedBytes: 0, oldestSegmentEndLsn: 0, endLsn: 0, durableLsn: 0 };
   #durable = 0;
@@ -54,7 +57,7 @@ export class MemoryLog implements OplogPort {
   append(_log: VdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number {
     if (this.room === 0) {
       this.#refused.add(owner);
-      return -1;
+      return this.isFull ? NoRoom.full : NoRoom.busy;
     }
     this.room--;
     const lsn = this.#endLsn + BLOCK_BYTES;
@@ -171,6 +174,8 @@ export class CoreRig {
   readonly controller: Controller;
   readonly corrupt: number[] = [];
   failedErrno = 0;
+  /** What the runtime says when it is asked: the log will not get room by itself. */
+  isOutOfSpace = false;
   layer = 0;
   readonly #payload: number;
   #payloadUsed = 0;
@@ -208,6 +213,7 @@ export class CoreRig {
     const owner: StoreOwner = {
       onLayerCreated: (_tag, layer) => (this.layer = layer),
       onCommitted: () => undefined,
+      onStoreFull: () => undefined,
       onStoreFailed: () => undefined,
     };
     this.store.store.createLayer('vdisk', owner, 0);
@@ -228,6 +234,7 @@ export class CoreRig {
       onLogFailed: (errno: number) => (this.failedErrno = errno),
       onCorruptBlock: (_vdiskId: string, offsetBytes: number) => this.corrupt.push(offsetBytes),
       onCommitted: () => undefined,
+      isOutOfSpace: () => this.isOutOfSpace,
     };
     this.controller = new Controller(this.ports, state, { vdiskId: 'vdisk', historyId: 1, lastSeq: 0, lastHash: 0 }, 1, host, mutations);
   }
@@ -270,7 +277,12 @@ export class CoreRig {
       crc: Uint32Array.from(contents, one => crc32c(one)),
       seq: new Float64Array(count).fill(toSeq),
     };
-    const owner = { onCommitted: () => this.controller.index.drained(segment, toSeq), onLayerCreated: () => 0, onStoreFailed: () => 0 };
+    const owner = {
+      onCommitted: () => this.controller.index.drained(segment, toSeq),
+      onLayerCreated: () => 0,
+      onStoreFull: () => 0,
+      onStoreFailed: () => 0,
+    };
     this.store.store.commitDrain(commit, owner, 0);
   }
 

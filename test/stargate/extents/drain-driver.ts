@@ -81,6 +81,10 @@ export class DrainDriver implements ReadOwner, StoreOwner {
     throw new Error('not asked for');
   }
 
+  onStoreFull(): void {
+    throw new Error('no disk of these is full');
+  }
+
   #sync(): void {
     this.extents.sync(this.layer, this.segment, this, 1);
   }

@@ -8,9 +8,11 @@ import { UnifiedCache } from '../../../src/stargate/cache/unified-cache.js';
 import { MAX_CONTROL_BYTES } from '../../../src/stargate/core/controller.js';
 import { ExtentStore, LayerRemoval } from '../../../src/stargate/extents/index.js';
 import { OPLOG_MEMORY_BYTES } from '../../../src/stargate/oplog/index.js';
+import { Delays } from '../../../src/stargate/runtime/delays.js';
 import { NodePart, type StargateMutations } from '../../../src/stargate/runtime/node-part.js';
 import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
 import { SimulatedStore, type SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
+import { sharedArena } from '../../support/disk-rig.js';
 import { IoOp, MAX_MAP_EXTENTS, type PathRequest, type StargatePath } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
 
@@ -23,6 +25,11 @@ const SCRATCH_BYTES = 8 << 20;
 const LOG_SEGMENT_BYTES = 4 << 20;
 const LOG_BYTES = 32 << 20;
 
+const ARENA_BYTES = 48 << 20;
+
+/** One of the real engines, or one over a faulty disk. */
+export type EngineKind = 'io_uring' | 'libuv' | ((arena: Arena) => Engine);
+
 export type Step = (resume: (value?: unknown) => void) => void;
 export type Scenario = Generator<Step, void, unknown>;
 
@@ -34,6 +41,8 @@ export class Rig {
   readonly engine: Engine;
   readonly arena: Arena;
   readonly node: NodePart;
+  readonly store: SimulatedStore;
+  readonly delays: Delays;
   readonly scratch: number;
   fatal = '';
   readonly corrupt: number[] = [];
@@ -41,18 +50,19 @@ export class Rig {
   #serving = false;
 
   constructor(
-    readonly kind: 'io_uring' | 'libuv',
+    kind: EngineKind,
     readonly directory: string,
     readonly storeDisk: SimulatedStoreDisk,
     vdisks: readonly VdiskDescription[],
     mutations: StargateMutations = {},
   ) {
-    this.arena = createArena(256 << 20);
-    this.engine = createEngine({ arena: this.arena, kind });
+    this.arena = typeof kind === 'string' ? createArena(ARENA_BYTES) : sharedArena(ARENA_BYTES);
+    this.engine = typeof kind === 'string' ? createEngine({ arena: this.arena, kind }) : kind(this.arena);
+    this.delays = new Delays(this.engine);
     const region = new ArenaRegion(this.arena);
     const { engine } = this;
     this.scratch = region.take(SCRATCH_BYTES);
-    const simulated = new SimulatedStore(storeDisk, engine, { random: Math.random });
+    const simulated = (this.store = new SimulatedStore(storeDisk, engine, { random: Math.random }));
     const extents = new ExtentStore(engine, join(directory, 'extents'), region.take(4096));
     const oplogMemory = region.take(OPLOG_MEMORY_BYTES);
     this.node = new NodePart({
@@ -201,10 +211,7 @@ export class TestSession {
 
 /** Waits on the engine's clock. */
 export function delay(rig: Rig, ns: number): Step {
-  return resume => {
-    const client = rig.engine.register({ onCompletion: () => resume() });
-    rig.engine.timer(ns, client, 0);
-  };
+  return resume => rig.delays.after(ns, resume);
 }
 
 export function describeVdisk(term: number, sizeBytes = 1 << 30, vdiskId = VDISK): VdiskDescription {

@@ -47,12 +47,16 @@ export function drainOf(layer: number, segment: number, fromSeq: number, toSeq: 
 export class Recorder implements StoreOwner {
   readonly committed: [tag: number, ok: boolean][] = [];
   readonly layers: number[] = [];
+  readonly full: number[] = [];
   readonly failures: string[] = [];
   onCommitted(tag: number, ok: boolean): void {
     this.committed.push([tag, ok]);
   }
   onLayerCreated(_tag: number, layer: number): void {
     this.layers.push(layer);
+  }
+  onStoreFull(tag: number): void {
+    this.full.push(tag);
   }
   onStoreFailed(message: string): void {
     this.failures.push(message);

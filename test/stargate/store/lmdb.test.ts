@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -157,3 +158,51 @@ function pages(store: BlockStore): number {
   const stats = (store.reader as LmdbReader).database.getStats() as { lastPageNumber: number };
   return stats.lastPageNumber;
 }
+
+describe.skipIf(process.getuid?.() !== 0)('a store in a file system of 2 MiB (needs root, for the mount)', () => {
+  let directory: string;
+  beforeEach(() => {
+    directory = mkdtempSync(join(tmpdir(), 'gatepath-store-'));
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'none', directory]);
+  });
+  afterEach(() => {
+    execFileSync('umount', [directory]);
+    rmSync(directory, { recursive: true });
+  });
+
+  it('says when it is full, changes nothing then, and goes on when there is room', async () => {
+    const failures: Error[] = [];
+    const handle = await StoreHandle.start(directory, error => failures.push(error));
+    const shard = shardStub();
+    const store = openBlockStore(handle.connect(), shard, 5);
+    const owner = new Recorder();
+    store.createLayer('v', owner, 0);
+    await settle(store, shard);
+    const layer = owner.layers[0]!;
+    // 700 records of 600 bytes.
+    const runs = Array.from({ length: 700 }, (_, i) => ({ block: i * 64, state: BlockState.data, crc: i, seq: 1 + (i % 5) }));
+    const filler = join(directory, 'filler');
+    try {
+      writeFileSync(filler, Buffer.alloc(4 << 20));
+    } catch (error) {
+      expect(error).toMatchObject({ code: 'ENOSPC' });
+    }
+    for (const tag of [1, 2]) {
+      store.commitDrain(drainOf(layer, 0, 0, 5, runs), owner, tag);
+      await settle(store, shard);
+    }
+    expect([owner.full, owner.committed, owner.failures]).toEqual([[1, 2], [], []]);
+    expect(lookup(store, layer, 0, 64, 1)).toEqual(['0:0:0']);
+    rmSync(filler);
+    store.commitDrain(drainOf(layer, 0, 0, 5, runs), owner, 3);
+    await settle(store, shard);
+    expect(owner.committed).toEqual([[3, true]]);
+    expect(lookup(store, layer, 0, 64, 1)).toEqual(['1:1:2']);
+    await (store.reader as LmdbReader).database.close();
+    await handle.stop();
+    const database = openDatabase(join(directory, 'store'));
+    expect(verifyStore(new LmdbReader(database))).toEqual([]);
+    await database.close();
+    expect(failures).toEqual([]);
+  });
+});
