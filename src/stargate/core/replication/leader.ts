@@ -173,7 +173,11 @@ export class Leader {
   #compare(peer: Peer, { committedHeard, tailSeq, tailTerm }: SealReply, common: number): boolean {
     const { log } = this.member;
     if (committedHeard > log.lastSeq) {
-      this.context.out.push({ kind: 'alarm', code: 'amnesia', text: `${peer.id} heard of ${committedHeard} committed, mine are ${log.lastSeq}` });
+      this.context.out.push({
+        kind: 'alarm',
+        code: 'amnesia',
+        text: `${peer.id} heard of ${committedHeard} committed, mine are ${log.lastSeq}`,
+      });
       this.#giveUp(`my log ends before what is committed`, peer.id);
       return false;
     }
@@ -316,8 +320,9 @@ export class Leader {
     for (const peer of this.#peers.values()) {
       if (!peer.isLearner || peer.state.kind !== 'attached' || peer.confirmedSeq < this.committedSeq) continue;
       const { group } = this.changes;
-      this.changes.propose('add', { ...group, members: [...group.members, peer.id] });
-      return;
+      // The one that was quicker has taken its place.
+      if (group.members.length >= this.context.replicationFactor) this.#peers.delete(peer.id);
+      else return this.changes.propose('add', { ...group, members: [...group.members, peer.id] });
     }
   }
 
@@ -328,7 +333,8 @@ export class Leader {
   check(): void {
     assert(this.term === this.member.promisedTerm, 'a controller whose own replica has promised another term');
     assert(this.committedSeq <= this.member.durableSeq, 'more is committed than is durable here');
-    for (const peer of this.#peers.values()) assert(peer.confirmedSeq <= this.member.log.lastSeq && peer.sentSeq <= this.member.log.lastSeq);
+    for (const peer of this.#peers.values())
+      assert(peer.confirmedSeq <= this.member.log.lastSeq && peer.sentSeq <= this.member.log.lastSeq);
     const { state } = this.changes;
     const isAdding = state.kind === 'proposed' && state.change === 'add';
     if (isAdding) assert(this.#peers.has(state.next.members.at(-1)!), 'the learner is kept until the outcome is known');

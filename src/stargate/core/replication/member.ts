@@ -127,7 +127,8 @@ export class Member {
   /** For a takeover of its own. False: a higher term is promised already. */
   promiseOwn(promise: TermPromise): boolean {
     assert.equal(promise.controller, this.context.self);
-    if (!this.isWorking || promise.term < this.promisedTerm || (promise.term === this.promisedTerm && !this.#isPromised(promise))) return false;
+    if (!this.isWorking || promise.term < this.promisedTerm || (promise.term === this.promisedTerm && !this.#isPromised(promise)))
+      return false;
     this.#promise(promise, 0);
     return true;
   }
@@ -241,7 +242,10 @@ export class Member {
 
   /** The controller's own replica: the same entries, the same promise, without a message. */
   appendOwn(term: number, entry: Entry): void {
-    assert(term === this.promisedTerm && this.promise!.controller === this.context.self, 'a controller that its own replica has not promised');
+    assert(
+      term === this.promisedTerm && this.promise!.controller === this.context.self,
+      'a controller that its own replica has not promised',
+    );
     assert(this.#accept(entry));
   }
 
