@@ -1,0 +1,170 @@
+import { describe, expect, it } from 'vitest';
+import type { Effect, Group, RecoveredLog, ReplicaContext } from '../../../../src/stargate/core/replication/effects.js';
+import { commonSeq, type Entry, type MemberId } from '../../../../src/stargate/core/replication/entry.js';
+import { GroupChange } from '../../../../src/stargate/core/replication/group-change.js';
+import { Member } from '../../../../src/stargate/core/replication/member.js';
+import type { Message } from '../../../../src/stargate/core/replication/messages.js';
+import { recoverLog } from '../../../../src/stargate/core/replication/recovery.js';
+import { makeEntry, taggedBody } from '../../../sim/cluster/body.js';
+import { describeEffect } from '../../../sim/cluster/describe.js';
+
+const [a, b, c, d] = ['a', 'b', 'c', 'd'] as MemberId[] as [MemberId, MemberId, MemberId, MemberId];
+
+function context(): ReplicaContext {
+  let nonces = 0;
+  const newNonce = (): string => `nonce-${++nonces}`;
+  return { self: b, replicationFactor: 3, minMembers: 1, makeEntry, newNonce, mutations: {}, nowMs: 0, out: [] };
+}
+
+/** Entries of the given terms, each after the one before. */
+function chain(...terms: number[]): Entry[] {
+  const entries: Entry[] = [];
+  for (const term of terms)
+    entries.push(makeEntry(entries.length + 1, term, entries.at(-1)?.hash ?? 0, taggedBody(`e${entries.length + 1}`)));
+  return entries;
+}
+
+const told = (out: Effect[]): string[] => out.splice(0).map(describeEffect);
+
+describe('how far two logs are equal', () => {
+  const run = (creationTerm: number, lastSeq: number) => ({ creationTerm, lastSeq });
+  it.each([
+    ['both are empty', [], [], 0],
+    ['one is empty', [run(1, 3)], [], 0],
+    ['one is the beginning of the other', [run(1, 3)], [run(1, 5)], 3],
+    ['they part with a term', [run(1, 3), run(2, 6)], [run(1, 5)], 3],
+    ['they part within one that both went on from', [run(1, 3), run(3, 9)], [run(1, 3), run(2, 7)], 3],
+    ['they have nothing in common', [run(2, 4)], [run(1, 4)], 0],
+  ])('%s', (_name, one, other, seq) => {
+    expect(commonSeq(one, other)).toBe(seq);
+    expect(commonSeq(other, one)).toBe(seq);
+  });
+});
+
+describe('recovery', () => {
+  const records = (...list: (Entry | number)[]) =>
+    list.map(one => ({
+      record: typeof one === 'number' ? ({ kind: 'cut', afterSeq: one } as const) : ({ kind: 'entry', entry: one } as const),
+      committedHeard: 0,
+    }));
+  const old = chain(1, 1, 1);
+  const next = makeEntry(2, 2, old[0]!.hash, taggedBody('other'));
+
+  it('a cut takes back what stands before it', () => {
+    const { entries } = recoverLog(records(...old, 1, next), false);
+    expect(entries).toEqual([old[0], next]);
+  });
+
+  it('an entry that does not follow ends the chain', () => {
+    expect(recoverLog(records(...old, next), false).entries).toEqual(old);
+    expect(recoverLog(records(old[0]!, old[2]!, old[1]!), false).entries).toEqual([old[0]]);
+  });
+});
+
+describe('member', () => {
+  const [e1, e2, e3] = chain(2, 2, 2) as [Entry, Entry, Entry];
+  const other = makeEntry(1, 1, 0, taggedBody('other'));
+  const seal = (term: number, from = a, attempt = 1): Message => ({ kind: 'seal', from, term, nonce: `t${term}`, attempt });
+  const append = (term: number, ...entries: Entry[]): Message => ({ kind: 'append', from: a, term, entries, committed: 0 });
+
+  /** A member that has promised term 2 to a, with these entries on its disk. */
+  function member(...entries: Entry[]): { readonly member: Member; readonly out: Effect[] } {
+    const recovered: RecoveredLog = { entries, promise: { term: 2, controller: a, nonce: 't2' }, committedHeard: 0, isTorn: false };
+    const shared = context();
+    return { member: new Member(shared, recovered), out: shared.out };
+  }
+
+  it.each([
+    ['the next entry is stored, and not acknowledged yet', [e1], append(2, e2), [expect.stringMatching('persist #1 2/t2')]],
+    ['of a term that is over: fenced', [e1], append(1, e2), ['-> a: fenced t2']],
+    ['of a term not promised: a seal first', [e1], append(3, e2), ['-> a: needSeal t2']],
+    ['behind a gap: does not fit', [e1], append(2, e3), ['-> a: appendAck t2 durable=1 tail=1 does not fit']],
+    ['sent again: acknowledged', [e1], append(2, e1), ['-> a: appendAck t2 durable=1 tail=1']],
+    ['another one under a known number: does not fit', [other], append(2, e1), ['-> a: appendAck t2 durable=1 tail=1 does not fit']],
+    ['upon another predecessor: does not fit', [other], append(2, e2), ['-> a: appendAck t2 durable=1 tail=1 does not fit']],
+    ['an equal term of another controller: alarm', [], seal(2, c), ['ALARM equal-term: c and a both claim term 2']],
+    ['a seal of a term that is over: fenced', [], seal(1), ['-> a: fenced t2']],
+    ['a seal of a higher term: stored before it is answered', [], seal(3, c), ['persist #1 promise t3 to c']],
+  ])('%s', (_name, entries, message, effects) => {
+    const { member: one, out } = member(...entries);
+    one.step(message);
+    expect(told(out)).toEqual(effects);
+  });
+
+  it('a seal is a barrier: no ack of the older term leaves after it, and it waits for what was accepted', () => {
+    const { member: one, out } = member(e1);
+    one.step(append(2, e2));
+    one.step(seal(3, c));
+    told(out);
+    one.durable(1);
+    expect(told(out)).toEqual([]);
+    one.durable(2);
+    expect(told(out)).toEqual(['-> c: sealReply t3 attempt=1 log=..2/t2 heard=0']);
+  });
+
+  it('a cut of a log that ends elsewhere cuts nothing', () => {
+    const { member: one, out } = member(e1, e2);
+    const cut = { kind: 'cut', from: a, term: 2, tailSeq: 2, afterSeq: 1, afterHash: e1.hash } as const;
+    one.step({ ...cut, tailHash: e3.hash });
+    expect(told(out)).toEqual(['-> a: appendAck t2 durable=2 tail=2']);
+    one.step({ ...cut, tailHash: e2.hash });
+    expect(told(out)).toEqual(['persist #1 cut after 1', '-> a: appendAck t2 durable=1 tail=1']);
+  });
+
+  it('a failed disk acknowledges nothing any more', () => {
+    const { member: one, out } = member(e1);
+    one.step(append(2, e2));
+    one.ioFailed();
+    told(out);
+    one.durable(1);
+    one.step(append(2, e1));
+    one.step(seal(3, c));
+    expect(told(out)).toEqual([]);
+  });
+});
+
+describe('a change of the record', () => {
+  const group: Group = { epoch: 4, term: 2, controller: b, members: [a, b, c], nonce: 'n4' };
+  const propose = (members: readonly MemberId[], change: 'add' | 'remove'): { changes: GroupChange; shared: ReplicaContext } => {
+    const shared = context();
+    const changes = new GroupChange(shared, group);
+    changes.propose(change, { ...group, members });
+    return { changes, shared };
+  };
+
+  it.each([
+    ['remove, unknown: the removed one is needed', [b, c], 'remove', [a, b, c]],
+    ['add, unknown: the new one is needed too', [a, b, c, d], 'add', [a, b, c, d]],
+  ] as const)('%s', (_name, members, change, needed) => {
+    const { changes } = propose(members, change);
+    expect(changes.result('nonce-1', { kind: 'unknown' })).toBe('unknown');
+    expect([...changes.commitSet].sort()).toEqual(needed);
+    expect(changes.allows('propose')).toBe(false);
+    expect(changes.result('nonce-1', { kind: 'applied' })).toBe('won');
+    expect(changes.commitSet).toEqual(members);
+  });
+
+  it('the nonce says whose a record is, not the name in it', () => {
+    const { changes } = propose([b, c], 'remove');
+    const refused = (nonce: string) => ({ kind: 'refused', group: { ...group, epoch: 5, nonce } }) as const;
+    expect(propose([b, c], 'remove').changes.result('nonce-1', refused('nonce-1'))).toBe('won');
+    expect(changes.result('nonce-1', refused('of an earlier life'))).toBe('lost');
+  });
+
+  it('a record of long ago says nothing', () => {
+    const { changes } = propose([b, c], 'remove');
+    expect(changes.result('nonce-1', { kind: 'refused', group })).toBe('unknown');
+  });
+
+  it('the same proposal is issued again until its outcome is known', () => {
+    const { changes, shared } = propose([b, c], 'remove');
+    const first = shared.out.splice(0);
+    shared.nowMs = 200;
+    changes.tick();
+    expect(shared.out.splice(0)).toEqual(first);
+    changes.result('nonce-1', { kind: 'applied' });
+    shared.nowMs = 400;
+    changes.tick();
+    expect(shared.out).toEqual([]);
+  });
+});
