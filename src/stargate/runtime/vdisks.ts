@@ -71,6 +71,7 @@ function refusal(
   const { term, historyId } = description;
   if (log.broken !== null) return `its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`;
   if (recovered !== undefined && recovered.problem !== '') return recovered.problem;
+  if (recovered === undefined && log.lastSeq > 0) return 'its log was read by this start without being asked for: start the node again';
   if (log.historyId !== historyId) return `its log is of history ${log.historyId}, the metadata knows history ${historyId}`;
   if (log.lastTerm >= term && log.lastSeq > 0) {
     return `its log knows term ${log.lastTerm}, the metadata gives term ${term}: the metadata is older than the data`;

@@ -19,6 +19,7 @@ import {
   segmentKey,
   type SegmentRecord,
 } from './format.js';
+import { StoreError } from './errors.js';
 import { CHUNK_BLOCKS, FORGET_RECORDS_PER_COMMIT, MAX_LAYER, MAX_SEGMENTS, MAX_SEQ } from './limits.js';
 import type { DrainMessage, StoreCommand, StoreResult } from './messages.js';
 import type { RecordTransaction } from './records.js';
@@ -59,7 +60,7 @@ function applyDrain(txn: RecordTransaction, drain: DrainMessage): SegmentRecord 
   // Rule 20: the door.
   if (record.drainSeq !== drain.fromSeq) return null;
   record.drainSeq = drain.toSeq;
-  const writer = new ChunkWriter(txn, layer, segment, record);
+  const writer = new ChunkWriter(txn, layer, segment, record, drain.fromSeq);
   for (let run = 0; run < drain.block.length; run++) {
     const block = drain.block[run]!;
     const blocks = drain.blocks[run]!;
@@ -106,6 +107,7 @@ class ChunkWriter {
     readonly layer: number,
     readonly segment: number,
     readonly record: SegmentRecord,
+    readonly fromSeq: number,
   ) {}
 
   set(block: number, blocks: number, state: BlockState, crc: number, seq: number): void {
@@ -136,12 +138,25 @@ class ChunkWriter {
     this.#chunk = -1;
   }
 
+  /**
+   * Of a damaged record nobody knows what its blocks were. They become data that no content fits, so that they go on failing to be read, each until
+   * it is written, and the drain of everything else goes on.
+   */
+  #decode(stored: Uint8Array, chunk: number): void {
+    try {
+      decodeChunk(stored, stored.length, placeSeed(this.layer, this.segment, chunk), this.#table, 0);
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      this.#table.fill(0, BlockState.data, this.fromSeq);
+    }
+  }
+
   #open(chunk: number): void {
     this.flush();
     this.#chunk = chunk;
     const stored = this.txn.get(fillChunkKey(scratchKey, this.layer, this.segment, chunk));
     if (stored === undefined) this.#table.fill(0, this.record.baseState, this.record.baseSeq);
-    else decodeChunk(stored, stored.length, placeSeed(this.layer, this.segment, chunk), this.#table, 0);
+    else this.#decode(stored, chunk);
     this.#dataBefore = this.#table.dataBlocks(0);
   }
 }

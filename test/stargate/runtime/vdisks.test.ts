@@ -89,6 +89,16 @@ describe('vdisks of a node', () => {
     await stillThere(2);
   });
 
+  it('that were refused at the start are not served empty when they are asked for again', async () => {
+    await write(1, false);
+    await start().run(function* (rig): Scenario {
+      yield rig.serving;
+      expect(yield create(rig, VDISK, 2)).toMatch(/start the node again/);
+      expect(yield rig.open(2)).toBe('not-served');
+    });
+    await stillThere(3);
+  });
+
   it('that were deleted leave nothing: not a layer, and no entry that a start still wants', async () => {
     await write(1, true);
     await start(describeVdisk(2)).run(function* (rig): Scenario {

@@ -1,3 +1,4 @@
+import { crc32c } from '@node-rs/crc32';
 import { describe, expect, it } from 'vitest';
 import { BlockState, type BlockStates } from '../../../src/stargate/core/ports.js';
 import { BlockStore } from '../../../src/stargate/store/block-store.js';
@@ -48,6 +49,18 @@ describe('a damaged record', () => {
     flip(chunkKey(1, 3, 0));
     expect(store.lookup(1, 3, 0, 1, out)).toBe(true);
     expect(out.crc[0]).toBe(5);
+  });
+
+  it('of a chunk that is drained over: what is written is known again, the rest goes on failing, the transaction is not lost', () => {
+    const { disk, store, flip } = made();
+    flip(chunkKey(1, 3, 0));
+    const drain = copyDrain(drainOf(1, 3, 2, 9, [{ block: 1, state: BlockState.data, crc: 8, seq: 9 }]));
+    expect(applyCommand(transactionOn(disk), { kind: 'drain', id: 3, drain })).toMatchObject({ segment: { drainSeq: 9 } });
+    expect(store.lookup(1, 3, 0, 3, out)).toBe(true);
+    expect(Array.from(out.state.subarray(0, 3))).toEqual([BlockState.data, BlockState.data, BlockState.data]);
+    // No content has these checksums: 0 is not even that of zeroes.
+    expect(Array.from(out.crc.subarray(0, 3))).toEqual([0, 8, 0]);
+    expect(crc32c(new Uint8Array(4096))).not.toBe(0);
   });
 
   it('of a segment, damaged after it was read: chunks without a record are not guessed', () => {
