@@ -111,7 +111,9 @@ class Run {
   get #needsPerson(): boolean {
     const { members, group } = this.world;
     const [last] = members;
-    return members.length === 1 && group.members.length > 1 && last!.replica?.member.isTorn === true && !last!.isServing;
+    // The only replica was lost while the proposal that made it the only one was under way.
+    if (last === undefined) return true;
+    return members.length === 1 && group.members.length > 1 && last.replica?.member.isTorn === true && !last.isServing;
   }
 
   #checkReplicas(): void {
