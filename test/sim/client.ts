@@ -1,0 +1,186 @@
+import { Gather } from 'uring-engine';
+import { Probe } from '../../src/base/probe.js';
+import { retryDelayMs } from '../../src/datapath/paths.js';
+import { Session, type TermFloor } from '../../src/datapath/session.js';
+import type { SessionFrontEnd, SessionRequest } from '../../src/datapath/session-request.js';
+import { IoOp, type StargatePath } from '../../src/wire/path.js';
+import type { SessionRequest as SessionIdentity } from '../../src/wire/serving.js';
+import { IoStatus } from '../../src/wire/status.js';
+import { fillPayload, valuesOf } from './content.js';
+import { Direct } from './direct.js';
+import type { Piece } from './history.js';
+import { Link, type Connection, type LinkListener } from './link.js';
+import { traceKind } from './trace.js';
+import type { Wish } from './workload.js';
+import type { Vdisk, World } from './world.js';
+
+const OP_NAMES = Object.fromEntries(Object.entries(IoOp).map(([name, op]) => [op, name]));
+const STATUS_NAMES = Object.fromEntries(Object.entries(IoStatus).map(([name, status]) => [status, name]));
+
+const Asked = traceKind(
+  (client, op, kind, offset, length) => `client ${client}: #${op} ${OP_NAMES[kind]} ${offset / 4096}+${length / 4096} blocks`,
+);
+const Answered = traceKind((client, op, kind, status) => `client ${client}: #${op} ${OP_NAMES[kind]} is answered: ${STATUS_NAMES[status]}`);
+const Opened = traceKind((client, term, replayed) => `client ${client}: session open, term ${term}, ${replayed} requests come again`);
+const Lost = traceKind(client => `client ${client}: has lost its path`);
+const Died = traceKind((client, open) => `client ${client}: dies with ${open} changes open`);
+
+/** One operation, from its call to its answer. */
+export interface Operation {
+  readonly op: number;
+  readonly wish: Wish;
+  readonly pieces: readonly Piece[];
+  /** Of its payload in the arena, or -1. */
+  readonly buffer: number;
+  readonly startedNs: number;
+  onAnswer: ((status: IoStatus, values: readonly (readonly number[])[]) => void) | null;
+}
+
+/** A production session of one vdisk, with a front end that notes what it asks for and what it gets. */
+export class Client implements SessionFrontEnd {
+  readonly number: number;
+  readonly session: Session;
+  readonly outstanding = new Map<number, Operation>();
+  isDead = false;
+  /** The session is over: another datapath's has ended it. */
+  get isOver(): boolean {
+    return this.session.state.kind === 'closed';
+  }
+  /** Called once for each path. */
+  onOpened: () => void = () => undefined;
+  #connection: Connection | null = null;
+
+  constructor(
+    readonly world: World,
+    readonly vdisk: Vdisk,
+    readonly identity: SessionIdentity,
+    floor: TermFloor,
+    readonly isDirect: boolean,
+  ) {
+    this.number = world.nextClient++;
+    const { clock } = world;
+    this.session = new Session(
+      {
+        openPath: epoch => this.#openPath(epoch),
+        abandonPath: () => this.#connection?.close(),
+        startRetry: (epoch, failures) =>
+          void clock.after(retryDelayMs(1, failures) * 1e6, () => {
+            if (!this.isDead) this.session.retry(epoch);
+          }),
+        endSession: () => undefined,
+        nowNs: () => clock.nowNs,
+        floor,
+        sessionProbe: new Probe(),
+        pathProbe: new Probe(),
+      },
+      new Gather(1),
+    );
+    this.session.start();
+  }
+
+  // ---------------------------------------------------------------- what it asks for
+
+  ask(wish: Wish, onAnswer: Operation['onAnswer'] = null): void {
+    const { world, vdisk, session } = this;
+    const op = world.nextOperation++;
+    const pieces = vdisk.workload.pieces(wish);
+    const isWrite = wish.op === IoOp.write;
+    const buffer = isWrite ? world.memory.takeBuffer() : -1;
+    const operation: Operation = { op, wish, pieces, buffer, startedNs: world.clock.nowNs, onAnswer };
+    this.outstanding.set(op, operation);
+    world.trace.add(Asked, this.number, op, wish.op, wish.offsetBytes, wish.lengthBytes);
+    if (wish.op === IoOp.read) vdisk.history.read(op, pieces);
+    else if (wish.op !== IoOp.flush) vdisk.history.write(op, pieces, !isWrite);
+    const request = session.acquire();
+    request.set(wish.op, wish.offsetBytes, wish.lengthBytes, this, operation);
+    if (isWrite) {
+      fillPayload(world.memory.arena, buffer, op, wish.offsetBytes, wish.lengthBytes);
+      request.payload = new Gather(1);
+      request.payload.add(buffer, wish.lengthBytes);
+    } else if (wish.op === IoOp.read) request.data = new Gather(64);
+    this.enter(() => session.submit(request));
+  }
+
+  /** Runs something of the session where its path may be used. */
+  enter(call: () => void): void {
+    if (this.#connection === null) call();
+    else this.#connection.enter(call);
+  }
+
+  onAnswer(request: SessionRequest): void {
+    const operation = request.context as Operation;
+    const { op, wish } = operation;
+    const { world, vdisk } = this;
+    const { status } = request;
+    world.trace.add(Answered, this.number, op, wish.op, status);
+    this.#forget(operation);
+    let values: number[][] = [];
+    if (status === IoStatus.ok) {
+      if (wish.op === IoOp.read) {
+        values = valuesOf(world.memory.arena, request.data, wish.offsetBytes, operation.pieces);
+        this.session.release(request);
+        vdisk.history.hasRead(op, values);
+      } else if (wish.op !== IoOp.flush) vdisk.history.wrote(op);
+    } else if (isChange(operation)) vdisk.history.settled(op);
+    world.answered(this, operation, status);
+    operation.onAnswer?.(status, values);
+  }
+
+  /** Without a word: what was open may take effect until the node has ended the session. */
+  die(): Operation[] {
+    this.enter(() => this.#connection?.close());
+    this.isDead = true;
+    const open = [...this.outstanding.values()].filter(isChange);
+    this.world.trace.add(Died, this.number, open.length);
+    for (const operation of [...this.outstanding.values()]) this.#forget(operation);
+    return open;
+  }
+
+  #forget(operation: Operation): void {
+    this.outstanding.delete(operation.op);
+    if (operation.buffer >= 0) this.world.memory.buffers.give(operation.buffer);
+  }
+
+  // ---------------------------------------------------------------- its path
+
+  /** The connection breaks. */
+  cut(): void {
+    this.#connection?.cut();
+  }
+
+  /** Answers do not arrive any more, and after that time the connection breaks: what was asked for has happened, or not. */
+  stall(forNs: number): void {
+    this.#connection?.stall(forNs);
+  }
+
+  nodeGone(): void {
+    if (!this.isDead) this.#connection?.nodeGone();
+  }
+
+  #openPath(epoch: number): void {
+    const { world, identity, session } = this;
+    const alive = (call: () => void): void => {
+      if (!this.isDead) call();
+    };
+    const listener: LinkListener = {
+      onOpened: (path: StargatePath, { term }) =>
+        alive(() => {
+          const before = session.counters.replayed;
+          session.opened(epoch, path, term);
+          world.trace.add(Opened, this.number, term, session.counters.replayed - before);
+          this.onOpened();
+        }),
+      onRefused: reason => alive(() => session.refused(epoch, reason)),
+      onEnded: reason =>
+        alive(() => {
+          world.trace.add(Lost, this.number);
+          session.pathEnded(epoch, reason);
+        }),
+    };
+    this.#connection = this.isDirect
+      ? new Direct(world.clock, world.node, identity, listener)
+      : new Link(world.clock, world.memory, world.node, identity, listener);
+  }
+}
+
+const isChange = ({ wish: { op } }: Operation): boolean => op === IoOp.write || op === IoOp.zero || op === IoOp.trim;

@@ -1,0 +1,212 @@
+import { FaultyDisk, FaultyEngine, PowerLoss, type Random, type VirtualClock } from 'uring-engine/faulty';
+import { createProbes } from '../../src/base/probe.js';
+import { TransferBuffers, transferBufferBytes } from '../../src/stargate/cache/transfer-buffers.js';
+import { UnifiedCache } from '../../src/stargate/cache/unified-cache.js';
+import { MAX_CONTROL_BYTES } from '../../src/stargate/core/controller.js';
+import { BLOCK_BYTES } from '../../src/stargate/core/ports.js';
+import { ExtentStore, LayerRemoval } from '../../src/stargate/extents/index.js';
+import { OPLOG_MEMORY_BYTES, type OplogMutations } from '../../src/stargate/oplog/index.js';
+import { NodePart, type StargateMutations } from '../../src/stargate/runtime/node-part.js';
+import { SimulatedStoreDisk } from '../../src/stargate/store/simulated.js';
+import { ENGINE_CAPACITY, TRANSFER_BUFFERS } from './limits.js';
+import type { Memory } from './memory.js';
+import { ResendingStore, type StoreBugs } from './store.js';
+import { traceKind, type Trace } from './trace.js';
+import { VDISK_BYTES } from './workload.js';
+
+/** Directories that the process finds, durable, made by whoever set the node up. */
+export const DIRECTORY = '/data/stargate';
+export const oplogDirectory = (stream: number): string => `${DIRECTORY}/oplog/stream-${stream}`;
+export const EXTENTS = `${DIRECTORY}/extents`;
+
+/** How a node is made: the same at each of its starts. */
+export interface NodeShape {
+  readonly vdisks: readonly string[];
+  readonly streams: number;
+  readonly segmentBytes: number;
+  readonly segments: number;
+  readonly cachePages: number;
+  readonly maxLatencyNs: number;
+}
+
+/** Planted bugs, by the seams that are there for them. */
+export interface NodeBugs {
+  readonly engine?: (engine: FaultyEngine) => void;
+  readonly oplog?: OplogMutations;
+  readonly stargate?: StargateMutations;
+  readonly store?: StoreBugs;
+}
+
+export interface NodeListener {
+  onServing(): void;
+  /** The process reports that it cannot go on, and ends (rule 6). */
+  onFatal(message: string): void;
+  onCorruptBlock(vdiskId: string, offsetBytes: number): void;
+}
+
+export interface NodeCounters {
+  starts: number;
+  drains: number;
+  tornTails: number;
+  rotFound: number;
+  resentDrains: number;
+}
+
+const Started = traceKind((term, entries, torn) => `node: starts, term ${term}; ${entries} entries in its logs, ${torn} bytes torn`);
+const Serving = traceKind(term => `node: serves, term ${term}`);
+const Fatal = traceKind(term => `node: fatal, term ${term}`);
+const Stopped = traceKind(() => 'node: has stopped cleanly');
+const Ended = traceKind(power => (power === 1 ? 'node: POWER CUT' : 'node: KILLED'));
+
+/**
+ * One Stargate node: the production runtime over production oplog and extents, with the records of the production block store, on a
+ * faulty disk. The disk outlives the process.
+ */
+export class SimNode {
+  readonly disk: FaultyDisk;
+  readonly storeDisk = new SimulatedStoreDisk();
+  readonly counters: NodeCounters = { starts: 0, drains: 0, tornTails: 0, rotFound: 0, resentDrains: 0 };
+  term = 0;
+  engine: FaultyEngine | null = null;
+  part: NodePart | null = null;
+  store: ResendingStore | null = null;
+  isServing = false;
+  /** Called when the process is gone, however it went. */
+  onGone: () => void = () => undefined;
+
+  constructor(
+    readonly clock: VirtualClock,
+    readonly memory: Memory,
+    readonly trace: Trace,
+    readonly shape: NodeShape,
+    readonly listener: NodeListener,
+    readonly bugs: NodeBugs = {},
+    random: Random = clock.random,
+  ) {
+    this.disk = new FaultyDisk({ random, maxLatencyNs: shape.maxLatencyNs });
+    const { files } = new FaultyEngine(memory.arena, clock, this.disk, ENGINE_CAPACITY);
+    files.makeDirectory(`${DIRECTORY}/oplog`);
+    for (const path of ['/', '/data', DIRECTORY, `${DIRECTORY}/oplog`]) files.syncDirectory(path);
+    this.disk.killAll();
+  }
+
+  /** A process starts, with a new term. False: the power went meanwhile. */
+  start(): boolean {
+    this.term++;
+    this.counters.starts++;
+    this.isServing = false;
+    const engine = new FaultyEngine(this.memory.arena, this.clock, this.disk, ENGINE_CAPACITY);
+    this.engine = engine;
+    this.bugs.engine?.(engine);
+    try {
+      this.part = this.#compose(engine);
+    } catch (error) {
+      if (!(error instanceof PowerLoss)) throw error;
+      return false;
+    }
+    const { streams } = this.part;
+    const torn = streams.reduce((sum, { report }) => sum + report.tornBytes, 0);
+    this.counters.tornTails += streams.filter(({ report }) => report.tornBytes > 0).length;
+    this.counters.rotFound += streams.reduce((sum, { report }) => sum + report.rotRanges, 0);
+    const entries = streams.reduce((sum, { report }) => sum + report.entries, 0);
+    this.trace.add(Started, this.term, entries, torn);
+    // The loop that a process runs begins with a turn.
+    engine.poke();
+    return !this.disk.isOff;
+  }
+
+  #compose(engine: FaultyEngine): NodePart {
+    const { memory, shape, bugs, listener } = this;
+    const region = memory.nodeRegion();
+    const store = new ResendingStore(this.storeDisk, engine, this.clock, bugs.store);
+    this.store = store;
+    const zeroBlock = region.take(BLOCK_BYTES);
+    memory.arena.bytes.fill(0, zeroBlock, zeroBlock + BLOCK_BYTES);
+    const controlScratch = region.take(MAX_CONTROL_BYTES);
+    const extents = new ExtentStore(engine, EXTENTS, region.take(BLOCK_BYTES), { openFiles: 2 });
+    const oplogMemory = Array.from({ length: shape.streams }, () => region.take(OPLOG_MEMORY_BYTES));
+    const { random } = this.clock;
+    return new NodePart({
+      engine,
+      ports: {
+        arena: memory.arena,
+        extents,
+        store: store.store,
+        cache: new UnifiedCache(region.take(shape.cachePages * BLOCK_BYTES), shape.cachePages),
+        buffers: new TransferBuffers(region.take(transferBufferBytes(TRANSFER_BUFFERS)), TRANSFER_BUFFERS),
+        zeroBlock,
+        controlScratch,
+        probes: createProbes(),
+        clock: engine,
+      },
+      removal: new LayerRemoval(store.store, extents, message => listener.onFatal(message)),
+      nodeId: 'node-1',
+      shard: 0,
+      shards: 1,
+      streams: shape.streams,
+      oplog: stream => ({
+        memoryOffset: oplogMemory[stream]!,
+        directory: oplogDirectory(stream),
+        capacityBytes: shape.segments * shape.segmentBytes,
+        segmentBytes: shape.segmentBytes,
+        fillRandom: words => void words.forEach((_, i) => (words[i] = Math.floor(random() * 2 ** 32))),
+        ...(bugs.oplog === undefined ? {} : { mutations: bugs.oplog }),
+      }),
+      vdisks: shape.vdisks.map(vdiskId => ({ vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term: this.term, nonce: `n${this.term}` })),
+      ...(bugs.stargate === undefined ? {} : { mutations: bugs.stargate }),
+      onServing: () => {
+        this.isServing = true;
+        this.trace.add(Serving, this.term);
+        listener.onServing();
+      },
+      onFatal: message => {
+        this.trace.add(Fatal, this.term);
+        listener.onFatal(message);
+      },
+      onCorruptBlock: (vdiskId, offsetBytes) => listener.onCorruptBlock(vdiskId, offsetBytes),
+    });
+  }
+
+  /** Runs `call` in a turn of the process, as something that came from outside would. Without a process nothing happens. */
+  turn(call: (part: NodePart) => void): void {
+    const { engine, part } = this;
+    if (engine !== null && part !== null && !engine.isDead && !this.disk.isOff) engine.turn(() => call(part));
+  }
+
+  /** Drains, closes, ends. */
+  stop(done: () => void): void {
+    this.turn(part =>
+      part.stop(() => {
+        this.trace.add(Stopped);
+        const { engine } = this;
+        // Out of the turn that it is told in; the power may go before.
+        this.clock.after(1, () => {
+          if (this.engine !== engine || this.disk.isOff) return;
+          this.#end(false);
+          done();
+        });
+      }),
+    );
+  }
+
+  kill(): void {
+    this.trace.add(Ended, 0);
+    this.#end(false);
+  }
+
+  powerCut(): void {
+    this.trace.add(Ended, 1);
+    this.#end(true);
+  }
+
+  #end(power: boolean): void {
+    this.store?.crash();
+    this.counters.drains += this.store?.commits ?? 0;
+    this.counters.resentDrains += this.store?.resent ?? 0;
+    if (power) this.disk.powerCut();
+    else this.disk.killAll();
+    this.engine = this.part = this.store = null;
+    this.isServing = false;
+    this.onGone();
+  }
+}
