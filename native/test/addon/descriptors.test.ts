@@ -243,6 +243,16 @@ describe('the addon, past TypeScript', () => {
     expect(other.bytes.every(byte => byte === CANARY)).toBe(true);
   });
 
+  it('makes the file of a socket with the mode that it gets', () => {
+    // Before the call returns: nobody could have connected in between.
+    const umask = process.umask(0);
+    const path = join(directory, 'mode');
+    const listener = addon.listen(path, '', 0, 1, 0o640);
+    process.umask(umask);
+    expect(fs.statSync(path).mode & 0o777).toBe(0o640);
+    fs.closeSync(listener);
+  });
+
   it('has an arena between pages that nothing may touch', () => {
     // A size that nothing else has.
     const bytes = 1_237 * 4096;

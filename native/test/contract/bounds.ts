@@ -132,6 +132,10 @@ export function boundsContract(make: MakeWorld): void {
       expect([gather.count, gather.totalBytes]).toEqual([3, 3 * 4096 + 10]);
       gather.clear();
       expect(gather.hasRoom(3)).toBe(true);
+      gather.add(0, MAX_TRANSFER_BYTES - 10);
+      for (const offset of [0, MAX_TRANSFER_BYTES - 10]) expect(codeOf(() => gather.add(offset, 11))).toBe('ERR_ARGUMENT');
+      gather.add(0, 10);
+      expect([gather.count, gather.totalBytes]).toEqual([2, MAX_TRANSFER_BYTES]);
       for (const capacity of [0, 1025, 1.5, NaN]) expect(codeOf(() => new Gather(capacity))).toBe('ERR_ARGUMENT');
     });
 

@@ -162,16 +162,19 @@ function turnContract(make: MakeWorld): void {
       world.close();
     });
 
-    it('does not wait when it is the first, whatever is outstanding', async () => {
+    it('does not wait when it is the first, whatever is armed', async () => {
       const world = make();
+      const { engine } = world;
       let turns = 0;
-      world.engine.atTurnEnd(0, () => {
+      let waited = 0;
+      engine.timer(3e9, engine.register({ onCompletion: () => waited++ }), 0);
+      engine.atTurnEnd(0, () => {
         turns++;
-        world.engine.stop();
+        engine.stop();
       });
-      await world.engine.run();
-      await world.engine.run();
-      expect(turns).toBe(2);
+      await engine.run();
+      await engine.run();
+      expect([turns, waited]).toEqual([2, 0]);
       world.close();
     });
 
