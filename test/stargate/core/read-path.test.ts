@@ -232,6 +232,8 @@ describe('more reads than there is memory for', () => {
     const answers = Array.from({ length: MAX_MISS_READS + 50 }, () => client.read(0, BLOCK));
     const partial = client.write(10, blocks(9).slice(0, 20));
     client.path.close();
+    // They wait for memory still: the controller must not be taken away from under them.
+    expect(rig.controller.isIdle).toBe(false);
     for (const offset of taken) rig.buffers.give(offset);
     rig.finish();
     expect(rig.extents.reads).toBe(0);

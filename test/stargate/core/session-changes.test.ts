@@ -163,6 +163,18 @@ describe('closing a session', () => {
     ).toEqual([sessionId]);
   });
 
+  it('takes nothing of it from the moment it is asked for, also while another change of the table goes first', () => {
+    const rig = new CoreRig();
+    const client = rig.open();
+    rig.ask(1, 'a', 1);
+    let done = 0;
+    rig.controller.closeSession(identity, () => done++);
+    const write = client.write(0, blocks(1));
+    expect(rig.log.inFlight).toBe(1);
+    rig.finish();
+    expect([write.status, done, rig.controller.sessions.size]).toEqual([null, 1, 1]);
+  });
+
   it('is done at once when there is nothing to close, or no room in the log', () => {
     const rig = new CoreRig();
     let done = 0;
