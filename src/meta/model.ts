@@ -1,13 +1,13 @@
 import { z } from 'zod';
+import { MAX_SIZE_BYTES } from '../base/size.js';
 
 /** The cluster model: what the metadata store holds. Every record is validated when it is read and before it is written. */
 
-export const MAX_VDISK_BYTES = 2 ** 53 - 4096;
 export const MAX_NAME_LENGTH = 255;
 
 /** Names of vdisks and containers: they are NBD export names and parts of paths. */
 export const name = z
-  .string()
+  .string('it has to be a name')
   .min(1, 'a name needs at least one character')
   .max(MAX_NAME_LENGTH, `a name has at most ${MAX_NAME_LENGTH} characters`)
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]*$/, 'a name starts with a letter or digit and has only letters, digits, ".", "_" and "-"');
@@ -29,7 +29,7 @@ export const vdiskRecord = z.object({
   id: uuid,
   name,
   container: name,
-  sizeBytes: z.number().int().positive().max(MAX_VDISK_BYTES),
+  sizeBytes: z.number().int().positive().max(MAX_SIZE_BYTES),
   historyId: counter,
   createdAt: z.string(),
   /** Deleting is in progress: the vdisk is gone for everybody, its space is on the way back. */

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { silentLogger } from '../../src/base/log.js';
 import { MetaUnavailable } from '../../src/meta/errors.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
-import { keys, MAX_VDISK_BYTES } from '../../src/meta/model.js';
+import { MAX_SIZE_BYTES } from '../../src/base/size.js';
+import { keys } from '../../src/meta/model.js';
 import { winTerms } from '../../src/meta/nodes.js';
 import * as operations from '../../src/meta/operations.js';
 import type { Compare, MetadataStore, Operation, TransactionResult } from '../../src/meta/store.js';
@@ -76,12 +77,12 @@ describe('names', () => {
 });
 
 describe('vdisks', () => {
-  it.each([0, -4096, 1.5, Number.NaN, MAX_VDISK_BYTES + 1, 2 ** 60, Infinity])('of %d bytes are refused', async size => {
+  it.each([0, -4096, 1.5, Number.NaN, MAX_SIZE_BYTES + 1, 2 ** 60, Infinity])('of %d bytes are refused', async size => {
     await expect(createVdisk(store, { name: 'a', sizeBytes: size })).rejects.toMatchObject({ code: 'ERR_SIZE', kind: 'invalid' });
   });
 
   it('have a name of their own, in a container that exists', async () => {
-    await createVdisk(store, { name: 'a', sizeBytes: MAX_VDISK_BYTES });
+    await createVdisk(store, { name: 'a', sizeBytes: MAX_SIZE_BYTES });
     await expect(createVdisk(store, { name: 'a', sizeBytes })).rejects.toMatchObject({ code: 'ERR_EXISTS' });
     await expect(createVdisk(store, { name: 'b', sizeBytes, container: 'none' })).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
     await createContainer(store, 'fast');

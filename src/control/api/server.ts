@@ -1,5 +1,4 @@
-import { chmodSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { chmodSync } from 'node:fs';
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { GatepathError, type ErrorKind } from '../../base/errors.js';
@@ -49,9 +48,8 @@ export class ControlServer {
     this.#routes();
   }
 
-  /** A socket file that nobody listens on, left by a killed process, is replaced. */
+  /** The way has to be free: no file is there. */
   async listen(socketPath: string): Promise<void> {
-    if (!(await isListening(socketPath))) rmSync(socketPath, { force: true });
     await this.#http.listen({ path: socketPath });
     chmodSync(socketPath, 0o600);
   }
@@ -95,14 +93,4 @@ function parse<T>(schema: z.ZodType<T>, body: unknown): T {
   const parsed = schema.safeParse(body);
   if (parsed.success) return parsed.data;
   throw new GatepathError('invalid', 'ERR_REQUEST', z.prettifyError(parsed.error), 'use a client of the same version');
-}
-
-function isListening(socketPath: string): Promise<boolean> {
-  return new Promise(resolve => {
-    const socket = connect(socketPath, () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
-  });
 }

@@ -17,9 +17,7 @@ export const shards = z
   .int('it has to be a whole number')
   .min(2, 'at least two shards are needed')
   .max(MAX_SHARDS, `at most ${MAX_SHARDS} shards are possible`);
-export const name = z
-  .string('it has to be a name')
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,254}$/, 'a name starts with a letter or digit and has only letters, digits, ".", "_" and "-"');
+export { name } from '../../meta/model.js';
 
 /** `512M`, or a number of bytes. */
 export function size(leastBytes: number, least: string) {

@@ -1,4 +1,5 @@
 import type { Gather } from 'uring-engine';
+import { BLOCK_BYTES } from '../../base/size.js';
 
 /**
  * What the controller needs from the mechanisms of its node. The core decides, a mechanism does: the oplog, the
@@ -209,6 +210,6 @@ export interface BufferWaiter {
   onBuffer(tag: number, offset: number): void;
 }
 
-export const BLOCK_BYTES = 4096;
+export { BLOCK_BYTES };
 export const SEGMENT_BYTES = 1 << 30;
 export const BLOCKS_PER_SEGMENT = SEGMENT_BYTES / BLOCK_BYTES;

@@ -6,7 +6,7 @@ import { verifyExtents } from '../../../src/stargate/extents/verify.js';
 import { readerOf, SimulatedStore, SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { verifyStore } from '../../../src/stargate/store/verify.js';
 import { lookup, Recorder } from '../store/contract.js';
-import { seededRandom } from '../store/seeded-random.js';
+import { seededRandom } from 'uring-engine/faulty';
 import { DiskRig, withoutDirectorySync } from '../../support/disk-rig.js';
 import { contentOf, crcOf, DrainDriver, type DrainMutant, type LogEntry } from './drain-driver.js';
 

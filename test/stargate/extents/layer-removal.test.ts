@@ -8,7 +8,7 @@ import { readerOf, SimulatedStore, SimulatedStoreDisk } from '../../../src/starg
 import { verifyStore } from '../../../src/stargate/store/verify.js';
 import { DiskRig } from '../../support/disk-rig.js';
 import { Recorder } from '../store/contract.js';
-import { seededRandom } from '../store/seeded-random.js';
+import { seededRandom } from 'uring-engine/faulty';
 import { SCRATCH } from './contract.js';
 import { DrainDriver } from './drain-driver.js';
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StargateMutations } from '../../../src/stargate/runtime/node-part.js';
 import { SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
-import { seededRandom } from '../store/seeded-random.js';
+import { seededRandom } from 'uring-engine/faulty';
 import { describeVdisk, Rig, temporaryDirectory, type Scenario } from './rig.js';
 import { Workload } from './workload.js';
 

@@ -3,7 +3,7 @@ import type { EngineClient } from 'uring-engine';
 import { BlockState } from '../../../src/stargate/core/ports.js';
 import { SimulatedStore, SimulatedStoreDisk, type TimerSource } from '../../../src/stargate/store/simulated.js';
 import { drainOf, lookup, Recorder, storeContract, type StoreHarness } from './contract.js';
-import { seededRandom } from './seeded-random.js';
+import { seededRandom } from 'uring-engine/faulty';
 
 /** A virtual clock: timers fire in the order of their times. */
 class VirtualTimers implements TimerSource {
