@@ -18,6 +18,8 @@ interface Waiting {
 interface Plan {
   /** Part that comes next. */
   part: number;
+  /** The parts before it are in the log at this seq or below; 0: there are none. */
+  lastSeq: number;
   parts: number;
   hasFront: boolean;
   hasMiddle: boolean;
@@ -26,6 +28,14 @@ interface Plan {
   middleBlock: number;
   middleBlocks: number;
   backBlock: number;
+}
+
+/** A change that is given up, and whose parts in the log are not committed yet. */
+interface GivenUp {
+  readonly request: PathRequest;
+  readonly path: ControllerPath;
+  readonly status: IoStatus;
+  readonly lastSeq: number;
 }
 
 /** A partly covered block on its way to a full image: 4 KiB of the arena. */
@@ -47,6 +57,7 @@ export class Admission {
   #first = 0;
   readonly #plan: Plan = {
     part: 0,
+    lastSeq: 0,
     parts: 0,
     hasFront: false,
     hasMiddle: false,
@@ -57,6 +68,8 @@ export class Admission {
     backBlock: 0,
   };
   #planned = false;
+  /** In order of their seqs; as many as paths have requests outstanding. */
+  #givenUp: GivenUp[] = [];
   /** The block that is merged: 4 KiB of the arena, once it is read. */
   #merge: Merge | null = null;
   readonly #slice = new Gather(1024);
@@ -93,6 +106,7 @@ export class Admission {
   go(): void {
     if (this.#going) return;
     this.#going = true;
+    this.#answerGivenUp();
     while (this.#first < this.#waiting.length) {
       const { request, path } = this.#waiting[this.#first]!;
       if (request === null) this.#dropPlan();
@@ -121,6 +135,7 @@ export class Admission {
       path.session.set(one.request!.clientSeq, RequestState.unknown);
       one.request = one.path = null;
     }
+    if (this.#givenUp.length > 0) this.#givenUp = this.#givenUp.filter(one => one.path !== path);
     this.go();
   }
 
@@ -170,6 +185,7 @@ export class Admission {
         return true;
       }
       if (!done) return false;
+      plan.lastSeq = this.controller.lastSeq;
       path.session.partsInLog(request.clientSeq, ++plan.part, plan.parts);
     }
     if (plan.parts === 0) {
@@ -181,11 +197,20 @@ export class Admission {
     return true;
   }
 
-  /** The request is given up: what of it is in the log stays there. */
+  /** The request is given up. What of it is in the log stays there, and takes effect before the answer: after it nothing changes any more. */
   #refuse(request: PathRequest, path: ControllerPath, status: IoStatus): void {
+    const lastSeq = this.#planned ? this.#plan.lastSeq : 0;
     path.session.set(request.clientSeq, RequestState.unknown);
     this.#dropPlan();
-    this.controller.answer(request, status);
+    if (lastSeq < this.controller.flights.firstSeq) this.controller.answer(request, status);
+    else this.#givenUp.push({ request, path, status, lastSeq });
+  }
+
+  #answerGivenUp(): void {
+    while (this.#givenUp.length > 0 && this.#givenUp[0]!.lastSeq < this.controller.flights.firstSeq) {
+      const { request, status } = this.#givenUp.shift()!;
+      this.controller.answer(request, status);
+    }
   }
 
   #makePlan({ op, offsetBytes, lengthBytes, clientSeq }: PathRequest, { session }: ControllerPath): Plan {
@@ -205,6 +230,7 @@ export class Admission {
     plan.parts = Number(plan.hasFront) + Number(plan.hasMiddle) + Number(plan.hasBack);
     // An earlier path of it went while it was only partly in the log: those parts are applied once.
     plan.part = session.partsBefore(clientSeq);
+    plan.lastSeq = plan.part > 0 ? this.controller.lastSeq : 0;
     this.#planned = true;
     return plan;
   }

@@ -1,39 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
-import { MAX_IN_FLIGHT_ENTRIES } from '../../../src/stargate/core/limits.js';
-import { EntryKind } from '../../../src/stargate/core/ports.js';
 import { expectBytes } from '../bytes.js';
-import { blocks, CoreRig, type Answer, type CoreClient } from './core-rig.js';
+import { BLOCK, logged, piece, readAll, started, statuses } from './changes.js';
+import { blocks, type CoreClient } from './core-rig.js';
 
-const BLOCK = 4096;
-const { ok, invalid, closed, corrupt, noSpace } = IoStatus;
-const kindNames = Object.fromEntries(Object.entries(EntryKind).map(([name, kind]) => [kind, name]));
-
-/** Entries of changes, as lines: kind, first block + count, part/parts when there are several. */
-function logged(rig: CoreRig): string[] {
-  return rig.log.entries
-    .filter(({ kind }) => kind <= EntryKind.fullImage)
-    .map(({ kind, offsetBytes, lengthBytes, part, parts }) => {
-      const where = `${kindNames[kind]} ${offsetBytes / BLOCK}+${lengthBytes / BLOCK}`;
-      return parts === 1 ? where : `${where} ${part + 1}/${parts}`;
-    });
-}
-
-function started(): { rig: CoreRig; client: CoreClient } {
-  const rig = new CoreRig();
-  return { rig, client: rig.open() };
-}
-
-function readAll(client: CoreClient, offsetBytes: number, lengthBytes: number): Uint8Array | null {
-  client.rig.finish();
-  const read = client.read(offsetBytes, lengthBytes);
-  client.rig.settle();
-  return read.content;
-}
-
-const statuses = (...answers: Answer[]) => answers.map(({ status }) => status);
-const piece = (length: number, value: number) => new Uint8Array(length).fill(value);
+const { ok, invalid, closed, corrupt } = IoStatus;
 
 describe('the parts of a change', () => {
   it.each([
@@ -171,91 +143,6 @@ describe('a partly covered block', () => {
     rig.finish();
     expect(write.status).toBe(ok);
     expect(rig.buffers.free()).toEqual([8, 2, 3]);
-  });
-});
-
-describe('a log that is full', () => {
-  it('lets changes wait in their order, and takes them when it has room', () => {
-    const { rig, client } = started();
-    rig.log.room = 1;
-    const answers = [client.write(0, blocks(1)), client.write(10, piece(10, 2)), client.write(0, blocks(3)), client.zero(BLOCK, BLOCK)];
-    rig.finish();
-    expect(statuses(...answers)).toEqual([ok, null, null, null]);
-    rig.log.free(2);
-    rig.finish();
-    expect(statuses(...answers)).toEqual([ok, ok, ok, null]);
-    rig.log.free();
-    rig.finish();
-    expect(statuses(...answers)).toEqual([ok, ok, ok, ok]);
-    expect(logged(rig)).toEqual(['write 0+1', 'fullImage 0+1', 'write 0+1', 'zero 1+1']);
-  });
-
-  it('takes the parts of a change one after the other', () => {
-    const { rig, client } = started();
-    rig.log.room = 0;
-    const answer = client.write(100, piece(3 * BLOCK, 1));
-    for (let part = 0; part < 3; part++) {
-      rig.finish();
-      expect(answer.status).toBeNull();
-      rig.log.free(1);
-    }
-    rig.finish();
-    expect(answer.status).toBe(ok);
-    expect(rig.buffers.free()).toEqual([8, 2, 3]);
-  });
-
-  it('answers ENOSPC when nothing will make room, in order, and only then', () => {
-    const { rig, client } = started();
-    rig.log.room = 1;
-    const taken = client.write(0, blocks(1));
-    const waiting = [client.write(BLOCK, blocks(2)), client.write(10 * BLOCK + 100, piece(10, 2)), client.zero(0, BLOCK)];
-    rig.finish();
-    expect(statuses(taken, ...waiting)).toEqual([ok, null, null, null]);
-    rig.isOutOfSpace = true;
-    rig.log.isFull = false;
-    rig.controller.onOutOfSpace();
-    rig.finish();
-    // The log has no buffer for the moment: that passes.
-    expect(statuses(...waiting)).toEqual([null, null, null]);
-    rig.log.isFull = true;
-    rig.controller.onOutOfSpace();
-    rig.finish();
-    expect(statuses(...waiting)).toEqual([noSpace, noSpace, noSpace]);
-    expect(client.write(0, blocks(3)).status).toBe(noSpace);
-    expect(rig.buffers.free()).toEqual([8, 2, 3]);
-    // A refused change is one that never came.
-    rig.log.free();
-    rig.isOutOfSpace = false;
-    const again = client.write(BLOCK, blocks(5), waiting[0]!.request.clientSeq);
-    expectBytes(readAll(client, 0, 2 * BLOCK), blocks(1, 5));
-    expect(again.status).toBe(ok);
-  });
-
-  it('answers ENOSPC to the rest of a change that is partly in the log', () => {
-    const { rig, client } = started();
-    rig.log.room = 1;
-    const write = client.write(100, piece(3 * BLOCK, 1));
-    rig.finish();
-    rig.isOutOfSpace = true;
-    rig.controller.onOutOfSpace();
-    expect(write.status).toBe(noSpace);
-    expectBytes(readAll(client, 100, BLOCK - 100), piece(BLOCK - 100, 1));
-    expect(rig.buffers.free()).toEqual([8, 2, 3]);
-  });
-
-  it('is not asked for more than the entries that may be in flight', () => {
-    const { rig, client } = started();
-    const content = rig.memory(blocks(1));
-    const answers = Array.from({ length: MAX_IN_FLIGHT_ENTRIES + 1 }, (_, i) => {
-      client.lowWater = Math.max(1, i - 100);
-      const answer = client.prepare(IoOp.write, i * BLOCK, BLOCK, i + 1);
-      answer.request.payload.add(content, BLOCK);
-      client.path.submit(answer.request);
-      return answer;
-    });
-    expect(rig.log.inFlight).toBe(MAX_IN_FLIGHT_ENTRIES);
-    rig.finish();
-    expect(answers.every(({ status }) => status === ok)).toBe(true);
   });
 });
 
