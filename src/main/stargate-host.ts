@@ -9,7 +9,7 @@ import type { MetadataStore } from '../meta/store.js';
 import type { VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
 import type { ShardPool } from '../shard/pool.js';
-import { keepBoot, openDataDirectory, type DataDirectory } from '../stargate/data-directory.js';
+import { keepBoot, openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
 import {
   StargateTopic,
   type CorruptBlock,
@@ -68,6 +68,7 @@ export class StargateHost {
     keepBoot(dataDirectory, { incarnation, bootCount });
     await ensureDefaultContainer(store);
     const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
+    syncFolders(dataDirectory);
     const host = new StargateHost(options, directory, incarnation, store, blockStore);
     const living = (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
     await host.#winTerms(living);

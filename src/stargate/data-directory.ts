@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { lockDirectory, type DirectoryLock } from 'uring-engine';
 import { z } from 'zod';
 import { GatepathError } from '../base/errors.js';
@@ -9,6 +9,8 @@ const FORMAT_VERSION = 1;
 const MARK = 'gatepath.json';
 /** Which start this is: of the node's registration in the metadata store. */
 const BOOT = 'boot.json';
+/** In DIR: the metadata; the streams, extents and block store of its Stargate. */
+const FOLDERS = ['meta', 'stargate'];
 /** What a directory may hold and still be taken for empty: things that a first start which failed has left, and a file system's own. */
 const HARMLESS = /^(lock|lost\+found|.*\.sock|gatepath\.json\..*\.tmp)$/;
 
@@ -40,7 +42,7 @@ export interface DataDirectory {
  */
 export function openDataDirectory(path: string, streams: number): DataDirectory {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeDurably(resolve(path));
   } catch (error) {
     throw invalid('ERR_DATA_DIRECTORY', `${path} cannot be made: ${(error as Error).message}`, 'name a directory that you may write to');
   }
@@ -61,7 +63,14 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
     throw invalid('ERR_LOCKED', `${path} is in use by ${lock.heldBy}`, 'stop that process first, or name another directory');
   }
   const record = isNew ? create(path, streams) : read(mark);
+  // The boot record's sync of the directory makes their names durable.
+  for (const folder of FOLDERS) mkdirSync(join(path, folder), { recursive: true, mode: 0o700 });
   return { path, storeUuid: record.storeUuid, streams: record.streams, isNew, boot: raiseBootCount(path), lock };
+}
+
+/** To be called when the databases are open: they sync what is in their files, and not the names of those. */
+export function syncFolders(path: string): void {
+  for (const folder of [...FOLDERS, join('stargate', 'store')]) syncDirectory(join(path, folder));
 }
 
 /** As the node has been registered: durable before it does anything in that name. */
@@ -97,9 +106,29 @@ function writeDurably(path: string, file: string, content: unknown): void {
   fsyncSync(fd);
   closeSync(fd);
   renameSync(temporary, join(path, file));
-  const directory = openSync(path, 'r');
-  fsyncSync(directory);
-  closeSync(directory);
+  syncDirectory(path);
+}
+
+/** Makes the directory and what of its parents is missing, with durable names. */
+function makeDurably(path: string): void {
+  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (first === undefined) return syncName(path);
+  for (let made = path; made.length >= first.length; made = dirname(made)) syncDirectory(dirname(made));
+}
+
+/** Of a directory that is there: a former start may have been killed before its sync. Whoever made one in a place that we may not open has seen to it. */
+function syncName(path: string): void {
+  try {
+    syncDirectory(dirname(path));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+  }
+}
+
+function syncDirectory(path: string): void {
+  const fd = openSync(path, 'r');
+  fsyncSync(fd);
+  closeSync(fd);
 }
 
 function read(mark: string): z.infer<typeof format> {

@@ -270,9 +270,10 @@ function prepareRoot(engine: Engine, root: string, scratchOffset: number): void 
       page.set(encodeExtentFormat());
       files.write(slot, scratchOffset, BLOCK_BYTES, 0);
       files.sync(slot);
-      files.syncDirectory(root);
-      files.syncDirectory(dirname(root));
     } else checkExtentFormat(page, root);
+    // Also those of a former process: nobody knows whether it got to its sync.
+    files.syncDirectory(root);
+    files.syncDirectory(dirname(root));
   } finally {
     files.close(slot);
   }

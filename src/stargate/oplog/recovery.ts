@@ -125,9 +125,10 @@ function openAll(options: RecoverOptions) {
   }
   if (used.length + free.length === 0 && damaged.length + foreign.length > 0) throw notOurs(directory, damaged[0] ?? foreign[0]!);
   if (write) {
-    // A name that a crash left unsynced would be gone after a power cut, and with it what is about to be built upon.
+    // A name that a crash left unsynced would be gone after a power cut, and with it what is about to be built upon: segments, the stream, the folder of all streams.
     files.syncDirectory(directory);
     files.syncDirectory(dirname(directory));
+    files.syncDirectory(dirname(dirname(directory)));
   }
   return { used, free, damaged, lastNumber };
 }

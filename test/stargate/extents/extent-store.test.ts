@@ -68,6 +68,24 @@ describe('extents, when the disk fails', () => {
   });
 });
 
+it('makes the names durable that a first start which was killed has left', () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const rig = new DiskRig(seed);
+    rig.givenDirectory('/data');
+    rig.disk.faults.add({ operation: 'syncDirectory', error: 5, stage: 'before' });
+    expect(() => new ExtentStore(rig.engine, '/data/extents', SCRATCH)).toThrow();
+    rig.kill();
+    const extents = new ExtentStore(rig.engine, '/data/extents', SCRATCH);
+    const answers = new Answers();
+    extents.write(1, 0, 0, 1, BUFFER, answers, 0);
+    rig.until(() => answers.got.length === 1);
+    extents.sync(1, 0, answers, 0);
+    rig.until(() => answers.got.length === 2);
+    rig.powerCut();
+    expect(rig.engine.files.exists('/data/extents/1/0.ext')).toBe(true);
+  }
+});
+
 describe('layout', () => {
   it('knows its own names and no others', () => {
     expect(['0.ext', '8388607.ext', '00.ext', '1.ext.bak', 'x.ext', '-1.ext', '123456789.ext'].map(parseExtentName)).toEqual([

@@ -67,7 +67,7 @@ export class LogWorld implements LogOwner, ReadOwner {
     },
   ) {
     this.rig = new DiskRig(seed, { arenaBytes: READ_OFFSET + (1 << 20), ...(options.bug === undefined ? {} : { bug: options.bug }) });
-    this.rig.givenDirectory('/data/oplog');
+    this.rig.givenDirectory('/data');
     this.vdisks = Array.from({ length: vdisks }, (_, i) => new ModelVdisk(vdiskId(i)));
     this.draft = {
       kind: 1,
