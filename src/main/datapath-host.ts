@@ -1,4 +1,6 @@
-import { DatapathMain } from '../datapath/main.js';
+import type { DatapathState, ManagedDatapath } from '../control/datapath.js';
+import type { ExportView } from '../control/schemas.js';
+import { DatapathMain, type ExportStatus } from '../datapath/main.js';
 import { ExportReport } from '../datapath/report.js';
 import type { Logger } from '../base/log.js';
 import type { MetadataStore } from '../meta/store.js';
@@ -15,11 +17,20 @@ export interface DatapathHostOptions {
 }
 
 /** A datapath's part of the main thread: follows the attachments of its host, and says what has become of them. */
-export class DatapathHost {
+export class DatapathHost implements ManagedDatapath {
+  readonly host: string;
+  readonly uuid: string;
+  readonly nbdSocket: string;
+  readonly startedAt = new Date().toISOString();
+  readonly #shards: number;
   readonly #report: ExportReport;
   readonly #main: DatapathMain;
 
   constructor({ store, host, datapathUuid, nbdSocket, pool, log }: DatapathHostOptions) {
+    this.host = host;
+    this.uuid = datapathUuid;
+    this.nbdSocket = nbdSocket;
+    this.#shards = pool.count;
     this.#report = new ExportReport({ store, host, datapathUuid, nbdSocket, log });
     const onChange = this.#report.update.bind(this.#report);
     this.#main = new DatapathMain({ store, host, shards: pool, acceptingShard: ACCEPTING_SHARD, log, onChange });
@@ -27,8 +38,17 @@ export class DatapathHost {
     onChange(this.#main.exports);
   }
 
+  async status(): Promise<DatapathState> {
+    const { exports, sessions, shards } = await this.#main.status();
+    return { exports: exports.map(exportView), sessions, shards, silentShards: this.#shards - shards.length };
+  }
+
   close(): void {
     this.#main.close();
     this.#report.close();
   }
+}
+
+function exportView({ name, vdiskId, generation, sizeBytes, exported, ending }: ExportStatus): ExportView {
+  return { name, vdiskId, generation, sizeBytes, state: ending ? 'ending' : exported ? 'exported' : 'starting' };
 }

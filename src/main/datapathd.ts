@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import { ControlServer } from '../control/api/server.js';
+import { StatusService } from '../control/status.js';
 import { WireStore } from '../meta/wire-store.js';
 import { datapathConfig } from './config/datapath.js';
 import { loadConfig } from './config/load.js';
 import { DatapathHost } from './datapath-host.js';
 import { hostName } from './host-name.js';
-import { createLogger, engineChoice, startShards, stopOnSignal } from './process.js';
-import { clearSocketPath } from './sockets.js';
+import { createLogger, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
+import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
-import { SOFTWARE } from './version.js';
+import { SOFTWARE, VERSION } from './version.js';
 
 /** `gatepath datapath --config FILE`: the NBD endpoint of one host, until a signal ends it. */
 export async function runDatapath(configPath: string): Promise<void> {
@@ -18,8 +20,11 @@ export async function runDatapath(configPath: string): Promise<void> {
   const engine = engineChoice(config.engine);
   const host = config.host ?? hostName();
   const datapathUuid = randomUUID();
-  mkdirSync(dirname(config.socket), { recursive: true });
-  await clearSocketPath(config.socket);
+  const controlSocket = config.control ?? join(dirname(config.socket), CONTROL_SOCKET);
+  for (const path of [config.socket, controlSocket]) {
+    mkdirSync(dirname(path), { recursive: true });
+    await clearSocketPath(path);
+  }
   const targets = [{ kind: 'unix', socketPath: config.stargate }] as const;
   const pool = await startShards({
     count: config.shards,
@@ -33,11 +38,16 @@ export async function runDatapath(configPath: string): Promise<void> {
   });
   const store = new WireStore({ socketPath: metaSocketOf(config.stargate), software: SOFTWARE });
   const datapath = new DatapathHost({ store, host, datapathUuid, nbdSocket: config.socket, pool, log });
-  log.log('info', 'serving NBD', { software: SOFTWARE, host, socket: config.socket, stargate: config.stargate });
-  stopOnSignal(log, async () => {
+  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage: null, datapath }), service: null, log });
+  const stop = async (): Promise<void> => {
+    await control.close();
     datapath.close();
     await pool.stop();
-    rmSync(config.socket, { force: true });
+    for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await store.close();
-  });
+  };
+  stopOnSignal(log, stop);
+  await orStop(stop, () => control.listen(controlSocket));
+  const { socket, stargate } = config;
+  log.log('info', 'serving NBD', { software: SOFTWARE, host, socket, stargate, control: controlSocket });
 }

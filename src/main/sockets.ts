@@ -4,6 +4,9 @@ import { dirname } from 'node:path';
 import { MAX_UNIX_PATH_BYTES } from 'uring-engine';
 import { GatepathError } from '../base/errors.js';
 
+/** The management API: in a node's data directory, or beside a datapath's NBD socket. */
+export const CONTROL_SOCKET = 'control.sock';
+
 /**
  * Makes the way free for a Unix socket: removes the file of a process that was killed. Says early and clearly why it could not be bound: the shards would
  * find out when it is too late for a good answer.

@@ -12,7 +12,7 @@ import type { ShardPool } from '../shard/pool.js';
 import { keepBoot, openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
 import {
   StargateTopic,
-  type CorruptBlock,
+  type BadBlock,
   type CreatedReply,
   type RecoveryProgress,
   type ServingReport,
@@ -97,7 +97,11 @@ export class StargateHost {
     this.#pool = pool;
     const { log, onFatal } = this.options;
     pool.on(StargateTopic.fatal, message => onFatal(message as string));
-    pool.on(StargateTopic.corrupt, message => log.log('error', 'a block is damaged and was not served', { ...(message as CorruptBlock) }));
+    pool.on(StargateTopic.badBlock, message => {
+      const { errno, ...block } = message as BadBlock;
+      if (errno === 0) log.log('error', 'a block is damaged and was not served', block);
+      else log.log('error', 'a block cannot be read: the disk gives errors', { ...block, errno });
+    });
     pool.on(StargateTopic.created, message => this.#served.get((message as CreatedReply).vdiskId)?.((message as CreatedReply).problem));
     pool.on(StargateTopic.removed, message => this.#removed.get((message as { vdiskId: string }).vdiskId)?.());
     pool.on(StargateTopic.statusReply, (message, shard) =>

@@ -2,12 +2,13 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { ControlService } from '../control/service.js';
+import { StatusService } from '../control/status.js';
 import { loadConfig } from './config/load.js';
 import { stargateConfig } from './config/stargate.js';
 import { hostName } from './host-name.js';
 import { managedNode } from './managed-node.js';
 import { createLogger, endNow, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
-import { clearSocketPath } from './sockets.js';
+import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
 
@@ -43,8 +44,9 @@ export async function runStargate(configPath: string): Promise<void> {
     },
     prepare: started => host.listen(started),
   });
-  const service = new ControlService({ store: host.store, node: managedNode(host), version: VERSION, defaultHost: hostName() });
-  const control = new ControlServer(service, log);
+  const storage = { store: host.store, node: managedNode(host) };
+  const service = new ControlService({ ...storage, defaultHost: hostName() });
+  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath: null }), service, log });
   const stop = async (): Promise<void> => {
     await control.close();
     await pool.stop();
@@ -58,6 +60,3 @@ export async function runStargate(configPath: string): Promise<void> {
   });
   log.log('info', 'serving', { software: SOFTWARE, node: config.node, socket: config.socket, control: controlSocket });
 }
-
-/** In a node's data directory: the management API. */
-export const CONTROL_SOCKET = 'control.sock';

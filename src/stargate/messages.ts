@@ -18,8 +18,8 @@ export const StargateTopic = {
   statusReply: 'stargate.status-reply',
   /** shard → main: string. The node's store cannot be trusted any more (rule 6): the process has to end. */
   fatal: 'stargate.fatal',
-  /** shard → main: CorruptBlock */
-  corrupt: 'stargate.corrupt',
+  /** shard → main: BadBlock */
+  badBlock: 'stargate.bad-block',
 } as const;
 
 export interface RecoveryProgress {
@@ -45,9 +45,11 @@ export interface CreatedReply {
   readonly problem: string;
 }
 
-export interface CorruptBlock {
+export interface BadBlock {
   readonly vdiskId: string;
   readonly offsetBytes: number;
+  /** 0: damaged; else how reads of it end. */
+  readonly errno: number;
 }
 
 export interface VdiskStatus {

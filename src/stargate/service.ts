@@ -7,6 +7,7 @@ import { BLOCK_BYTES } from './core/ports.js';
 import { ExtentStore, LayerRemoval } from './extents/index.js';
 import {
   StargateTopic,
+  type BadBlock,
   type CreatedReply,
   type RecoveryProgress,
   type ServingReport,
@@ -75,7 +76,8 @@ export class StargateShard implements ShardPart {
       vdisks,
       onServing: () => context.send(MAIN, StargateTopic.serving, this.#servingReport()),
       onFatal: message => context.send(MAIN, StargateTopic.fatal, message),
-      onCorruptBlock: (vdiskId, offsetBytes) => context.send(MAIN, StargateTopic.corrupt, { vdiskId, offsetBytes }),
+      onBadBlock: (vdiskId, offsetBytes, errno) =>
+        context.send(MAIN, StargateTopic.badBlock, { vdiskId, offsetBytes, errno } satisfies BadBlock),
     });
     if (index === 0) removal.resume(store.deletingLayers());
     context.onMessage(StargateTopic.create, message => {

@@ -41,7 +41,7 @@ export interface NodeListener {
   onServing(): void;
   /** The process reports that it cannot go on, and ends (rule 6). */
   onFatal(message: string): void;
-  onCorruptBlock(vdiskId: string, offsetBytes: number): void;
+  onBadBlock(vdiskId: string, offsetBytes: number): void;
 }
 
 export interface NodeCounters {
@@ -163,7 +163,7 @@ export class SimNode {
         this.trace.add(Fatal, this.term);
         listener.onFatal(message);
       },
-      onCorruptBlock: (vdiskId, offsetBytes) => listener.onCorruptBlock(vdiskId, offsetBytes),
+      onBadBlock: (vdiskId, offsetBytes) => listener.onBadBlock(vdiskId, offsetBytes),
     });
   }
 

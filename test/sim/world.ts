@@ -166,7 +166,7 @@ export class World {
     this.fatal = message;
   }
 
-  onCorruptBlock(vdiskId: string, offsetBytes: number): void {
+  onBadBlock(vdiskId: string, offsetBytes: number): void {
     this.corruptBlocks++;
     this.trace.add(
       Corrupt,

@@ -5,6 +5,7 @@ import { engine, logLevel, name, path, shards } from './fields.js';
 export const datapathConfig = z.strictObject({
   socket: path,
   stargate: path,
+  control: path.optional(),
   host: name.optional(),
   shards: shards.default(DEFAULT_SHARDS),
   engine: engine.default('auto'),
@@ -18,6 +19,8 @@ export const DATAPATH_EXAMPLE = `# gatepath datapath --config FILE
 socket: /run/gatepath/nbd.sock
 # The socket of the Stargate that keeps the data ("socket" in its configuration).
 stargate: /run/gatepath/stargate.sock
+# Where "gatepath status" asks; with "control.sock" beside the NBD socket, its --data is that directory.
+# control: /run/gatepath/control.sock
 # Name of this host, for "gatepath attach --host". Default: the machine's host name.
 # host: hypervisor-1
 # Threads that serve I/O; at least 2.

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { ControlServer } from '../../control/api/server.js';
 import type { AttachmentView } from '../../control/schemas.js';
 import { ControlService } from '../../control/service.js';
+import { StatusService } from '../../control/status.js';
 import { GatepathError } from '../../base/errors.js';
 import type { EngineChoice } from '../../shard/run.js';
 import type { ShardPool } from '../../shard/pool.js';
@@ -11,9 +12,8 @@ import { DatapathHost } from '../datapath-host.js';
 import { hostName } from '../host-name.js';
 import { managedNode } from '../managed-node.js';
 import { createLogger, endNow, engineChoice, orStop, startShards, stopOnSignal } from '../process.js';
-import { clearSocketPath } from '../sockets.js';
+import { clearSocketPath, CONTROL_SOCKET } from '../sockets.js';
 import { metaSocketOf, StargateHost } from '../stargate-host.js';
-import { CONTROL_SOCKET } from '../stargated.js';
 import { VERSION } from '../version.js';
 import { removeClusterFile, writeClusterFile } from './cluster-file.js';
 import { printGreeting } from './greeting.js';
@@ -65,9 +65,10 @@ export async function runUp(options: UpOptions): Promise<void> {
     },
     prepare: started => host.listen(started),
   });
-  const service = new ControlService({ store: host.store, node: managedNode(host), version: VERSION, defaultHost: hostName() });
+  const storage = { store: host.store, node: managedNode(host) };
+  const service = new ControlService({ ...storage, defaultHost: hostName() });
   const datapath = new DatapathHost({ store: host.store, host: hostName(), datapathUuid, nbdSocket, pool, log });
-  const control = new ControlServer(service, log);
+  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath }), service, log });
   const stop = (): Promise<void> => stopAll({ data, sockets, control, datapath, pool, host });
   stopOnSignal(log, stop);
   const attached = await orStop(stop, async () => {

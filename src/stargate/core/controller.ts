@@ -64,8 +64,8 @@ export interface VdiskState {
 export interface ControllerHost {
   /** The log's disk failed (rule 6). */
   onLogFailed(errno: number): void;
-  /** A block is damaged, and no good copy is left. */
-  onCorruptBlock(vdiskId: string, offsetBytes: number): void;
+  /** No good copy of a block is left: `errno` 0: it is damaged; else reads of it end so. */
+  onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void;
   /** Something was committed: there is something to drain. */
   onCommitted(controller: Controller): void;
   /** The log has room again. */

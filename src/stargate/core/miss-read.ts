@@ -23,6 +23,8 @@ export class MissRead implements ReadOwner {
   readonly wanted = new Uint8Array(MAX_BLOCKS);
   /** Per block: 1 when a change was committed since the read began. */
   readonly overtaken = new Uint8Array(MAX_BLOCKS);
+  /** Per block: how its last read ended; 0: with bytes. */
+  readonly errno = new Int32Array(MAX_BLOCKS);
   readonly crc = new Uint32Array(MAX_BLOCKS);
   /** Length of the run that starts at a block. */
   readonly runBlocks = new Int32Array(MAX_BLOCKS);
@@ -41,6 +43,7 @@ export class MissRead implements ReadOwner {
     this.rounds = 0;
     this.wanted.fill(1, 0, blocks);
     this.overtaken.fill(0, 0, blocks);
+    this.errno.fill(0, 0, blocks);
   }
 
   end(): void {

@@ -223,6 +223,7 @@ export class ReadPath {
     for (let n = i; n < i + run; n++) {
       const offset = miss.offsetOf(n);
       const good = result >= (n - i + 1) * BLOCK_BYTES && crc32c(arena.bytes.subarray(offset, offset + BLOCK_BYTES)) === miss.crc[n];
+      miss.errno[n] = Math.max(0, -result);
       if (!good) continue;
       miss.wanted[n] = 0;
       if (miss.overtaken[n] === 0) this.#enterCache(miss.block + n, offset);
@@ -243,7 +244,7 @@ export class ReadPath {
     const bad = miss.firstWanted();
     if (bad < 0) return this.#finish(miss, IoStatus.ok);
     if (++miss.rounds <= MAX_REREADS) return this.#fill(miss);
-    this.controller.host.onCorruptBlock(this.controller.state.vdiskId, (miss.block + bad) * BLOCK_BYTES);
+    this.controller.host.onBadBlock(this.controller.state.vdiskId, (miss.block + bad) * BLOCK_BYTES, miss.errno[bad]!);
     this.#finish(miss, IoStatus.corrupt);
   }
 

@@ -147,7 +147,7 @@ export class DrainScheduler {
       return;
     }
     if (outcome !== 'done') candidate.notBeforeNs = this.engine.nowNs + DRAIN_RETRY_NS;
-    candidate.isStuck = outcome === 'no-space' || outcome === 'corrupt';
+    candidate.isStuck = outcome === 'no-space' || outcome === 'unreadable';
     if (candidate.isStuck) for (const { controller } of this.#vdisks.values()) controller.onOutOfSpace();
     if (this.#draining !== null) this.#startForAge();
     this.#checkDrained();

@@ -33,7 +33,7 @@ export interface NodePartOptions {
   readonly onServing: () => void;
   /** Rule 6. */
   readonly onFatal: (message: string) => void;
-  readonly onCorruptBlock: (vdiskId: string, offsetBytes: number) => void;
+  readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number) => void;
 }
 
 interface Stream {
@@ -183,8 +183,8 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.#fatal(`the log's disk reported error ${errno}`);
   }
 
-  onCorruptBlock(vdiskId: string, offsetBytes: number): void {
-    this.options.onCorruptBlock(vdiskId, offsetBytes);
+  onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void {
+    this.options.onBadBlock(vdiskId, offsetBytes, errno);
   }
 
   onCommitted(controller: Controller): void {

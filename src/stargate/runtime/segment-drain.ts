@@ -7,7 +7,8 @@ import { MAX_REREADS } from '../core/limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type ReadOwner, type StoreOwner } from '../core/ports.js';
 import { DRAIN_LANES, MAX_RUN_BLOCKS } from './limits.js';
 
-export type DrainOutcome = 'done' | 'no-space' | 'corrupt' | 'failed' | 'stopped';
+/** unreadable: the log gives read errors, and is kept. */
+export type DrainOutcome = 'done' | 'no-space' | 'unreadable' | 'failed' | 'stopped';
 
 /** Planted bugs, for tests alone. */
 export interface DrainMutations {
@@ -16,7 +17,8 @@ export interface DrainMutations {
 }
 
 const ENOSPC = -28;
-const SEVERITY: Readonly<Record<DrainOutcome, number>> = { done: 0, stopped: 1, corrupt: 2, 'no-space': 3, failed: 4 };
+const EIO = 5;
+const SEVERITY: Readonly<Record<DrainOutcome, number>> = { done: 0, stopped: 1, unreadable: 2, 'no-space': 3, failed: 4 };
 
 /**
  * Brings one segment of a vdisk up to `toSeq`. Crash order: (1) holes are punched and runs written in the extents, in any order; (2) the
@@ -81,7 +83,7 @@ export class SegmentDrain {
       if (this.#outcome !== 'done') return this.#runDone(offset, 0);
       this.#fill(run, offset, isReadable => {
         if (this.#outcome !== 'done') return this.#runDone(offset, 0);
-        if (!isReadable) return this.#runDone(offset, 0, 'corrupt');
+        if (!isReadable) return this.#runDone(offset, 0, 'unreadable');
         extents.write(layer, this.segment, run.block, run.blocks, offset, { onRead: (_tag, result) => this.#runDone(offset, result) }, 0);
       });
     };
@@ -120,7 +122,7 @@ export class SegmentDrain {
         if (this.#isGood(run, i, to)) continue;
       }
       pending++;
-      this.#readBlock(run, i, to, 0, landed);
+      this.#readBlock(run, i, to, landed);
     }
     landed(true);
   }
@@ -137,19 +139,25 @@ export class SegmentDrain {
   }
 
   /**
-   * A block that is damaged in the log goes to the extents as it is, under its true checksum: whoever reads it gets EIO, as before, and
-   * everything else of the vdisk, and of the log, goes on.
+   * A read error may pass: the log is kept, and read again by a later round. A block that was read, each time with a wrong checksum, is damaged: it
+   * goes to the extents as it is, under its true checksum. Whoever reads it gets EIO, as before, and everything else of the vdisk, and of the log,
+   * goes on. The two are counted apart: errors are no evidence of damage.
    */
-  #readBlock(run: DrainRun, i: number, to: number, tries: number, landed: (isReadable: boolean) => void): void {
+  #readBlock(run: DrainRun, i: number, to: number, landed: (isReadable: boolean) => void, errors = 0, mismatches = 0): void {
     const { controller } = this;
     const owner: ReadOwner = {
       onRead: (_tag, result) => {
-        if (result === BLOCK_BYTES && this.#isGood(run, i, to)) return landed(true);
+        const isRead = result === BLOCK_BYTES;
+        if (isRead && this.#isGood(run, i, to)) return landed(true);
         if (this.#outcome !== 'done') return landed(false);
-        if (tries < MAX_REREADS) return this.#readBlock(run, i, to, tries + 1, landed);
+        if (isRead ? mismatches < MAX_REREADS : errors < MAX_REREADS) {
+          return this.#readBlock(run, i, to, landed, errors + Number(!isRead), mismatches + Number(isRead));
+        }
         const block = this.segment * BLOCKS_PER_SEGMENT + run.block + i;
-        controller.host.onCorruptBlock(controller.state.vdiskId, block * BLOCK_BYTES);
-        landed(result === BLOCK_BYTES);
+        // Of unreadable ones the first: the round ends with it.
+        if (!isRead) this.#outcome = 'unreadable';
+        controller.host.onBadBlock(controller.state.vdiskId, block * BLOCK_BYTES, isRead ? 0 : result < 0 ? -result : EIO);
+        landed(isRead);
       },
     };
     controller.ports.log.readPayload(run.lsn[i]!, BLOCK_BYTES, to, owner, 0);

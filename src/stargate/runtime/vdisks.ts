@@ -131,7 +131,7 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
 function bind(host: ControllerHost, isOutOfSpace: () => boolean): ControllerHost {
   return {
     onLogFailed: errno => host.onLogFailed(errno),
-    onCorruptBlock: (vdiskId, offsetBytes) => host.onCorruptBlock(vdiskId, offsetBytes),
+    onBadBlock: (vdiskId, offsetBytes, errno) => host.onBadBlock(vdiskId, offsetBytes, errno),
     onCommitted: controller => host.onCommitted(controller),
     isOutOfSpace,
   };

@@ -173,6 +173,7 @@ export class CoreRig {
   readonly ports: ControllerPorts;
   readonly controller: Controller;
   readonly corrupt: number[] = [];
+  readonly unreadable: number[] = [];
   failedErrno = 0;
   /** What the runtime says when it is asked: the log will not get room by itself. */
   isOutOfSpace = false;
@@ -232,7 +233,8 @@ export class CoreRig {
     };
     const host = {
       onLogFailed: (errno: number) => (this.failedErrno = errno),
-      onCorruptBlock: (_vdiskId: string, offsetBytes: number) => this.corrupt.push(offsetBytes),
+      onBadBlock: (_vdiskId: string, offsetBytes: number, errno: number) =>
+        void (errno === 0 ? this.corrupt : this.unreadable).push(offsetBytes),
       onCommitted: () => undefined,
       isOutOfSpace: () => this.isOutOfSpace,
     };

@@ -158,30 +158,34 @@ describe('a read that something overtakes', () => {
 
 describe('a damaged block', () => {
   it.each([
-    ['in the extents', (rig: CoreRig) => (rig.extents.block(rig.layer, 0, 1)![9]! ^= 1)],
-    ['in the extents, which the disk cannot read', (rig: CoreRig) => (rig.extents.failReads = -5)],
+    ['in the extents', 'corrupt', (rig: CoreRig) => (rig.extents.block(rig.layer, 0, 1)![9]! ^= 1)],
+    ['in the extents, which the disk cannot read', 'unreadable', (rig: CoreRig) => (rig.extents.failReads = -5)],
     [
       'of which the block store has lost the record',
+      'corrupt',
       (rig: CoreRig) => (rig.storeDisk.records.get(chunkKey(rig.layer, 0, 0).toString('hex'))![9]! ^= 1),
     ],
-  ])('%s: is read again, then the read fails, and says where', (_name, damage) => {
-    const { rig, client } = started();
-    rig.drained(0, 0, blocks(1, 2, 3), 1);
-    rig.settle();
-    damage(rig);
-    const before = rig.extents.reads;
-    const answer = read(client, 0, 3 * BLOCK);
-    expect(answer.status).toBe(corrupt);
-    expect(rig.corrupt).toHaveLength(1);
-    expect(rig.extents.reads - before).toBeLessThanOrEqual(1 + MAX_REREADS);
-    nothingHeld(rig);
-    // Not in the cache, and mended by a write over it.
-    expect(read(client, BLOCK, BLOCK).status).toBe(corrupt);
-    rig.extents.failReads = 0;
-    client.write(0, blocks(7, 7, 7));
-    rig.finish();
-    expect(read(client, 0, 3 * BLOCK).status).toBe(ok);
-  });
+  ] as [string, 'corrupt' | 'unreadable', (rig: CoreRig) => unknown][])(
+    '%s: is read again, then the read fails, and says where and what',
+    (_name, said, damage) => {
+      const { rig, client } = started();
+      rig.drained(0, 0, blocks(1, 2, 3), 1);
+      rig.settle();
+      damage(rig);
+      const before = rig.extents.reads;
+      const answer = read(client, 0, 3 * BLOCK);
+      expect(answer.status).toBe(corrupt);
+      expect([rig.corrupt.length, rig.unreadable.length]).toEqual(said === 'corrupt' ? [1, 0] : [0, 1]);
+      expect(rig.extents.reads - before).toBeLessThanOrEqual(1 + MAX_REREADS);
+      nothingHeld(rig);
+      // Not in the cache, and mended by a write over it.
+      expect(read(client, BLOCK, BLOCK).status).toBe(corrupt);
+      rig.extents.failReads = 0;
+      client.write(0, blocks(7, 7, 7));
+      rig.finish();
+      expect(read(client, 0, 3 * BLOCK).status).toBe(ok);
+    },
+  );
 
   it('in the log: the others of the request are not reported', () => {
     const { rig, client } = started();

@@ -308,6 +308,8 @@ describe('a log that cannot be read', () => {
       yield delay(rig, 20e9);
       expect(rig.node.served.get(VDISK)!.controller.index.isEmpty).toBe(false);
       expect(rig.fatal).toBe('');
+      expect(rig.corrupt).toEqual([]);
+      expect(rig.unreadable.length).toBeGreaterThan(0);
       machine.disk.faults.clear();
       yield delay(rig, 20e9);
       expect(rig.node.served.get(VDISK)!.controller.index.isEmpty).toBe(true);

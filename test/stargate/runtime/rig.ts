@@ -46,6 +46,7 @@ export class Rig {
   readonly scratch: number;
   fatal = '';
   readonly corrupt: number[] = [];
+  readonly unreadable: number[] = [];
   readonly #waitServing: (() => void)[] = [];
   #serving = false;
 
@@ -96,7 +97,7 @@ export class Rig {
         for (const resume of this.#waitServing.splice(0)) resume();
       },
       onFatal: message => (this.fatal = message),
-      onCorruptBlock: (_vdiskId, offsetBytes) => this.corrupt.push(offsetBytes),
+      onBadBlock: (_vdiskId, offsetBytes, errno) => void (errno === 0 ? this.corrupt : this.unreadable).push(offsetBytes),
     });
   }
 
