@@ -58,28 +58,40 @@ static bool inArena(Ring* ring, uint32_t offset, uint32_t length) {
   return length > 0 && static_cast<uint64_t>(offset) + length <= ring->arena->bytes;
 }
 
-static bool fillSend(Ring* ring, const int32_t* word, SlotState& slot, io_uring_sqe* sqe) {
+// The list of a send, in its slot. False: it names what it must not.
+static bool fillMessage(Ring* ring, const int32_t* word, SlotState& slot) {
   const uint32_t first = word[W_GATHER], count = word[W_GATHER_COUNT];
   if (count == 0 || count > MAX_GATHER || static_cast<uint64_t>(first) + count > GATHER_PAIRS) return false;
   const uint32_t* pairs = &ring->gather[first * 2];
   // All before any: a list that an SQE names already must stay whole when this one is refused.
   for (uint32_t i = 0; i < count; i++)
     if (!inArena(ring, pairs[i * 2], pairs[i * 2 + 1])) return false;
-  sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
-  if (count == 1) {
-    sqe->opcode = IORING_OP_SEND;
-    sqe->addr = reinterpret_cast<uint64_t>(ring->arena->base + pairs[0]);
-    sqe->len = pairs[1];
-    return true;
-  }
   slot.pieces.resize(count);
-  for (uint32_t i = 0; i < count; i++) slot.pieces[i] = {ring->arena->base + pairs[i * 2], pairs[i * 2 + 1]};
+  slot.sendBytes = slot.sentBytes = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    slot.pieces[i] = {ring->arena->base + pairs[i * 2], pairs[i * 2 + 1]};
+    slot.sendBytes += pairs[i * 2 + 1];
+  }
   slot.message = {};
   slot.message.msg_iov = slot.pieces.data();
   slot.message.msg_iovlen = count;
-  sqe->opcode = IORING_OP_SENDMSG;
-  sqe->addr = reinterpret_cast<uint64_t>(&slot.message);
-  sqe->len = 1;
+  return true;
+}
+
+static bool fillSend(Ring* ring, const int32_t* word, SlotState& slot, io_uring_sqe* sqe) {
+  if (!fillMessage(ring, word, slot)) return false;
+  const bool single = slot.pieces.size() == 1;
+  sqe->opcode = single ? IORING_OP_SEND : IORING_OP_SENDMSG;
+  sqe->addr = single ? reinterpret_cast<uint64_t>(slot.pieces[0].iov_base) : reinterpret_cast<uint64_t>(&slot.message);
+  sqe->len = single ? slot.pieces[0].iov_len : 1;
+  if (!(word[W_FLAGS] & SEND_LAZY)) {
+    sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
+    return true;
+  }
+  // Never waits, so it has completed when the call that submits it begins to wait: that call can wait for one completion more.
+  sqe->msg_flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+  sqe->user_data = userData(LAZY_SEND, word[W_OPERATION], word[W_SLOT]);
+  ring->lazySends++;
   return true;
 }
 
@@ -123,7 +135,7 @@ static bool fill(Ring* ring, const int32_t* word, io_uring_sqe* sqe) {
     return true;
   }
   if (word[W_OPERATION] < 0) return false;
-  sqe->user_data = userData(word[W_KIND], word[W_OPERATION]);
+  sqe->user_data = userData(word[W_KIND], word[W_OPERATION], index);
   sqe->fd = slot.fixed ? static_cast<int>(index) : slot.fd;
   if (slot.fixed) sqe->flags = IOSQE_FIXED_FILE;
   const uint64_t fileOffset = static_cast<uint32_t>(word[W_FILE_LOW]) | static_cast<uint64_t>(static_cast<uint32_t>(word[W_FILE_HIGH])) << 32;
@@ -150,7 +162,7 @@ static bool fill(Ring* ring, const int32_t* word, io_uring_sqe* sqe) {
       return true;
     case RECV:
       sqe->opcode = IORING_OP_RECV;
-      sqe->msg_flags = word[W_FLAGS] & 1 ? MSG_WAITALL : 0;
+      sqe->msg_flags = word[W_FLAGS] & RECV_ALL ? MSG_WAITALL : 0;
       return fillTransfer(ring, word, sqe);
     case SEND:
       return fillSend(ring, word, slot, sqe);
@@ -175,20 +187,56 @@ static void armTick(Ring* ring) {
   ring->tickArmed = true;
 }
 
+// A lazy send that found no room for all: what is left goes as any other send. False: the kernel takes no more operations just now.
+static bool sendRest(Ring* ring, uint64_t user, int32_t result) {
+  SlotState& slot = ring->slots[slotOf(user)];
+  io_uring_sqe* sqe = nextSqe(ring);
+  if (sqe == nullptr) return false;
+  slot.sentBytes = result > 0 ? result : 0;
+  msghdr& message = slot.message;
+  for (size_t skip = slot.sentBytes; skip > 0;) {
+    iovec& piece = *message.msg_iov;
+    const size_t taken = std::min(skip, piece.iov_len);
+    piece.iov_base = static_cast<uint8_t*>(piece.iov_base) + taken;
+    piece.iov_len -= taken;
+    skip -= taken;
+    if (piece.iov_len > 0) break;
+    message.msg_iov++;
+    message.msg_iovlen--;
+  }
+  sqe->opcode = IORING_OP_SENDMSG;
+  sqe->addr = reinterpret_cast<uint64_t>(&message);
+  sqe->len = 1;
+  sqe->fd = slot.fixed ? static_cast<int>(slotOf(user)) : slot.fd;
+  if (slot.fixed) sqe->flags = IOSQE_FIXED_FILE;
+  sqe->msg_flags = MSG_WAITALL | MSG_NOSIGNAL;
+  sqe->user_data = userData(SEND, static_cast<uint32_t>(user), slotOf(user));
+  return true;
+}
+
+static bool isShort(const Ring* ring, const io_uring_cqe& cqe) {
+  return cqe.res == -EAGAIN || (cqe.res >= 0 && static_cast<size_t>(cqe.res) < ring->slots[slotOf(cqe.user_data)].sendBytes);
+}
+
 static void takeCompletions(Ring* ring) {
   uint32_t head = *ring->cqHead;
   const uint32_t tail = __atomic_load_n(ring->cqTail, __ATOMIC_ACQUIRE);
   uint32_t count = 0;
   for (; head != tail && count < COMPLETIONS; head++) {
-    const io_uring_cqe& cqe = ring->cqes[head & ring->cqMask];
+    const io_uring_cqe cqe = ring->cqes[head & ring->cqMask];
     const uint32_t kind = kindOf(cqe.user_data);
     if (kind == CANCEL) continue;
     if (kind == TICK) {
       ring->tickArmed = false;
       continue;
     }
+    if (kind == LAZY_SEND && isShort(ring, cqe)) {
+      if (!sendRest(ring, cqe.user_data, cqe.res)) break;
+      continue;
+    }
     ring->completions[count * 2] = kind == WAKE ? -1 : static_cast<int32_t>(cqe.user_data);
-    ring->completions[count * 2 + 1] = cqe.res;
+    const bool isSend = kind == SEND && cqe.res >= 0;
+    ring->completions[count * 2 + 1] = cqe.res + (isSend ? static_cast<int32_t>(ring->slots[slotOf(cqe.user_data)].sentBytes) : 0);
     count++;
   }
   __atomic_store_n(ring->cqHead, head, __ATOMIC_RELEASE);
@@ -196,20 +244,21 @@ static void takeCompletions(Ring* ring) {
   ring->clock[0] = monotonicNs();
 }
 
-static bool hasCompletions(const Ring* ring) { return __atomic_load_n(ring->cqTail, __ATOMIC_ACQUIRE) != *ring->cqHead; }
+// Completions that nobody has taken yet.
+static uint32_t waiting(const Ring* ring) { return __atomic_load_n(ring->cqTail, __ATOMIC_ACQUIRE) - *ring->cqHead; }
 
-static bool spin(Ring* ring, int32_t spinNs) {
+static bool spin(Ring* ring, int32_t spinNs, uint32_t wanted) {
   const double end = monotonicNs() + spinNs;
   do {
     for (int i = 0; i < 32; i++) {
-      if (hasCompletions(ring)) return true;
+      if (waiting(ring) >= wanted) return true;
 #if defined(__x86_64__)
       __builtin_ia32_pause();
 #endif
     }
     if (__atomic_load_n(ring->sqFlags, __ATOMIC_RELAXED) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) ringEnter(ring, 0, 0, 0);
   } while (monotonicNs() < end);
-  return hasCompletions(ring);
+  return waiting(ring) >= wanted;
 }
 
 // enter(): carries out the turn that the control words describe. Throws ERR_ARENA_BOUNDS for a descriptor that names what it must not;
@@ -232,13 +281,15 @@ napi_value enter(napi_env env, napi_callback_info info) {
   }
   const int64_t waitNs = static_cast<uint32_t>(control[C_WAIT_LOW]) | static_cast<int64_t>(control[C_WAIT_HIGH]) << 32;
   if (waitNs != 0 && !ring->tickArmed) armTick(ring);
-  const bool ready = hasCompletions(ring);
+  const bool mayWait = waitNs != 0 && waiting(ring) == 0;
+  const uint32_t wanted = 1 + ring->lazySends;
+  ring->lazySends = 0;
   bool ok;
-  if (waitNs != 0 && !ready && control[C_SPIN_NS] > 0) {
+  if (mayWait && control[C_SPIN_NS] > 0) {
     ok = submitAll(ring, 0, 0);
-    if (ok && !spin(ring, control[C_SPIN_NS])) ok = submitAll(ring, 1, waitNs);
+    if (ok && !spin(ring, control[C_SPIN_NS], wanted)) ok = submitAll(ring, wanted, waitNs);
   } else {
-    ok = submitAll(ring, waitNs != 0 && !ready ? 1 : 0, waitNs);
+    ok = submitAll(ring, mayWait ? wanted : 0, waitNs);
   }
   if (!ok) return failErrno(env, "io_uring_enter");
   if (!control[C_SUBMIT_ONLY]) takeCompletions(ring);

@@ -17,7 +17,7 @@ const received = engine.register({
     if (bytes <= 0) return close(slot);
     gather.clear();
     gather.add(slot * BYTES, bytes);
-    engine.send(slot, gather, sent, slot);
+    engine.send(slot, gather, 0, sent, slot);
   },
 });
 const accepted = engine.register({

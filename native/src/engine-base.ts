@@ -6,6 +6,7 @@ import {
   MAX_TAG,
   MAX_TRANSFER_BYTES,
   RECV_ALL,
+  SEND_LAZY,
   WRITE_DSYNC,
   type ClientId,
   type Engine,
@@ -152,12 +153,13 @@ export abstract class EngineBase implements Engine {
     this.start(op, null);
   }
 
-  send(slot: Slot, gather: Gather, client: ClientId, tag: number): void {
+  send(slot: Slot, gather: Gather, flags: number, client: ClientId, tag: number): void {
     this.slots.check(slot, SlotState.socket);
     if (gather.count === 0) throw new EngineError('ERR_ARGUMENT', 'send: the gather list is empty');
     for (let i = 0; i < gather.count; i++) checkRange(this.arena, gather.offsets[i]!, gather.lengths[i]!);
+    if ((flags & ~SEND_LAZY) !== 0) throw new EngineError('ERR_ARGUMENT', `send: unknown flags ${flags}`);
     if (this.slots.sending[slot] === 1) throw new EngineError('ERR_ARGUMENT', `slot ${slot} is sending already`);
-    const op = this.#takeTransfer(Op.send, slot, 0, gather.totalBytes, 0, 0, client, tag);
+    const op = this.#takeTransfer(Op.send, slot, 0, gather.totalBytes, 0, flags, client, tag);
     this.slots.sending[slot] = 1;
     this.start(op, gather);
   }

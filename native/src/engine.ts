@@ -59,9 +59,10 @@ export interface Engine {
   recv(slot: Slot, offset: number, lengthBytes: number, flags: number, client: ClientId, tag: number): void;
   /**
    * Sends all of the gather list, in order; its content is copied by this call, the memory it names is not. One outstanding
-   * per slot. Result: the total, or -errno; a short send is -EPIPE.
+   * per slot. Result: the total, or -errno; a short send is -EPIPE. `SEND_LAZY`, for answers that nobody here waits to be rid of: the
+   * completion may be told together with the next one of another operation, {@link LAZY_MS} later at most.
    */
-  send(slot: Slot, gather: Gather, client: ClientId, tag: number): void;
+  send(slot: Slot, gather: Gather, flags: number, client: ClientId, tag: number): void;
   /** Result: bytes read; short only at the end of the file. `direct` files want offset, length and file offset in multiples of 512. */
   read(slot: Slot, offset: number, lengthBytes: number, fileOffsetBytes: number, client: ClientId, tag: number): void;
   /** With `WRITE_DSYNC` the completion means: on stable storage. Result: `lengthBytes`, or -errno; a short write is completed or reported as -EIO. */
@@ -137,6 +138,8 @@ export const MAX_GATHER = 1_024;
 export const MAX_TRANSFER_BYTES = 0x7fff_f000;
 
 export const RECV_ALL = 1;
+export const SEND_LAZY = 1;
+export const LAZY_MS = 100;
 export const WRITE_DSYNC = 1;
 
 /** fallocate(2) modes that the engines carry out. */

@@ -71,7 +71,7 @@ export class FrameSender {
   go(): void {
     if (this.gather.count === 0) return;
     this.#sending = true;
-    this.engine.send(this.slot, this.gather, this.client, this.tag);
+    this.engine.send(this.slot, this.gather, 0, this.client, this.tag);
   }
 
   onSent(): void {

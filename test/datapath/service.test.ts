@@ -186,7 +186,7 @@ class NbdClient {
     this.world.network.arena.bytes.set(bytes, this.area);
     const gather = new Gather();
     gather.add(this.area, bytes.length);
-    this.#engine.send(this.#slot, gather, this.#client, 1);
+    this.#engine.send(this.#slot, gather, 0, this.#client, 1);
   }
 
   #on(tag: number, result: number): void {

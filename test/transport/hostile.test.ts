@@ -72,7 +72,7 @@ class RawClient {
     const gather = new Gather();
     this.world.arena.set(next, this.area);
     gather.add(this.area, next.length);
-    this.#engine.send(this.#slot, gather, this.#client, 1);
+    this.#engine.send(this.#slot, gather, 0, this.#client, 1);
   }
 
   read(): void {
@@ -262,7 +262,7 @@ describe('hostile Stargates', () => {
           const bytes = Buffer.concat(frames);
           world.arena.set(bytes, Area.client);
           gather.add(Area.client, bytes.length);
-          engine.send(result, gather, client, 1);
+          engine.send(result, gather, 0, client, 1);
           engine.recv(result, Area.client + (1 << 20), 60_000, 0, client, 2 + result);
         } else if (tag > 1 && result > 0) engine.recv(tag - 2, Area.client + (1 << 20), 60_000, 0, client, tag);
       },

@@ -235,7 +235,7 @@ export class SimEngine implements Engine {
       throw new Error('two receives on one slot');
     this.#operate('recv', slot, client, tag, [{ offset, length: lengthBytes }], (flags & RECV_ALL) !== 0);
   }
-  send(slot: Slot, gather: Gather, client: ClientId, tag: number): void {
+  send(slot: Slot, gather: Gather, _flags: number, client: ClientId, tag: number): void {
     if (this.#operations.some(operation => operation.kind === 'send' && operation.slot === slot)) throw new Error('two sends on one slot');
     const ranges = Array.from({ length: gather.count }, (_, i) => ({ offset: gather.offsets[i]!, length: gather.lengths[i]! }));
     this.#operate('send', slot, client, tag, ranges);

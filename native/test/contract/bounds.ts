@@ -69,7 +69,7 @@ export function boundsContract(make: MakeWorld): void {
             gather.count = 2;
             if (gather.lengths[1] === length)
               expect(
-                codeOf(() => engine.send(socket, gather, client, 0)),
+                codeOf(() => engine.send(socket, gather, 0, client, 0)),
                 what,
               ).toBe('ERR_ARENA_BOUNDS');
           }

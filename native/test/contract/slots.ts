@@ -32,7 +32,7 @@ export function slotsContract(make: MakeWorld, features: Features): void {
           const listener = engine.listen({ family: 'unix', path: `${stage.world.directory}/s` });
           for (const slot of [...NO_SLOTS, file, listener]) {
             expect(codeOf(() => engine.recv(slot, 0, 10, 0, client, 0))).toBe('ERR_SLOT');
-            expect(codeOf(() => engine.send(slot, gatherOf([[0, 10]]), client, 0))).toBe('ERR_SLOT');
+            expect(codeOf(() => engine.send(slot, gatherOf([[0, 10]]), 0, client, 0))).toBe('ERR_SLOT');
             expect(codeOf(() => engine.shutdown(slot))).toBe('ERR_SLOT');
           }
           for (const slot of [...NO_SLOTS, file]) {

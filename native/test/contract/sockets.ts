@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { MAX_GATHER, RECV_ALL, type Slot, type SocketAddress } from '../../src/engine.js';
+import { MAX_GATHER, RECV_ALL, SEND_LAZY, type Slot, type SocketAddress } from '../../src/engine.js';
 import { errno } from '../../src/errno.js';
 import { Gather } from '../../src/gather.js';
 import { peersContract } from './peers.js';
@@ -22,6 +22,7 @@ export function socketsContract(make: MakeWorld): void {
         yield* scenario(stage, near, far);
       });
     transferContract(playPair);
+    lazyContract(playPair);
     endContract(playPair);
     acceptContract(make, listen);
     if (family !== 'tcp over IPv6') peersContract(make, listen, family);
@@ -112,8 +113,8 @@ function transferContract(playPair: PlayPair): void {
       const received = stage.recv(near, 0, 100);
       expect(codeOf(() => engine.recv(near, 0, 100, 0, client, 0))).toBe('ERR_ARGUMENT');
       const sent = stage.send(near, [0, 6 * MIB]);
-      expect(codeOf(() => engine.send(near, gatherOf([[0, 10]]), client, 0))).toBe('ERR_ARGUMENT');
-      expect(codeOf(() => engine.send(far, new Gather(), client, 0))).toBe('ERR_ARGUMENT');
+      expect(codeOf(() => engine.send(near, gatherOf([[0, 10]]), 0, client, 0))).toBe('ERR_ARGUMENT');
+      expect(codeOf(() => engine.send(far, new Gather(), 0, client, 0))).toBe('ERR_ARGUMENT');
       expect(codeOf(() => engine.recv(far, 0, 100, 2, client, 0))).toBe('ERR_ARGUMENT');
       expect(engine.outstanding).toBe(2);
       for (let left = 6 * MIB; left > 0;) left -= yield stage.recv(far, 7 * MIB, Math.min(left, MIB));
@@ -123,6 +124,59 @@ function transferContract(playPair: PlayPair): void {
       expect(engine.outstanding).toBe(0);
     });
   });
+}
+
+function lazyContract(playPair: PlayPair): void {
+  it('send lazily: it is told, with or without something else to tell', async () => {
+    await playPair(function* (stage, near, far) {
+      stage.fill(0, 10_000, 5);
+      expect(yield stage.sendAll(near, gatherOf([[0, 4_000]]), SEND_LAZY)).toBe(4_000);
+      expect(yield stage.recv(far, 20_000, 4_000, RECV_ALL)).toBe(4_000);
+      for (let round = 0; round < 20; round++) {
+        const pieces = round % 2 === 0 ? ([[4_000, 6_000]] as const) : ([[4_000, 1_000], [5_000, 5_000]] as const); // prettier-ignore
+        const sent = stage.sendAll(near, gatherOf(pieces), SEND_LAZY);
+        const received = stage.recv(far, 24_000, 6_000, RECV_ALL);
+        expect(yield* stage.all([sent, received])).toEqual([6_000, 6_000]);
+        expect(isSame(stage.bytes.subarray(20_000, 30_000), pattern(10_000, 5))).toBe(true);
+      }
+    });
+  });
+
+  it('send lazily more than the peer takes at once: all of it arrives, in order', async () => {
+    await playPair(function* (stage, near, far) {
+      stage.fill(0, 6 * MIB, 6);
+      const sent = stage.sendAll(near, gatherOf([[0, 1_000], [2_000, 4 * MIB], [4 * MIB + 2_000, MIB]]), SEND_LAZY); // prettier-ignore
+      const total = 5 * MIB + 1_000;
+      yield stage.settle();
+      const whole = pattern(6 * MIB, 6);
+      for (let at = 0; at < total; at += MIB) {
+        const bytes = Math.min(MIB, total - at);
+        expect(yield stage.recv(far, 7 * MIB, bytes, RECV_ALL)).toBe(bytes);
+        const wanted =
+          at === 0 ? concat(whole.subarray(0, 1_000), whole.subarray(2_000, MIB + 1_000)) : whole.subarray(at + 1_000, at + 1_000 + bytes);
+        expect(isSame(stage.bytes.subarray(7 * MIB, 7 * MIB + bytes), wanted)).toBe(true);
+      }
+      expect(yield sent).toBe(total);
+      expect(yield stage.sendAll(near, gatherOf([[0, 100]]), SEND_LAZY)).toBe(100);
+      expect(codeOf(() => stage.engine.send(near, gatherOf([[0, 10]]), 2, stage.client, 0))).toBe('ERR_ARGUMENT');
+    });
+  });
+
+  it('end a lazy send that waits as any other', async () => {
+    await playPair(function* (stage, near, far) {
+      const closed = stage.sendAll(near, gatherOf([[0, 8 * MIB]]), SEND_LAZY);
+      const broken = stage.sendAll(far, gatherOf([[0, 8 * MIB]]), SEND_LAZY);
+      yield stage.settle();
+      expect([closed.result, broken.result]).toEqual([null, null]);
+      expect(yield stage.close(near)).toBe(0);
+      expect(closed.result).toBe(-errno.ECANCELED);
+      expect([-errno.EPIPE, -errno.ECONNRESET]).toContain(yield broken);
+    });
+  });
+}
+
+function concat(first: Uint8Array, second: Uint8Array): Uint8Array {
+  return Uint8Array.from([...first, ...second]);
 }
 
 function endContract(playPair: PlayPair): void {

@@ -81,8 +81,8 @@ export class Stage {
     return this.sendAll(slot, gatherOf(ranges));
   }
 
-  sendAll(slot: Slot, gather: Gather): Operation {
-    return this.op('send', (client, tag) => this.engine.send(slot, gather, client, tag));
+  sendAll(slot: Slot, gather: Gather, flags = 0): Operation {
+    return this.op('send', (client, tag) => this.engine.send(slot, gather, flags, client, tag));
   }
 
   accept(listener: Slot): Operation {

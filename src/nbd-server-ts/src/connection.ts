@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { RECV_ALL, type ClientId, type Engine, type Slot } from 'uring-engine';
+import { RECV_ALL, SEND_LAZY, type ClientId, type Engine, type Gather, type Slot } from 'uring-engine';
 import { Staging, type BufferSet } from './buffers.js';
 import type { ServerProbes } from './counters.js';
 import type { Export, ExportDirectory } from './export.js';
 import { Handshake } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
 import { Intake, Pump, type IntakeListener, type SharedResources } from './intake.js';
-import { MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
+import { LAZY_SEND_BYTES, MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
 import type { PendingRequest } from './pending-request.js';
 import { OPTION_HEADER_BYTES } from './protocol/constants.js';
 import { ReplyQueue, type ReplySink } from './reply-queue.js';
@@ -64,6 +64,7 @@ export class Connection implements IntakeListener, ReplySink {
   #handshake: Handshake | null = null;
   #intake: Intake | null = null;
   #receiving = false;
+  #receivedInTurn = false;
   #sending = false;
   #wantsRecv = false;
   #wantsDirect = false;
@@ -109,7 +110,7 @@ export class Connection implements IntakeListener, ReplySink {
     this.#slot = slot;
     this.#handshake = null;
     this.#intake = null;
-    this.#receiving = this.#sending = this.#wantsRecv = this.#wantsDirect = this.#blocked = this.#closeSent = false;
+    this.#receiving = this.#receivedInTurn = this.#sending = this.#wantsRecv = this.#wantsDirect = this.#blocked = this.#closeSent = false;
     this.#broken = '';
     this.#moveTo = null;
     this.#negotiated = null;
@@ -141,6 +142,7 @@ export class Connection implements IntakeListener, ReplySink {
 
   #onReceived(kind: number, result: number): void {
     this.#receiving = false;
+    this.#receivedInTurn = true;
     if (kind === ConnectionTag.recvDirect) this.#intake!.directFinished(Math.max(result, 0));
     else if (result > 0) this.#staging.end += result;
     if (this.phase === 'closing') return;
@@ -296,12 +298,34 @@ export class Connection implements IntakeListener, ReplySink {
     if (!this.#sending && gather.count > 0) {
       if (probes !== null) probes.onReplied(gather.totalBytes, this.host.engine.nowNs);
       this.#sending = true;
-      this.host.engine.send(this.#slot, gather, this.host.clientId, this.#tag | ConnectionTag.send);
+      this.host.engine.send(
+        this.#slot,
+        gather,
+        this.#mayWaitForSend(gather) ? SEND_LAZY : 0,
+        this.host.clientId,
+        this.#tag | ConnectionTag.send,
+      );
       this.#replies.sendStarted();
       if (this.#replies.deferring) this.#replies.flushDeferred();
     }
+    this.#receivedInTurn = false;
     if (this.#wantsRecv || this.#wantsDirect) this.#recv();
     else if (!this.#sending && this.#replies.empty) this.#idle();
+  }
+
+  /**
+   * Whether nobody waits for the end of this send: its completion then comes with the next request, which saves a call to the kernel for each. Answers
+   * that took more than the turn of their requests hold buffers that others may want.
+   */
+  #mayWaitForSend(gather: Gather): boolean {
+    return (
+      this.phase === 'transmission' &&
+      this.#receivedInTurn &&
+      !this.#blocked &&
+      !this.#replies.deferring &&
+      !this.host.readBudget.isWaitedFor &&
+      gather.totalBytes <= LAZY_SEND_BYTES
+    );
   }
 
   #recv(): void {

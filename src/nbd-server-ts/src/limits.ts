@@ -34,6 +34,8 @@ export const MAX_STAGED_PAYLOAD_BYTES = 64 << 10;
 export const STAGING_BYTES = 256 << 10;
 /** Staging buffers that one connection may hold beside its own. */
 export const MAX_EXTRA_STAGING = 4;
+/** Answers of a turn up to this do not wait for the end of their send: they fit in a socket's buffer, mostly. */
+export const LAZY_SEND_BYTES = 256 << 10;
 /** One of the two areas of a connection for reply headers: one is being filled while the other is being sent. */
 export const REPLY_AREA_BYTES = 16 << 10;
 /** Memory that belongs to one connection for its life: staging buffer and reply areas. With it alone it can go on, whatever the others do. */

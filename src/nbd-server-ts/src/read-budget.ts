@@ -27,6 +27,10 @@ export class ReadBudget {
     for (const waiter of told) waiter.onProgress();
   }
 
+  get isWaitedFor(): boolean {
+    return this.#waiters.size > 0;
+  }
+
   wait(waiter: BudgetWaiter): void {
     this.#waiters.add(waiter);
   }

@@ -13,6 +13,7 @@ import {
   OFFSET_DATA_BYTES,
 } from './replies/chunks.js';
 import { encodeSimpleReply } from './replies/simple.js';
+import { ReusedList } from './reused-list.js';
 
 /** Who gets requests back. */
 export interface ReplySink {
@@ -31,8 +32,8 @@ export class ReplyQueue {
   structured = false;
   #areaIndex = 0;
   #areaAt = 0;
-  #kept: PendingRequest[] = [];
-  #beingSent: PendingRequest[] = [];
+  #kept = new ReusedList<PendingRequest>();
+  #beingSent = new ReusedList<PendingRequest>();
   #deferredHead: PendingRequest | null = null;
   #deferredTail: PendingRequest | null = null;
   /** A READ whose pieces go out one after another, header sent, not yet whole. */
@@ -89,7 +90,7 @@ export class ReplyQueue {
 
   /** The gather list has been given to the engine. */
   sendStarted(): void {
-    assert(this.#beingSent.length === 0);
+    assert(this.#beingSent.count === 0);
     this.sentBytes += this.gather.totalBytes;
     this.gather.clear();
     this.#areaIndex ^= 1;
@@ -101,8 +102,8 @@ export class ReplyQueue {
 
   sendFinished(): void {
     const sent = this.#beingSent;
-    for (let i = 0; i < sent.length; i++) this.sink.onReplied(sent[i]!);
-    sent.length = 0;
+    for (let i = 0; i < sent.count; i++) this.sink.onReplied(sent.items[i]!);
+    sent.clear();
   }
 
   /** The connection has ended: gives back all that is not being sent. */
@@ -110,8 +111,8 @@ export class ReplyQueue {
     this.gather.clear();
     this.#areaAt = 0;
     const kept = this.#kept;
-    for (let i = 0; i < kept.length; i++) this.sink.onReplied(kept[i]!);
-    kept.length = 0;
+    for (let i = 0; i < kept.count; i++) this.sink.onReplied(kept.items[i]!);
+    kept.clear();
     let request = this.#deferredHead;
     this.#deferredHead = this.#deferredTail = null;
     this.#exclusive = null;
@@ -247,11 +248,7 @@ export class ReplyQueue {
 
   /** Room for a header of so many bytes and so many ranges of data. */
   #room(headerBytes: number, ranges: number): boolean {
-    if (
-      this.#areaAt + headerBytes <= REPLY_AREA_BYTES &&
-      this.gather.hasRoom(ranges + 1) &&
-      this.#kept.length < MAX_REQUESTS_PER_CONNECTION
-    )
+    if (this.#areaAt + headerBytes <= REPLY_AREA_BYTES && this.gather.hasRoom(ranges + 1) && this.#kept.count < MAX_REQUESTS_PER_CONNECTION)
       return true;
     this.#full = true;
     return false;

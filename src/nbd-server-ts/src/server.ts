@@ -9,6 +9,10 @@ import type { Negotiated } from './handshake/negotiation.js';
 import { checkLimits, CONNECTION_BYTES, DEFAULT_LIMITS, serverRegionBytes, STAGING_BYTES, type ServerLimits } from './limits.js';
 import { RequestPool } from './pending-request.js';
 import { ReadBudget } from './read-budget.js';
+import { ReusedList } from './reused-list.js';
+
+/** What the server changes of what its connections see. A plain field: an object with a getter of its own is slow to read from. */
+type ServerHost = Omit<ConnectionHost, 'closing'> & { closing: boolean };
 
 /** A line for people; `fields` are for machines. */
 export type ServerLog = (level: 'debug' | 'info' | 'warn', message: string, fields: Readonly<Record<string, unknown>>) => void;
@@ -62,9 +66,9 @@ export class NbdServer implements EngineClient {
   readonly #connections: (Connection | null)[];
   readonly #freeIndexes: number[] = [];
   readonly #listeners: { readonly slot: Slot; accepting: boolean }[] = [];
-  #dirty: Connection[] = [];
-  #resuming: Connection[] = [];
-  readonly #host: ConnectionHost;
+  #dirty = new ReusedList<Connection>();
+  #resuming = new ReusedList<Connection>();
+  readonly #host: ServerHost;
   readonly #connectionsOffset: number;
   readonly #probes: ServerProbes | null;
   #receivedBefore = 0;
@@ -134,6 +138,7 @@ export class NbdServer implements EngineClient {
   close(done: () => void, { deadlineMs = DEFAULT_CLOSE_DEADLINE_MS, newRequests = 'refuse' }: CloseOptions = {}): void {
     if (this.#closing !== null || this.#closed) throw new NbdServerError('ERR_SERVER_CLOSED', 'close was called before');
     const now = this.#engine.nowNs;
+    this.#host.closing = true;
     this.#closing = { deadlineNs: now + deadlineMs * NS_PER_MS, graceNs: now + HANDSHAKE_GRACE_NS, done };
     for (const { slot } of this.#listeners) this.#engine.close(slot, this.#clientId, ACCEPT_KIND + 2);
     if (newRequests === 'ignore') for (const connection of this.#connections) connection?.finish();
@@ -189,7 +194,7 @@ export class NbdServer implements EngineClient {
     return (this.#connections[index] ??= new Connection(this.#host, index, this.#connectionsOffset + index * CONNECTION_BYTES));
   }
 
-  #makeHost(sharedStaging: BufferSet, largeBuffers: BufferSet): ConnectionHost {
+  #makeHost(sharedStaging: BufferSet, largeBuffers: BufferSet): ServerHost {
     const { engine, exports, onTransmission } = this.options;
     const server = this;
     return {
@@ -202,9 +207,7 @@ export class NbdServer implements EngineClient {
       requests: new RequestPool(engine.arena),
       readBudget: new ReadBudget(this.limits.maxReadBytes),
       counters: this.counters,
-      get closing() {
-        return server.#closing !== null;
-      },
+      closing: false,
       markDirty(connection) {
         if (connection.dirty) return;
         connection.dirty = true;
@@ -228,22 +231,23 @@ export class NbdServer implements EngineClient {
 
   // ---- turns
   #resume(): void {
+    // What resumes may mark others, and itself.
     const dirty = this.#dirty;
-    for (let i = 0; i < dirty.length; i++) dirty[i]!.resume();
+    for (let i = 0; i < dirty.count; i++) dirty.items[i]!.resume();
   }
 
   #endTurn(): void {
     const dirty = this.#dirty;
-    if (dirty.length === 0) return;
+    if (dirty.count === 0) return;
     this.#dirty = this.#resuming;
     if (this.#probes !== null) this.#reportReceived(this.#probes);
-    for (let i = 0; i < dirty.length; i++) {
-      const connection = dirty[i]!;
+    for (let i = 0; i < dirty.count; i++) {
+      const connection = dirty.items[i]!;
       connection.dirty = false;
       connection.afterClose();
       connection.endTurn(this.#probes);
     }
-    dirty.length = 0;
+    dirty.clear();
     this.#resuming = dirty;
   }
 

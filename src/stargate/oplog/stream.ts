@@ -11,6 +11,7 @@ import { PayloadReads } from './payload-reads.js';
 import { SegmentPreparer } from './preparer.js';
 import type { Segment } from './segment.js';
 import type { LogSpace } from './space.js';
+import { Usage, type LogEnds } from './usage.js';
 import { parseUuid, type StreamVdiskLog, type VdiskTable } from './vdisk-log.js';
 
 /** Turn-end hooks run in this order: the log closes its batch before servers send their answers. */
@@ -37,7 +38,7 @@ export interface OplogStatistics {
  * batch as they come; at the end of the engine's turn the batch goes out as one O_DIRECT write with DSYNC, at most two at once; entries are
  * acknowledged in the order of the log. There is no timer in that: what waits goes.
  */
-export class OplogStream implements OplogPort {
+export class OplogStream implements OplogPort, LogEnds {
   readonly usage: OplogUsage;
   readonly #engine: Engine;
   readonly #client: ClientId;
@@ -109,7 +110,7 @@ export class OplogStream implements OplogPort {
       },
       onPrepareFailed: errno => this.#fail(errno),
     });
-    this.usage = this.#usageView();
+    this.usage = new Usage(this.#space, this.#preparer, this);
     engine.atTurnEnd(HOOK_ORDER, () => this.#turnEnd());
   }
 
@@ -407,31 +408,13 @@ export class OplogStream implements OplogPort {
     done(this.#failure);
   }
 
-  #usageView(): OplogUsage {
-    const { space, preparer, endLsn, durableLsn } = {
-      space: this.#space,
-      preparer: this.#preparer,
-      endLsn: () => this.#endLsn + (this.#open?.totalBytes ?? 0),
-      durableLsn: () => this.#durableLsn,
-    };
-    return {
-      get capacityBytes() {
-        const segments = preparer.full ? Math.min(space.total, space.maxSegments) : space.maxSegments;
-        return (segments - limits.RESERVED_SEGMENTS) * space.tail.dataBytes;
-      },
-      get usedBytes() {
-        return space.usedBytes(endLsn());
-      },
-      get oldestSegmentEndLsn() {
-        return Math.min(space.live[0]!.endLsn, endLsn());
-      },
-      get endLsn() {
-        return endLsn();
-      },
-      get durableLsn() {
-        return durableLsn();
-      },
-    };
+  // ---- LogEnds
+  get appendedLsn(): number {
+    return this.#endLsn + (this.#open?.totalBytes ?? 0);
+  }
+
+  get durableLsn(): number {
+    return this.#durableLsn;
   }
 }
 
