@@ -3,11 +3,6 @@ import { EntryKind, type OplogPort } from '../core/ports.js';
 import type { Controller } from '../core/controller.js';
 import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-drain.js';
 
-export interface RoundMutations extends DrainMutations {
-  /** M16: the log is cut before the HEAD that makes up for it is committed. */
-  readonly truncateBeforeHead?: boolean;
-}
-
 /**
  * One round of a vdisk: everything in the log up to where it ends now goes to the extents, segment by segment; then a HEAD says so, and when
  * that is committed the log before is needed no more (rule 21).
@@ -23,7 +18,7 @@ export class DrainRound {
   constructor(
     readonly controller: Controller,
     readonly log: OplogPort,
-    readonly mutations: RoundMutations,
+    readonly mutations: DrainMutations,
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
     this.toSeq = controller.lastSeq;
@@ -75,11 +70,7 @@ export class DrainRound {
       },
     };
     this.#state = 'ended';
-    if (!controller.appendControl(EntryKind.head, encodeRecord(head), 0, commit)) {
-      this.#state = 'head';
-      return;
-    }
-    if (this.mutations.truncateBeforeHead) this.log.truncate(controller.vdiskLog, controller.markLsn);
+    if (!controller.appendControl(EntryKind.head, encodeRecord(head), 0, commit)) this.#state = 'head';
   }
 
   #end(outcome: DrainOutcome): void {

@@ -1,9 +1,9 @@
 import type { Engine } from 'uring-engine';
 import type { Controller } from '../core/controller.js';
 import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
-import { DrainRound, type RoundMutations } from './drain-round.js';
+import { DrainRound } from './drain-round.js';
 import { DRAIN_AGE_NS, DRAIN_FILL, DRAIN_RETRY_NS, DRAIN_TICK_NS, MAX_ROUNDS } from './limits.js';
-import type { DrainOutcome } from './segment-drain.js';
+import type { DrainMutations, DrainOutcome } from './segment-drain.js';
 
 interface Candidate {
   readonly controller: Controller;
@@ -33,7 +33,7 @@ export class DrainScheduler {
   constructor(
     readonly engine: Engine,
     readonly stream: OplogStream,
-    readonly mutations: RoundMutations,
+    readonly mutations: DrainMutations,
     readonly onFailed: (message: string) => void,
   ) {
     this.#client = engine.register({ onCompletion: () => this.#tick() });

@@ -4,17 +4,17 @@ import type { LayerRemoval } from '../extents/index.js';
 import { OplogStream, type OplogOptions, type RecoveryReport, type StreamVdiskLog } from '../oplog/index.js';
 import { Delays } from './delays.js';
 import { DrainScheduler } from './drain-scheduler.js';
-import type { RoundMutations } from './drain-round.js';
 import { STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from './placement.js';
 import { RecoveryCollector } from './recovery.js';
+import type { DrainMutations } from './segment-drain.js';
 import { openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';
 import type { Engine } from 'uring-engine';
 
 /** Planted bugs, for tests alone. */
 export interface StargateMutations {
   readonly controller?: ControllerMutations;
-  readonly drain?: RoundMutations;
+  readonly drain?: DrainMutations;
 }
 
 export interface NodePartOptions {

@@ -78,7 +78,6 @@ export interface ReplicationMutations {
   readonly assumeRemoved?: boolean;
   readonly controllerIsMe?: boolean;
   readonly sameTermAfterRestart?: boolean;
-  readonly promiseNotDurable?: boolean;
   readonly resendBySeqOnly?: boolean;
   readonly cutNotDurable?: boolean;
 }

@@ -152,7 +152,7 @@ export class Member {
   #promise(promise: TermPromise, attempt: number): void {
     if (promise.term > this.promisedTerm) {
       this.promise = promise;
-      if (!this.context.mutations.promiseNotDurable) this.#persist({ kind: 'promise', promise });
+      this.#persist({ kind: 'promise', promise });
     }
     this.#state = go(TRANSITIONS, this.#state, 'promise', { kind: 'promising', ticket: this.#lastTicket, attempt });
     if (this.#durableTicket < this.#lastTicket) return;
