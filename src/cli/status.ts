@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { formatSize } from '../base/size.js';
-import type { ShardView, StatusView } from '../control/schemas.js';
+import type { DatapathView, ShardView, StatusView } from '../control/schemas.js';
 import { printJson, printTable } from './output.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
 export function addStatusVerb(program: Command): void {
   systemOptions(program.command('status'))
-    .description('how the system is')
+    .description('how the system is; with the directory of a datapath, how that datapath is')
     .option('--json', 'as JSON')
     .action(async (options: SystemOptions & { json?: true }) => {
       const status = await connectSystem(options).status();
@@ -16,21 +16,55 @@ export function addStatusVerb(program: Command): void {
 }
 
 function printStatus(status: StatusView): void {
-  const { node, vdisks, space } = status;
+  const { datapath, shards } = status;
   console.log(`health    ${status.health}`);
   for (const problem of status.problems) console.log(`          ${problem}`);
-  console.log(`node      ${node.id}, pid ${node.pid}, since ${node.startedAt}, gatepath ${status.version}`);
+  printStorage(status);
+  if (datapath !== null) printDatapath(datapath, status.version);
+  console.log();
+  if (datapath !== null && datapath.sessions.length > 0) {
+    printSessions(datapath);
+    console.log();
+  }
+  // A shard with both parts has one probe for each hop.
+  const hops = shards.length > 0 ? shards : (datapath?.shards ?? []);
+  printTable(['HOP', 'SHARD', 'REQUESTS', 'BYTES', 'P50 µs', 'P99 µs', 'MAX µs'], hops.flatMap(hopRows));
+}
+
+function printStorage({ node, vdisks, space, hosts, shards, version }: StatusView): void {
+  if (node === null || vdisks === null || space === null) return;
+  console.log(`node      ${node.id}, pid ${node.pid}, since ${node.startedAt}, gatepath ${version}`);
   console.log(`data      ${node.dataDir}: ${formatSize(space.freeBytes)} free of ${formatSize(space.totalBytes)}`);
   console.log(
     `vdisks    ${vdisks.count}, ${vdisks.attached} attached, ${formatSize(vdisks.sizeBytes)}, ${formatSize(vdisks.allocatedBytes)} allocated`,
   );
-  for (const host of status.hosts) console.log(`host      ${host.name}: NBD at ${host.nbdSocket}`);
-  const oplog = status.shards.flatMap(shard => shard.oplog);
+  for (const host of hosts) console.log(`host      ${host.name}: NBD at ${host.nbdSocket}`);
+  const oplog = shards.flatMap(shard => shard.oplog);
   const used = oplog.reduce((sum, one) => sum + one.usedBytes, 0);
   const capacity = oplog.reduce((sum, one) => sum + one.capacityBytes, 0);
   console.log(`oplog     ${formatSize(used)} of ${formatSize(capacity)} in use`);
-  console.log(`cache     ${status.shards.map(cacheLine).join('; ')}\n`);
-  printTable(['HOP', 'SHARD', 'REQUESTS', 'BYTES', 'P50 µs', 'P99 µs', 'MAX µs'], status.shards.flatMap(hopRows));
+  console.log(`cache     ${shards.map(cacheLine).join('; ')}`);
+}
+
+function printDatapath({ host, pid, startedAt, nbdSocket, exports }: DatapathView, version: string): void {
+  console.log(`datapath  ${host}, pid ${pid}, since ${startedAt}, gatepath ${version}: NBD at ${nbdSocket}`);
+  for (const one of exports) console.log(`export    ${one.name}: ${formatSize(one.sizeBytes)}, generation ${one.generation}, ${one.state}`);
+}
+
+function printSessions({ sessions }: DatapathView): void {
+  printTable(
+    ['EXPORT', 'SHARD', 'SESSION', 'PATH', 'CONNECTIONS', 'UNANSWERED', 'LOST', 'REPLAYED'],
+    sessions.map(({ name, shard, state, path, connections, unanswered, lost, replayed }) => [
+      name,
+      shard,
+      state,
+      path ?? '-',
+      connections,
+      unanswered,
+      lost,
+      replayed,
+    ]),
+  );
 }
 
 function cacheLine({ shard, cache }: ShardView): string {
@@ -39,7 +73,7 @@ function cacheLine({ shard, cache }: ShardView): string {
   return `shard ${shard}: ${Math.round((100 * cache.usedPages) / Math.max(1, cache.pages))} % full, ${hitRate}`;
 }
 
-function hopRows({ shard, hops }: ShardView): (string | number)[][] {
+function hopRows({ shard, hops }: Pick<ShardView, 'shard' | 'hops'>): (string | number)[][] {
   return Object.entries(hops).map(([hop, { requests, bytes, service }]) => [
     hop,
     shard,

@@ -92,16 +92,64 @@ export const shardView = z.object({
 });
 export type ShardView = z.infer<typeof shardView>;
 
+export const exportView = z.object({
+  name: z.string(),
+  vdiskId: z.string(),
+  generation: count,
+  sizeBytes: count,
+  /** `starting`: not in all shards yet; `ending`: detached, and not let go of yet. */
+  state: z.enum(['starting', 'exported', 'ending']),
+});
+export type ExportView = z.infer<typeof exportView>;
+
+/** One shard's use of one export. */
+export const sessionView = z.object({
+  name: z.string(),
+  vdiskId: z.string(),
+  generation: count,
+  shard: count,
+  state: z.enum(['disconnected', 'opening', 'open', 'closed']),
+  /** How it reaches the controller; null: it does not, now. */
+  path: z.enum(['same-shard', 'other-shard', 'unix', 'tcp']).nullable(),
+  /** NBD connections, and requests of theirs that are not answered. */
+  connections: count,
+  unanswered: count,
+  /** How often a path was opened and lost, and how many requests were sent again. */
+  opened: count,
+  lost: count,
+  replayed: count,
+  /** Why there is no path; empty while there is one, or none was wanted yet. */
+  problem: z.string(),
+});
+export type SessionView = z.infer<typeof sessionView>;
+
+export const datapathShardView = z.object({ shard: count, hops: z.record(z.string(), hop) });
+export type DatapathShardView = z.infer<typeof datapathShardView>;
+
+export const datapathView = z.object({
+  host: z.string(),
+  uuid: z.string(),
+  pid: count,
+  nbdSocket: z.string(),
+  startedAt: z.string(),
+  exports: z.array(exportView),
+  sessions: z.array(sessionView),
+  shards: z.array(datapathShardView),
+});
+export type DatapathView = z.infer<typeof datapathView>;
+
+/** Of one process: what concerns its Stargate is null or empty where it has none, `datapath` where it has none. */
 export const statusView = z.object({
   version: z.string(),
   health,
   problems: z.array(z.string()),
-  node: z.object({ id: z.string(), pid: count, storeUuid: z.string(), dataDir: z.string(), startedAt: z.string() }),
+  node: z.object({ id: z.string(), pid: count, storeUuid: z.string(), dataDir: z.string(), startedAt: z.string() }).nullable(),
   hosts: z.array(z.object({ name: z.string(), nbdSocket: z.string() })),
-  vdisks: z.object({ count, attached: count, sizeBytes: count, allocatedBytes: count }),
+  vdisks: z.object({ count, attached: count, sizeBytes: count, allocatedBytes: count }).nullable(),
   /** Space of the file system that holds the data. */
-  space: z.object({ freeBytes: count, totalBytes: count }),
+  space: z.object({ freeBytes: count, totalBytes: count }).nullable(),
   shards: z.array(shardView),
+  datapath: datapathView.nullable(),
 });
 export type StatusView = z.infer<typeof statusView>;
 

@@ -15,12 +15,12 @@ import {
 } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
-import type { AttachmentView, AttachRequest, ContainerView, CreateVdiskRequest, DetachView, StatusView, VdiskView } from './schemas.js';
+import type { AttachmentView, AttachRequest, ContainerView, CreateVdiskRequest, DetachView, VdiskView } from './schemas.js';
+import { totals } from './status.js';
 
 export interface ControlServiceOptions {
   readonly store: MetadataStore;
   readonly node: ManagedNode;
-  readonly version: string;
   /** Host of an attachment that names none, where no host or more than one is known. */
   readonly defaultHost: string;
 }
@@ -115,32 +115,6 @@ export class ControlService {
     return { vdisk: vdiskName, host, released };
   }
 
-  // ---------------------------------------------------------------- the system
-
-  async status(): Promise<StatusView> {
-    const { store, node, version } = this.options;
-    const [status, vdisks, attachments, hosts] = await Promise.all([
-      node.status(),
-      livingVdisks(store),
-      listAttachments(store),
-      listHosts(store),
-    ]);
-    const nameOf = (vdiskId: string): string => vdisks.find(vdisk => vdisk.id === vdiskId)?.name ?? vdiskId;
-    const problems = status.problems.map(({ vdiskId, message }) => `vdisk "${nameOf(vdiskId)}" is not served: ${message}`);
-    if (status.silentShards > 0) problems.push(`${status.silentShards} shards do not answer`);
-    const { id, storeUuid, dataDirectory, startedAt } = node;
-    return {
-      version,
-      health: status.problems.length > 0 ? 'unavailable' : status.silentShards > 0 ? 'degraded' : 'healthy',
-      problems,
-      node: { id, pid: process.pid, storeUuid, dataDir: dataDirectory, startedAt },
-      hosts: hosts.map(({ host, nbdSocket }) => ({ name: host, nbdSocket })),
-      vdisks: { count: vdisks.length, attached: attachments.length, ...totals(vdisks, status) },
-      space: node.space(),
-      shards: [...status.shards],
-    };
-  }
-
   // ---------------------------------------------------------------- helpers
 
   /** Where the vdisk is attached already; else the only host there is; else the node's own. */
@@ -196,14 +170,6 @@ interface Around {
 async function livingVdisks(store: MetadataStore): Promise<VdiskRecord[]> {
   return (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
 }
-
-function totals(vdisks: readonly VdiskRecord[], status: NodeStatus): { sizeBytes: number; allocatedBytes: number } {
-  const ids = new Set(vdisks.map(vdisk => vdisk.id));
-  const allocated = status.vdisks.filter(one => ids.has(one.vdiskId)).map(one => one.allocatedBytes);
-  return { sizeBytes: sum(vdisks.map(vdisk => vdisk.sizeBytes)), allocatedBytes: sum(allocated) };
-}
-
-const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
 
 function parseExport(value: unknown): ExportRecord | null {
   return value === undefined ? null : (exportRecord.safeParse(value).data ?? null);

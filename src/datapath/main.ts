@@ -39,6 +39,8 @@ export interface DatapathStatus {
   readonly exports: readonly ExportStatus[];
   /** One per export and shard. */
   readonly sessions: readonly (SessionStatus & { readonly shard: number })[];
+  /** Of the shards that answered in time. */
+  readonly shards: readonly { readonly shard: number; readonly hops: ShardStatus['hops'] }[];
 }
 
 interface Export {
@@ -108,12 +110,12 @@ export class DatapathMain {
     const { shards } = this.options;
     const request = ++this.#lastRequest;
     const sessions: (SessionStatus & { shard: number })[] = [];
-    let answers = 0;
+    const answered: { shard: number; hops: ShardStatus['hops'] }[] = [];
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, STATUS_TIMEOUT_MS);
       this.#statusRequests.set(request, (status, shard) => {
         sessions.push(...status.sessions.map(session => ({ ...session, shard })));
-        if (++answers < shards.count) return;
+        if (answered.push({ shard, hops: status.hops }) < shards.count) return;
         clearTimeout(timer);
         resolve();
       });
@@ -121,7 +123,8 @@ export class DatapathMain {
     });
     this.#statusRequests.delete(request);
     sessions.sort((a, b) => a.name.localeCompare(b.name) || a.shard - b.shard);
-    return { exports: this.exports, sessions };
+    answered.sort((a, b) => a.shard - b.shard);
+    return { exports: this.exports, sessions, shards: answered };
   }
 
   /** Follows the attachments no longer; the exports stay until the shards stop. */

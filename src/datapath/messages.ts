@@ -1,3 +1,5 @@
+import type { Hop, ProbeSummary } from '../base/probe.js';
+
 /** Between the datapath's main thread and its shards: structured messages, rare. */
 export const DatapathTopic = {
   /** main → shard: ExportDescription; answered by added */
@@ -57,4 +59,8 @@ export interface SessionStatus extends ExportKey {
 export interface ShardStatus {
   readonly request: number;
   readonly sessions: readonly SessionStatus[];
+  /** Those of a datapath: {@link DATAPATH_HOPS}. */
+  readonly hops: Readonly<Partial<Record<Hop, ProbeSummary>>>;
 }
+
+export const DATAPATH_HOPS = ['nbd-receive', 'session', 'path', 'reply'] as const satisfies readonly Hop[];

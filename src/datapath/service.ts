@@ -7,6 +7,7 @@ import type { VdiskServing } from '../wire/serving.js';
 import { VdiskExport } from './export.js';
 import { DETACH_POLL_MS, MAX_EXPORTS, STOP_NBD_MS } from './limits.js';
 import {
+  DATAPATH_HOPS,
   DatapathTopic,
   type ExportDescription,
   type ExportKey,
@@ -215,7 +216,9 @@ export class DatapathShard implements ShardPart, EngineClient {
   }
 
   #reportStatus({ request }: StatusRequest): void {
-    const reply: ShardStatus = { request, sessions: this.status() };
+    const { probes } = this.options.context;
+    const hops = Object.fromEntries(DATAPATH_HOPS.map(hop => [hop, probes[hop].summary()]));
+    const reply: ShardStatus = { request, sessions: this.status(), hops };
     this.options.context.send(MAIN, DatapathTopic.statusReply, reply);
   }
 }

@@ -5,6 +5,7 @@ import { GatepathError, type ErrorKind } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { attachRequest, createContainerRequest, createVdiskRequest } from '../schemas.js';
 import type { ControlService } from '../service.js';
+import type { StatusService } from '../status.js';
 
 /** Of one request: control messages are small. */
 const MAX_BODY_BYTES = 64 << 10;
@@ -23,14 +24,18 @@ const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ERR_ATTACHED: 409,
 };
 
+export interface ControlServerOptions {
+  readonly status: StatusService;
+  /** Null where the process has no Stargate: then there is the status alone. */
+  readonly service: ControlService | null;
+  readonly log: Logger;
+}
+
 /** The management API: JSON over HTTP at a Unix socket of mode 0600, so that who may connect is who owns the data. */
 export class ControlServer {
   readonly #http: FastifyInstance;
 
-  constructor(
-    private readonly service: ControlService,
-    private readonly log: Logger,
-  ) {
+  constructor(private readonly options: ControlServerOptions) {
     this.#http = fastify({ bodyLimit: MAX_BODY_BYTES, forceCloseConnections: true });
     this.#http.setErrorHandler((error, _request, reply) => {
       const told = this.#told(error);
@@ -38,6 +43,7 @@ export class ControlServer {
       return reply.status(HTTP_STATUS_OF_CODE[code] ?? HTTP_STATUS[kind]).send({ error: { kind, code, message, action } });
     });
     this.#http.setNotFoundHandler(request => {
+      if (options.service === null && request.url.startsWith('/v1/')) throw notHere();
       throw new GatepathError(
         'invalid',
         'ERR_NOT_FOUND',
@@ -45,7 +51,8 @@ export class ControlServer {
         'use a client of the same version',
       );
     });
-    this.#routes();
+    this.#http.get('/v1/status', () => options.status.status());
+    if (options.service !== null) this.#routes(options.service);
   }
 
   /** The way has to be free: no file is there. */
@@ -58,11 +65,9 @@ export class ControlServer {
     return this.#http.close();
   }
 
-  #routes(): void {
+  #routes(service: ControlService): void {
     const http = this.#http;
-    const { service } = this;
     type Named = { Params: { name: string } };
-    http.get('/v1/status', () => service.status());
     http.get('/v1/containers', async () => ({ containers: await service.listContainers() }));
     http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body).name));
     http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));
@@ -84,9 +89,14 @@ export class ControlServer {
     if (statusCode !== undefined && statusCode < 500) {
       return new GatepathError('invalid', 'ERR_REQUEST', message, 'use a client of the same version');
     }
-    this.log.log('error', 'a request to the management API failed', { error: (error as Error).stack });
+    this.options.log.log('error', 'a request to the management API failed', { error: (error as Error).stack });
     return new GatepathError('fatal', 'ERR_INTERNAL', `internal error: ${message}`, 'see the log of the node');
   }
+}
+
+function notHere(): GatepathError {
+  const message = 'this is a datapath: it tells its status, and manages nothing';
+  return new GatepathError('invalid', 'ERR_DATAPATH_ONLY', message, 'ask its Stargate: --data with the data directory of the node');
 }
 
 function parse<T>(schema: z.ZodType<T>, body: unknown): T {
