@@ -2,12 +2,19 @@ import assert from 'node:assert/strict';
 
 /** Words per bucket: owner, low and high word of the number, slot + 1 (0: empty bucket). */
 const BUCKET_WORDS = 4;
+/** Words per slot, each in an array of its own. */
+const SLOT_WORDS = 6;
 const NONE = -1;
+
+/** Bits of a slot's word of use. */
+const VISITED = 1;
+const ORPHAN = 2;
+const ONE_PIN = 4;
 
 /**
  * An index from (owner, number) to one of a fixed count of slots, with SIEVE replacement (Zhang et al., NSDI 2024): a first-in-first-out
  * queue whose hand spares what was used since it last passed, so that a scan does not wash out what is in use. Open addressing in
- * one typed array; nothing is allocated after construction. `owner` is an int32, `number` an exact integer from 0 to 2^53.
+ * typed arrays; nothing is allocated after construction. `owner` is an int32, `number` an exact integer from 0 to 2^53.
  *
  * A pinned slot is never given to another key. If its key is removed or inserted anew, the slot is *orphaned*: it is found no more
  * and becomes free with its last unpin.
@@ -22,9 +29,8 @@ export class SieveIndex {
   readonly #owner: Int32Array;
   readonly #low: Int32Array;
   readonly #high: Int32Array;
-  readonly #visited: Uint8Array;
-  readonly #orphan: Uint8Array;
-  readonly #pins: Int32Array;
+  /** What a hit looks at and changes, in one word of each slot: a visit, the mark of an orphan, and above them the pins. */
+  readonly #use: Int32Array;
   /** Neighbours in the queue, towards the newest and towards the oldest. `#newer` also links the free list. */
   readonly #newer: Int32Array;
   readonly #older: Int32Array;
@@ -35,24 +41,38 @@ export class SieveIndex {
   #used = 0;
   #pinnedInQueue = 0;
 
-  constructor(readonly slots: number) {
-    assert(Number.isInteger(slots) && slots > 0 && slots <= 1 << 26, `a sieve index has 1 to 2^26 slots, not ${slots}`);
-    let buckets = 4;
-    while (buckets < slots * 2) buckets *= 2;
+  /**
+   * `memory`, zeroed, takes {@link SieveIndex.bytesFor}(slots) from `offset` on. A large index belongs in huge pages: each of its hits
+   * is two looks at places that no cache of the processor holds.
+   */
+  constructor(
+    readonly slots: number,
+    memory: ArrayBufferLike = new ArrayBuffer(SieveIndex.bytesFor(slots)),
+    offset = 0,
+  ) {
+    const buckets = bucketsFor(slots);
     this.#mask = buckets - 1;
-    this.#buckets = new Int32Array(buckets * BUCKET_WORDS);
-    this.#owner = new Int32Array(slots);
-    this.#low = new Int32Array(slots);
-    this.#high = new Int32Array(slots);
-    this.#visited = new Uint8Array(slots);
-    this.#orphan = new Uint8Array(slots);
-    this.#pins = new Int32Array(slots);
-    this.#newer = new Int32Array(slots);
-    this.#older = new Int32Array(slots);
+    const take = (words: number): Int32Array => {
+      const array = new Int32Array(memory, offset, words);
+      offset += words * Int32Array.BYTES_PER_ELEMENT;
+      return array;
+    };
+    this.#buckets = take(buckets * BUCKET_WORDS);
+    this.#use = take(slots);
+    this.#owner = take(slots);
+    this.#low = take(slots);
+    this.#high = take(slots);
+    this.#newer = take(slots);
+    this.#older = take(slots);
     for (let slot = slots - 1; slot >= 0; slot--) {
       this.#newer[slot] = this.#free;
       this.#free = slot;
     }
+  }
+
+  static bytesFor(slots: number): number {
+    assert(Number.isInteger(slots) && slots > 0 && slots <= 1 << 26, `a sieve index has 1 to 2^26 slots, not ${slots}`);
+    return (bucketsFor(slots) * BUCKET_WORDS + slots * SLOT_WORDS) * Int32Array.BYTES_PER_ELEMENT;
   }
 
   /** Slots that a key leads to. */
@@ -68,7 +88,7 @@ export class SieveIndex {
       return NONE;
     }
     this.hits++;
-    this.#visited[slot] = 1;
+    this.#use[slot]! |= VISITED;
     return slot;
   }
 
@@ -88,8 +108,8 @@ export class SieveIndex {
     let bucket = this.#bucketOf(owner, low, high);
     const present = this.#buckets[bucket + 3]! - 1;
     if (present !== NONE) {
-      if (this.#pins[present] === 0) {
-        this.#visited[present] = 1;
+      if (this.#use[present]! < ONE_PIN) {
+        this.#use[present]! |= VISITED;
         return present;
       }
       this.#forget(present, bucket);
@@ -100,7 +120,7 @@ export class SieveIndex {
     this.#owner[slot] = owner;
     this.#low[slot] = low;
     this.#high[slot] = high;
-    this.#visited[slot] = 0;
+    this.#use[slot] = 0;
     // Looked up again: a removal may have moved buckets.
     bucket = this.#bucketOf(owner, low, high);
     this.#buckets[bucket] = owner;
@@ -117,18 +137,21 @@ export class SieveIndex {
   }
 
   pin(slot: number): void {
-    if (this.#pins[slot]!++ === 0 && this.#orphan[slot] === 0) this.#pinnedInQueue++;
+    const use = this.#use[slot]!;
+    if (use < ORPHAN) this.#pinnedInQueue++;
+    this.#use[slot] = use + ONE_PIN;
   }
 
   unpin(slot: number): void {
-    const pins = --this.#pins[slot]!;
-    assert(pins >= 0, 'a slot was unpinned more often than pinned');
-    if (pins > 0) return;
-    if (this.#orphan[slot] === 0) {
+    const use = this.#use[slot]! - ONE_PIN;
+    assert(use >= 0, 'a slot was unpinned more often than pinned');
+    this.#use[slot] = use;
+    if (use >= ONE_PIN) return;
+    if (use < ORPHAN) {
       this.#pinnedInQueue--;
       return;
     }
-    this.#orphan[slot] = 0;
+    this.#use[slot] = 0;
     this.#newer[slot] = this.#free;
     this.#free = slot;
   }
@@ -189,8 +212,8 @@ export class SieveIndex {
     else this.#newer[older] = newer;
     this.#used--;
     this.#clearBucket(bucket);
-    if (this.#pins[slot] !== 0) {
-      this.#orphan[slot] = 1;
+    if (this.#use[slot]! >= ONE_PIN) {
+      this.#use[slot]! |= ORPHAN;
       this.#pinnedInQueue--;
       return;
     }
@@ -224,8 +247,8 @@ export class SieveIndex {
   #evict(): boolean {
     if (this.#pinnedInQueue === this.#used) return false;
     let slot = this.#hand === NONE ? this.#oldest : this.#hand;
-    while (this.#visited[slot] === 1 || this.#pins[slot] !== 0) {
-      this.#visited[slot] = 0;
+    while (this.#use[slot] !== 0) {
+      this.#use[slot]! &= ~VISITED;
       slot = this.#newer[slot]!;
       if (slot === NONE) slot = this.#oldest;
     }
@@ -234,6 +257,12 @@ export class SieveIndex {
     this.evictions++;
     return true;
   }
+}
+
+function bucketsFor(slots: number): number {
+  let buckets = 4;
+  while (buckets < slots * 2) buckets *= 2;
+  return buckets;
 }
 
 /** Neighbouring numbers get neighbouring buckets within a group of four: sequential access stays in few cache lines. */

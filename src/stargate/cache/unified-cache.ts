@@ -24,10 +24,12 @@ export class UnifiedCache implements CachePort {
   constructor(
     readonly baseOffset: number,
     readonly pages: number,
+    index: SieveIndex = new SieveIndex(pages),
   ) {
     assert(baseOffset % BLOCK_BYTES === 0, 'the cache must start at a page');
     assert(pages <= MAX_CACHE_PAGES, `a cache has at most ${MAX_CACHE_PAGES} pages`);
-    this.#index = new SieveIndex(pages);
+    assert(index.slots === pages, 'the index has a slot for each page');
+    this.#index = index;
   }
 
   find(owner: number, block: number): number {
