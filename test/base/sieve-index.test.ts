@@ -148,7 +148,10 @@ describe('SieveIndex', () => {
     const bytes = SieveIndex.bytesFor(100);
     const memory = new Uint8Array(64 + bytes + 64);
     const index = new SieveIndex(100, memory.buffer, 64);
-    for (let number = 0; number < 300; number++) (index.pin(index.insert(3, number * 7)), index.unpin(index.find(3, number * 7)));
+    for (let number = 0; number < 300; number++) {
+      index.pin(index.insert(3, number * 7));
+      index.unpin(index.find(3, number * 7));
+    }
     expect(index.used).toBe(100);
     expect(memory.subarray(64, 64 + bytes).some(byte => byte !== 0)).toBe(true);
     expect([...memory.subarray(0, 64), ...memory.subarray(64 + bytes)].every(byte => byte === 0)).toBe(true);
