@@ -36,23 +36,25 @@ describe('a group of replicas, by seed', () => {
 
 /** Found by what comes of them, not by an assert or a standstill. */
 const OUTCOME = /^(lost|doubled|divergent|two controllers)/;
-const MUTANTS: readonly (readonly [Mutant, firstSeed: number, seeds: number])[] = [
-  ['ackBeforeAllMembers', 1, 20],
-  ['noSeal', 1, 20],
-  ['tailBeforePromise', 1, 40],
-  ['noUnion', 100, 60],
-  ['assumeRemoved', 1, 60],
-  ['sameTermAfterRestart', 1, 20],
-  ['cutNotDurable', 1, 20],
-  ['amnesiacKept', 1, 100],
+const MUTANTS: readonly Mutant[] = [
+  'ackBeforeAllMembers',
+  'noSeal',
+  'tailBeforePromise',
+  'noUnion',
+  'assumeRemoved',
+  'sameTermAfterRestart',
+  'cutNotDurable',
+  'amnesiacKept',
 ];
+/** The rarest show in one history of 70 or so: this many miss one of them once in thousands of times, whatever a change makes of the seeds. */
+const HUNT_SEEDS = 600;
 
 describe.skipIf(GIVEN !== undefined)('planted bugs are found', () => {
-  it.each(MUTANTS)('%s', { timeout: 60_000 }, (mutant, firstSeed, seeds) => {
-    for (let seed = firstSeed; seed < firstSeed + seeds; seed++) {
+  it.each(MUTANTS)('%s', { timeout: 120_000 }, mutant => {
+    for (let seed = 1; seed <= HUNT_SEEDS; seed++) {
       const { violation } = runCluster({ seed, mutant });
       if (violation !== null && OUTCOME.test(violation)) return;
     }
-    expect.fail(`${seeds} seeds do not show what comes of ${mutant}`);
+    expect.fail(`${HUNT_SEEDS} seeds do not show what comes of ${mutant}`);
   });
 });
