@@ -15,9 +15,11 @@ import {
   type BadBlock,
   type CreatedReply,
   type RecoveryProgress,
+  type ServeRequest,
   type ServingReport,
   type StargateStatus,
   type VdiskDescription,
+  type VdiskProblem,
 } from '../stargate/messages.js';
 import { shardOfStream, streamOf } from '../stargate/runtime/placement.js';
 import type { StargateShardSettings } from '../stargate/service.js';
@@ -69,10 +71,7 @@ export class StargateHost {
     await ensureDefaultContainer(store);
     const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
     syncFolders(dataDirectory);
-    const host = new StargateHost(options, directory, incarnation, store, blockStore);
-    const living = (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
-    await host.#winTerms(living);
-    return host;
+    return new StargateHost(options, directory, incarnation, store, blockStore);
   }
 
   /** For one shard; `port` has to be transferred. */
@@ -86,7 +85,6 @@ export class StargateHost {
       oplogBytesPerStream: Math.floor(oplogBytes / this.directory.streams),
       cacheBytesPerShard: Math.floor(cacheBytes / shards),
       store,
-      vdisks: [...this.#terms.values()],
       socketPath: stargateSocket,
     };
     return { settings, transfer: store.port };
@@ -108,7 +106,9 @@ export class StargateHost {
       this.#statusRequests.get((message as StargateStatus).request)?.(message as StargateStatus, shard),
     );
     this.#showProgress(pool);
-    this.#serving = this.#whenServing(pool);
+    this.#serving = this.#whenRecovered(pool).then(() => this.#whenServing(pool));
+    // Awaited by serve(), perhaps only after it has failed.
+    this.#serving.catch(() => undefined);
   }
 
   /** Resolves when every vdisk is served, or refused with a reason that is logged; then finishes what a former process was deleting. */
@@ -122,14 +122,14 @@ export class StargateHost {
   /** A vdisk that is in the metadata now: wins its term and serves it. */
   async serveNew(vdisk: VdiskRecord): Promise<void> {
     await this.#winTerms([vdisk]);
-    const description = this.#terms.get(vdisk.id)!;
+    const description = this.#terms.get(vdisk.id);
+    if (description === undefined) throw notServed(vdisk, 'its group has other members');
     const problem = await withTimeout<string>(CREATE_TIMEOUT_MS, `vdisk "${vdisk.name}" was not served`, resolve => {
       this.#served.set(vdisk.id, resolve);
       this.#pool!.send(this.#shardOf(vdisk.id), StargateTopic.create, description);
     });
     this.#served.delete(vdisk.id);
-    if (problem !== '')
-      throw new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${vdisk.name}" is not served: ${problem}`, 'see the log');
+    if (problem !== '') throw notServed(vdisk, problem);
   }
 
   /** A vdisk that is marked as being deleted. Its space comes back in the background. */
@@ -165,14 +165,36 @@ export class StargateHost {
     this.directory.lock.release();
   }
 
-  async #winTerms(vdisks: readonly VdiskRecord[]): Promise<void> {
+  /** Why some of them are not to be served. */
+  async #winTerms(vdisks: readonly VdiskRecord[]): Promise<VdiskProblem[]> {
     const member = { node: this.options.nodeId, storeUuid: this.directory.storeUuid, incarnation: this.incarnation };
-    const terms = await winTerms(
+    const { won, refused } = await winTerms(
       this.store,
       vdisks.map(vdisk => vdisk.id),
       member,
     );
-    for (const { id, sizeBytes, historyId } of vdisks) this.#terms.set(id, { vdiskId: id, sizeBytes, historyId, ...terms.get(id)! });
+    for (const { id, sizeBytes, historyId } of vdisks) {
+      const term = won.get(id);
+      if (term !== undefined) this.#terms.set(id, { vdiskId: id, sizeBytes, historyId, ...term });
+    }
+    return [...refused].map(([vdiskId, message]) => ({ vdiskId, message }));
+  }
+
+  /** Each shard has checked its logs: only then, and only for what is whole, a term is won (rule 5). */
+  async #whenRecovered(pool: ShardPool): Promise<void> {
+    const damaged: VdiskProblem[] = [];
+    let waiting = pool.count;
+    await new Promise<void>(resolve => {
+      pool.on(StargateTopic.recovered, message => {
+        damaged.push(...(message as VdiskProblem[]));
+        if (--waiting === 0) resolve();
+      });
+    });
+    const isDamaged = new Set(damaged.map(({ vdiskId }) => vdiskId));
+    const living = (await listVdisks(this.store)).filter(vdisk => !vdisk.deleting);
+    const strange = await this.#winTerms(living.filter(({ id }) => !isDamaged.has(id)));
+    const refused = [...strange, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
+    pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values()], refused } satisfies ServeRequest);
   }
 
   #whenServing(pool: ShardPool): Promise<void> {
@@ -215,6 +237,10 @@ export class StargateHost {
   #shardOf(vdiskId: string): number {
     return shardOfStream(streamOf(vdiskId, this.directory.streams), this.options.shards);
   }
+}
+
+function notServed({ name }: VdiskRecord, why: string): GatepathError {
+  return new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${name}" is not served: ${why}`, 'see the log');
 }
 
 /** The socket where a Stargate's metadata is read, named by its I/O socket. */

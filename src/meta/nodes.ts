@@ -64,45 +64,55 @@ function nextBoot(known: NodeRecord | null, { id, storeUuid, boot }: StartingNod
   };
 }
 
+type Member = GroupRecord['members'][number];
+
 export interface WonTerm {
   readonly term: number;
   readonly nonce: string;
 }
 
+export interface WonTerms {
+  readonly won: ReadonlyMap<string, WonTerm>;
+  /** Vdisk → why it may not be served by this member. */
+  readonly refused: ReadonlyMap<string, string>;
+}
+
 /**
  * A new term for each of the vdisks, with this node as controller and only member (rule 7): epoch and term go up by one, the nonce is new. A
- * node may serve a vdisk only after this.
+ * node may serve a vdisk only after this. Only a member of the vdisk's group wins one (rule 11): what another incarnation of the store has acknowledged may be
+ * missing in this one.
  */
-export async function winTerms(
-  store: MetadataStore,
-  vdiskIds: readonly string[],
-  member: { readonly node: string; readonly storeUuid: string; readonly incarnation: number },
-): Promise<Map<string, WonTerm>> {
-  const terms = new Map<string, WonTerm>();
+export async function winTerms(store: MetadataStore, vdiskIds: readonly string[], member: Member): Promise<WonTerms> {
+  const won = new Map<string, WonTerm>();
+  const refused = new Map<string, string>();
   const ids = [...new Set(vdiskIds)];
   for (let from = 0; from < ids.length; from += MAX_META_TRANSACTION) {
     await retry(async () => {
-      const batch = ids.slice(from, from + MAX_META_TRANSACTION).filter(vdiskId => !terms.has(vdiskId));
-      const proposals = await Promise.all(batch.map(vdiskId => nextTerm(store, vdiskId, member)));
+      const batch = ids.slice(from, from + MAX_META_TRANSACTION).filter(vdiskId => !won.has(vdiskId) && !refused.has(vdiskId));
+      const next = await Promise.all(batch.map(vdiskId => nextTerm(store, vdiskId, member)));
+      for (const [i, one] of next.entries()) if (typeof one === 'string') refused.set(batch[i]!, one);
+      const proposals = next.filter(one => typeof one !== 'string');
+      if (proposals.length === 0) return true;
       const outcomes = await proposeTogether(store, proposals);
-      for (const [i, { won }] of outcomes.entries()) {
+      for (const [i, outcome] of outcomes.entries()) {
         const { vdiskId, term, nonce } = proposals[i]!.value;
-        if (won) terms.set(vdiskId, { term, nonce });
+        if (outcome.won) won.set(vdiskId, { term, nonce });
       }
-      return outcomes.every(({ won }) => won) ? true : undefined;
+      return outcomes.every(outcome => outcome.won) ? true : undefined;
     });
   }
-  return terms;
+  return { won, refused };
 }
 
 async function nextTerm(
   store: MetadataStore,
   vdiskId: string,
-  member: GroupRecord['members'][number],
-): Promise<Proposal & { readonly value: GroupRecord }> {
+  member: Member,
+): Promise<(Proposal & { readonly value: GroupRecord }) | string> {
   const key = keys.group(vdiskId);
   const found = await store.get(key);
   const known = found === null ? null : parse(groupRecord, found);
+  if (known !== null && !known.members.some(one => isSame(one, member))) return strangerTo(known, member);
   const epoch = (known?.epoch ?? 0) + 1;
   const value: GroupRecord = {
     vdiskId,
@@ -114,6 +124,15 @@ async function nextTerm(
     generation: known?.generation ?? 0,
   };
   return { key, version: found?.version ?? 0, value };
+}
+
+function isSame(a: Member, b: Member): boolean {
+  return a.node === b.node && a.storeUuid === b.storeUuid && a.incarnation === b.incarnation;
+}
+
+function strangerTo({ members }: GroupRecord, member: Member): string {
+  const name = ({ node, storeUuid, incarnation }: Member): string => `node "${node}", store ${storeUuid}, incarnation ${incarnation}`;
+  return `its data is with ${members.map(name).join('; ')}; this is ${name(member)}, an emptied or older data directory: put that one back`;
 }
 
 export async function groupOf(store: MetadataStore, vdiskId: string): Promise<GroupRecord | null> {

@@ -53,6 +53,7 @@ export class ShardPool {
   readonly #ports: MessagePort[] = [];
   readonly #tasks: Promise<void>[] = [];
   #wakeHandles: WakeHandle[] = [];
+  #ended = false;
   #stopping = false;
 
   private constructor(readonly options: ShardPoolOptions) {
@@ -93,7 +94,9 @@ export class ShardPool {
     this.messages.on(topic, listener);
   }
 
+  /** Nothing, when the shards have ended: what they were woken by is no more. */
   send(shard: number, topic: string, message: unknown): void {
+    if (this.#ended) return;
     this.#ports[shard]!.postMessage({ topic, message });
     wake(this.#wakeHandles[shard]!);
   }
@@ -116,6 +119,7 @@ export class ShardPool {
     await closeParts();
     this.broadcast('stop', null);
     await Promise.allSettled(this.#tasks);
+    this.#ended = true;
     clearTimeout(watchdog);
     for (const port of this.#ports) port.close();
     await this.#pool.destroy();

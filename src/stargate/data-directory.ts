@@ -63,9 +63,10 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
     throw invalid('ERR_LOCKED', `${path} is in use by ${lock.heldBy}`, 'stop that process first, or name another directory');
   }
   const record = isNew ? create(path, streams) : read(mark);
+  const isEmptied = !isNew && isEmpty(join(path, 'stargate'));
   // The boot record's sync of the directory makes their names durable.
   for (const folder of FOLDERS) mkdirSync(join(path, folder), { recursive: true, mode: 0o700 });
-  return { path, storeUuid: record.storeUuid, streams: record.streams, isNew, boot: raiseBootCount(path), lock };
+  return { path, storeUuid: record.storeUuid, streams: record.streams, isNew, boot: raiseBootCount(path, isEmptied), lock };
 }
 
 /** To be called when the databases are open: they sync what is in their files, and not the names of those. */
@@ -78,12 +79,19 @@ export function keepBoot(path: string, boot: BootRecord): void {
   writeDurably(path, BOOT, boot);
 }
 
-/** Durable before the node registers: a counter that is behind the registered one tells that this directory is an older copy. */
-function raiseBootCount(path: string): BootRecord {
+/**
+ * Durable before the node registers: a counter that is behind the registered one tells that this directory is an older copy. One whose logs and extents are gone
+ * has forgotten who it was.
+ */
+function raiseBootCount(path: string, isEmptied: boolean): BootRecord {
   const before = readBoot(join(path, BOOT));
-  const boot = { ...before, bootCount: before.bootCount + 1 };
+  const boot = { incarnation: isEmptied ? 0 : before.incarnation, bootCount: before.bootCount + 1 };
   writeDurably(path, BOOT, boot);
   return boot;
+}
+
+function isEmpty(path: string): boolean {
+  return !existsSync(path) || readdirSync(path).length === 0;
 }
 
 function create(path: string, streams: number): z.infer<typeof format> {

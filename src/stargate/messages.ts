@@ -3,6 +3,10 @@ import type { VdiskDescription, VdiskProblem } from './runtime/vdisks.js';
 
 /** Between the main thread and a shard's Stargate part: structured messages, rare. */
 export const StargateTopic = {
+  /** shard → main: VdiskProblem[]. The logs have been read; answered by serve. */
+  recovered: 'stargate.recovered',
+  /** main → shard: ServeRequest */
+  serve: 'stargate.serve',
   /** shard → main: RecoveryProgress, while the log is read */
   progress: 'stargate.progress',
   /** shard → main: ServingReport, when every vdisk is served or refused */
@@ -37,6 +41,12 @@ export interface ServingReport {
     readonly bytes: number;
     readonly tornBytes: number;
   }[];
+}
+
+export interface ServeRequest {
+  /** Of all shards, in the terms that were won for them. */
+  readonly vdisks: readonly VdiskDescription[];
+  readonly refused: readonly VdiskProblem[];
 }
 
 export interface CreatedReply {

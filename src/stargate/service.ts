@@ -12,6 +12,7 @@ import {
   type BadBlock,
   type CreatedReply,
   type RecoveryProgress,
+  type ServeRequest,
   type ServingReport,
   type StargateStatus,
   type VdiskDescription,
@@ -32,7 +33,6 @@ export interface StargateShardSettings {
   readonly oplogBytesPerStream: number;
   readonly cacheBytesPerShard: number;
   readonly store: StoreConnection;
-  readonly vdisks: readonly VdiskDescription[];
 }
 
 /** Arena bytes that a shard's Stargate part takes of its region, beside the cache. */
@@ -59,7 +59,7 @@ export class StargateShard implements ShardPart {
     readonly settings: StargateShardSettings,
   ) {
     const { engine, region, index, count, probes } = context;
-    const { directory, nodeId, streams, vdisks } = settings;
+    const { directory, nodeId, streams } = settings;
     const store = openBlockStore(settings.store, engine);
     const zeroBlock = region.take(BLOCK_BYTES);
     engine.arena.bytes.fill(0, zeroBlock, zeroBlock + BLOCK_BYTES);
@@ -84,13 +84,14 @@ export class StargateShard implements ShardPart {
         onProgress: (readBytes, totalBytes) =>
           context.send(MAIN, StargateTopic.progress, { stream, readBytes, totalBytes } satisfies RecoveryProgress),
       }),
-      vdisks,
       onServing: () => context.send(MAIN, StargateTopic.serving, this.#servingReport()),
       onFatal: message => context.send(MAIN, StargateTopic.fatal, message),
       onBadBlock: (vdiskId, offsetBytes, errno) =>
         context.send(MAIN, StargateTopic.badBlock, { vdiskId, offsetBytes, errno } satisfies BadBlock),
     });
     if (index === 0) removal.resume(store.deletingLayers());
+    context.onMessage(StargateTopic.serve, message => this.node.serve((message as ServeRequest).vdisks, (message as ServeRequest).refused));
+    context.send(MAIN, StargateTopic.recovered, this.node.damaged());
     context.onMessage(StargateTopic.create, message => {
       const description = message as VdiskDescription;
       const { vdiskId } = description;

@@ -1,4 +1,4 @@
-import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MetaUnavailable } from '../../src/meta/errors.js';
@@ -98,6 +98,7 @@ describe('the boot counter of a data directory', () => {
     try {
       const record = await registerNode(store, { id: 'n1', storeUuid: opened.storeUuid, address, boot: opened.boot });
       keepBoot(path, { incarnation: record.incarnation, bootCount: record.bootCount });
+      mkdirSync(join(path, 'stargate', 'store'), { recursive: true });
       return record;
     } finally {
       opened.lock.release();
@@ -127,6 +128,13 @@ describe('the boot counter of a data directory', () => {
     expect(await boot(data())).toMatchObject({ incarnation: 2 });
   });
 
+  it('is that of a new incarnation also when the logs and extents alone are gone', async () => {
+    await boot(data());
+    expect(await boot(data())).toMatchObject({ incarnation: 1, bootCount: 2 });
+    rmSync(join(data(), 'stargate'), { recursive: true });
+    expect(await boot(data())).toMatchObject({ incarnation: 2, bootCount: 4 });
+  });
+
   it('says what to do when its file is damaged', async () => {
     await boot(data());
     writeFileSync(join(data(), 'boot.json'), '{"incarnation": -1}');
@@ -140,33 +148,49 @@ describe('terms', () => {
 
   it('rise by one with each win, for hundreds of vdisks, and keep the attachment generation', async () => {
     const ids = Array.from({ length: 300 }, (_, i) => vdisk(i));
-    const first = await winTerms(store, ids, member);
+    const first = (await winTerms(store, ids, member)).won;
     expect([...first.values()].every(one => one.term === 1)).toBe(true);
     const { value } = (await store.get(keys.group(ids[7]!)))!;
     await store.transaction([], [{ put: keys.group(ids[7]!), value: { ...(value as object), generation: 5 } }]);
-    const second = await winTerms(store, [...ids, ids[0]!], { ...member, node: 'n2' });
+    const second = (await winTerms(store, [...ids, ids[0]!], member)).won;
     expect(second.size).toBe(300);
     for (const [id, { term, nonce }] of second) {
       expect(term).toBe(2);
       expect(nonce).not.toBe(first.get(id)!.nonce);
-      expect(await groupOf(store, id)).toMatchObject({ term, epoch: term, nonce, controller: 'n2' });
+      expect(await groupOf(store, id)).toMatchObject({ term, epoch: term, nonce, controller: 'n1' });
     }
     expect((await groupOf(store, ids[7]!))?.generation).toBe(5);
   });
 
   it('are won by one node each when several win at once', async () => {
     const ids = [vdisk(1), vdisk(2)];
-    const won = await Promise.all(Array.from({ length: 10 }, (_, i) => winTerms(store, ids, { ...member, node: `n${i}` })));
+    const won = await Promise.all(Array.from({ length: 10 }, () => winTerms(store, ids, member)));
     for (const id of ids) {
-      const terms = won.map(one => one.get(id)!);
+      const terms = won.map(one => one.won.get(id)!);
       expect(terms.map(one => one.term).sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
       const last = await groupOf(store, id);
       expect(terms.find(one => one.term === 10)?.nonce).toBe(last?.nonce);
     }
   });
 
+  it('are won by members of the group alone: another incarnation, store or node is refused, and changes nothing', async () => {
+    await winTerms(store, [vdisk(1)], member);
+    const strangers = [
+      { ...member, incarnation: 2 },
+      { ...member, storeUuid: B },
+      { ...member, node: 'n2' },
+    ];
+    for (const stranger of strangers) {
+      const { won, refused } = await winTerms(store, [vdisk(1), vdisk(2 + strangers.indexOf(stranger))], stranger);
+      expect([won.size, [...refused.keys()]]).toEqual([1, [vdisk(1)]]);
+      expect(refused.get(vdisk(1))).toContain(`its data is with node "n1", store ${A}, incarnation 1; this is node "${stranger.node}"`);
+    }
+    expect(await groupOf(store, vdisk(1))).toMatchObject({ term: 1, members: [member] });
+    expect((await winTerms(store, [vdisk(1)], member)).won.get(vdisk(1))?.term).toBe(2);
+  });
+
   it('whose outcome was unknown are known by their nonce', async () => {
-    const won = await winTerms(unsure(), [vdisk(1)], member);
+    const { won } = await winTerms(unsure(), [vdisk(1)], member);
     expect(won.get(vdisk(1))).toEqual({ term: 1, nonce: (await groupOf(store, vdisk(1)))!.nonce });
   });
 });

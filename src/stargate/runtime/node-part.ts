@@ -8,7 +8,7 @@ import { STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from './placement.js';
 import { RecoveryCollector } from './recovery.js';
 import type { DrainMutations } from './segment-drain.js';
-import { openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';
+import { damageOf, openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';
 import type { Engine } from 'uring-engine';
 
 /** Planted bugs, for tests alone. */
@@ -27,7 +27,8 @@ export interface NodePartOptions {
   /** Streams of the node; this shard runs those that are placed on it. */
   readonly streams: number;
   readonly oplog: (stream: number) => Omit<OplogOptions, 'visitor' | 'engine'>;
-  readonly vdisks: readonly VdiskDescription[];
+  /** Missing: their terms are still to be won, and {@link NodePart.serve} comes later. */
+  readonly vdisks?: readonly VdiskDescription[];
   readonly mutations?: StargateMutations;
   /** Every vdisk is served or refused. */
   readonly onServing: () => void;
@@ -64,19 +65,42 @@ export class NodePart implements VdiskServing, ControllerHost {
   #nextCacheOwner = 1;
   #failed = false;
   #stopping = false;
+  /** By stream, until the vdisks are served. */
+  #collected = new Map<number, RecoveryCollector>();
 
   constructor(readonly options: NodePartOptions) {
     this.#delays = new Delays(options.engine);
-    const collected = new Map<number, RecoveryCollector>();
     for (let number = 0; number < options.streams; number++) {
       if (shardOfStream(number, options.shards) !== options.shard) continue;
-      collected.set(number, this.#openStream(number));
+      this.#collected.set(number, this.#openStream(number));
     }
-    for (const description of options.vdisks) {
+    if (options.vdisks !== undefined) this.serve(options.vdisks);
+  }
+
+  /** Vdisks whose logs are damaged: no term is to be won for them (rule 5). */
+  damaged(): VdiskProblem[] {
+    return this.streams.flatMap(({ number, log }) =>
+      [...log.vdisks()].flatMap(vdisk => {
+        const recovered = this.#collected.get(number)?.vdisks.get(vdisk.vdiskId);
+        const message = damageOf(vdisk, recovered, recovered?.layer ?? null, this.options.ports.store);
+        return message === null ? [] : [{ vdiskId: vdisk.vdiskId, message }];
+      }),
+    );
+  }
+
+  /** Once. Serves the vdisks, of this shard and of others, in the terms that were won for them; `refused` are not to be served. */
+  serve(vdisks: readonly VdiskDescription[], refused: readonly VdiskProblem[] = []): void {
+    const collected = this.#collected;
+    this.#collected = new Map();
+    for (const description of vdisks) {
       const stream = this.#streamOf(description.vdiskId);
       if (stream !== undefined) this.#open(description, stream, collected.get(stream.number));
     }
-    this.#forgetUnknown();
+    for (const problem of refused) {
+      const stream = this.#streamOf(problem.vdiskId);
+      if (stream !== undefined) this.#refuse(problem, stream);
+    }
+    this.#forgetUnknown(new Set([...vdisks, ...refused].map(({ vdiskId }) => vdiskId)));
     this.#allAsked = true;
     this.#checkServing();
   }
@@ -230,14 +254,18 @@ export class NodePart implements VdiskServing, ControllerHost {
         done?.('');
       },
       onProblem: problem => {
-        this.#forgetProblem(vdiskId);
-        this.problems.push(problem);
-        const log = stream.log.vdisk(vdiskId);
-        if (log !== undefined) stream.scheduler.addRefused(log);
+        this.#refuse(problem, stream);
         this.#opened(vdiskId);
         done?.(problem.message);
       },
     });
+  }
+
+  #refuse(problem: VdiskProblem, { log, scheduler }: Stream): void {
+    this.#forgetProblem(problem.vdiskId);
+    this.problems.push(problem);
+    const refused = log.vdisk(problem.vdiskId);
+    if (refused !== undefined) scheduler.addRefused(refused);
   }
 
   #opened(vdiskId: string): void {
@@ -258,8 +286,7 @@ export class NodePart implements VdiskServing, ControllerHost {
    * Logs of vdisks that the metadata does not know. Deleted: no layer is left, and the entries are needed no more. If there is one, either the deletion goes on
    * in a moment, or this is not the metadata that belongs to the data: then nothing is given up.
    */
-  #forgetUnknown(): void {
-    const known = new Set(this.options.vdisks.map(({ vdiskId }) => vdiskId));
+  #forgetUnknown(known: ReadonlySet<string>): void {
     for (const { log, scheduler } of this.streams) {
       for (const vdisk of [...log.vdisks()]) {
         const { vdiskId } = vdisk;

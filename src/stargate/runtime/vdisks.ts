@@ -69,21 +69,33 @@ function refusal(
   layer: LayerId | null,
 ): string | null {
   const { term, historyId } = description;
-  if (log.broken !== null) return `its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`;
-  if (recovered !== undefined && recovered.problem !== '') return recovered.problem;
-  if (recovered === undefined && log.lastSeq > 0) return 'its log was read by this start without being asked for: start the node again';
+  if (recovered === undefined && log.lastSeq > 0 && log.broken === null) {
+    return 'its log was read by this start without being asked for: start the node again';
+  }
+  const damage = damageOf(log, recovered, layer, ports.store);
+  if (damage !== null) return damage;
   if (log.historyId !== historyId) return `its log is of history ${log.historyId}, the metadata knows history ${historyId}`;
   if (log.lastTerm >= term && log.lastSeq > 0) {
     return `its log knows term ${log.lastTerm}, the metadata gives term ${term}: the metadata is older than the data`;
   }
+  return log.lastSeq === 0 && mayBeLost ? 'the log is damaged where its entries may have been' : null;
+}
+
+/** What recovery alone says of the vdisk, whatever its term: its log is damaged, or does not fit the block store. */
+export function damageOf(
+  log: StreamVdiskLog,
+  recovered: RecoveredVdisk | undefined,
+  layer: LayerId | null,
+  store: BlockStorePort,
+): string | null {
+  if (log.broken !== null) return `its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`;
+  if (recovered !== undefined && recovered.problem !== '') return recovered.problem;
   const head = recovered?.head ?? null;
   if (head === null) {
     if (log.firstSeq > 1) return `entries 1 to ${log.firstSeq - 1} of its log are missing`;
-    if (log.lastSeq === 0 && mayBeLost) return 'the log is damaged where its entries may have been';
-    if (layer !== null && hasData(ports.store, layer)) {
-      return 'its data is there, but its log has no head: the log directory is not the one that belongs to the data';
-    }
-    return null;
+    return layer !== null && hasData(store, layer)
+      ? 'its data is there, but its log has no head: the log directory is not the one that belongs to the data'
+      : null;
   }
   if (log.firstSeq > head.drainedSeq + 1) return `entries ${head.drainedSeq + 1} to ${log.firstSeq - 1} of its log are missing`;
   if (log.firstSeq === head.drainedSeq + 1 && log.firstPrevHash !== head.drainedHash) {

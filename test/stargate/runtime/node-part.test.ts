@@ -3,7 +3,7 @@ import { SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
 import { expectBytes } from '../bytes.js';
-import { delay, describeVdisk, pattern, Rig, temporaryDirectory, type Scenario, type TestSession } from './rig.js';
+import { delay, describeVdisk, pattern, Rig, temporaryDirectory, VDISK, type Scenario, type TestSession } from './rig.js';
 
 describe.each(['io_uring', 'libuv'] as const)('one node over %s', kind => {
   let directory: ReturnType<typeof temporaryDirectory>;
@@ -46,6 +46,49 @@ describe.each(['io_uring', 'libuv'] as const)('one node over %s', kind => {
     await start(2).run(function* (rig): Scenario {
       yield rig.serving;
       expect(rig.node.streams[0]!.report.clean).toBe(false);
+      const session = (yield rig.open()) as TestSession;
+      expect(yield session.read(0, 4096)).toEqual(content);
+    });
+  });
+
+  it('reads its logs before it has terms, and writes and serves nothing until then', async () => {
+    const content = pattern(4096, 7);
+    await start(1).run(function* (rig): Scenario {
+      yield rig.serving;
+      const session = (yield rig.open()) as TestSession;
+      expect(yield session.write(0, content)).toBe(IoStatus.ok);
+    });
+    const asked = new Rig(kind, directory.path, disk, null);
+    expect(asked.node.damaged()).toEqual([]);
+    await asked.run(function* (rig): Scenario {
+      const { log, report } = rig.node.streams[0]!;
+      expect(report.entries).toBeGreaterThan(3);
+      expect(yield rig.open()).toBe('not-served');
+      yield delay(rig, 20e6);
+      expect(log.statistics().entries).toBe(0);
+      rig.node.serve([describeVdisk(2)]);
+      yield rig.serving;
+      const session = (yield rig.open()) as TestSession;
+      expect(yield session.read(0, 4096)).toEqual(content);
+    });
+  });
+
+  it('refuses what it is told to refuse, and keeps its log', async () => {
+    const content = pattern(4096, 7);
+    await start(1).run(function* (rig): Scenario {
+      yield rig.serving;
+      const session = (yield rig.open()) as TestSession;
+      expect(yield session.write(0, content)).toBe(IoStatus.ok);
+    });
+    await new Rig(kind, directory.path, disk, null).run(function* (rig): Scenario {
+      rig.node.serve([], [{ vdiskId: VDISK, message: 'another one has it' }]);
+      yield rig.serving;
+      expect(rig.node.problems).toEqual([{ vdiskId: VDISK, message: 'another one has it' }]);
+      expect(yield rig.open()).toBe('not-served');
+      yield rig.stop;
+    });
+    await start(2).run(function* (rig): Scenario {
+      yield rig.serving;
       const session = (yield rig.open()) as TestSession;
       expect(yield session.read(0, 4096)).toEqual(content);
     });

@@ -54,7 +54,8 @@ export class Rig {
     kind: EngineKind,
     readonly directory: string,
     readonly storeDisk: SimulatedStoreDisk,
-    vdisks: readonly VdiskDescription[],
+    /** null: `node.serve` is called by the test. */
+    vdisks: readonly VdiskDescription[] | null,
     mutations: StargateMutations = {},
   ) {
     this.arena = typeof kind === 'string' ? createArena(ARENA_BYTES) : sharedArena(ARENA_BYTES);
@@ -90,7 +91,7 @@ export class Rig {
         capacityBytes: LOG_BYTES,
         segmentBytes: LOG_SEGMENT_BYTES,
       }),
-      vdisks,
+      ...(vdisks === null ? {} : { vdisks }),
       mutations,
       onServing: () => {
         this.#serving = true;
