@@ -8,15 +8,16 @@ import { datapathConfig } from './config/datapath.js';
 import { loadConfig } from './config/load.js';
 import { DatapathHost } from './datapath-host.js';
 import { hostName } from './host-name.js';
-import { createLogger, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
+import { createLogger, type LogFormat } from './logger.js';
+import { engineChoice, orStop, startShards, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
 
 /** `gatepath datapath --config FILE`: the NBD endpoint of one host, until a signal ends it. */
-export async function runDatapath(configPath: string): Promise<void> {
+export async function runDatapath(configPath: string, logFormat?: LogFormat): Promise<void> {
   const config = loadConfig(configPath, datapathConfig);
-  const log = createLogger(config.logLevel);
+  const log = await createLogger(config.logLevel, logFormat);
   const engine = engineChoice(config.engine);
   const host = config.host ?? hostName();
   const datapathUuid = randomUUID();

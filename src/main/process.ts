@@ -1,21 +1,14 @@
 import { fileURLToPath } from 'node:url';
 import type { MessagePort } from 'node:worker_threads';
-import { pino } from 'pino';
 import { createArena, MAX_ARENA_BYTES } from 'uring-engine';
 import { GatepathError } from '../base/errors.js';
-import type { Logger, LogLevel } from '../base/log.js';
+import type { Logger } from '../base/log.js';
 import { ShardPool } from '../shard/pool.js';
 import type { EngineChoice } from '../shard/run.js';
 import { SAME_SIGNAL_MS, SHARD_MEMORY_BYTES, STOP_TIMEOUT_MS } from './limits.js';
 import type { WorkerSettings } from './shard-worker.js';
 
 const WORKER_FILE = fileURLToPath(new URL('./shard-worker.js', import.meta.url));
-
-/** pino on stderr: standard output is for what the command prints. */
-export function createLogger(level: string): Logger {
-  const log = pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
-  return { log: (at: LogLevel, message, fields) => log[at](fields ?? {}, message) };
-}
 
 /** GATEPATH_ENGINE overrides what is configured: for tests and measurements. */
 export function engineChoice(configured: EngineChoice = 'auto'): EngineChoice {

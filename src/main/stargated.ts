@@ -6,16 +6,17 @@ import { StatusService } from '../control/status.js';
 import { loadConfig } from './config/load.js';
 import { stargateConfig } from './config/stargate.js';
 import { hostName } from './host-name.js';
+import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
-import { createLogger, endNow, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
+import { endNow, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
 
 /** `gatepath stargate --config FILE`: the storage service of one node, until a signal ends it. */
-export async function runStargate(configPath: string): Promise<void> {
+export async function runStargate(configPath: string, logFormat?: LogFormat): Promise<void> {
   const config = loadConfig(configPath, stargateConfig);
-  const log = createLogger(config.logLevel);
+  const log = await createLogger(config.logLevel, logFormat);
   const controlSocket = join(config.data, CONTROL_SOCKET);
   const engine = engineChoice(config.engine);
   mkdirSync(dirname(config.socket), { recursive: true });

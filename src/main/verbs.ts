@@ -6,6 +6,7 @@ import { MAX_SHARDS } from '../shard/limits.js';
 import type { EngineChoice } from '../shard/run.js';
 import { DATAPATH_EXAMPLE } from './config/datapath.js';
 import { STARGATE_EXAMPLE } from './config/stargate.js';
+import type { LogFormat } from './logger.js';
 import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES } from './limits.js';
 
 interface UpFlags {
@@ -16,6 +17,12 @@ interface UpFlags {
   readonly oplog: string;
   readonly engine: EngineChoice;
   readonly logLevel: string;
+  readonly logFormat?: LogFormat;
+}
+
+interface ProcessFlags {
+  readonly config: string;
+  readonly logFormat?: LogFormat;
 }
 
 /** Verbs that are processes. What they need is loaded when one is run: client verbs start faster without. */
@@ -30,6 +37,7 @@ export function addProcessVerbs(program: Command): void {
     .option('--oplog <size>', 'most space that the log takes', `${DEFAULT_OPLOG_BYTES / 2 ** 30}G`)
     .addOption(new Option('--engine <engine>', 'I/O engine').choices(['auto', 'io_uring', 'libuv']).default('auto'))
     .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('warn'))
+    .addOption(logFormat())
     .action(async (flags: UpFlags) => {
       const { runUp } = await import('./up/up.js');
       await runUp({
@@ -40,18 +48,21 @@ export function addProcessVerbs(program: Command): void {
         oplogBytes: sizeOf('--oplog', flags.oplog, LEAST_OPLOG_BYTES),
         engine: flags.engine,
         logLevel: flags.logLevel,
+        logFormat: flags.logFormat,
       });
     });
   program
     .command('stargate')
     .description('run the storage service of a node')
     .requiredOption('--config <file>', 'its configuration; "gatepath config example stargate" prints one')
-    .action(async ({ config }: { config: string }) => (await import('./stargated.js')).runStargate(config));
+    .addOption(logFormat())
+    .action(async (flags: ProcessFlags) => (await import('./stargated.js')).runStargate(flags.config, flags.logFormat));
   program
     .command('datapath')
     .description('run the NBD endpoint of a host')
     .requiredOption('--config <file>', 'its configuration; "gatepath config example datapath" prints one')
-    .action(async ({ config }: { config: string }) => (await import('./datapathd.js')).runDatapath(config));
+    .addOption(logFormat())
+    .action(async (flags: ProcessFlags) => (await import('./datapathd.js')).runDatapath(flags.config, flags.logFormat));
   addConfigVerb(program);
 }
 
@@ -66,6 +77,8 @@ function addConfigVerb(program: Command): void {
       .action(() => void process.stdout.write(text));
   }
 }
+
+const logFormat = (): Option => new Option('--log-format <format>', 'default: pretty on a terminal, else json').choices(['json', 'pretty']);
 
 /** `NAME:SIZE`. */
 function collectVdisk(text: string, before: UpFlags['vdisk']): UpFlags['vdisk'] {

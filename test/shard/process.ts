@@ -1,12 +1,13 @@
 // A process with two shards, as `gatepath` runs them: started by pool.test.ts with the trouble and the engine.
 import { fileURLToPath } from 'node:url';
 import { createArena } from 'uring-engine';
-import { createLogger, endNow } from '../../src/main/process.js';
+import { createLogger } from '../../src/main/logger.js';
+import { endNow } from '../../src/main/process.js';
 import { ShardPool } from '../../src/shard/pool.js';
 import type { TestSettings } from './parts.js';
 
 const [trouble, engine] = process.argv.slice(2) as [TestSettings['trouble'], TestSettings['engine']];
-const log = createLogger('info');
+const log = await createLogger('info');
 try {
   const pool = await ShardPool.start({
     count: 2,

@@ -10,8 +10,9 @@ import type { EngineChoice } from '../../shard/run.js';
 import type { ShardPool } from '../../shard/pool.js';
 import { DatapathHost } from '../datapath-host.js';
 import { hostName } from '../host-name.js';
+import { createLogger, type LogFormat } from '../logger.js';
 import { managedNode } from '../managed-node.js';
-import { createLogger, endNow, engineChoice, orStop, startShards, stopOnSignal } from '../process.js';
+import { endNow, engineChoice, orStop, startShards, stopOnSignal } from '../process.js';
 import { clearSocketPath, CONTROL_SOCKET } from '../sockets.js';
 import { metaSocketOf, StargateHost } from '../stargate-host.js';
 import { VERSION } from '../version.js';
@@ -26,6 +27,7 @@ export interface UpOptions {
   readonly oplogBytes: number;
   readonly engine: EngineChoice;
   readonly logLevel: string;
+  readonly logFormat: LogFormat | undefined;
 }
 
 const NODE_ID = 'node-1';
@@ -33,7 +35,7 @@ const NODE_ID = 'node-1';
 /** `gatepath up`: everything on one machine in this process, until a signal ends it. */
 export async function runUp(options: UpOptions): Promise<void> {
   const data = resolve(options.data);
-  const log = createLogger(options.logLevel);
+  const log = await createLogger(options.logLevel, options.logFormat);
   const engine = engineChoice(options.engine);
   const nbdSocket = join(data, 'nbd.sock');
   const stargateSocket = join(data, 'stargate.sock');
