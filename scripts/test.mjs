@@ -6,7 +6,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installPackages } from './packages.mjs';
-import { installDependencies, npm, ROOT, runStep } from './steps.mjs';
+import { installDependencies, npm, ROOT, runStep, runTogether } from './steps.mjs';
 
 const startedAt = Date.now();
 
@@ -46,15 +46,15 @@ function runVitest() {
 }
 
 /** The steps before the tests: the first that fails ends the run, as one failure. */
-function prepare() {
+async function prepare() {
   if (installDependencies() !== 0) return false;
   installPackages();
   if (npm('build', ['run', 'build']) !== 0) return false;
-  if (npm('lint', ['run', 'lint']) !== 0) return false;
-  return npm('types of the tests', ['run', 'typecheck']) === 0;
+  // They read what the build has written.
+  return (await runTogether(['lint:rules', 'lint:format', 'typecheck'])) === 0;
 }
 
-const counts = prepare() ? runVitest() : { passed: 0, failed: 1, skipped: 0, skippedNames: [] };
+const counts = (await prepare()) ? runVitest() : { passed: 0, failed: 1, skipped: 0, skippedNames: [] };
 if (counts.skippedNames.length > 0) console.log(`\nskipped:\n${counts.skippedNames.map(name => `  ${name}`).join('\n')}`);
 const skipFails = process.env.CI === 'true' && counts.skipped > 0;
 if (skipFails) console.log('\nCI=true: a skipped test is a failure');

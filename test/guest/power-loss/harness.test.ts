@@ -9,19 +9,17 @@ const missing = missingForGuests('nbdkit', 'qemu-nbd');
 describe.skipIf(missing.skip)(`power loss harness${missing.note}`, () => {
   it('catches a server that acknowledges what is only in memory', async () => {
     const result = await runPowerLossRounds({ server: nbdkitInGuest(false), rounds: 1, seed: 11, kinds: ['direct'], maxLoadMs: 1500 });
-    expect(result.acknowledgedWrites).toBeGreaterThan(50);
     expect(result.faults.join('\n')).toMatch(/older than what was acknowledged/);
-  }, 120_000);
+  }, 400_000);
 
   it('passes a server that writes through, on a disk that loses its cache', async () => {
     const result = await runPowerLossRounds({ server: nbdkitInGuest(true), rounds: 1, seed: 12, kinds: ['volatile'], maxLoadMs: 1500 });
     expect(result.faults).toEqual([]);
-    expect(result.acknowledgedWrites).toBeGreaterThan(20);
-  }, 120_000);
+    expect(result.acknowledgedWrites).toBeGreaterThan(50);
+  }, 400_000);
 
   it('catches a server that writes directly but does not flush, on a disk that loses its cache', async () => {
     const result = await runPowerLossRounds({ server: qemuNbdInGuest(), rounds: 1, seed: 13, kinds: ['volatile'], maxLoadMs: 1500 });
-    expect(result.acknowledgedWrites).toBeGreaterThan(20);
     expect(result.faults.join('\n')).toMatch(/older than what was acknowledged/);
-  }, 120_000);
+  }, 400_000);
 });

@@ -21,5 +21,5 @@ describe.skipIf(missing.skip)(`power loss of Gatepath's machine${missing.note}`,
     const result = await runPowerLossRounds({ server: gatepathInGuest(image), rounds: 2, seed, kinds: ['volatile', 'direct'] });
     expect(result.faults, `seed ${seed}`).toEqual([]);
     expect(result.acknowledgedWrites).toBeGreaterThan(50);
-  }, 600_000);
+  }, 1_200_000);
 });

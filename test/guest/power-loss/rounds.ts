@@ -43,8 +43,10 @@ const NBD_PORT = 10809;
 export const POWER_LOSS_EXPORT_SIZE = '64M';
 const DATA_DISK_SIZE = '2G';
 /** Emulation is slow: Node alone takes many seconds to start. */
-const SERVING_TIMEOUT_MS = 180_000;
-const MIN_LOAD_MS = 300;
+const SERVING_TIMEOUT_MS = 400_000;
+/** Before the random moment of the cut: a round in which hardly anything was acknowledged shows nothing. */
+const MIN_ACKNOWLEDGED_WRITES = 60;
+const LOAD_TIMEOUT_MS = 60_000;
 
 /**
  * Rounds of: a guest boots, the server in it recovers, everything acknowledged before is verified, a write load runs from
@@ -80,7 +82,9 @@ export async function runPowerLossRounds(options: PowerLossOptions): Promise<Pow
           noFlush: true,
         });
         await load.start();
-        await sleep(random.between(MIN_LOAD_MS, options.maxLoadMs ?? 4000));
+        const isUnderWay = () => load.counts.acknowledgedWrites >= MIN_ACKNOWLEDGED_WRITES || load.faults.length > 0;
+        await waitFor('a load that is under way', LOAD_TIMEOUT_MS, isUnderWay);
+        await sleep(random.between(0, options.maxLoadMs ?? 3000));
         await machine.powerCut();
         await load.ended();
         faults = load.faults;
