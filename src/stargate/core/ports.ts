@@ -151,6 +151,8 @@ export interface BlockStorePort {
   removeLayer(layer: LayerId, owner: StoreOwner, tag: number): void;
   /** Layers marked for deletion and not yet forgotten: the owner of the store goes on with them after a start. */
   deletingLayers(): readonly LayerId[];
+  /** Layers whose record is damaged: nobody knows whose they are. */
+  damagedLayers(): readonly LayerId[];
   /** Forgets all states of a layer marked for deletion, its files being gone; in the background. `owner.onCommitted(tag, true)` when nothing of it is left. */
   forgetLayer(layer: LayerId, owner: StoreOwner, tag: number): void;
   /** Segments that exist, ascending, with drainSeq and count of data blocks. */

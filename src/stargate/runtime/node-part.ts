@@ -241,7 +241,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       stream: stream.log,
       ports: { ...ports, log: stream.log },
       recovered: recovered?.vdisks.get(vdiskId),
-      mayBeLost: recovered !== undefined && stream.report.rotRanges > 0,
+      mayBeLost: recovered === undefined ? '' : this.#lossIn(stream),
       cacheOwner: this.#nextCacheOwner++,
       host: this,
       isOutOfSpace: () => stream.scheduler.isOutOfSpace,
@@ -259,6 +259,13 @@ export class NodePart implements VdiskServing, ControllerHost {
         done?.(problem.message);
       },
     });
+  }
+
+  #lossIn({ report }: Stream): string {
+    if (report.rotRanges > 0) return 'the log is damaged where its entries may have been';
+    return this.options.ports.store.damagedLayers().length > 0
+      ? 'a record of the block store is damaged that may have been of its layer'
+      : '';
   }
 
   #refuse(problem: VdiskProblem, { log, scheduler }: Stream): void {
@@ -287,11 +294,13 @@ export class NodePart implements VdiskServing, ControllerHost {
    * in a moment, or this is not the metadata that belongs to the data: then nothing is given up.
    */
   #forgetUnknown(known: ReadonlySet<string>): void {
+    const { store } = this.options.ports;
+    const isWhole = store.damagedLayers().length === 0;
     for (const { log, scheduler } of this.streams) {
       for (const vdisk of [...log.vdisks()]) {
         const { vdiskId } = vdisk;
         if (known.has(vdiskId)) continue;
-        if (this.options.ports.store.layersOf(vdiskId).length === 0) log.dropVdisk(vdisk);
+        if (isWhole && store.layersOf(vdiskId).length === 0) log.dropVdisk(vdisk);
         else {
           this.problems.push({ vdiskId, message: 'its data is here, but the metadata does not know it, or it is being deleted' });
           scheduler.addRefused(vdisk);

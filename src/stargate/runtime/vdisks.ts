@@ -28,8 +28,8 @@ export interface OpenVdiskOptions {
   readonly stream: OplogStream;
   readonly ports: ControllerPorts;
   readonly recovered: RecoveredVdisk | undefined;
-  /** A part of the log is unreadable, and a vdisk of which it has no entry may have lost all of them there. */
-  readonly mayBeLost: boolean;
+  /** Why a vdisk of which the log has no entry may have lost something all the same, or ''. */
+  readonly mayBeLost: string;
   readonly cacheOwner: number;
   readonly host: ControllerHost;
   /** Of the stream. */
@@ -78,7 +78,7 @@ function refusal(
   if (log.lastTerm >= term && log.lastSeq > 0) {
     return `its log knows term ${log.lastTerm}, the metadata gives term ${term}: the metadata is older than the data`;
   }
-  return log.lastSeq === 0 && mayBeLost ? 'the log is damaged where its entries may have been' : null;
+  return log.lastSeq === 0 && mayBeLost !== '' ? mayBeLost : null;
 }
 
 /** What recovery alone says of the vdisk, whatever its term: its log is damaged, or does not fit the block store. */
@@ -101,7 +101,10 @@ export function damageOf(
   if (log.firstSeq === head.drainedSeq + 1 && log.firstPrevHash !== head.drainedHash) {
     return `entry ${log.firstSeq} of its log does not follow what was drained`;
   }
-  return layer === head.layer ? null : `its layer ${head.layer} is not in the block store`;
+  if (layer === head.layer) return null;
+  return store.damagedLayers().includes(head.layer)
+    ? `the record of its layer ${head.layer} in the block store is damaged: restore the data directory, or delete the vdisk`
+    : `its layer ${head.layer} is not in the block store`;
 }
 
 function hasData(store: BlockStorePort, layer: LayerId): boolean {

@@ -18,7 +18,6 @@ import {
   decodeLayer,
   decodeSegment,
   fillChunkKey,
-  KeyKind,
   keyAfter,
   layerKey,
   parseKey,
@@ -26,6 +25,7 @@ import {
   type SegmentRecord,
 } from './format.js';
 import { CHUNK_BLOCKS, CHUNK_CACHE_SLOTS, CHUNKS_PER_SEGMENT, MAX_PENDING_COMMANDS, MAX_VDISK_ID_BYTES } from './limits.js';
+import { LayerCatalogue } from './layer-catalogue.js';
 import { copyDrain, type DrainMessage, type StoreCommand, type StoreResult } from './messages.js';
 import type { RecordReader } from './records.js';
 
@@ -63,6 +63,7 @@ export class BlockStore implements BlockStorePort {
   readonly #index: SieveIndex;
   readonly #table: ChunkTable;
   readonly #key = chunkKey(0, 0, 0);
+  readonly #catalogue: LayerCatalogue;
   #nextId = 1;
   #failure: string | null = null;
 
@@ -71,6 +72,7 @@ export class BlockStore implements BlockStorePort {
     readonly link: StoreLink,
     chunkCacheSlots = CHUNK_CACHE_SLOTS,
   ) {
+    this.#catalogue = new LayerCatalogue(reader);
     this.#index = new SieveIndex(chunkCacheSlots);
     this.#table = new ChunkTable(chunkCacheSlots);
     link.onResult(result => this.#onResult(result));
@@ -125,7 +127,7 @@ export class BlockStore implements BlockStorePort {
   }
 
   layersOf(vdiskId: string): readonly LayerId[] {
-    return this.#layersWhere(record => !record.deleting && record.vdiskId === vdiskId);
+    return this.#catalogue.layersOf(vdiskId);
   }
 
   removeLayer(layer: LayerId, owner: StoreOwner, tag: number): void {
@@ -133,7 +135,11 @@ export class BlockStore implements BlockStorePort {
   }
 
   deletingLayers(): readonly LayerId[] {
-    return this.#layersWhere(record => record.deleting);
+    return this.#catalogue.deleting();
+  }
+
+  damagedLayers(): readonly LayerId[] {
+    return this.#catalogue.damaged();
   }
 
   forgetLayer(layer: LayerId, owner: StoreOwner, tag: number): void {
@@ -270,17 +276,5 @@ export class BlockStore implements BlockStorePort {
     } finally {
       this.reader.release();
     }
-  }
-
-  #layersWhere(wanted: (record: { vdiskId: string; deleting: boolean }) => boolean): LayerId[] {
-    const found: LayerId[] = [];
-    this.reader.release();
-    const prefix = Buffer.from([KeyKind.layer]);
-    for (const [key, value] of this.reader.range(prefix, keyAfter(prefix))) {
-      const { layer } = parseKey(key)!;
-      if (wanted(decodeLayer(layer, value))) found.push(layer);
-    }
-    this.reader.release();
-    return found;
   }
 }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { encodeRecord } from '../../../src/stargate/core/head.js';
 import { EntryKind } from '../../../src/stargate/core/ports.js';
+import { layerKey } from '../../../src/stargate/store/format.js';
 import { SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { IoStatus } from '../../../src/wire/status.js';
 import { expectBytes } from '../bytes.js';
@@ -184,6 +185,37 @@ describe('vdisks of a node', () => {
       expect(yield rig.open(2)).toBe('not-served');
       const other = (yield rig.open(2, 'a', 0, OTHER)) as TestSession;
       expectBytes(yield other.read(0, content.length), content);
+    });
+  });
+
+  it('are refused alone when the record of their layer is damaged, and keep their logs', async () => {
+    await start(describeVdisk(1), describeVdisk(1, 1 << 30, OTHER)).run(function* (rig): Scenario {
+      yield rig.serving;
+      const session = (yield rig.open(1, 'a', 0, OTHER)) as TestSession;
+      expect(yield session.write(0, content)).toBe(IoStatus.ok);
+    });
+    await write(2, false);
+    const record = disk.records.get(layerKey(1).toString('hex'))!;
+    record[12]! ^= 1;
+    for (const known of [[VDISK, OTHER, NEW], [OTHER]]) {
+      const term = 10 - known.length;
+      await start(...known.map(vdiskId => describeVdisk(term, 1 << 30, vdiskId))).run(function* (rig): Scenario {
+        yield rig.serving;
+        const damaged = 'the record of its layer 1 in the block store is damaged: restore the data directory, or delete the vdisk';
+        // Of the third one nothing is there: it may have been its layer.
+        const lost = 'a record of the block store is damaged that may have been of its layer';
+        const unknown = 'its data is here, but the metadata does not know it, or it is being deleted';
+        expect(problems(rig)).toEqual(known.length > 1 ? [damaged, lost] : [unknown]);
+        const session = (yield rig.open(term, 'a', 0, OTHER)) as TestSession;
+        expectBytes(yield session.read(0, content.length), content);
+      });
+    }
+    record[12]! ^= 1;
+    await start(describeVdisk(10), describeVdisk(10, 1 << 30, OTHER)).run(function* (rig): Scenario {
+      yield rig.serving;
+      expect(problems(rig)).toEqual([]);
+      const session = (yield rig.open(10)) as TestSession;
+      expectBytes(yield session.read(0, content.length), content);
     });
   });
 
