@@ -162,6 +162,30 @@ function lazyContract(playPair: PlayPair): void {
     });
   });
 
+  it('send lazily until nothing goes any more, and on when the peer has made room', async () => {
+    await playPair(function* (stage, near, far) {
+      const bytes = 100_000;
+      stage.fill(0, bytes, 7);
+      let sends = 0;
+      let last = stage.sendAll(near, gatherOf([[0, bytes]]), SEND_LAZY);
+      for (; sends < 200; sends++) {
+        yield stage.settle();
+        if (last.result === null) yield stage.delay(300e6);
+        if (last.result === null) break;
+        expect(last.result).toBe(bytes);
+        last = stage.sendAll(near, gatherOf([[0, bytes]]), SEND_LAZY);
+      }
+      expect(last.result).toBe(null);
+      const whole = pattern(bytes, 7);
+      for (let i = 0; i <= sends; i++) {
+        stage.bytes.fill(0, MIB, MIB + bytes);
+        expect(yield stage.recv(far, MIB, bytes, RECV_ALL)).toBe(bytes);
+        expect(isSame(stage.bytes.subarray(MIB, MIB + bytes), whole)).toBe(true);
+      }
+      expect(yield last).toBe(bytes);
+    });
+  });
+
   it('end a lazy send that waits as any other', async () => {
     await playPair(function* (stage, near, far) {
       const closed = stage.sendAll(near, gatherOf([[0, 8 * MIB]]), SEND_LAZY);
