@@ -42,20 +42,24 @@ export class StoreHandle {
     const handle = new StoreHandle(directory, worker, port1);
     await new Promise<void>((resolve, reject) => {
       let fail: (error: StoreError) => void = reject;
-      worker.on('error', cause => fail(new StoreError('ERR_STORE_FAILED', 'the store thread crashed', { cause })));
-      worker.on('exit', () => {
-        if (!handle.#ended) fail(new StoreError('ERR_STORE_FAILED', 'the store thread ended by itself'));
-      });
-      port1.on('message', (report: StoreReport) => {
-        if (report.kind === 'ready') {
+      const report = (message: StoreReport): void => {
+        if (message.kind === 'ready') {
           fail = onFailed;
           resolve();
-        } else if (report.kind === 'stopped') handle.#stopped?.();
+        } else if (message.kind === 'stopped') handle.#stopped?.();
         else {
           if (fail === reject) handle.#ended = true;
-          fail(new StoreError(report.code as StoreErrorCode, report.message));
+          fail(new StoreError(message.code as StoreErrorCode, message.message));
         }
+      };
+      worker.on('error', cause => fail(new StoreError('ERR_STORE_FAILED', 'the store thread crashed', { cause })));
+      worker.on('exit', () => {
+        // What it said last may still be on its way.
+        for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1))
+          report(last.message as StoreReport);
+        if (!handle.#ended) fail(new StoreError('ERR_STORE_FAILED', 'the store thread ended by itself'));
       });
+      port1.on('message', report);
     });
     return handle;
   }
