@@ -132,7 +132,8 @@ function lazyContract(playPair: PlayPair): void {
       stage.fill(0, 10_000, 5);
       expect(yield stage.sendAll(near, gatherOf([[0, 4_000]]), SEND_LAZY)).toBe(4_000);
       expect(yield stage.recv(far, 20_000, 4_000, RECV_ALL)).toBe(4_000);
-      for (let round = 0; round < 20; round++) {
+      // So many that waiting for a tick in each of them ends in the deadline.
+      for (let round = 0; round < 300; round++) {
         const pieces = round % 2 === 0 ? ([[4_000, 6_000]] as const) : ([[4_000, 1_000], [5_000, 5_000]] as const); // prettier-ignore
         const sent = stage.sendAll(near, gatherOf(pieces), SEND_LAZY);
         const received = stage.recv(far, 24_000, 6_000, RECV_ALL);
