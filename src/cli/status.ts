@@ -54,10 +54,11 @@ function printDatapath({ host, pid, startedAt, nbdSocket, exports }: DatapathVie
 function printSessions({ sessions }: DatapathView): void {
   printTable(
     ['EXPORT', 'SHARD', 'SESSION', 'PATH', 'CONNECTIONS', 'UNANSWERED', 'LOST', 'REPLAYED'],
-    sessions.map(({ name, shard, state, path, connections, unanswered, lost, replayed }) => [
+    sessions.map(({ name, shard, state, opened, problem, path, connections, unanswered, lost, replayed }) => [
       name,
       shard,
-      state,
+      // It is opened by the first connection.
+      state === 'disconnected' && opened === 0 && problem === '' ? 'unused' : state,
       path ?? '-',
       connections,
       unanswered,
