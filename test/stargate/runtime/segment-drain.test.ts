@@ -65,7 +65,7 @@ describe('a block that only the log has', () => {
     const drained = drain(...ends);
     expect([drained.outcome, drained.isDrained, drained.index.isEmpty]).toEqual(['done', true, true]);
     expect([drained.rig.corrupt, drained.rig.unreadable]).toEqual([[], []]);
-    expectBytes(reads(drained, 0) as Uint8Array, blocks(1));
+    expectBytes(reads(drained, 0), blocks(1));
   });
 
   it.each([
@@ -76,8 +76,8 @@ describe('a block that only the log has', () => {
     const drained = drain(...ends);
     expect([drained.outcome, drained.isDrained]).toEqual(['unreadable', false]);
     expect([drained.rig.corrupt, drained.rig.unreadable]).toEqual([[], [0]]);
-    expectBytes(reads(drained, 0) as Uint8Array, blocks(1));
-    expectBytes(reads(drained, BLOCK) as Uint8Array, blocks(2));
+    expectBytes(reads(drained, 0), blocks(1));
+    expectBytes(reads(drained, BLOCK), blocks(2));
   });
 
   it('that is damaged, however often it is read, is lost alone', () => {
@@ -85,7 +85,7 @@ describe('a block that only the log has', () => {
     expect([drained.outcome, drained.isDrained]).toEqual(['done', true]);
     expect([drained.rig.corrupt, drained.rig.unreadable]).toEqual([[0], []]);
     expect(reads(drained, 0)).toBe(IoStatus.corrupt);
-    expectBytes(reads(drained, BLOCK) as Uint8Array, blocks(2));
+    expectBytes(reads(drained, BLOCK), blocks(2));
   });
 
   it('gives its memory back in each case', () => {
