@@ -45,8 +45,8 @@ const DATA_DISK_SIZE = '2G';
 /** Emulation is slow: Node alone takes many seconds to start. */
 const SERVING_TIMEOUT_MS = 400_000;
 /** Before the random moment of the cut: a round in which hardly anything was acknowledged shows nothing. */
-const MIN_ACKNOWLEDGED_WRITES = 60;
-const LOAD_TIMEOUT_MS = 60_000;
+const MIN_ACKNOWLEDGED_WRITES = 30;
+const LOAD_TIMEOUT_MS = 240_000;
 
 /**
  * Rounds of: a guest boots, the server in it recovers, everything acknowledged before is verified, a write load runs from

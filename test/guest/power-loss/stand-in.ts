@@ -14,16 +14,13 @@ function nbdkitPart(path: string): string {
   return found;
 }
 
-/**
- * nbdkit in the product's place, to prove the harness: `durable` makes every write reach the disk before its answer,
- * the other acknowledges what is in the guest's page cache only, and must be caught.
- */
-export function nbdkitInGuest(durable: boolean): GuestServer {
+/** nbdkit in the product's place, to prove the harness: it acknowledges what is in the guest's page cache only, and must be caught. */
+export function nbdkitInGuest(): GuestServer {
   return {
-    programs: nbdkitWith('plugins/nbdkit-file-plugin.so', 'filters/nbdkit-fua-filter.so'),
+    programs: nbdkitWith('plugins/nbdkit-file-plugin.so'),
     startScript: `
       [ -e /data/image ] || { truncate -s 64M /data/image; sync; }
-      nbdkit -U /tmp/s ${durable ? '--filter=fua' : ''} file /data/image ${durable ? 'fuamode=force' : ''}`,
+      nbdkit -U /tmp/s file /data/image`,
     socket: '/tmp/s',
     exportName: '',
     memoryMiB: 768,

@@ -81,9 +81,7 @@ export class Guest {
     const dir = makeTempDir('guest');
     writeFileSync(join(dir, 'initrd'), Buffer.concat([base, ownFiles(options)]));
     // The output port hangs on QEMU's stdio: with an ended stdin QEMU would treat it as disconnected and drop the output.
-    // It gives way to whatever runs beside it: nothing that happens in a guest has a short deadline.
-    const argv = [program('nice'), '-n', '5', program('qemu-system-x86_64'), ...qemuArguments(dir, kernel.image, options)];
-    const qemu = TestProcess.start(argv, { holdStdin: true });
+    const qemu = TestProcess.start([program('qemu-system-x86_64'), ...qemuArguments(dir, kernel.image, options)], { holdStdin: true });
     return new Guest(dir, qemu, options.timeoutMs ?? DEFAULT_TIMEOUT_MS);
   }
 
