@@ -5,6 +5,7 @@ import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
 import { ShardPool } from '../shard/pool.js';
 import type { EngineChoice } from '../shard/run.js';
+import { cacheRegionBytes } from '../stargate/cache/cache-region.js';
 import { SAME_SIGNAL_MS, SHARD_MEMORY_BYTES, STOP_TIMEOUT_MS } from './limits.js';
 import type { WorkerSettings } from './shard-worker.js';
 
@@ -16,6 +17,9 @@ export function engineChoice(configured: EngineChoice = 'auto'): EngineChoice {
   if (wanted === 'auto' || wanted === 'io_uring' || wanted === 'libuv') return wanted;
   throw new GatepathError('invalid', 'ERR_ENGINE', `GATEPATH_ENGINE is "${wanted}"`, 'set it to auto, io_uring or libuv');
 }
+
+/** The rest is for the cache's index: 88 bytes a page at most. */
+const CACHE_PART = 0.97;
 
 export interface StartShardsOptions {
   readonly count: number;
@@ -29,9 +33,9 @@ export interface StartShardsOptions {
 
 export function startShards(options: StartShardsOptions): Promise<ShardPool> {
   const { count, cacheBytes, log, parts, settings, prepare } = options;
-  const arenaBytes = cacheBytes + count * SHARD_MEMORY_BYTES;
+  const arenaBytes = count * (cacheRegionBytes(Math.floor(cacheBytes / count)) + SHARD_MEMORY_BYTES);
   if (arenaBytes > MAX_ARENA_BYTES) {
-    const most = Math.floor((MAX_ARENA_BYTES - count * SHARD_MEMORY_BYTES) / 2 ** 20);
+    const most = Math.floor(((MAX_ARENA_BYTES - count * SHARD_MEMORY_BYTES) * CACHE_PART) / 2 ** 20);
     throw new GatepathError('invalid', 'ERR_CACHE_SIZE', `the cache is too large for ${count} shards`, `give at most ${most}M`);
   }
   // From here on Node's own end of a process would wait for ever for shards that are blocked in their rings.

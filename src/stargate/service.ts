@@ -1,9 +1,8 @@
-import type { ArenaRegion } from 'uring-engine';
-import { SieveIndex } from '../base/sieve-index.js';
 import { MAIN, type ShardContext } from '../shard/context.js';
 import type { ShardPart } from '../shard/run.js';
 import { TransferBuffers, transferBufferBytes } from './cache/transfer-buffers.js';
-import { UnifiedCache } from './cache/unified-cache.js';
+import { makeCache } from './cache/cache-region.js';
+import type { UnifiedCache } from './cache/unified-cache.js';
 import { MAX_CONTROL_BYTES } from './core/controller.js';
 import { BLOCK_BYTES } from './core/ports.js';
 import { ExtentStore, LayerRemoval } from './extents/index.js';
@@ -22,8 +21,6 @@ import { TRANSFER_BUFFERS } from './runtime/limits.js';
 import { NodePart } from './runtime/node-part.js';
 import { openBlockStore, type StoreConnection } from './store/index.js';
 
-const HUGE_PAGE_BYTES = 2 << 20;
-
 /** Plain data from the main thread. `store.port` has to be transferred along. */
 export interface StargateShardSettings {
   readonly nodeId: string;
@@ -39,14 +36,6 @@ export interface StargateShardSettings {
 export function stargateRegionBytes(streamsPerShard: number): number {
   const scratch = MAX_CONTROL_BYTES + 3 * BLOCK_BYTES;
   return scratch + streamsPerShard * OPLOG_MEMORY_BYTES + transferBufferBytes(TRANSFER_BUFFERS) + (1 << 20);
-}
-
-/** Pages, and behind them their index: in the arena's huge pages a hit costs two looks at memory, not two walks through page tables as well. */
-function makeCache(region: ArenaRegion, bytes: number): UnifiedCache {
-  const most = Math.floor(bytes / BLOCK_BYTES);
-  const pages = most - Math.ceil(SieveIndex.bytesFor(most) / BLOCK_BYTES);
-  const baseOffset = region.take(pages * BLOCK_BYTES, HUGE_PAGE_BYTES);
-  return new UnifiedCache(baseOffset, pages, new SieveIndex(pages, region.arena.bytes.buffer, region.take(SieveIndex.bytesFor(pages))));
 }
 
 /** A Stargate's part in one shard: puts the mechanisms together and answers the main thread. */
