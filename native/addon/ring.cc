@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-// A thread that sleeps here hears of nothing else, and process.exit, terminate and a fatal error join it: so it looks up this often.
+// A thread that sleeps here hears of nothing else, and process.exit, terminate and a fatal error join it: so it looks up this often. No lazy send
+// is told later than that (LAZY_MS in src/engine.ts).
 static const __kernel_timespec TICK_TIME{0, 100'000'000};
 
 double monotonicNs() {

@@ -10,7 +10,7 @@ import {
   findVdisk,
   listAttachments,
   listContainers,
-  listVdisks,
+  livingVdisks,
   markDeleting,
 } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
@@ -165,10 +165,6 @@ interface Around {
   readonly attachments: readonly AttachmentRecord[];
   readonly hosts: readonly HostRecord[];
   readonly exports: readonly ExportRecord[];
-}
-
-async function livingVdisks(store: MetadataStore): Promise<VdiskRecord[]> {
-  return (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
 }
 
 function parseExport(value: unknown): ExportRecord | null {

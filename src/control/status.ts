@@ -1,6 +1,6 @@
 import { listHosts } from '../meta/hosts.js';
 import type { HostRecord, VdiskRecord } from '../meta/model.js';
-import { listAttachments, listVdisks } from '../meta/operations.js';
+import { listAttachments, livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { DatapathState, ManagedDatapath } from './datapath.js';
 import type { ManagedNode, NodeStatus } from './node.js';
@@ -39,8 +39,12 @@ export class StatusService {
 }
 
 async function storageStatus({ store, node }: NonNullable<StatusOptions['storage']>) {
-  const [status, all, attachments, hosts] = await Promise.all([node.status(), listVdisks(store), listAttachments(store), listHosts(store)]);
-  const vdisks = all.filter(vdisk => !vdisk.deleting);
+  const [status, vdisks, attachments, hosts] = await Promise.all([
+    node.status(),
+    livingVdisks(store),
+    listAttachments(store),
+    listHosts(store),
+  ]);
   const nameOf = (vdiskId: string): string => vdisks.find(vdisk => vdisk.id === vdiskId)?.name ?? vdiskId;
   const problems = status.problems.map(({ vdiskId, message }) => `vdisk "${nameOf(vdiskId)}" is not served: ${message}`);
   if (status.silentShards > 0) problems.push(`${status.silentShards} shards do not answer`);

@@ -4,7 +4,7 @@ import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
 import { LmdbStore } from '../meta/lmdb.js';
 import { groupOf, registerNode, winTerms } from '../meta/nodes.js';
-import { ensureDefaultContainer, forgetVdisk, listVdisks } from '../meta/operations.js';
+import { ensureDefaultContainer, forgetVdisk, listVdisks, livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
@@ -191,7 +191,7 @@ export class StargateHost {
       });
     });
     const isDamaged = new Set(damaged.map(({ vdiskId }) => vdiskId));
-    const living = (await listVdisks(this.store)).filter(vdisk => !vdisk.deleting);
+    const living = await livingVdisks(this.store);
     const strange = await this.#winTerms(living.filter(({ id }) => !isDamaged.has(id)));
     const refused = [...strange, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
     pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values()], refused } satisfies ServeRequest);

@@ -88,6 +88,10 @@ export async function listVdisks(store: MetadataStore): Promise<VdiskRecord[]> {
   return (await store.range(keys.vdisks)).items.map(item => parse(vdiskRecord, item));
 }
 
+export async function livingVdisks(store: MetadataStore): Promise<VdiskRecord[]> {
+  return (await listVdisks(store)).filter(vdisk => !vdisk.deleting);
+}
+
 export async function findVdisk(store: MetadataStore, name: string): Promise<VdiskRecord> {
   return (await vdiskByName(store, name)).record;
 }
