@@ -21,7 +21,7 @@ import {
   type VdiskDescription,
   type VdiskProblem,
 } from '../stargate/messages.js';
-import { shardOfStream, streamOf } from '../stargate/runtime/placement.js';
+import { shardOfStream, streamOf } from '../wire/placement.js';
 import type { StargateShardSettings } from '../stargate/service.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS } from './limits.js';

@@ -44,6 +44,13 @@ export const IDLE_CONNECTION_MS = 10_000;
  */
 export const SESSION_WINDOW = 4_096;
 
+/** Header of a log entry: opaque to the transports. */
+export const ENTRY_HEADER_BYTES = 128;
+/** Entries of one message between members. */
+export const MAX_APPEND_ENTRIES = 16;
+/** Their payloads together. */
+export const MAX_APPEND_PAYLOAD_BYTES = MAX_IO_BYTES;
+
 if (MAX_MAP_EXTENTS * MAP_EXTENT_BYTES > MAX_CONTROL_BYTES) throw new Error('limits: a MAP reply has to fit a control frame');
 if (MAX_CONNECTION_BYTES < 2 * MAX_IO_BYTES) throw new Error('limits: two of the largest requests have to fit one connection');
 if (SESSION_WINDOW < 2 * MAX_CONNECTION_REQUESTS) throw new Error('limits: the window has to be wider than what is outstanding');

@@ -5,7 +5,7 @@ import { OplogStream, type OplogOptions, type RecoveryReport, type StreamVdiskLo
 import { Delays } from './delays.js';
 import { DrainScheduler } from './drain-scheduler.js';
 import { STOP_DRAIN_NS } from './limits.js';
-import { shardOfStream, streamOf } from './placement.js';
+import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
 import type { DrainMutations } from './segment-drain.js';
 import { damageOf, openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';

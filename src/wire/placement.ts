@@ -10,3 +10,8 @@ export function streamOf(vdiskId: string, streams: number): number {
 export function shardOfStream(stream: number, shards: number): number {
   return stream % shards;
 }
+
+/** The shard of a node with so many streams and shards that a message about the vdisk is for. */
+export function shardOfVdisk(vdiskId: string, streams: number, shards: number): number {
+  return shardOfStream(streamOf(vdiskId, streams), shards);
+}

@@ -1,0 +1,123 @@
+/**
+ * What the members of a vdisk's group tell each other (replication.md's rules 1 to 12). Which member speaks is known from the connection,
+ * which vdisk is meant from the frame. `term`: in which the sender speaks, for `fenced` and `needSeal` what the member has promised. Entries travel beside
+ * `append` and `entries`, as bytes. Any message may be lost; on one connection they stay in order.
+ */
+
+/** `node/storeUuid/incarnation`: who holds a replica of a log. Never a node alone: a store that was emptied is another member. */
+export type MemberId = string & { readonly __brand: 'MemberId' };
+
+/** The entries of one creation term, which follow each other: up to `lastSeq`. */
+export interface TermRun {
+  readonly creationTerm: number;
+  readonly lastSeq: number;
+}
+
+/** Promise me this term. `nonce`: that of the record with which the term was won. `attempt` is told back. */
+export interface SealMessage {
+  readonly kind: 'seal';
+  readonly term: number;
+  readonly nonce: string;
+  readonly attempt: number;
+}
+
+/** The promise is durable, and so is all of my log. `committedHeard`: the highest committed seq that I ever heard of. */
+export interface SealReplyMessage {
+  readonly kind: 'sealReply';
+  readonly term: number;
+  readonly attempt: number;
+  readonly tailSeq: number;
+  readonly tailHash: number;
+  readonly tailTerm: number;
+  readonly runs: readonly TermRun[];
+  readonly committedHeard: number;
+}
+
+/** Entries that follow each other, beside it. None: an inquiry how far the member is. */
+export interface AppendMessage {
+  readonly kind: 'append';
+  readonly term: number;
+  readonly committed: number;
+}
+
+/** All up to `durableSeq` is durable here. The tail may be longer, on its way to the disk. */
+export interface AppendAckMessage {
+  readonly kind: 'appendAck';
+  readonly term: number;
+  readonly durableSeq: number;
+  readonly durableHash: number;
+  readonly tailSeq: number;
+  readonly tailHash: number;
+  /** False: what was sent does not follow the tail. */
+  readonly fits: boolean;
+}
+
+/** Your log ends with (tailSeq, tailHash): cut it after (afterSeq, afterHash). */
+export interface CutMessage {
+  readonly kind: 'cut';
+  readonly term: number;
+  readonly tailSeq: number;
+  readonly tailHash: number;
+  readonly afterSeq: number;
+  readonly afterHash: number;
+}
+
+/** All up to there is committed. */
+export interface WatermarkMessage {
+  readonly kind: 'watermark';
+  readonly term: number;
+  readonly committed: number;
+}
+
+/** Your term is over: I have promised `term`. */
+export interface FencedMessage {
+  readonly kind: 'fenced';
+  readonly term: number;
+}
+
+/** I have not promised your term yet. */
+export interface NeedSealMessage {
+  readonly kind: 'needSeal';
+  readonly term: number;
+}
+
+/** A controller whose tail was torn asks a sealed member for what it may have lost. */
+export interface FetchMessage {
+  readonly kind: 'fetch';
+  readonly term: number;
+  readonly fromSeq: number;
+}
+
+/** Answer to `fetch`: entries from there on, beside it. */
+export interface EntriesMessage {
+  readonly kind: 'entries';
+  readonly term: number;
+}
+
+/** My log has lost what you know to be committed: take over in my place. */
+export interface StandInMessage {
+  readonly kind: 'standIn';
+  readonly term: number;
+}
+
+export type ReplicaMessage =
+  | SealMessage
+  | SealReplyMessage
+  | AppendMessage
+  | AppendAckMessage
+  | CutMessage
+  | WatermarkMessage
+  | FencedMessage
+  | NeedSealMessage
+  | FetchMessage
+  | EntriesMessage
+  | StandInMessage;
+
+export function memberId(node: string, storeUuid: string, incarnation: number): MemberId {
+  return `${node}/${storeUuid}/${incarnation}` as MemberId;
+}
+
+/** The node of a member: names of nodes have no "/". */
+export function nodeOfMember(member: MemberId): string {
+  return member.slice(0, member.indexOf('/'));
+}
