@@ -26,10 +26,12 @@ export interface RefusedMessage {
   readonly path: number;
   readonly reason: SessionRefusal;
   readonly message: string;
+  readonly node?: string | undefined;
 }
 export interface EndedMessage {
   readonly path: number;
   readonly reason: SessionEnd;
+  readonly node?: string | undefined;
 }
 export interface CloseSessionMessage {
   readonly path: number;

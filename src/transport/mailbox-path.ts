@@ -176,18 +176,18 @@ export class MailboxConnector implements MailboxReceiver {
     path?.listener?.onOpened(path, session);
   }
 
-  #onRefused({ path: number, reason, message }: RefusedMessage): void {
+  #onRefused({ path: number, reason, message, node }: RefusedMessage): void {
     const path = this.#paths.get(number);
     this.#paths.delete(number);
     const listener = path?.listener;
-    listener?.onRefused(reason, message);
+    listener?.onRefused(reason, message, node);
   }
 
-  #onEnded({ path: number, reason }: EndedMessage): void {
+  #onEnded({ path: number, reason, node }: EndedMessage): void {
     const path = this.#paths.get(number);
     const listener = path?.listener ?? null;
     path?.close();
-    listener?.onEnded(reason, 'the Stargate ended the session');
+    listener?.onEnded(reason, 'the Stargate ended the session', node);
   }
 
   #onSessionClosed(number: number): void {

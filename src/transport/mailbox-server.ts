@@ -51,16 +51,16 @@ class MailboxSession implements SessionListener, PathRequestOwner {
     this.context.send(this.from, Topic.opened, message);
   }
 
-  onRefused(reason: SessionRefusal, text: string): void {
+  onRefused(reason: SessionRefusal, text: string, node?: string): void {
     this.server.forget(this);
     if (this.#closed) return;
-    const message: RefusedMessage = { path: this.number, reason, message: text };
+    const message: RefusedMessage = { path: this.number, reason, message: text, node };
     this.context.send(this.from, Topic.refused, message);
   }
 
-  onEnded(reason: SessionEnd): void {
+  onEnded(reason: SessionEnd, node?: string): void {
     this.#giveUp();
-    const message: EndedMessage = { path: this.number, reason };
+    const message: EndedMessage = { path: this.number, reason, node };
     this.context.send(this.from, Topic.ended, message);
   }
 

@@ -4,9 +4,10 @@ import type { OpenedSession, SessionEnd, SessionRefusal } from '../wire/serving.
 /** Who has asked a transport for a path. `onOpened` or `onRefused` or `onEnded` comes first; after `onOpened`, `onEnded` at most once and never after `path.close()`. */
 export interface PathListener {
   onOpened(path: StargatePath, session: OpenedSession): void;
-  onRefused(reason: SessionRefusal, message: string): void;
+  /** `node`: who controls the vdisk, where the refusing Stargate knows it. */
+  onRefused(reason: SessionRefusal, message: string, node?: string): void;
   /** 'lost': the connection broke or was silent; the outcome of what is outstanding is unknown, as with 'fenced'. */
-  onEnded(reason: SessionEnd | 'lost', message: string): void;
+  onEnded(reason: SessionEnd | 'lost', message: string, node?: string): void;
 }
 
 /** A path that is being opened. */

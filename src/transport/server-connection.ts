@@ -7,7 +7,7 @@ import { checkIoRequest } from '../wire/io.js';
 import { HEADER_BYTES, IDLE_CONNECTION_MS } from '../wire/limits.js';
 import type { StargatePath } from '../wire/path.js';
 import type { OpenedSession, SessionEnd, SessionListener, SessionRefusal } from '../wire/serving.js';
-import { sessionOpen, type SessionOpen } from '../wire/session.js';
+import { sessionHandover, sessionOpen, type SessionOpen } from '../wire/session.js';
 import { Operation, type TableEntry } from './connection-table.js';
 import { FrameReceiver, KEEP, REFUSE, WAIT, type FrameHandler } from './frame-receiver.js';
 import { FrameSender } from './frame-sender.js';
@@ -162,7 +162,7 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
     }
     if (header.type === FrameType.heartbeat && this.#state === 'serving') {
       const frame = new Uint8Array(HEADER_BYTES);
-      encodeHeader(new DataView(frame.buffer), 0, heartbeatReply(this.#header, header.clientSeq, this.#io!.oldestAgeUs(), this.#term));
+      encodeHeader(new DataView(frame.buffer), 0, this.#beat(header.clientSeq));
       this.#control(frame);
       return;
     }
@@ -173,6 +173,11 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
       if (!(error instanceof WireFormatError)) throw error;
       this.#fail(error.code, error.message);
     }
+  }
+
+  #beat(number: number): FrameHeader {
+    const io = this.#io!;
+    return heartbeatReply(this.#header, number, io.oldestAgeUs(), io.blockedBy(), this.#term);
   }
 
   onFault(fault: string): void {
@@ -187,6 +192,10 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
     if (type === FrameType.hello && this.#state === 'hello') this.#onHello(payload);
     else if ((type === FrameType.sessionOpen || type === FrameType.sessionClose) && this.#state === 'session') {
       this.#route({ session: decodeControl(sessionOpen, payload), close: type === FrameType.sessionClose });
+    } else if (type === FrameType.sessionHandover && this.#state === 'serving') {
+      const { vdiskId, to } = decodeControl(sessionHandover, payload);
+      if (vdiskId === this.#purpose?.session.vdiskId) this.parts.serving.requestHandover?.(vdiskId, to);
+      else this.#fail('ERR_WIRE_ORDER', 'a handover of another vdisk than that of the session was asked for');
     } else this.#fail('ERR_WIRE_ORDER', `a frame of type ${type} is not expected now`);
   }
 
@@ -220,6 +229,7 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
 
   #open(purpose: ConnectionPurpose): void {
     this.#receiver.pause();
+    this.#purpose = purpose;
     this.#state = 'opening';
     if (purpose.close) this.parts.serving.closeSession(purpose.session, this.#onSessionClosed);
     else this.parts.serving.openSession(purpose.session, this);
@@ -244,15 +254,15 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
     this.#receiver.resume();
   }
 
-  onRefused(reason: SessionRefusal, message: string): void {
+  onRefused(reason: SessionRefusal, message: string, node?: string): void {
     if (this.#state !== 'opening' && this.#state !== 'session') return;
-    this.#control(encodeControl(FrameType.sessionRefused, { reason, message: message.slice(0, 4_000) }));
+    this.#control(encodeControl(FrameType.sessionRefused, { reason, message: message.slice(0, 4_000), node }));
     this.#end();
   }
 
-  onEnded(reason: SessionEnd): void {
+  onEnded(reason: SessionEnd, node?: string): void {
     if (this.#state !== 'serving') return;
-    this.#control(encodeControl(FrameType.sessionEnded, { reason }));
+    this.#control(encodeControl(FrameType.sessionEnded, { reason, node }));
     this.#end();
   }
 

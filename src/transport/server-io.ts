@@ -1,7 +1,7 @@
 import { resetHeader, createHeader, FrameType, type FrameHeader } from '../wire/frame.js';
 import { encodeExtents } from '../wire/io.js';
 import { HEADER_BYTES, MAP_EXTENT_BYTES } from '../wire/limits.js';
-import { IoOp, type PathRequest, type PathRequestOwner, type StargatePath } from '../wire/path.js';
+import { Blocker, IoOp, type PathRequest, type PathRequestOwner, type StargatePath } from '../wire/path.js';
 import { IoStatus } from '../wire/status.js';
 import type { FrameSender } from './frame-sender.js';
 import type { TransportMemory } from './memory.js';
@@ -116,6 +116,10 @@ export class ServerIo implements PathRequestOwner {
       if (!request.answered) return Math.round((this.nowNs() - request.arrivedNs) / 1_000);
     }
     return 0;
+  }
+
+  blockedBy(): Blocker {
+    return this.path.blockedBy?.() ?? Blocker.unknown;
   }
 
   /** Gives up the path and all requests but the reads that are being sent: `onSent` follows for those. */

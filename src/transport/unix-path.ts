@@ -5,7 +5,7 @@ import { heartbeat } from '../wire/heartbeat.js';
 import { errorMessage, helloReply, WIRE_VERSION_MAX, WIRE_VERSION_MIN, type HelloMessage } from '../wire/hello.js';
 import { checkIoReply, decodeExtents } from '../wire/io.js';
 import { HEADER_BYTES, SUSPECT_AFTER_MS } from '../wire/limits.js';
-import { IoOp, type PathRequest, type StargatePath } from '../wire/path.js';
+import { Blocker, IoOp, type PathRequest, type StargatePath } from '../wire/path.js';
 import type { SessionEnd, SessionRefusal, SessionRequest } from '../wire/serving.js';
 import { sessionEnded, sessionOpened, sessionRefused } from '../wire/session.js';
 import { IoStatus } from '../wire/status.js';
@@ -40,8 +40,6 @@ const MS = 1e6;
 export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryShare {
   readonly kind = 'unix';
   readonly held = newShareCounts();
-  /** Age in µs of the oldest request at the controller, as the last heartbeat's answer told it. */
-  oldestAtControllerUs = 0;
   readonly #index: number;
   #state: State = 'connecting';
   #listener: PathListener | null;
@@ -50,6 +48,9 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
   #sender: FrameSender | null = null;
   readonly #startedNs: number;
   #heartbeats = 0;
+  /** As the answer to the last heartbeat told it. */
+  #oldestAgeUs = 0;
+  #blocker: Blocker = Blocker.unknown;
   #touched = false;
 
   readonly #pending = new RequestRing();
@@ -88,6 +89,18 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
 
   release(request: PathRequest): void {
     this.parts.memory.drop(request.pathTag);
+  }
+
+  handover(toNode: string): void {
+    if (this.#state === 'open') this.#control(encodeControl(FrameType.sessionHandover, { vdiskId: this.session.vdiskId, to: toNode }));
+  }
+
+  blockedBy(): Blocker {
+    return this.#blocker;
+  }
+
+  oldestAgeUs(): number {
+    return this.#oldestAgeUs;
   }
 
   close(): void {
@@ -177,9 +190,9 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
       software: this.parts.software,
     };
     this.#control(encodeControl(FrameType.hello, hello));
-    const { vdiskId, generation, datapathUuid, shard } = this.session;
+    const { vdiskId, generation, datapathUuid, shard, left } = this.session;
     const type = this.purpose === 'open' ? FrameType.sessionOpen : FrameType.sessionClose;
-    this.#control(encodeControl(type, { vdiskId, generation, datapathUuid, shard }));
+    this.#control(encodeControl(type, { vdiskId, generation, datapathUuid, shard, left }));
     this.#receiver!.resume();
   }
 
@@ -261,7 +274,8 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
       return;
     }
     if (header.type === FrameType.heartbeatReply) {
-      this.oldestAtControllerUs = header.lowWater;
+      this.#oldestAgeUs = header.lowWater;
+      this.#blocker = header.status as Blocker;
       return;
     }
     const payload = this.parts.engine.arena.bytes.subarray(payloadOffset, payloadOffset + header.payloadBytes);
@@ -322,14 +336,15 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
       this.#state = 'open';
       this.#listener?.onOpened(this, opened);
     } else if (type === FrameType.sessionRefused) {
-      const { reason, message } = decodeControl(sessionRefused, payload);
-      this.#refuse(reason, message);
+      const { reason, message, node } = decodeControl(sessionRefused, payload);
+      this.#refuse(reason, message, node);
     } else if (type === FrameType.error) {
       const { code, message } = decodeControl(errorMessage, payload);
       if (this.#state === 'greeting') this.#refuse('not-served', `${code}: ${message}`);
       else this.#lose(`${code}: ${message}`);
     } else if (type === FrameType.sessionEnded) {
-      this.#end(decodeControl(sessionEnded, payload).reason, 'the Stargate ended the session');
+      const { reason, node } = decodeControl(sessionEnded, payload);
+      this.#end(reason, 'the Stargate ended the session', node);
     } else if (type === FrameType.sessionClosed && this.purpose === 'close') {
       this.#end('closed', 'the session is closed');
     } else {
@@ -339,26 +354,26 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
 
   // ---------------------------------------------------------------- ends
 
-  #refuse(reason: SessionRefusal, message: string): void {
+  #refuse(reason: SessionRefusal, message: string, node?: string): void {
     this.#tearDown();
     const listener = this.#listener;
     this.#listener = null;
-    listener?.onRefused(reason, message);
+    listener?.onRefused(reason, message, node);
   }
 
   #lose(message: string): void {
     this.#end('lost', message);
   }
 
-  #end(reason: SessionEnd | 'lost', message: string): void {
+  #end(reason: SessionEnd | 'lost', message: string, node?: string): void {
     this.#tearDown();
-    this.#tell(reason, message);
+    this.#tell(reason, message, node);
   }
 
-  #tell(reason: SessionEnd | 'lost', message: string): void {
+  #tell(reason: SessionEnd | 'lost', message: string, node?: string): void {
     const listener = this.#listener;
     this.#listener = null;
-    listener?.onEnded(reason, message);
+    listener?.onEnded(reason, message, node);
   }
 
   /** Nothing is sent from here on, and no request touched. The memory goes back when the socket has let go of it. */

@@ -26,6 +26,7 @@ export const FrameType = {
   sessionEnded: 7,
   sessionClose: 8,
   sessionClosed: 9,
+  sessionHandover: 10,
   ioRequest: 16,
   ioReply: 17,
   heartbeat: 18,

@@ -4,6 +4,8 @@ import { MAX_IO_BYTES, MAX_MAP_EXTENTS } from './path.js';
 export const HEADER_BYTES = 64;
 /** Payload of a control frame (hello, session, heartbeat, error). */
 export const MAX_CONTROL_BYTES = 16 * 1024;
+/** Characters of a node's id. */
+export const MAX_NODE_ID_LENGTH = 255;
 /** Payload of a metadata frame: a range over 10,000 vdisks fits. */
 export const MAX_META_BYTES = 8 << 20;
 /** Characters of a key or prefix of the metadata store. */

@@ -12,9 +12,19 @@ export interface StargatePath {
   submit(request: PathRequest): void;
   /** The reader is done with `request.data` (READ answered with status ok). Called exactly once per such answer. */
   release(request: PathRequest): void;
+  /** Where another process serves the vdisk: asks it to hand the vdisk over to the node. A wish; what comes of it ends the session with a hint. */
+  handover?(toNode: string): void;
+  /** What holds up the controller's oldest request of this path: the controller says it, heartbeats carry it. Absent means unknown. */
+  blockedBy?(): Blocker;
+  /** Over a connection: age in µs of the oldest request at the controller, as the last heartbeat told it. */
+  oldestAgeUs?(): number;
   /** Gives up the path: nothing more is replied. Outstanding requests have an unknown outcome. */
   close(): void;
 }
+
+/** itself: its own disk, which a takeover can get around. member: one that it removes by itself. */
+export const Blocker = { unknown: 0, itself: 1, member: 2, space: 3 } as const;
+export type Blocker = (typeof Blocker)[keyof typeof Blocker];
 
 export const IoOp = { read: 0, write: 1, flush: 3, trim: 4, prefetch: 5, zero: 6, map: 7 } as const;
 export type IoOp = (typeof IoOp)[keyof typeof IoOp];

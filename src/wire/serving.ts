@@ -22,6 +22,11 @@ export interface VdiskServing {
    * up first. `done` is called once, when the SESSION_CLOSE is committed or there is nothing to close.
    */
   closeSession(request: SessionRequest, done: () => void): void;
+  /**
+   * A datapath asks the controller to hand the vdisk over to the node (rule 12): a wish, that may be ignored. Done, the sessions end with 'fenced' and
+   * the hint. To be called in the vdisk's shard.
+   */
+  requestHandover?(vdiskId: string, toNode: string): void;
 }
 
 /** One datapath shard's use of one vdisk. All four fields together are the identity of the session. */
@@ -33,6 +38,8 @@ export interface SessionRequest {
   readonly datapathUuid: string;
   /** Index of the datapath's shard. */
   readonly shard: number;
+  /** No part of the identity: the node that the datapath has just left because it was silent or stuck. A hint for a member that may take over. */
+  readonly left?: string | undefined;
 }
 
 export interface SessionListener {
@@ -41,9 +48,13 @@ export interface SessionListener {
    * requests nor their payload any more, and `release` still has to be called for what it answered before.
    */
   onOpened(path: StargatePath, session: OpenedSession): void;
-  onRefused(reason: SessionRefusal, message: string): void;
-  /** After `onOpened`, not after `path.close()`: the path is no more (its `close` may still be called, without effect). Outstanding requests have an unknown outcome. 'closed' is final, 'fenced' means: open again, here or elsewhere. */
-  onEnded(reason: SessionEnd): void;
+  /** `node`: who controls the vdisk, as far as this Stargate knows. */
+  onRefused(reason: SessionRefusal, message: string, node?: string): void;
+  /**
+   * After `onOpened`, not after `path.close()`: the path is no more (its `close` may still be called, without effect). Outstanding requests have an unknown
+   * outcome. 'closed' is final, 'fenced' means: open again, here or elsewhere, best at `node` where there is one.
+   */
+  onEnded(reason: SessionEnd, node?: string): void;
 }
 
 export interface OpenedSession {
@@ -56,6 +67,7 @@ export interface OpenedSession {
  * not-served: this Stargate does not serve the vdisk now (recovery, another node, stopping): try again, here or elsewhere.
  * closed: the session has been ended by a newer attachment, another datapath or a detach: final.
  * busy: a limit is reached: try again later.
+ * moved: another node controls the vdisk; the hint says which, where it is known.
  */
-export type SessionRefusal = 'not-served' | 'closed' | 'busy';
+export type SessionRefusal = 'not-served' | 'closed' | 'busy' | 'moved';
 export type SessionEnd = 'closed' | 'fenced';

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { MAX_NODE_ID_LENGTH } from './limits.js';
 import type { SessionEnd, SessionRefusal, SessionRequest } from './serving.js';
 
 /**
@@ -9,8 +10,12 @@ import type { SessionEnd, SessionRefusal, SessionRequest } from './serving.js';
  * SESSION_OPENED  server → client   header.term; or SESSION_REFUSED, and the server closes
  * SESSION_ENDED   server → client   nothing more will be answered; the server closes
  * SESSION_CLOSE   client → server   the session is over for good; the server answers SESSION_CLOSED and closes
+ * SESSION_HANDOVER client → server  a wish: the vdisk is better controlled by that node (rule 12). No answer but, when it is done, SESSION_ENDED
  * ```
+ * SESSION_REFUSED and SESSION_ENDED may name the node that controls the vdisk.
  */
+const nodeId = z.string().min(1).max(MAX_NODE_ID_LENGTH);
+
 export const sessionOpen = z.object({
   vdiskId: z.uuid(),
   generation: z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER),
@@ -18,6 +23,7 @@ export const sessionOpen = z.object({
   shard: z.number().int().min(0).max(65_535),
   /** Set by SESSION_CLOSE on a fresh connection: the session is to be closed, not opened. */
   close: z.boolean().optional(),
+  left: nodeId.optional(),
 });
 export type SessionOpen = z.infer<typeof sessionOpen>;
 
@@ -27,13 +33,16 @@ export const sessionOpened = z.object({
 });
 export type SessionOpenedMessage = z.infer<typeof sessionOpened>;
 
-const refusals = ['not-served', 'closed', 'busy'] as const satisfies readonly SessionRefusal[];
-export const sessionRefused = z.object({ reason: z.enum(refusals), message: z.string().max(4_096) });
+const refusals = ['not-served', 'closed', 'busy', 'moved'] as const satisfies readonly SessionRefusal[];
+export const sessionRefused = z.object({ reason: z.enum(refusals), message: z.string().max(4_096), node: nodeId.optional() });
 export type SessionRefusedMessage = z.infer<typeof sessionRefused>;
 
 const ends = ['closed', 'fenced'] as const satisfies readonly SessionEnd[];
-export const sessionEnded = z.object({ reason: z.enum(ends) });
+export const sessionEnded = z.object({ reason: z.enum(ends), node: nodeId.optional() });
 export type SessionEndedMessage = z.infer<typeof sessionEnded>;
+
+export const sessionHandover = z.object({ vdiskId: z.uuid(), to: nodeId });
+export type SessionHandoverMessage = z.infer<typeof sessionHandover>;
 
 /** A name of the session for maps and logs. */
 export function sessionKey(session: SessionRequest): string {

@@ -1,5 +1,5 @@
 import type { Engine, EngineClient } from 'uring-engine';
-import { IoOp, type PathRequest, type StargatePath } from '../../src/wire/path.js';
+import { Blocker, IoOp, type PathRequest, type StargatePath } from '../../src/wire/path.js';
 import type { SessionListener, SessionRequest, VdiskServing } from '../../src/wire/serving.js';
 import { sessionKey } from '../../src/wire/session.js';
 import { IoStatus } from '../../src/wire/status.js';
@@ -55,6 +55,13 @@ export class MemoryServing implements VdiskServing, EngineClient {
   #timerArmed = false;
   /** Set by tests: statuses to answer instead of doing it. */
   fault: ((request: PathRequest) => IoStatus | null) | null = null;
+  /** Set by tests: this one controls the vdisks now. */
+  controller: string | null = null;
+  /** What sessions have asked for: `${vdiskId} ${node}`. */
+  readonly handovers: string[] = [];
+  /** Nodes that sessions said to have left. */
+  readonly left: string[] = [];
+  blocker: Blocker = Blocker.unknown;
 
   constructor(readonly options: MemoryServingOptions) {
     this.#client = options.engine.register(this);
@@ -69,6 +76,11 @@ export class MemoryServing implements VdiskServing, EngineClient {
     const vdisk = this.options.store.vdisks.get(request.vdiskId);
     if (vdisk === undefined || vdisk.shard !== (this.options.shard ?? 0)) {
       listener.onRefused('not-served', 'not here');
+      return;
+    }
+    if (request.left !== undefined) this.left.push(request.left);
+    if (this.controller !== null) {
+      listener.onRefused('moved', 'another node controls it', this.controller);
       return;
     }
     const key = sessionKey(request);
@@ -91,6 +103,16 @@ export class MemoryServing implements VdiskServing, EngineClient {
     const known = this.options.store.vdisks.get(request.vdiskId)?.sessions.get(key);
     if (known !== undefined) known.closed = true;
     done();
+  }
+
+  requestHandover(vdiskId: string, toNode: string): void {
+    this.handovers.push(`${vdiskId} ${toNode}`);
+  }
+
+  /** Another node takes over. */
+  move(toNode: string): void {
+    this.controller = toNode;
+    for (const path of [...this.paths]) path.end('fenced', toNode);
   }
 
   wantTimer(): void {
@@ -180,9 +202,13 @@ export class MemoryPath implements StargatePath {
     this.#applied = [];
   }
 
-  end(reason: 'closed' | 'fenced'): void {
+  blockedBy(): Blocker {
+    return this.serving.blocker;
+  }
+
+  end(reason: 'closed' | 'fenced', node?: string): void {
     this.close();
-    this.listener.onEnded(reason);
+    this.listener.onEnded(reason, node);
   }
 
   #apply(request: PathRequest): IoStatus | null {

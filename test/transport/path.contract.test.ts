@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { IoOp, MAX_IO_BYTES, type StargatePath } from '../../src/wire/path.js';
+import { Blocker, IoOp, MAX_IO_BYTES, type StargatePath } from '../../src/wire/path.js';
 import { IoStatus } from '../../src/wire/status.js';
 import { Area, OpenPath, PathWorld, SERVING_PAGES, TestRequest, VDISK_BYTES, type PathKind } from './worlds.js';
 
@@ -174,6 +174,35 @@ function contract(kind: PathKind, seed: number): void {
     const world = new PathWorld(kind, seed);
     expect(world.open({ ...world.session(), vdiskId: '6f1f4c4e-0000-4000-8000-000000000000' }).refused).toBe('not-served');
   });
+
+  it('says who controls the vdisk, when it is refused and when it ends', () => {
+    const { world, send } = start();
+    const path = new OpenPath();
+    world.ask(world.session(1, 4), path);
+    world.network.run(() => path.path !== null, 'a session');
+    world.serving.move('node-2');
+    world.network.run(() => path.ended !== null, 'the end of the session');
+    expect([path.ended, path.node]).toEqual(['fenced', 'node-2']);
+    const again = world.open({ ...world.session(), left: 'node-9' });
+    expect([again.refused, again.node]).toEqual(['moved', 'node-2']);
+    expect(world.serving.left).toEqual(['node-9']);
+    send.settle();
+  });
+
+  if (kind === 'unix')
+    it('carries the wish for a handover, and what holds up the oldest request', () => {
+      const { world, path, send } = start();
+      path.handover!('node-3');
+      // It answers nothing.
+      world.serving.onCompletion = () => undefined;
+      world.serving.blocker = Blocker.itself;
+      send.write(0, bytesOf(4_096, 1));
+      world.network.pass(1_000);
+      expect(world.serving.handovers).toEqual([`${world.vdisk.id} node-3`]);
+      expect(path.blockedBy!()).toBe(Blocker.itself);
+      expect(path.oldestAgeUs!()).toBeGreaterThan(400_000);
+      send.settle();
+    });
 
   it('does not open a session that was closed for good', () => {
     const { world, send } = start();

@@ -132,7 +132,7 @@ export class PathWorld {
   ask(session: SessionRequest, listener: PathListener): void {
     if (this.connector !== null) this.connector.open(SOCKET, session, listener);
     else if (this.#mailbox !== null) this.#mailbox.open(0, session, listener);
-    else this.serving.openSession(session, { ...bound(listener), onEnded: reason => listener.onEnded(reason, '') });
+    else this.serving.openSession(session, { ...bound(listener), onEnded: (reason, node) => listener.onEnded(reason, '', node) });
   }
 
   closeSession(session: SessionRequest): void {
@@ -175,17 +175,21 @@ export class OpenPath implements PathListener {
   refused: string | null = null;
   refusal = '';
   ended: string | null = null;
+  /** The hint that came with the refusal or the end. */
+  node: string | null = null;
 
   onOpened(path: StargatePath, info: OpenedSession): void {
     this.path = path;
     this.info = info;
   }
-  onRefused(reason: string, message: string): void {
+  onRefused(reason: string, message: string, node?: string): void {
     this.refused = reason;
     this.refusal = message;
+    this.node = node ?? null;
   }
-  onEnded(reason: string): void {
+  onEnded(reason: string, _message: string, node?: string): void {
     this.ended = reason;
+    this.node = node ?? null;
   }
 }
 
@@ -224,6 +228,6 @@ export type { MovedConnection };
 function bound(listener: PathListener): Pick<PathListener, 'onOpened' | 'onRefused'> {
   return {
     onOpened: (path, session) => listener.onOpened(path, session),
-    onRefused: (reason, message) => listener.onRefused(reason, message),
+    onRefused: (reason, message, node) => listener.onRefused(reason, message, node),
   };
 }

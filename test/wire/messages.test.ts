@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeControl, encodeControl, WireFormatError } from '../../src/wire/control.js';
+import { decodeControl, encodeControl, packr, WireFormatError } from '../../src/wire/control.js';
 import { createHeader, decodeHeader, FrameType, resetHeader, type FrameHeader } from '../../src/wire/frame.js';
 import { chooseVersion, helloMessage, versionMismatch } from '../../src/wire/hello.js';
 import { checkIoReply, checkIoRequest, decodeExtents, encodeExtents } from '../../src/wire/io.js';
 import { HEADER_BYTES, MAP_EXTENT_BYTES, MAX_RANGE_BYTES } from '../../src/wire/limits.js';
 import { metaReply, metaRequest } from '../../src/wire/meta.js';
 import { IoOp, MAX_IO_BYTES, MAX_MAP_EXTENTS } from '../../src/wire/path.js';
-import { sessionOpen } from '../../src/wire/session.js';
+import { sessionEnded, sessionHandover, sessionOpen, sessionRefused } from '../../src/wire/session.js';
 import { IoStatus } from '../../src/wire/status.js';
 
 const hello = { versionMin: 1, versionMax: 1, role: 'datapath', software: 'test' } as const;
@@ -21,6 +21,16 @@ describe('control messages', () => {
     expect(decodeHeader(new DataView(frame.buffer), 0, header)).toBe(null);
     expect(header).toMatchObject({ type: FrameType.sessionOpen, tag: 9, payloadBytes: frame.length - HEADER_BYTES });
     expect(decodeControl(sessionOpen, frame.subarray(HEADER_BYTES))).toEqual(open);
+  });
+
+  it('name the node that controls the vdisk, or none', () => {
+    const vdiskId = randomUUID();
+    const moved = { reason: 'moved', message: 'm', node: 'node-2' };
+    expect(decodeControl(sessionRefused, packr.pack(moved))).toEqual(moved);
+    expect(decodeControl(sessionRefused, packr.pack({ reason: 'busy', message: 'm', node: undefined })).node).toBeUndefined();
+    expect(decodeControl(sessionEnded, packr.pack({ reason: 'fenced', node: 'node-2' })).node).toBe('node-2');
+    expect(() => decodeControl(sessionEnded, packr.pack({ reason: 'fenced', node: 'x'.repeat(256) }))).toThrow(WireFormatError);
+    expect(decodeControl(sessionHandover, packr.pack({ vdiskId, to: 'node-2' }))).toEqual({ vdiskId, to: 'node-2' });
   });
 
   it('of any bytes fail with WireFormatError and nothing else', () => {
