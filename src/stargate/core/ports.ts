@@ -25,8 +25,18 @@ export const EntryKind = {
   head: 10,
   cut: 11,
   promise: 12,
+  /** Records of one replica, not entries of the replicated log: they have no seq of their own, and nothing follows them in the chain. */
+  replicaHead: 13,
+  replicaPromise: 14,
+  /** The replica's log goes on behind another's: what came before it is in the extents. */
+  replicaReset: 15,
 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
+
+/** A node's own record at a place of its log: `seq` is that of the entry before it. */
+export function isLocalRecord(kind: EntryKind): boolean {
+  return kind >= EntryKind.replicaHead || kind === EntryKind.cut;
+}
 
 /**
  * One entry about to be appended. One draft object is reused; the log copies it and its payload during `append`.
@@ -34,7 +44,7 @@ export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
  */
 export interface EntryDraft {
   kind: EntryKind;
-  /** Contiguous per vdisk; the log asserts it. */
+  /** Contiguous per vdisk; the log asserts it. Of a local record: that of the last entry. */
   seq: number;
   creationTerm: number;
   /** 0: none */

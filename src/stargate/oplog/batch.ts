@@ -85,8 +85,8 @@ export class Batch {
     return this.entries < MAX_BATCH_ENTRIES && total <= MAX_BATCH_PAYLOAD_BYTES && batchBytes(this.entries + 1, total) <= this.roomBytes;
   }
 
-  /** Copies the entry in and chains it to its vdisk's log. Returns the position of its payload in the log, or of the batch where there is none. */
-  add(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number {
+  /** Copies the entry in and chains it to its vdisk's log; a local record follows the chain and is no part of it. Returns the position of its payload in the log, or of the batch where there is none. */
+  add(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number, isLocal: boolean): number {
     const index = this.entries++;
     const bytes = draft.payload.totalBytes;
     const at = this.baseOffset + PAGE_BYTES + this.payloadBytes;
@@ -98,14 +98,16 @@ export class Batch {
     this.tags[index] = tag;
     this.payloadOffsets[index] = at;
     this.payloadCrcs[index] = payloadCrc;
+    let hash: number;
     if (index < ENTRIES_IN_FIRST_PAGE) {
       const header = this.baseOffset + BATCH_HEADER_BYTES + index * ENTRY_HEADER_BYTES;
-      log.lastHash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders[index]!, log, draft, log.lastHash, bytes, payloadCrc);
+      hash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders[index]!, log, draft, log.lastHash, bytes, payloadCrc);
     } else {
       const i = index - ENTRIES_IN_FIRST_PAGE;
       const { view, checked } = this.overflow;
-      log.lastHash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked[i]!, log, draft, log.lastHash, bytes, payloadCrc);
+      hash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked[i]!, log, draft, log.lastHash, bytes, payloadCrc);
     }
+    if (!isLocal) log.lastHash = hash;
     return lsn;
   }
 

@@ -1,3 +1,4 @@
+import { EntryKind, isLocalRecord } from '../core/ports.js';
 import type { DecodedEntry } from './codec.js';
 import type { RecoveryVisitor, RotRange } from './options.js';
 import { MAX_REPORTED_ROT } from './limits.js';
@@ -31,18 +32,17 @@ export class ChainReader implements ScanHandler {
   onEntry(entry: DecodedEntry): void {
     const log = this.#logOf(entry);
     if (log.broken !== null) return;
-    if (log.firstSeq === 0) {
-      log.firstSeq = entry.seq;
-      log.firstPrevHash = entry.prevHash;
-      log.oldestNeededLsn = entry.lsn;
-    } else if (!follows(log, entry)) {
+    const isLocal = isLocalRecord(entry.kind);
+    if (log.oldestNeededLsn === Infinity) begin(log, entry, isLocal);
+    else if (entry.kind !== EntryKind.replicaReset && !(isLocal ? isAtEnd(log, entry) : follows(log, entry))) {
       const message = `entry ${entry.seq} of term ${entry.creationTerm} does not follow entry ${log.lastSeq} of term ${log.lastTerm}`;
       log.broken = { cause: 'chain', lsn: entry.lsn, message };
       return;
     }
-    log.lastSeq = entry.seq;
-    log.lastHash = entry.hash;
-    log.lastTerm = entry.creationTerm;
+    if (entry.kind === EntryKind.cut) log.goOnAfter(entry.offsetBytes, entry.clientSeq, entry.sessionId);
+    else if (entry.kind === EntryKind.replicaReset) log.goOnAfter(entry.seq, entry.prevHash, entry.creationTerm);
+    else if (!isLocal) log.goOnAfter(entry.seq, entry.hash, entry.creationTerm);
+    log.flags = entry.flags;
     this.#lastLsn.set(log, entry.lsn);
     this.visitor?.onEntry(log, entry);
   }
@@ -97,6 +97,18 @@ export class ChainReader implements ScanHandler {
     const { id0, id1, id2, id3 } = entry;
     return this.vdisks.find(id0, id1, id2, id3) ?? this.vdisks.add(entry.historyId, id0, id1, id2, id3);
   }
+}
+
+/** The first that the stream still has of the vdisk. */
+function begin(log: StreamVdiskLog, entry: DecodedEntry, isLocal: boolean): void {
+  log.firstSeq = isLocal ? entry.seq + 1 : entry.seq;
+  log.firstPrevHash = entry.prevHash;
+  log.oldestNeededLsn = entry.lsn;
+  if (isLocal) log.goOnAfter(entry.seq, entry.prevHash, entry.creationTerm);
+}
+
+function isAtEnd(log: StreamVdiskLog, entry: DecodedEntry): boolean {
+  return entry.seq === log.lastSeq && entry.prevHash === log.lastHash && entry.historyId === log.historyId;
 }
 
 function follows(log: StreamVdiskLog, entry: DecodedEntry): boolean {

@@ -235,6 +235,8 @@ export interface VdiskIdentity {
   readonly id1: number;
   readonly id2: number;
   readonly id3: number;
+  /** {@link EntryFlag} of all its entries. */
+  readonly flags: number;
 }
 
 /** `checked`: bytes 0 to 123 of this header. Returns the header's checksum, the next entry's prevHash. */
@@ -267,7 +269,8 @@ export function encodeEntryHeader(
   setU64(view, at + EntryAt.length, entry.lengthBytes);
   view.setUint32(at + EntryAt.payloadBytes, payloadBytes, true);
   view.setUint32(at + EntryAt.payloadCrc, payloadCrc, true);
-  for (let i = EntryAt.payloadCrc + 4; i < EntryAt.headerCrc; i += 4) view.setUint32(at + i, 0, true);
+  view.setUint32(at + EntryAt.flags, vdisk.flags, true);
+  for (let i = EntryAt.flags + 4; i < EntryAt.headerCrc; i += 4) view.setUint32(at + i, 0, true);
   const hash = crc32c(checked);
   view.setUint32(at + EntryAt.headerCrc, hash, true);
   return hash;
@@ -293,6 +296,7 @@ export class DecodedEntry implements EntryFields {
   lengthBytes = 0;
   payloadBytes = 0;
   payloadCrc = 0;
+  flags = 0;
   lsn = 0;
   payloadOffset = 0;
 }
@@ -320,5 +324,6 @@ export function decodeEntryHeader(bytes: Uint8Array, view: DataView, at: number,
   entry.lengthBytes = getU64(view, at + EntryAt.length);
   entry.payloadBytes = view.getUint32(at + EntryAt.payloadBytes, true);
   entry.payloadCrc = view.getUint32(at + EntryAt.payloadCrc, true);
+  entry.flags = view.getUint32(at + EntryAt.flags, true);
   return entry.payloadBytes <= MAX_ENTRY_PAYLOAD_BYTES;
 }

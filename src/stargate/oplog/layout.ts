@@ -64,9 +64,12 @@ export const EntryAt = {
   length: 80,
   payloadBytes: 88,
   payloadCrc: 92,
+  flags: 96,
   headerCrc: 124, // of bytes 0 to 123: what the next entry names as prevHash
 } as const;
 export const ENTRY_HEADER_BYTES = 128;
+/** replicated: of a log that several nodes hold; it is committed only when all have it. */
+export const EntryFlag = { replicated: 1 } as const;
 
 export const ENTRIES_IN_FIRST_PAGE = (PAGE_BYTES - BATCH_HEADER_BYTES) / ENTRY_HEADER_BYTES;
 export const ENTRIES_IN_TRAILER_PAGE = PAGE_BYTES / ENTRY_HEADER_BYTES;

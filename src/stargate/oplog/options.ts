@@ -55,6 +55,8 @@ export interface RecoveredEntry {
   readonly lengthBytes: number;
   readonly payloadBytes: number;
   readonly payloadCrc: number;
+  /** {@link EntryFlag} */
+  readonly flags: number;
   /** Position of the payload in the log, as `append` gave it; of the batch where there is no payload. */
   readonly lsn: number;
   /** Arena offset of the payload, checked, readable during the call. */

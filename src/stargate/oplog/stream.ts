@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { WRITE_DSYNC, type ClientId, type Engine, type TimerId } from 'uring-engine';
-import { EntryKind, NoRoom, type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner } from '../core/ports.js';
+import {
+  EntryKind,
+  isLocalRecord,
+  NoRoom,
+  type EntryDraft,
+  type LogOwner,
+  type OplogPort,
+  type OplogUsage,
+  type ReadOwner,
+} from '../core/ports.js';
 import { Batch, HeaderOverflow } from './batch.js';
 import { encodeSegmentHeader } from './codec.js';
 import { batchBytes, BatchFlag, MAX_BATCH_BYTES, paddedBytes } from './layout.js';
@@ -141,7 +150,9 @@ export class OplogStream implements OplogPort, LogEnds {
   append(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number {
     const payloadBytes = draft.payload.totalBytes;
     assert(payloadBytes <= limits.MAX_ENTRY_PAYLOAD_BYTES, `an entry of ${payloadBytes} bytes`);
-    assert(draft.seq === log.lastSeq + 1 && draft.creationTerm >= log.lastTerm, `entry ${draft.seq} does not follow ${log.lastSeq}`);
+    const isLocal = isLocalRecord(draft.kind);
+    const follows = isLocal ? draft.seq === log.lastSeq : draft.seq === log.lastSeq + 1 && draft.creationTerm >= log.lastTerm;
+    assert(follows, `entry ${draft.seq} does not follow ${log.lastSeq}`);
     assert(log.broken === null, 'the log of a damaged vdisk takes no entries');
     if (this.#state !== 'open') return NoRoom.busy;
     const batch = this.#batchFor(payloadBytes, isControl(draft.kind));
@@ -150,14 +161,15 @@ export class OplogStream implements OplogPort, LogEnds {
       this.#count.refused++;
       return this.#isFull ? NoRoom.full : NoRoom.busy;
     }
-    const lsn = batch.add(log, draft, owner, tag);
+    const lsn = batch.add(log, draft, owner, tag, isLocal);
     log.owner = owner;
-    log.lastSeq = draft.seq;
-    log.lastTerm = draft.creationTerm;
     if (log.oldestNeededLsn === Infinity) {
       log.oldestNeededLsn = lsn;
-      log.firstSeq = draft.seq;
+      log.firstSeq = isLocal ? draft.seq + 1 : draft.seq;
     }
+    if (isLocal) return lsn;
+    log.lastSeq = draft.seq;
+    log.lastTerm = draft.creationTerm;
     return lsn;
   }
 

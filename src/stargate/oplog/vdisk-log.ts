@@ -24,6 +24,8 @@ export class StreamVdiskLog implements VdiskLog {
   /** Oldest position needed; Infinity while the vdisk has no entry. */
   oldestNeededLsn = Infinity;
   broken: ChainBreak | null = null;
+  /** {@link EntryFlag} of its entries. */
+  flags = 0;
   /** Whoever appended last: is told when the disk fails. */
   owner: LogOwner | null = null;
 
@@ -36,6 +38,13 @@ export class StreamVdiskLog implements VdiskLog {
     readonly id2: number,
     readonly id3: number,
   ) {}
+
+  /** A cut, or a new beginning, has its record in the log: the next entry follows this one. */
+  goOnAfter(seq: number, hash: number, term: number): void {
+    this.lastSeq = seq;
+    this.lastHash = hash;
+    this.lastTerm = term;
+  }
 }
 
 /** The vdisks of one stream, found by the id's bytes without making a string. */

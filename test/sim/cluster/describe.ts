@@ -52,6 +52,8 @@ export function describeEffect(effect: Effect): string {
       return `persist #${effect.ticket} ${recordText(effect.record)}`;
     case 'cas':
       return `cas upon ${effect.expectedEpoch}: ${describeGroup(effect.group)}`;
+    case 'resync':
+      return `${effect.member} has to be given the extents`;
     case 'readGroup':
       return 'read the record';
     case 'admitted':

@@ -86,7 +86,7 @@ describe('the codec', () => {
       offsetBytes: u53,
       lengthBytes: u53,
     });
-    const vdisk = fc.record({ historyId: u32, id0: u32, id1: u32, id2: u32, id3: u32 });
+    const vdisk = fc.record({ historyId: u32, id0: u32, id1: u32, id2: u32, id3: u32, flags: u32 });
     fc.assert(
       fc.property(entryFields, vdisk, u32, fc.nat(1 << 20), u32, fc.nat(127), (fields, identity, prevHash, bytes, payloadCrc, damage) => {
         const { bytes: area, view } = memory();

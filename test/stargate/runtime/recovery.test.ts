@@ -16,7 +16,7 @@ function recovered(rig: CoreRig, from: number) {
     rig.arena.bytes.set(payload, at);
     const entry: RecoveredEntry = {
       ...{ kind, seq, sessionId, clientSeq, part, parts, offsetBytes, lengthBytes, lsn },
-      ...{ historyId: 1, creationTerm: 7, prevHash: 0, hash: 0, payloadCrc: 0 },
+      ...{ historyId: 1, creationTerm: 7, prevHash: 0, hash: 0, payloadCrc: 0, flags: 0 },
       payloadBytes: payload.length,
       payloadOffset: at,
     };

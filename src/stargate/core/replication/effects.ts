@@ -1,4 +1,4 @@
-import type { Entry, EntryBody, EntryMaker, MemberId } from './entry.js';
+import type { Entry, EntryBody, EntryMaker, LogBase, MemberId } from './entry.js';
 import type { Message } from './messages.js';
 
 /** The record of a group, as the metadata store has it: who serves a vdisk and who holds its log. `term` is the epoch of the last change of controller. */
@@ -25,8 +25,11 @@ export type LogRecord =
 
 /** What comes of a log after a crash: see `recovery.ts`. */
 export interface RecoveredLog {
+  /** Where the entries begin. */
+  readonly base: LogBase;
   readonly entries: readonly Entry[];
   readonly promise: TermPromise | null;
+  /** Of what the log holds, known to be committed. */
   readonly committedHeard: number;
   /** Something at the end was damaged and is cut (rule 5). */
   readonly isTorn: boolean;
@@ -65,6 +68,8 @@ export type Effect =
   | { readonly kind: 'committed'; readonly seq: number }
   | { readonly kind: 'serving'; readonly term: number }
   | { readonly kind: 'resigned'; readonly term: number; readonly reason: string }
+  /** The learner's log ends before this one begins: it needs what is in the extents. */
+  | { readonly kind: 'resync'; readonly member: MemberId }
   | { readonly kind: 'alarm'; readonly code: AlarmCode; readonly text: string };
 
 export type AlarmCode = 'equal-term' | 'record-below-promise' | 'disk-failed' | 'amnesia' | 'divergence';

@@ -37,36 +37,57 @@ export interface TermRun {
   readonly lastSeq: number;
 }
 
-/** What a member has of the log, durable or not: a chain of entries. */
+/** Where a log begins: all up to `seq` is committed, and in the extents. */
+export interface LogBase {
+  readonly seq: number;
+  readonly hash: number;
+  readonly term: number;
+}
+
+export const EMPTY_BASE: LogBase = { seq: 0, hash: 0, term: 0 };
+
+/** What a member has of the log, durable or not: a chain of entries behind its base. */
 export class LogTail {
-  readonly #entries: Entry[] = [];
+  #base: LogBase;
+  #entries: Entry[] = [];
+  /** Oldest first; the first one stands for all that the base does. */
+  #runs: { creationTerm: number; lastSeq: number }[] = [];
+
+  constructor(base: LogBase = EMPTY_BASE) {
+    this.#base = base;
+    this.#startRuns();
+  }
+
+  get base(): LogBase {
+    return this.#base;
+  }
 
   get lastSeq(): number {
-    return this.#entries.length;
+    return this.#base.seq + this.#entries.length;
   }
 
   get lastHash(): number {
-    return this.hashAt(this.lastSeq);
+    return this.#entries.at(-1)?.hash ?? this.#base.hash;
   }
 
   get lastTerm(): number {
-    return this.#entries.at(-1)?.creationTerm ?? 0;
+    return this.#entries.at(-1)?.creationTerm ?? this.#base.term;
   }
 
   at(seq: number): Entry {
-    const entry = this.#entries[seq - 1];
-    assert(entry !== undefined, `entry ${seq} of a log that ends at ${this.lastSeq}`);
+    const entry = this.#entries[seq - this.#base.seq - 1];
+    assert(entry !== undefined, `entry ${seq} of a log from ${this.#base.seq} to ${this.lastSeq}`);
     return entry;
   }
 
-  /** 0 for the beginning; undefined for what is not there. */
+  /** Of an entry that is there, or of the base. */
   hashAt(seq: number): number {
-    return seq === 0 ? 0 : this.at(seq).hash;
+    return seq === this.#base.seq ? this.#base.hash : this.at(seq).hash;
   }
 
-  /** The log up to `seq` is the one whose entry `seq` has this hash. */
+  /** The log up to `seq` is the one whose entry `seq` has this hash. Of what lies before the base nothing is known. */
   holds(seq: number, hash: number): boolean {
-    return seq <= this.lastSeq && this.hashAt(seq) === hash;
+    return seq >= this.#base.seq && seq <= this.lastSeq && this.hashAt(seq) === hash;
   }
 
   /** Whether the entry can be the next one (rules 1 and 4). */
@@ -77,25 +98,47 @@ export class LogTail {
   append(entry: Entry): void {
     assert(this.fits(entry), `entry ${entry.seq} of term ${entry.creationTerm} does not follow ${this.lastSeq} of term ${this.lastTerm}`);
     this.#entries.push(entry);
+    const last = this.#runs.at(-1);
+    if (last?.creationTerm === entry.creationTerm) last.lastSeq = entry.seq;
+    else this.#runs.push({ creationTerm: entry.creationTerm, lastSeq: entry.seq });
   }
 
   cutAfter(seq: number): void {
-    assert(seq <= this.lastSeq);
-    this.#entries.length = seq;
+    assert(seq >= this.#base.seq && seq <= this.lastSeq);
+    this.#entries.length = seq - this.#base.seq;
+    while (this.#runs.length > 0 && (this.#runs.at(-2)?.lastSeq ?? 0) >= seq) this.#runs.pop();
+    const last = this.#runs.at(-1);
+    if (last !== undefined) last.lastSeq = Math.min(last.lastSeq, seq);
+  }
+
+  /** Entries up to `seq` are not needed any more. */
+  trimTo(seq: number): void {
+    if (seq <= this.#base.seq) return;
+    const { hash, creationTerm } = this.at(seq);
+    this.#entries = this.#entries.slice(seq - this.#base.seq);
+    this.#base = { seq, hash, term: creationTerm };
+    while (this.#runs[0]!.lastSeq < seq) this.#runs.shift();
+  }
+
+  /** Goes on behind what another replica has. */
+  reset(base: LogBase): void {
+    this.#base = base;
+    this.#entries = [];
+    this.#startRuns();
   }
 
   slice(fromSeq: number, toSeq: number): Entry[] {
-    return this.#entries.slice(fromSeq - 1, toSeq);
+    return this.#entries.slice(Math.max(0, fromSeq - this.#base.seq - 1), Math.max(0, toSeq - this.#base.seq));
   }
 
   /** Oldest first: one for each controller that wrote into the log. */
   runs(): TermRun[] {
-    const runs: TermRun[] = [];
-    for (const { seq, creationTerm } of this.#entries) {
-      if (runs.at(-1)?.creationTerm === creationTerm) runs.pop();
-      runs.push({ creationTerm, lastSeq: seq });
-    }
-    return runs;
+    return this.#runs.map(run => ({ ...run }));
+  }
+
+  #startRuns(): void {
+    const { seq, term } = this.#base;
+    this.#runs = seq > 0 ? [{ creationTerm: term, lastSeq: seq }] : [];
   }
 }
 

@@ -2,7 +2,15 @@ import assert from 'node:assert/strict';
 import type { ReplicaContext } from './effects.js';
 import { commonSeq, type EntryBody, type MemberId, type TermRun } from './entry.js';
 import type { GroupChange } from './group-change.js';
-import { MAX_APPEND_ENTRIES, MAX_PEERS, MAX_SENT_ENTRIES, MAX_UNCOMMITTED_ENTRIES, MEMBER_TIMEOUT_MS, RESEND_MS } from './limits.js';
+import {
+  HEARTBEAT_MS,
+  MAX_APPEND_ENTRIES,
+  MAX_PEERS,
+  MAX_SENT_ENTRIES,
+  MAX_UNCOMMITTED_ENTRIES,
+  MEMBER_TIMEOUT_MS,
+  RESEND_MS,
+} from './limits.js';
 import type { Member } from './member.js';
 import type { AppendAck, Entries, Message, SealReply } from './messages.js';
 import { Peer } from './peer.js';
@@ -18,7 +26,7 @@ export interface LeaderEnd {
  * them (rule 2); takes silent members out (rule 9) and learners in (rule 10). Its log is that of the member on its own node.
  */
 export class Leader {
-  committedSeq = 0;
+  committedSeq: number;
   isServing = false;
   end: LeaderEnd | null = null;
   readonly #peers = new Map<MemberId, Peer>();
@@ -36,6 +44,7 @@ export class Leader {
     readonly term: number,
     readonly nonce: string,
   ) {
+    this.committedSeq = member.log.base.seq;
     this.#isCompared = !member.isTorn || changes.group.members.length === 1;
     for (const id of changes.group.members) if (id !== context.self) this.#addPeer(id, false);
   }
@@ -90,10 +99,21 @@ export class Leader {
     this.#admitLearners();
   }
 
+  get mayWrite(): boolean {
+    return this.isServing && this.#hasEnoughMembers && this.member.log.lastSeq - this.committedSeq < MAX_UNCOMMITTED_ENTRIES;
+  }
+
+  /** The oldest entry that somebody may still have to be sent comes behind this one. */
+  get sentToAllSeq(): number {
+    let seq = this.committedSeq;
+    for (const peer of this.#peers.values())
+      if (peer.state.kind !== 'sealing' || peer.confirmedSeq > 0) seq = Math.min(seq, peer.confirmedSeq);
+    return seq;
+  }
+
   write(body: EntryBody): void {
     const { log } = this.member;
-    const mayWrite = this.isServing && this.#hasEnoughMembers && log.lastSeq - this.committedSeq < MAX_UNCOMMITTED_ENTRIES;
-    if (!mayWrite) return void this.context.out.push({ kind: 'admitted', seq: 0, body });
+    if (!this.mayWrite) return void this.context.out.push({ kind: 'admitted', seq: 0, body });
     const entry = this.context.makeEntry(log.lastSeq + 1, this.term, log.lastHash, body);
     this.member.appendOwn(this.term, entry);
     this.context.out.push({ kind: 'admitted', seq: entry.seq, body });
@@ -153,6 +173,8 @@ export class Leader {
     const { log } = this.member;
     const common = commonSeq(this.#ownRuns(), reply.runs);
     if (!this.isServing && !this.#compare(peer, reply, common)) return;
+    // Entries that it lacks are in the log no more: it needs the extents.
+    if (common < log.base.seq) return this.#farBehind(peer);
     peer.sentSeq = common;
     this.#progress(peer, common);
     const { tailSeq, tailHash } = reply;
@@ -190,6 +212,11 @@ export class Leader {
     }
     this.#isCompared = true;
     return true;
+  }
+
+  /** A learner starts from the extents; a member that has lost so much is no member, and is removed as one that makes no progress. */
+  #farBehind(peer: Peer): void {
+    if (peer.isLearner && this.isServing) this.context.out.push({ kind: 'resync', member: peer.id });
   }
 
   #fetched(peer: Peer, { entries }: Entries): void {
@@ -252,6 +279,10 @@ export class Leader {
     return { from: this.context.self, term: this.term };
   }
 
+  get #committedHash(): number {
+    return this.member.log.hashAt(this.committedSeq);
+  }
+
   #to(peer: Peer, message: Message): void {
     peer.lastSentMs = this.context.nowMs;
     if (peer.waitingSinceMs < 0 && message.kind !== 'watermark') peer.waitingSinceMs = this.context.nowMs;
@@ -266,7 +297,7 @@ export class Leader {
       const entries = log.slice(peer.sentSeq + 1, Math.min(log.lastSeq, peer.sentSeq + MAX_APPEND_ENTRIES));
       peer.sentSeq += entries.length;
       peer.watermark = this.committedSeq;
-      this.#to(peer, { kind: 'append', entries, committed: this.committedSeq, ...this.#speaker });
+      this.#to(peer, { kind: 'append', entries, committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker });
     }
   }
 
@@ -278,9 +309,10 @@ export class Leader {
   }
 
   #sendWatermark(peer: Peer): void {
-    if (peer.watermark === this.committedSeq) return;
+    const isDue = this.context.nowMs - peer.lastSentMs >= HEARTBEAT_MS;
+    if (peer.watermark === this.committedSeq && !isDue) return;
     peer.watermark = this.committedSeq;
-    this.#to(peer, { kind: 'watermark', committed: this.committedSeq, ...this.#speaker });
+    this.#to(peer, { kind: 'watermark', committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker });
   }
 
   #ownRuns(): readonly TermRun[] {

@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 export const MEMBER_TIMEOUT_MS = 700;
 /** What was sent and brought no progress is sent again. */
 export const RESEND_MS = 120;
+/** A member that has everything hears so often that its controller is there. */
+export const HEARTBEAT_MS = 250;
 /** A proposal whose outcome is unknown is issued again. */
 export const REISSUE_MS = 200;
 /** Entries of one append message. */

@@ -33,10 +33,14 @@ const TRANSITIONS: Transitions<MemberState['kind'], MemberEvent> = {
 };
 
 export class Member {
-  readonly log = new LogTail();
+  readonly log: LogTail;
   promise: TermPromise | null;
-  /** Highest committed seq heard of. */
+  /** Highest committed seq heard of, whether this log has it or not. */
   committedHeard: number;
+  /** What is committed of this log: up to here it is the one that the controller committed. */
+  committedSeq: number;
+  /** When the controller of the promised term was heard of last. */
+  heardMs = 0;
   /** The log up to here is on disk. */
   durableSeq: number;
   readonly isTorn: boolean;
@@ -50,9 +54,11 @@ export class Member {
     readonly context: ReplicaContext,
     recovered: RecoveredLog,
   ) {
+    this.log = new LogTail(recovered.base);
     for (const entry of recovered.entries) this.log.append(entry);
     this.promise = recovered.promise;
     this.committedHeard = recovered.committedHeard;
+    this.committedSeq = recovered.base.seq;
     this.isTorn = recovered.isTorn;
     this.durableSeq = this.log.lastSeq;
   }
@@ -79,7 +85,8 @@ export class Member {
       case 'cut':
         return this.#cut(message);
       case 'watermark':
-        if (message.term === this.promisedTerm) this.#hear(message.committed);
+        if (message.term === this.promisedTerm && message.from === this.promise!.controller)
+          this.#hear(message.committed, message.committedHash);
         return;
       case 'fetch':
         if (message.term !== this.promisedTerm) return;
@@ -169,7 +176,7 @@ export class Member {
   // ---------------------------------------------------------------- entries
 
   #append(message: Append): void {
-    const { from, term, entries, committed } = message;
+    const { from, term, entries, committed, committedHash } = message;
     if (term < this.promisedTerm) return this.#send(from, { kind: 'fenced', ...this.#speaker });
     if (term > this.promisedTerm) {
       if (!this.context.mutations.noSeal) return this.#send(from, { kind: 'needSeal', ...this.#speaker });
@@ -177,9 +184,9 @@ export class Member {
     }
     // Late or doubled: it comes again.
     if (this.#state.kind !== 'settled' || this.promise!.controller !== from) return;
-    this.#hear(committed);
     let fits = true;
     for (let i = 0; fits && i < entries.length; i++) fits = this.#accept(entries[i]!);
+    this.#hear(committed, committedHash);
     // What was new is acknowledged when it is durable.
     if (!fits || this.durableSeq === this.log.lastSeq) this.#ack(from, fits);
   }
@@ -187,6 +194,7 @@ export class Member {
   #accept(entry: Entry): boolean {
     const { log } = this;
     // Sent again: known by its identity, not by its number alone.
+    if (entry.seq <= log.base.seq) return true;
     if (entry.seq <= log.lastSeq) return this.context.mutations.resendBySeqOnly === true || isSameEntry(entry, log.at(entry.seq));
     if (!log.fits(entry)) return false;
     log.append(entry);
@@ -198,7 +206,9 @@ export class Member {
   #cut({ from, term, tailSeq, tailHash, afterSeq, afterHash }: Cut): void {
     if (term !== this.promisedTerm || this.promise!.controller !== from || this.#state.kind !== 'settled') return;
     const { log } = this;
-    if (log.lastSeq === tailSeq && log.lastHash === tailHash && log.holds(afterSeq, afterHash)) this.cutAfter(afterSeq);
+    const isMine = log.lastSeq === tailSeq && log.lastHash === tailHash && log.holds(afterSeq, afterHash);
+    if (isMine && afterSeq < this.committedSeq) return this.#divergence(afterSeq);
+    if (isMine) this.cutAfter(afterSeq);
     this.#ack(from, true);
   }
 
@@ -231,13 +241,21 @@ export class Member {
     if (to !== this.context.self) this.context.out.push({ kind: 'send', to, message });
   }
 
-  #hear(committed: number): void {
+  /** Committed is what the controller says of a log that is this one: a tail that has not been cut yet may have other entries there. */
+  #hear(committed: number, hash: number): void {
+    this.heardMs = this.context.nowMs;
     if (committed > this.committedHeard) this.committedHeard = committed;
+    if (committed > this.committedSeq && this.log.holds(committed, hash)) this.committedSeq = committed;
+  }
+
+  #divergence(seq: number): void {
+    const text = `a controller wants the log cut after ${seq}, and ${this.committedSeq} is committed`;
+    this.context.out.push({ kind: 'alarm', code: 'divergence', text });
   }
 
   /** The controller of this replica has committed it. */
   committed(seq: number): void {
-    this.#hear(seq);
+    this.#hear(seq, this.log.hashAt(seq));
   }
 
   /** The controller's own replica: the same entries, the same promise, without a message. */

@@ -32,6 +32,7 @@ export interface Append extends Common {
   readonly kind: 'append';
   readonly entries: readonly Entry[];
   readonly committed: number;
+  readonly committedHash: number;
 }
 
 /** All up to `durableSeq` is durable here: the log whose entry there has this hash. The tail may be longer, on its way to the disk. */
@@ -54,10 +55,11 @@ export interface Cut extends Common {
   readonly afterHash: number;
 }
 
-/** All up to there is committed. */
+/** All up to there is committed: the log whose entry there has this hash. Comes now and then without news, as a sign of life. */
 export interface Watermark extends Common {
   readonly kind: 'watermark';
   readonly committed: number;
+  readonly committedHash: number;
 }
 
 /** Your term is over: I have promised `term`. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Effect, Group, RecoveredLog, ReplicaContext } from '../../../../src/stargate/core/replication/effects.js';
-import { commonSeq, type Entry, type MemberId } from '../../../../src/stargate/core/replication/entry.js';
+import { commonSeq, type Entry, type MemberId, EMPTY_BASE } from '../../../../src/stargate/core/replication/entry.js';
 import { GroupChange } from '../../../../src/stargate/core/replication/group-change.js';
 import { Member } from '../../../../src/stargate/core/replication/member.js';
 import type { Message } from '../../../../src/stargate/core/replication/messages.js';
@@ -65,11 +65,19 @@ describe('member', () => {
   const [e1, e2, e3] = chain(2, 2, 2) as [Entry, Entry, Entry];
   const other = makeEntry(1, 1, 0, taggedBody('other'));
   const seal = (term: number, from = a, attempt = 1): Message => ({ kind: 'seal', from, term, nonce: `t${term}`, attempt });
-  const append = (term: number, ...entries: Entry[]): Message => ({ kind: 'append', from: a, term, entries, committed: 0 });
+  const append = (term: number, ...entries: Entry[]): Message => ({
+    kind: 'append',
+    from: a,
+    term,
+    entries,
+    committed: 0,
+    committedHash: 0,
+  });
 
   /** A member that has promised term 2 to a, with these entries on its disk. */
   function member(...entries: Entry[]): { readonly member: Member; readonly out: Effect[] } {
-    const recovered: RecoveredLog = { entries, promise: { term: 2, controller: a, nonce: 't2' }, committedHeard: 0, isTorn: false };
+    const promise = { term: 2, controller: a, nonce: 't2' };
+    const recovered: RecoveredLog = { base: EMPTY_BASE, entries, promise, committedHeard: 0, isTorn: false };
     const shared = context();
     return { member: new Member(shared, recovered), out: shared.out };
   }
