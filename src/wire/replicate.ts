@@ -38,6 +38,8 @@ export interface AppendMessage {
   readonly kind: 'append';
   readonly term: number;
   readonly committed: number;
+  /** Checksum of the header of that entry: whose log has another one there knows that nothing is said of its own. */
+  readonly committedHash: number;
 }
 
 /** All up to `durableSeq` is durable here. The tail may be longer, on its way to the disk. */
@@ -67,6 +69,7 @@ export interface WatermarkMessage {
   readonly kind: 'watermark';
   readonly term: number;
   readonly committed: number;
+  readonly committedHash: number;
 }
 
 /** Your term is over: I have promised `term`. */
@@ -100,6 +103,13 @@ export interface StandInMessage {
   readonly term: number;
 }
 
+/** What brings a replica up that is too far behind for the log (rule 23); `data` is the two runtimes' own, at most a control record long. Blocks travel beside it, like entries. */
+export interface ResyncMessage {
+  readonly kind: 'resync';
+  readonly term: number;
+  readonly data: Uint8Array;
+}
+
 export type ReplicaMessage =
   | SealMessage
   | SealReplyMessage
@@ -111,7 +121,8 @@ export type ReplicaMessage =
   | NeedSealMessage
   | FetchMessage
   | EntriesMessage
-  | StandInMessage;
+  | StandInMessage
+  | ResyncMessage;
 
 export function memberId(node: string, storeUuid: string, incarnation: number): MemberId {
   return `${node}/${storeUuid}/${incarnation}` as MemberId;
