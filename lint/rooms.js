@@ -93,6 +93,7 @@ function mechanism(name, more, packages) {
 export const PURE = [
   'src/base/',
   'src/wire/',
+  'src/meta/placement.ts',
   'src/stargate/core/',
   'src/datapath/session*.ts',
   'src/datapath/paths.ts',

@@ -1,14 +1,26 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { formatSize } from '../base/size.js';
 import { printJson, printTable } from './output.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
+
+interface CreateOptions extends SystemOptions {
+  readonly rf: string;
+  readonly minMembers?: string;
+}
 
 export function addContainerVerbs(program: Command): void {
   const container = program.command('container').description('storage containers: where vdisks live, with their policy');
   systemOptions(container.command('create <name>'))
     .description('make a container')
-    .action(async (name: string, options: SystemOptions) => {
-      await connectSystem(options).createContainer(name);
+    .addOption(new Option('--rf <n>', 'on how many nodes each of its vdisks is kept').choices(['1', '2', '3']).default('1'))
+    .addOption(new Option('--min-members <n>', 'with fewer of them, writes wait (default: 1, with --rf 3: 2)').choices(['1', '2', '3']))
+    .action(async (name: string, options: CreateOptions) => {
+      const { rf, minMembers } = options;
+      await connectSystem(options).createContainer({
+        name,
+        replicationFactor: Number(rf) as 1 | 2 | 3,
+        ...(minMembers === undefined ? {} : { minMembers: Number(minMembers) }),
+      });
       console.log(`container ${name} created`);
     });
   systemOptions(container.command('list'))
@@ -18,10 +30,11 @@ export function addContainerVerbs(program: Command): void {
       const containers = await connectSystem(options).listContainers();
       if (options.json) return printJson(containers);
       printTable(
-        ['NAME', 'RF', 'DURABILITY', 'VDISKS', 'SIZE', 'ALLOCATED'],
+        ['NAME', 'RF', 'MIN MEMBERS', 'DURABILITY', 'VDISKS', 'SIZE', 'ALLOCATED'],
         containers.map(one => [
           one.name,
           one.replicationFactor,
+          one.minMembers,
           one.durability,
           one.vdisks,
           formatSize(one.sizeBytes),

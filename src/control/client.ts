@@ -11,6 +11,7 @@ import {
   type AttachmentView,
   type AttachRequest,
   type ContainerView,
+  type CreateContainerRequest,
   type CreateVdiskRequest,
   type DetachView,
   type StatusView,
@@ -36,8 +37,8 @@ export class ControlClient {
     return (await this.#ask('GET', '/v1/containers', z.object({ containers: z.array(containerView) }))).containers;
   }
 
-  createContainer(name: string): Promise<ContainerView> {
-    return this.#ask('POST', '/v1/containers', containerView, { name });
+  createContainer(wanted: CreateContainerRequest): Promise<ContainerView> {
+    return this.#ask('POST', '/v1/containers', containerView, wanted);
   }
 
   async listVdisks(): Promise<VdiskView[]> {

@@ -1,4 +1,4 @@
-import type { VdiskRecord } from '../meta/model.js';
+import type { ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
 import type { ShardView } from './schemas.js';
 
 /** The node that the management API manages, as much of it as the API needs. The process that runs a Stargate provides it. */
@@ -7,6 +7,8 @@ export interface ManagedNode {
   readonly storeUuid: string;
   readonly dataDirectory: string;
   readonly startedAt: string;
+  /** Who is to hold a new vdisk of the container; null: this node, and there is no other. Throws GatepathError. */
+  place(container: ContainerRecord): Promise<readonly GroupMember[] | null>;
   /** The vdisk is in the metadata store: wins its term, resolves when it is served. Throws GatepathError. */
   serve(vdisk: VdiskRecord): Promise<void>;
   /** The vdisk is marked as being deleted: its space comes back in the background. */

@@ -6,7 +6,13 @@ import { z } from 'zod';
 const text = z.string().max(4_096);
 const count = z.number().int().nonnegative();
 
-export const createContainerRequest = z.strictObject({ name: text });
+export const createContainerRequest = z.strictObject({
+  name: text,
+  replicationFactor: z.union([z.literal(1), z.literal(2), z.literal(3)]).optional(),
+  /** With fewer members than this, writes wait. Default: 1, and 2 where the replication factor is 3. */
+  minMembers: z.number().int().min(1).max(3).optional(),
+});
+export type CreateContainerRequest = z.infer<typeof createContainerRequest>;
 export const createVdiskRequest = z.strictObject({
   name: text,
   sizeBytes: z.number().int().positive(),
@@ -27,6 +33,7 @@ export type Health = z.infer<typeof health>;
 export const containerView = z.object({
   name: z.string(),
   replicationFactor: count,
+  minMembers: count,
   durability: z.string(),
   createdAt: z.string(),
   vdisks: count,

@@ -15,7 +15,15 @@ import {
 } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
-import type { AttachmentView, AttachRequest, ContainerView, CreateVdiskRequest, DetachView, VdiskView } from './schemas.js';
+import type {
+  AttachmentView,
+  AttachRequest,
+  ContainerView,
+  CreateContainerRequest,
+  CreateVdiskRequest,
+  DetachView,
+  VdiskView,
+} from './schemas.js';
 import { totals } from './status.js';
 
 export interface ControlServiceOptions {
@@ -34,8 +42,11 @@ export class ControlService {
 
   // ---------------------------------------------------------------- containers
 
-  async createContainer(containerName: string): Promise<ContainerView> {
-    const record = await createContainer(this.options.store, containerName);
+  async createContainer({ name, replicationFactor, minMembers }: CreateContainerRequest): Promise<ContainerView> {
+    const record = await createContainer(this.options.store, name, {
+      ...(replicationFactor === undefined ? {} : { replicationFactor }),
+      ...(minMembers === undefined ? {} : { minMembers }),
+    });
     return { ...record, vdisks: 0, sizeBytes: 0, allocatedBytes: 0 };
   }
 
@@ -54,7 +65,8 @@ export class ControlService {
   async createVdisk({ name, sizeBytes, container }: CreateVdiskRequest): Promise<VdiskView> {
     const { store, node } = this.options;
     const wholeBlocks = Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
-    const vdisk = await createVdisk(store, { name, sizeBytes: wholeBlocks, ...(container === undefined ? {} : { container }) });
+    const wanted = { name, sizeBytes: wholeBlocks, ...(container === undefined ? {} : { container }) };
+    const vdisk = await createVdisk(store, wanted, record => node.place(record));
     await node.serve(vdisk);
     return this.showVdisk(name);
   }

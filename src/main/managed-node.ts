@@ -1,5 +1,5 @@
-import { statfsSync } from 'node:fs';
 import type { ManagedNode, NodeStatus } from '../control/node.js';
+import { spaceOf } from './space.js';
 import type { StargateHost } from './stargate-host.js';
 
 /** A Stargate's host as the management API sees it. */
@@ -10,13 +10,11 @@ export function managedNode(host: StargateHost): ManagedNode {
     storeUuid: host.directory.storeUuid,
     dataDirectory,
     startedAt: new Date().toISOString(),
+    place: container => host.place(container),
     serve: vdisk => host.serveNew(vdisk),
-    remove: vdisk => host.remove(vdisk),
+    remove: () => host.remove(),
     status: () => nodeStatus(host, shards),
-    space: () => {
-      const { bavail, blocks, bsize } = statfsSync(dataDirectory);
-      return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
-    },
+    space: () => spaceOf(dataDirectory),
   };
 }
 

@@ -2,14 +2,13 @@ import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
-import { LmdbStore } from '../meta/lmdb.js';
-import { groupOf, registerNode, winTerms } from '../meta/nodes.js';
-import { ensureDefaultContainer, forgetVdisk, listVdisks, livingVdisks } from '../meta/operations.js';
+import { concerns, groupOf, listGroups, winTerms } from '../meta/nodes.js';
+import { forgetVdisk, livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
-import type { VdiskRecord } from '../meta/model.js';
+import type { ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
 import type { ShardPool } from '../shard/pool.js';
-import { keepBoot, openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
+import { openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
 import {
   StargateTopic,
   type BadBlock,
@@ -24,7 +23,10 @@ import {
 import { shardOfStream, streamOf } from '../wire/placement.js';
 import type { StargateShardSettings } from '../stargate/service.js';
 import { StoreHandle } from '../stargate/store/index.js';
+import { Deletions } from './deletions.js';
 import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS } from './limits.js';
+import { NodeMetadata } from './node-metadata.js';
+import { CONTROL_SOCKET } from './sockets.js';
 import { SOFTWARE } from './version.js';
 
 export interface StargateHostOptions {
@@ -51,27 +53,29 @@ export class StargateHost {
   #lastRequest = 0;
   #pool: ShardPool | null = null;
   #meta: MetaServer | null = null;
+  #deletions: Deletions | null = null;
   #serving: Promise<void> = Promise.resolve();
 
   private constructor(
     readonly options: StargateHostOptions,
     readonly directory: DataDirectory,
-    readonly incarnation: number,
-    readonly store: MetadataStore,
+    readonly metadata: NodeMetadata,
     readonly blockStore: StoreHandle,
   ) {}
 
+  get store(): MetadataStore {
+    return this.metadata.store;
+  }
+
   static async open(options: StargateHostOptions): Promise<StargateHost> {
-    const { dataDirectory, nodeId, stargateSocket } = options;
+    const { dataDirectory, nodeId, shards, stargateSocket, log } = options;
     const directory = openDataDirectory(dataDirectory, NEW_STREAMS);
-    const store = LmdbStore.open(join(dataDirectory, 'meta'));
-    const { storeUuid, boot } = directory;
-    const { incarnation, bootCount } = await registerNode(store, { id: nodeId, storeUuid, address: stargateSocket, boot });
-    keepBoot(dataDirectory, { incarnation, bootCount });
-    await ensureDefaultContainer(store);
+    const addresses = { unix: stargateSocket, tcp: null };
+    const control = `unix:${join(dataDirectory, CONTROL_SOCKET)}`;
+    const metadata = await NodeMetadata.open({ directory, nodeId, shards, addresses, control, log });
     const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
     syncFolders(dataDirectory);
-    return new StargateHost(options, directory, incarnation, store, blockStore);
+    return new StargateHost(options, directory, metadata, blockStore);
   }
 
   /** For one shard; `port` has to be transferred. */
@@ -116,7 +120,12 @@ export class StargateHost {
     await this.#serving;
     this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log: this.options.log });
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
-    for (const vdisk of await listVdisks(this.store)) if (vdisk.deleting) void this.#removeData(vdisk);
+    this.#deletions = new Deletions({ store: this.store, log: this.options.log, remove: vdisk => this.#removeData(vdisk) });
+  }
+
+  /** Who is to hold a new vdisk of the container; null: this node, and there is no other. */
+  place(container: ContainerRecord): Promise<readonly GroupMember[] | null> {
+    return this.metadata.place(container);
   }
 
   /** A vdisk that is in the metadata now: wins its term and serves it. */
@@ -132,11 +141,9 @@ export class StargateHost {
     if (problem !== '') throw notServed(vdisk, problem);
   }
 
-  /** A vdisk that is marked as being deleted. Its space comes back in the background. */
-  remove(vdisk: VdiskRecord): void {
-    this.#removeData(vdisk).catch((error: unknown) =>
-      this.options.log.log('error', 'a deleted vdisk still takes space', { vdisk: vdisk.name, error: String(error) }),
-    );
+  /** A vdisk has been marked as being deleted. Its space comes back in the background. */
+  remove(): void {
+    this.#deletions?.check();
   }
 
   /** What the shards know, in their order; those that do not answer in time are left out. */
@@ -160,19 +167,16 @@ export class StargateHost {
   /** After the shards have ended. */
   async close(): Promise<void> {
     await this.#meta?.close();
+    this.#deletions?.close();
     await this.blockStore.stop();
-    await this.store.close();
+    await this.metadata.close();
     this.directory.lock.release();
   }
 
   /** Why some of them are not to be served. */
   async #winTerms(vdisks: readonly VdiskRecord[]): Promise<VdiskProblem[]> {
-    const member = { node: this.options.nodeId, storeUuid: this.directory.storeUuid, incarnation: this.incarnation };
-    const { won, refused } = await winTerms(
-      this.store,
-      vdisks.map(vdisk => vdisk.id),
-      member,
-    );
+    const ids = vdisks.map(vdisk => vdisk.id);
+    const { won, refused } = await winTerms(this.store, ids, this.metadata.member);
     for (const { id, sizeBytes, historyId } of vdisks) {
       const term = won.get(id);
       if (term !== undefined) this.#terms.set(id, { vdiskId: id, sizeBytes, historyId, ...term });
@@ -191,10 +195,19 @@ export class StargateHost {
       });
     });
     const isDamaged = new Set(damaged.map(({ vdiskId }) => vdiskId));
-    const living = await livingVdisks(this.store);
+    const living = await this.#ownVdisks();
     const strange = await this.#winTerms(living.filter(({ id }) => !isDamaged.has(id)));
     const refused = [...strange, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
     pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values()], refused } satisfies ServeRequest);
+  }
+
+  /** Those in whose group this node is. Of one without a group nothing has been written yet. */
+  async #ownVdisks(): Promise<VdiskRecord[]> {
+    const [living, groups] = [await livingVdisks(this.store), await listGroups(this.store)];
+    return living.filter(({ id }) => {
+      const group = groups.get(id);
+      return group === undefined || concerns(group, this.metadata.member);
+    });
   }
 
   #whenServing(pool: ShardPool): Promise<void> {
@@ -225,13 +238,16 @@ export class StargateHost {
   }
 
   async #removeData(vdisk: VdiskRecord): Promise<void> {
+    const group = await groupOf(this.store, vdisk.id);
+    // Who has its data removes it, and forgets it.
+    if (group !== null && !concerns(group, this.metadata.member)) return;
     await new Promise<void>(resolve => {
       this.#removed.set(vdisk.id, resolve);
       this.#pool!.send(this.#shardOf(vdisk.id), StargateTopic.remove, { vdiskId: vdisk.id });
     });
     this.#removed.delete(vdisk.id);
     this.#terms.delete(vdisk.id);
-    if ((await groupOf(this.store, vdisk.id)) !== null || vdisk.deleting) await forgetVdisk(this.store, vdisk.id);
+    await forgetVdisk(this.store, vdisk.id);
   }
 
   #shardOf(vdiskId: string): number {

@@ -14,15 +14,57 @@ export const name = z
 export const uuid = z.uuid();
 const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
-export const nodeRecord = z.object({ id: name, storeUuid: uuid, incarnation: counter, bootCount: counter, address: z.string() });
+/** Where other processes reach a Stargate: on its machine, and `host:port` from others; null where it does not listen there. */
+export const nodeAddresses = z.object({ unix: z.string(), tcp: z.string().nullable() });
+export type NodeAddresses = z.infer<typeof nodeAddresses>;
+
+/** A node as it started last. What older versions did not write has their values. */
+export const nodeRecord = z
+  .object({
+    id: name,
+    storeUuid: uuid,
+    incarnation: counter,
+    bootCount: counter,
+    /** Its Unix socket. */
+    address: z.string(),
+    addresses: nodeAddresses.optional(),
+    /** Where a vdisk's log is: which stream, and which shard runs it. */
+    shards: z.number().int().positive().default(1),
+    streams: z.number().int().positive().default(1),
+    /** Nodes that fail together: a rack, a room. Null: it stands alone. */
+    faultDomain: name.nullable().default(null),
+    /** Its management API: `unix:PATH`. Null: not said. */
+    control: z.string().nullable().default(null),
+  })
+  .transform(record => ({ ...record, addresses: record.addresses ?? { unix: record.address, tcp: null } }));
 export type NodeRecord = z.infer<typeof nodeRecord>;
 
-export const containerRecord = z.object({
-  name,
-  replicationFactor: z.union([z.literal(1), z.literal(2), z.literal(3)]),
-  durability: z.enum(['always', 'flush']),
-  createdAt: z.string(),
+/** A node lives: written again and again while it runs, removed at a clean stop. A hint, for placement and for people; no safety argument. */
+export const beatRecord = z.object({
+  id: name,
+  storeUuid: uuid,
+  incarnation: counter,
+  beat: counter,
+  freeBytes: counter,
+  totalBytes: counter,
 });
+export type BeatRecord = z.infer<typeof beatRecord>;
+
+export const replicationFactor = z.union([z.literal(1), z.literal(2), z.literal(3)]);
+export type ReplicationFactor = z.infer<typeof replicationFactor>;
+
+/** With fewer members than this, writes wait (rule 9). */
+export const defaultMinMembers = (factor: ReplicationFactor): number => (factor === 3 ? 2 : 1);
+
+export const containerRecord = z
+  .object({
+    name,
+    replicationFactor,
+    minMembers: z.number().int().min(1).max(3).optional(),
+    durability: z.enum(['always', 'flush']),
+    createdAt: z.string(),
+  })
+  .transform(record => ({ ...record, minMembers: record.minMembers ?? defaultMinMembers(record.replicationFactor) }));
 export type ContainerRecord = z.infer<typeof containerRecord>;
 
 export const vdiskRecord = z.object({
@@ -37,16 +79,17 @@ export const vdiskRecord = z.object({
 });
 export type VdiskRecord = z.infer<typeof vdiskRecord>;
 
-/** Rule 7's group record: who serves a vdisk. With one node a group of one. */
+/** A node's store as what it is: a node with another data directory, or an emptied one, is somebody else. */
+export const groupMember = z.object({ node: name, storeUuid: uuid, incarnation: counter });
+export type GroupMember = z.infer<typeof groupMember>;
+
+/** Rule 7's group record: who serves a vdisk. Term 0: nobody has yet. */
 export const groupRecord = z.object({
   vdiskId: uuid,
   epoch: counter,
   term: counter,
   controller: name,
-  members: z
-    .array(z.object({ node: name, storeUuid: uuid, incarnation: counter }))
-    .min(1)
-    .max(8),
+  members: z.array(groupMember).min(1).max(8),
   nonce: uuid,
   generation: counter,
 });
@@ -88,6 +131,8 @@ export type ExportRecord = z.infer<typeof exportRecord>;
 export const keys = {
   nodes: 'node/',
   node: (id: string) => `node/${id}`,
+  beats: 'node-beat/',
+  beat: (nodeId: string) => `node-beat/${nodeId}`,
   containers: 'container/',
   container: (containerName: string) => `container/${containerName}`,
   vdisks: 'vdisk/',

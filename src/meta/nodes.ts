@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { MAX_META_TRANSACTION } from '../wire/limits.js';
-import { groupRecord, keys, nodeRecord, type GroupRecord, type NodeRecord } from './model.js';
+import { groupRecord, keys, nodeRecord, type GroupMember, type GroupRecord, type NodeAddresses, type NodeRecord } from './model.js';
 import { proposeTogether, type Proposal } from './propose.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
 import type { MetadataStore } from './store.js';
@@ -18,7 +18,12 @@ export interface Boot {
 export interface StartingNode {
   readonly id: string;
   readonly storeUuid: string;
-  readonly address: string;
+  readonly addresses: NodeAddresses;
+  readonly shards: number;
+  readonly streams: number;
+  readonly faultDomain?: string | null;
+  /** Where its management API will listen: `unix:PATH`. */
+  readonly control?: string | null;
   readonly boot: Boot;
 }
 
@@ -32,7 +37,9 @@ export async function registerNode(store: MetadataStore, node: StartingNode): Pr
   return retry(async () => {
     const found = await store.get(key);
     const known = found === null ? null : parse(nodeRecord, found);
-    const record: NodeRecord = { id: node.id, storeUuid: node.storeUuid, address: node.address, ...nextBoot(known, node) };
+    const { id, storeUuid, addresses, shards, streams, faultDomain = null, control = null } = node;
+    const facts = { id, storeUuid, address: addresses.unix, addresses, shards, streams, faultDomain, control };
+    const record: NodeRecord = { ...facts, ...nextBoot(known, node) };
     const transaction = store.transaction([{ key, version: found?.version ?? 0 }], [{ put: key, value: record }]);
     const applied = await settled(transaction, async () => {
       const now = await store.get(key);
@@ -64,7 +71,9 @@ function nextBoot(known: NodeRecord | null, { id, storeUuid, boot }: StartingNod
   };
 }
 
-type Member = GroupRecord['members'][number];
+export async function listNodes(store: MetadataStore): Promise<NodeRecord[]> {
+  return (await store.range(keys.nodes)).items.map(item => parse(nodeRecord, item));
+}
 
 export interface WonTerm {
   readonly term: number;
@@ -79,10 +88,10 @@ export interface WonTerms {
 
 /**
  * A new term for each of the vdisks, with this node as controller and only member (rule 7): epoch and term go up by one, the nonce is new. A
- * node may serve a vdisk only after this. Only a member of the vdisk's group wins one (rule 11): what another incarnation of the store has acknowledged may be
- * missing in this one.
+ * node may serve a vdisk only after this. Only the member of a group of one wins one (rule 11): what another incarnation of the store has
+ * acknowledged may be missing in this one, which is refused. Vdisks of other nodes, and those with several members, are neither won nor refused.
  */
-export async function winTerms(store: MetadataStore, vdiskIds: readonly string[], member: Member): Promise<WonTerms> {
+export async function winTerms(store: MetadataStore, vdiskIds: readonly string[], member: GroupMember): Promise<WonTerms> {
   const won = new Map<string, WonTerm>();
   const refused = new Map<string, string>();
   const ids = [...new Set(vdiskIds)];
@@ -91,7 +100,7 @@ export async function winTerms(store: MetadataStore, vdiskIds: readonly string[]
       const batch = ids.slice(from, from + MAX_META_TRANSACTION).filter(vdiskId => !won.has(vdiskId) && !refused.has(vdiskId));
       const next = await Promise.all(batch.map(vdiskId => nextTerm(store, vdiskId, member)));
       for (const [i, one] of next.entries()) if (typeof one === 'string') refused.set(batch[i]!, one);
-      const proposals = next.filter(one => typeof one !== 'string');
+      const proposals = next.filter(one => one !== null && typeof one !== 'string');
       if (proposals.length === 0) return true;
       const outcomes = await proposeTogether(store, proposals);
       for (const [i, outcome] of outcomes.entries()) {
@@ -107,12 +116,13 @@ export async function winTerms(store: MetadataStore, vdiskIds: readonly string[]
 async function nextTerm(
   store: MetadataStore,
   vdiskId: string,
-  member: Member,
-): Promise<(Proposal & { readonly value: GroupRecord }) | string> {
+  member: GroupMember,
+): Promise<(Proposal & { readonly value: GroupRecord }) | string | null> {
   const key = keys.group(vdiskId);
   const found = await store.get(key);
   const known = found === null ? null : parse(groupRecord, found);
-  if (known !== null && !known.members.some(one => isSame(one, member))) return strangerTo(known, member);
+  if (known !== null && !known.members.some(one => isSame(one, member))) return concerns(known, member) ? strangerTo(known, member) : null;
+  if (known !== null && known.members.length > 1) return null;
   const epoch = (known?.epoch ?? 0) + 1;
   const value: GroupRecord = {
     vdiskId,
@@ -126,13 +136,27 @@ async function nextTerm(
   return { key, version: found?.version ?? 0, value };
 }
 
-function isSame(a: Member, b: Member): boolean {
+/**
+ * The group has this node or this store in it, perhaps as another incarnation. Nothing else is this node's business: not to serve, and not to
+ * complain about.
+ */
+export function concerns({ members }: GroupRecord, { node, storeUuid }: GroupMember): boolean {
+  return members.some(one => one.node === node || one.storeUuid === storeUuid);
+}
+
+function isSame(a: GroupMember, b: GroupMember): boolean {
   return a.node === b.node && a.storeUuid === b.storeUuid && a.incarnation === b.incarnation;
 }
 
-function strangerTo({ members }: GroupRecord, member: Member): string {
-  const name = ({ node, storeUuid, incarnation }: Member): string => `node "${node}", store ${storeUuid}, incarnation ${incarnation}`;
+function strangerTo({ members }: GroupRecord, member: GroupMember): string {
+  const name = ({ node, storeUuid, incarnation }: GroupMember): string => `node "${node}", store ${storeUuid}, incarnation ${incarnation}`;
   return `its data is with ${members.map(name).join('; ')}; this is ${name(member)}, an emptied or older data directory: put that one back`;
+}
+
+/** By vdisk. */
+export async function listGroups(store: MetadataStore): Promise<Map<string, GroupRecord>> {
+  const groups = (await store.range(keys.groups)).items.map(item => parse(groupRecord, item));
+  return new Map(groups.map(group => [group.vdiskId, group]));
 }
 
 export async function groupOf(store: MetadataStore, vdiskId: string): Promise<GroupRecord | null> {

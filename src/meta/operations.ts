@@ -2,11 +2,15 @@ import { randomUUID } from 'node:crypto';
 import {
   attachmentRecord,
   containerRecord,
+  defaultMinMembers,
   groupRecord,
   keys,
   vdiskRecord,
   type AttachmentRecord,
   type ContainerRecord,
+  type GroupMember,
+  type GroupRecord,
+  type ReplicationFactor,
   type VdiskRecord,
 } from './model.js';
 import { checkName, invalid, parse, retry, retryable, settled } from './records.js';
@@ -21,21 +25,41 @@ export const DEFAULT_CONTAINER = 'default';
 
 // ---------------------------------------------------------------- containers
 
-export async function createContainer(store: MetadataStore, containerName: string): Promise<ContainerRecord> {
+export interface ContainerWish {
+  readonly replicationFactor?: ReplicationFactor;
+  readonly minMembers?: number;
+}
+
+export async function createContainer(store: MetadataStore, containerName: string, wish: ContainerWish = {}): Promise<ContainerRecord> {
   checkName(containerName);
-  const record: ContainerRecord = { name: containerName, replicationFactor: 1, durability: 'always', createdAt: now() };
+  const record = newContainer(containerName, wish);
+  const { replicationFactor, minMembers } = record;
+  if (minMembers > replicationFactor) {
+    const message = `a vdisk with ${replicationFactor} members never has the ${minMembers} that its writes would wait for`;
+    throw invalid('ERR_MIN_MEMBERS', message, 'lower --min-members, or raise --rf');
+  }
   const key = keys.container(containerName);
   const result = await store.transaction([{ key, version: 0 }], [{ put: key, value: record }]);
   if (!result.ok) throw invalid('ERR_EXISTS', `there is a container named "${containerName}" already`, 'choose another name');
   return record;
 }
 
-export async function ensureDefaultContainer(store: MetadataStore): Promise<void> {
+/** Where it is missing. One that is there stays as it is. */
+export async function ensureDefaultContainer(store: MetadataStore, wish: ContainerWish = {}): Promise<void> {
   const key = keys.container(DEFAULT_CONTAINER);
   if ((await store.get(key)) !== null) return;
-  const record: ContainerRecord = { name: DEFAULT_CONTAINER, replicationFactor: 1, durability: 'always', createdAt: now() };
   // Not applied: somebody else has just made it.
-  await store.transaction([{ key, version: 0 }], [{ put: key, value: record }]);
+  await store.transaction([{ key, version: 0 }], [{ put: key, value: newContainer(DEFAULT_CONTAINER, wish) }]);
+}
+
+function newContainer(containerName: string, { replicationFactor = 1, minMembers }: ContainerWish): ContainerRecord {
+  return {
+    name: containerName,
+    replicationFactor,
+    minMembers: minMembers ?? defaultMinMembers(replicationFactor),
+    durability: 'always',
+    createdAt: now(),
+  };
 }
 
 export async function listContainers(store: MetadataStore): Promise<ContainerRecord[]> {
@@ -44,9 +68,14 @@ export async function listContainers(store: MetadataStore): Promise<ContainerRec
 
 // ---------------------------------------------------------------- vdisks
 
+/** The members of a new vdisk of the container, its first controller first; null where there is one node alone, which makes the group when it serves. */
+export type Place = (container: ContainerRecord) => Promise<readonly GroupMember[] | null>;
+
+/** The group is placed, and its first record written, together with the vdisk. */
 export async function createVdisk(
   store: MetadataStore,
   wanted: { readonly name: string; readonly sizeBytes: number; readonly container?: string },
+  place: Place = () => Promise.resolve(null),
 ): Promise<VdiskRecord> {
   const { name, sizeBytes, container = DEFAULT_CONTAINER } = wanted;
   checkName(name);
@@ -71,6 +100,7 @@ export async function createVdisk(
     if ((await store.get(nameKey)) !== null) {
       throw invalid('ERR_EXISTS', `there is a vdisk named "${name}" already`, 'choose another name, or delete that one');
     }
+    const members = await place(parse(containerRecord, found));
     const compares = [
       { key: nameKey, version: 0 },
       { key: containerKey, version: found.version },
@@ -78,9 +108,15 @@ export async function createVdisk(
     const transaction = store.transaction(compares, [
       { put: keys.vdisk(record.id), value: record },
       { put: nameKey, value: record.id },
+      ...(members === null ? [] : [{ put: keys.group(record.id), value: firstGroup(record.id, members) }]),
     ]);
     return (await settled(transaction, holdsName)) ? record : undefined;
   });
+}
+
+/** Nobody serves it before the controller has won a term. */
+function firstGroup(vdiskId: string, members: readonly GroupMember[]): GroupRecord {
+  return { vdiskId, epoch: 1, term: 0, controller: members[0]!.node, members: [...members], nonce: randomUUID(), generation: 0 };
 }
 
 /** Those being deleted too. */
@@ -142,8 +178,10 @@ export async function attach(store: MetadataStore, name: string, host: string): 
       throw invalid('ERR_ATTACHED', `vdisk "${name}" is attached at host "${other}"`, `detach it there first: gatepath detach ${name}`);
     }
     const group = await store.get(keys.group(record.id));
-    if (group === null) throw retryable('ERR_NOT_SERVED', `vdisk "${name}" is not served yet`, 'try again in a moment');
-    const known = parse(groupRecord, group);
+    const known = group === null ? null : parse(groupRecord, group);
+    if (group === null || known === null || known.term === 0) {
+      throw retryable('ERR_NOT_SERVED', `vdisk "${name}" is not served yet`, 'try again in a moment');
+    }
     const attachment: AttachmentRecord = {
       vdiskId: record.id,
       vdiskName: name,

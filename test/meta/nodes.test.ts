@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MetaUnavailable } from '../../src/meta/errors.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
 import { keys, type NodeRecord } from '../../src/meta/model.js';
-import { groupOf, registerNode, winTerms } from '../../src/meta/nodes.js';
+import { concerns, groupOf, listGroups, listNodes, registerNode, winTerms } from '../../src/meta/nodes.js';
 import type { MetadataStore } from '../../src/meta/store.js';
 import { keepBoot, openDataDirectory } from '../../src/stargate/data-directory.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -12,6 +12,7 @@ import { makeTempDir, removeTempDir } from '../support/temp.js';
 const A = 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111';
 const B = 'b0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a222';
 const address = '/run/s';
+const facts = { addresses: { unix: address, tcp: '10.0.0.1:7001' }, shards: 3, streams: 2 };
 
 let directory: string;
 let store: LmdbStore;
@@ -45,11 +46,12 @@ function unsure(): MetadataStore {
 
 describe('registering a node', () => {
   const known = async (storeUuid: string, incarnation: number, bootCount: number): Promise<void> => {
-    const value: NodeRecord = { id: 'n1', storeUuid, incarnation, bootCount, address };
+    // As older versions wrote it.
+    const value = { id: 'n1', storeUuid, incarnation, bootCount, address };
     await store.transaction([], [{ put: keys.node('n1'), value }]);
   };
   const start = (storeUuid: string, incarnation: number, bootCount: number): Promise<NodeRecord> =>
-    registerNode(store, { id: 'n1', storeUuid, address, boot: { incarnation, bootCount } });
+    registerNode(store, { id: 'n1', storeUuid, ...facts, boot: { incarnation, bootCount } });
 
   it.each<[string, [string, number, number] | null, [string, number, number], { incarnation: number; bootCount: number }]>([
     ['the first start', null, [A, 0, 1], { incarnation: 1, bootCount: 1 }],
@@ -65,7 +67,7 @@ describe('registering a node', () => {
   ])('%s', async (_, before, [storeUuid, incarnation, bootCount], expected) => {
     if (before !== null) await known(...before);
     expect(await start(storeUuid, incarnation, bootCount)).toMatchObject({ storeUuid, ...expected });
-    expect((await store.get(keys.node('n1')))?.value).toMatchObject({ id: 'n1', storeUuid, address, ...expected });
+    expect((await store.get(keys.node('n1')))?.value).toMatchObject({ id: 'n1', storeUuid, address, ...facts, ...expected });
   });
 
   it('is refused with the id of another store that has been in use, and with a name that is none', async () => {
@@ -73,13 +75,19 @@ describe('registering a node', () => {
     await expect(start(B, 1, 9)).rejects.toMatchObject({ code: 'ERR_NODE_TAKEN' });
     expect((await store.get(keys.node('n1')))?.value).toMatchObject({ storeUuid: A, bootCount: 4 });
     const boot = { incarnation: 0, bootCount: 1 };
-    await expect(registerNode(store, { id: 'a/b', storeUuid: A, address, boot })).rejects.toMatchObject({ code: 'ERR_NAME' });
+    await expect(registerNode(store, { id: 'a/b', storeUuid: A, ...facts, boot })).rejects.toMatchObject({ code: 'ERR_NAME' });
   });
 
   it('finds by reading back that it was registered', async () => {
     await known(A, 1, 1);
     const boot = { incarnation: 1, bootCount: 2 };
-    expect(await registerNode(unsure(), { id: 'n1', storeUuid: A, address, boot })).toMatchObject(boot);
+    expect(await registerNode(unsure(), { id: 'n1', storeUuid: A, ...facts, boot })).toMatchObject(boot);
+  });
+
+  it('reads what an older version wrote', async () => {
+    await known(A, 1, 4);
+    const addresses = { unix: address, tcp: null };
+    expect(await listNodes(store)).toMatchObject([{ id: 'n1', bootCount: 4, addresses, shards: 1, streams: 1, faultDomain: null }]);
   });
 
   it('two stores that want the same new id do not both get it', async () => {
@@ -96,7 +104,7 @@ describe('the boot counter of a data directory', () => {
   async function boot(path: string): Promise<NodeRecord> {
     const opened = openDataDirectory(path, 2);
     try {
-      const record = await registerNode(store, { id: 'n1', storeUuid: opened.storeUuid, address, boot: opened.boot });
+      const record = await registerNode(store, { id: 'n1', storeUuid: opened.storeUuid, ...facts, boot: opened.boot });
       keepBoot(path, { incarnation: record.incarnation, bootCount: record.bootCount });
       mkdirSync(join(path, 'stargate', 'store'), { recursive: true });
       return record;
@@ -173,7 +181,7 @@ describe('terms', () => {
     }
   });
 
-  it('are won by members of the group alone: another incarnation, store or node is refused, and changes nothing', async () => {
+  it('are won by the member of the group alone: another incarnation, store or name of it is refused, and changes nothing', async () => {
     await winTerms(store, [vdisk(1)], member);
     const strangers = [
       { ...member, incarnation: 2 },
@@ -187,6 +195,19 @@ describe('terms', () => {
     }
     expect(await groupOf(store, vdisk(1))).toMatchObject({ term: 1, members: [member] });
     expect((await winTerms(store, [vdisk(1)], member)).won.get(vdisk(1))?.term).toBe(2);
+  });
+
+  it("are not won, and not complained about, for another node's vdisks and for those with several members", async () => {
+    const other = { node: 'n2', storeUuid: B, incarnation: 1 };
+    await winTerms(store, [vdisk(1)], other);
+    await winTerms(store, [vdisk(2)], member);
+    const pair = { ...(await groupOf(store, vdisk(2)))!, members: [member, other] };
+    await store.transaction([], [{ put: keys.group(vdisk(2)), value: pair }]);
+    const { won, refused } = await winTerms(store, [vdisk(1), vdisk(2), vdisk(3)], member);
+    expect([[...won.keys()], [...refused.keys()]]).toEqual([[vdisk(3)], []]);
+    const groups = await listGroups(store);
+    expect([groups.get(vdisk(1))?.term, groups.get(vdisk(2))]).toEqual([1, pair]);
+    expect([1, 2, 3].map(i => concerns(groups.get(vdisk(i))!, member))).toEqual([false, true, true]);
   });
 
   it('whose outcome was unknown are known by their nonce', async () => {

@@ -5,7 +5,7 @@ import { MetaUnavailable } from '../../src/meta/errors.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
 import { MAX_SIZE_BYTES } from '../../src/base/size.js';
 import { keys } from '../../src/meta/model.js';
-import { winTerms } from '../../src/meta/nodes.js';
+import { groupOf, winTerms } from '../../src/meta/nodes.js';
 import * as operations from '../../src/meta/operations.js';
 import type { Compare, MetadataStore, Operation, TransactionResult } from '../../src/meta/store.js';
 import { MetaServer } from '../../src/meta/wire-server.js';
@@ -90,6 +90,28 @@ describe('vdisks', () => {
     expect((await createVdisk(store, { name: 'b', sizeBytes, container: 'fast' })).container).toBe('fast');
     expect((await operations.listVdisks(store)).map(one => one.name).sort()).toEqual(['a', 'b']);
     expect((await operations.listContainers(store)).map(one => one.name)).toEqual(['default', 'fast']);
+  });
+
+  it('in a cluster have a group from the first moment on, and are attached when its controller has won a term', async () => {
+    const members = [member, { ...member, node: 'n2', storeUuid: 'b0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a222' }];
+    const asked: unknown[] = [];
+    await createContainer(store, 'safe', { replicationFactor: 2 });
+    const { id } = await createVdisk(store, { name: 'a', sizeBytes, container: 'safe' }, container => {
+      asked.push([container.name, container.replicationFactor, container.minMembers]);
+      return Promise.resolve(members);
+    });
+    expect(asked).toEqual([['safe', 2, 1]]);
+    const group = await groupOf(store, id);
+    expect(group).toMatchObject({ vdiskId: id, epoch: 1, term: 0, controller: 'n1', members, generation: 0 });
+    await expect(attach(store, 'a', 'h')).rejects.toMatchObject({ code: 'ERR_NOT_SERVED' });
+    await store.transaction([], [{ put: keys.group(id), value: { ...group, epoch: 2, term: 2 } }]);
+    expect(await attach(store, 'a', 'h')).toMatchObject({ generation: 1 });
+  });
+
+  it('that find no place are not made', async () => {
+    const nowhere = { ...new Error(), code: 'ERR_TOO_FEW_NODES' };
+    await expect(createVdisk(store, { name: 'a', sizeBytes }, () => Promise.reject(nowhere as unknown as Error))).rejects.toBe(nowhere);
+    await expect(findVdisk(store, 'a')).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
   });
 
   it('are not deleted while they are attached; deleted, their name is free and their records go', async () => {
@@ -263,6 +285,23 @@ describe('an unknown outcome', () => {
       await step();
       if (i === 0) await winTerms(store, [(await findVdisk(store, 'a')).id], member);
     }
+  });
+});
+
+describe('containers', () => {
+  it('say how many copies there are, and with how many at least writes go on', async () => {
+    expect(await createContainer(store, 'one')).toMatchObject({ replicationFactor: 1, minMembers: 1 });
+    expect(await createContainer(store, 'two', { replicationFactor: 2 })).toMatchObject({ replicationFactor: 2, minMembers: 1 });
+    expect(await createContainer(store, 'three', { replicationFactor: 3 })).toMatchObject({ replicationFactor: 3, minMembers: 2 });
+    expect(await createContainer(store, 'strict', { replicationFactor: 3, minMembers: 3 })).toMatchObject({ minMembers: 3 });
+    const never = createContainer(store, 'never', { replicationFactor: 2, minMembers: 3 });
+    await expect(never).rejects.toMatchObject({ code: 'ERR_MIN_MEMBERS' });
+  });
+
+  it('of older versions read as they were meant', async () => {
+    const old = { name: 'old', replicationFactor: 1, durability: 'always', createdAt: 'then' };
+    await store.transaction([], [{ put: keys.container('old'), value: old }]);
+    expect((await operations.listContainers(store)).find(one => one.name === 'old')).toEqual({ ...old, minMembers: 1 });
   });
 });
 

@@ -69,7 +69,7 @@ export class ControlServer {
     const http = this.#http;
     type Named = { Params: { name: string } };
     http.get('/v1/containers', async () => ({ containers: await service.listContainers() }));
-    http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body).name));
+    http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body)));
     http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));
     http.post('/v1/vdisks', request => service.createVdisk(parse(createVdiskRequest, request.body)));
     http.get<Named>('/v1/vdisks/:name', request => service.showVdisk(request.params.name));

@@ -1,0 +1,80 @@
+import { join } from 'node:path';
+import type { Logger } from '../base/log.js';
+import { NodeBeats } from '../meta/beats.js';
+import { LmdbStore } from '../meta/lmdb.js';
+import type { BeatRecord, ContainerRecord, GroupMember, NodeAddresses } from '../meta/model.js';
+import { listNodes, registerNode } from '../meta/nodes.js';
+import { ensureDefaultContainer } from '../meta/operations.js';
+import { placeMembers } from '../meta/placement.js';
+import type { MetadataStore } from '../meta/store.js';
+import { keepBoot, type DataDirectory } from '../stargate/data-directory.js';
+import { spaceOf } from './space.js';
+
+export interface NodeMetadataOptions {
+  readonly directory: DataDirectory;
+  readonly nodeId: string;
+  readonly shards: number;
+  readonly addresses: NodeAddresses;
+  readonly faultDomain?: string | null;
+  readonly control: string;
+  readonly log: Logger;
+}
+
+/** So long a new vdisk waits for nodes that are on their way. */
+const PLACE_TIMEOUT_MS = 5_000;
+
+/** The metadata store as one node has it: opened, with the node registered in it. */
+export class NodeMetadata {
+  readonly #beats: NodeBeats | null;
+
+  private constructor(
+    readonly store: MetadataStore,
+    /** Who this node is for the groups of vdisks. */
+    readonly member: GroupMember,
+    /** Other nodes use it too. */
+    readonly isShared: boolean,
+    { directory, log }: NodeMetadataOptions,
+  ) {
+    const { node: id, storeUuid, incarnation } = member;
+    const self = { id, storeUuid, incarnation };
+    this.#beats = isShared ? new NodeBeats({ store, self, space: () => spaceOf(directory.path), log }) : null;
+  }
+
+  static async open(options: NodeMetadataOptions): Promise<NodeMetadata> {
+    const { directory, nodeId, shards, addresses, faultDomain = null, control } = options;
+    const store = LmdbStore.open(join(directory.path, 'meta'));
+    const { storeUuid, streams, boot } = directory;
+    const node = { id: nodeId, storeUuid, addresses, shards, streams, faultDomain, control, boot };
+    const { incarnation, bootCount } = await registerNode(store, node);
+    keepBoot(directory.path, { incarnation, bootCount });
+    await ensureDefaultContainer(store);
+    return new NodeMetadata(store, { node: nodeId, storeUuid, incarnation }, false, options);
+  }
+
+  /** This node first. */
+  living(): BeatRecord[] {
+    return this.#beats?.living() ?? [];
+  }
+
+  /** Null: this node alone, which makes the group when it serves the vdisk. */
+  async place({ replicationFactor }: ContainerRecord): Promise<readonly GroupMember[] | null> {
+    const beats = this.#beats;
+    if (beats === null) {
+      if (replicationFactor === 1) return null;
+      return placeMembers({ replicationFactor, localNode: this.member.node }, [{ member: this.member, freeBytes: 0, faultDomain: null }]);
+    }
+    await beats.whenLiving(replicationFactor, PLACE_TIMEOUT_MS);
+    const domains = new Map((await listNodes(this.store)).map(({ id, faultDomain }) => [id, faultDomain]));
+    const candidates = beats.living().map(({ id, storeUuid, incarnation, freeBytes }) => ({
+      member: { node: id, storeUuid, incarnation },
+      freeBytes,
+      faultDomain: domains.get(id) ?? null,
+    }));
+    return placeMembers({ replicationFactor, localNode: this.member.node }, candidates);
+  }
+
+  async close(): Promise<void> {
+    await this.#beats?.close();
+    await this.store.close();
+  }
+}
