@@ -1,13 +1,13 @@
-import { join } from 'node:path';
 import type { Logger } from '../base/log.js';
-import { NodeBeats } from '../meta/beats.js';
-import { LmdbStore } from '../meta/lmdb.js';
-import type { BeatRecord, ContainerRecord, GroupMember, NodeAddresses } from '../meta/model.js';
+import { NodeBeats, refuseTaken } from '../meta/beats.js';
+import type { EtcdOptions } from '../meta/etcd-options.js';
+import type { BeatRecord, ContainerRecord, GroupMember, NodeAddresses, ReplicationFactor } from '../meta/model.js';
 import { listNodes, registerNode } from '../meta/nodes.js';
 import { ensureDefaultContainer } from '../meta/operations.js';
 import { placeMembers } from '../meta/placement.js';
 import type { MetadataStore } from '../meta/store.js';
 import { keepBoot, type DataDirectory } from '../stargate/data-directory.js';
+import { openMetadataStore } from './metadata-store.js';
 import { spaceOf } from './space.js';
 
 export interface NodeMetadataOptions {
@@ -17,7 +17,12 @@ export interface NodeMetadataOptions {
   readonly addresses: NodeAddresses;
   readonly faultDomain?: string | null;
   readonly control: string;
+  readonly etcd: EtcdOptions | null;
+  readonly clusterId: string | null;
+  /** Of vdisks in the container "default", where that is made now. */
+  readonly replicationFactor: ReplicationFactor;
   readonly log: Logger;
+  readonly onProgress: (line: string) => void;
 }
 
 /** So long a new vdisk waits for nodes that are on their way. */
@@ -42,13 +47,19 @@ export class NodeMetadata {
 
   static async open(options: NodeMetadataOptions): Promise<NodeMetadata> {
     const { directory, nodeId, shards, addresses, faultDomain = null, control } = options;
-    const store = LmdbStore.open(join(directory.path, 'meta'));
-    const { storeUuid, streams, boot } = directory;
-    const node = { id: nodeId, storeUuid, addresses, shards, streams, faultDomain, control, boot };
-    const { incarnation, bootCount } = await registerNode(store, node);
-    keepBoot(directory.path, { incarnation, bootCount });
-    await ensureDefaultContainer(store);
-    return new NodeMetadata(store, { node: nodeId, storeUuid, incarnation }, false, options);
+    const { store, isShared } = await openMetadataStore(options);
+    try {
+      const { storeUuid, streams, boot } = directory;
+      const node = { id: nodeId, storeUuid, addresses, shards, streams, faultDomain, control, boot };
+      if (isShared) await refuseTaken(store, node);
+      const { incarnation, bootCount } = await registerNode(store, node);
+      keepBoot(directory.path, { incarnation, bootCount });
+      await ensureDefaultContainer(store, { replicationFactor: options.replicationFactor });
+      return new NodeMetadata(store, { node: nodeId, storeUuid, incarnation }, isShared, options);
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
   }
 
   /** This node first. */

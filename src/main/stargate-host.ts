@@ -2,10 +2,11 @@ import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
+import type { EtcdOptions } from '../meta/etcd-options.js';
 import { concerns, groupOf, listGroups, winTerms } from '../meta/nodes.js';
 import { forgetVdisk, livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
-import type { ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
+import type { ContainerRecord, GroupMember, ReplicationFactor, VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
 import type { ShardPool } from '../shard/pool.js';
 import { openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
@@ -37,6 +38,14 @@ export interface StargateHostOptions {
   readonly oplogBytes: number;
   /** Where datapaths connect; beside it, `.meta`, they read the metadata. */
   readonly stargateSocket: string;
+  /** Where the metadata of the node's cluster is. Null: in its data directory, for itself. */
+  readonly etcd?: EtcdOptions | null;
+  /** The cluster that is expected there. */
+  readonly clusterId?: string | null;
+  /** Nodes that fail together with this one. */
+  readonly faultDomain?: string | null;
+  /** Copies of a vdisk in the container "default", where that is made now. */
+  readonly replicationFactor?: ReplicationFactor;
   readonly log: Logger;
   /** What somebody who waits for the start wants to read, a line each: while a long log is read, and what was found. */
   readonly onProgress: (line: string) => void;
@@ -68,14 +77,19 @@ export class StargateHost {
   }
 
   static async open(options: StargateHostOptions): Promise<StargateHost> {
-    const { dataDirectory, nodeId, shards, stargateSocket, log } = options;
+    const { dataDirectory, stargateSocket, etcd = null, clusterId = null, replicationFactor = 1 } = options;
     const directory = openDataDirectory(dataDirectory, NEW_STREAMS);
     const addresses = { unix: stargateSocket, tcp: null };
     const control = `unix:${join(dataDirectory, CONTROL_SOCKET)}`;
-    const metadata = await NodeMetadata.open({ directory, nodeId, shards, addresses, control, log });
-    const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
-    syncFolders(dataDirectory);
-    return new StargateHost(options, directory, metadata, blockStore);
+    try {
+      const metadata = await NodeMetadata.open({ ...options, directory, addresses, control, etcd, clusterId, replicationFactor });
+      const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
+      syncFolders(dataDirectory);
+      return new StargateHost(options, directory, metadata, blockStore);
+    } catch (error) {
+      directory.lock.release();
+      throw error;
+    }
   }
 
   /** For one shard; `port` has to be transferred. */

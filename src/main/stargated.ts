@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { ControlService } from '../control/service.js';
 import { StatusService } from '../control/status.js';
+import { etcdOptions } from './config/etcd.js';
 import { loadConfig } from './config/load.js';
 import { stargateConfig } from './config/stargate.js';
 import { hostName } from './host-name.js';
@@ -29,6 +30,10 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     cacheBytes: config.cache,
     oplogBytes: config.oplog,
     stargateSocket: config.socket,
+    etcd: config.etcd === undefined ? null : etcdOptions(config.etcd),
+    clusterId: config.cluster ?? null,
+    faultDomain: config.faultDomain ?? null,
+    ...(config.replicationFactor === undefined ? {} : { replicationFactor: config.replicationFactor }),
     log,
     onProgress: line => log.log('info', line),
     onFatal: message => endNow(log, message),

@@ -1,5 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
-import { beatRecord, keys, type BeatRecord } from './model.js';
+import { beatRecord, keys, nodeRecord, type BeatRecord } from './model.js';
+import { parse } from './records.js';
 import type { MetadataStore } from './store.js';
 
 export interface NodeBeatsOptions {
@@ -16,6 +19,9 @@ const FIRST_INTERVAL_MS = 150;
 const FIRST_BEATS = 8;
 /** Intervals without a new beat after which a node counts as gone. */
 const MISSED = 4;
+
+/** A stop does not wait longer for a metadata store that is silent. */
+const GOODBYE_TIMEOUT_MS = 1_000;
 
 interface Heard {
   readonly record: BeatRecord;
@@ -64,14 +70,14 @@ export class NodeBeats {
     }
   }
 
-  /** The others know at once that this node is gone. */
+  /** The others know at once that this node is gone, where the metadata store answers. */
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#ring();
-    await this.#running;
     const { store, self } = this.options;
-    await store.transaction([], [{ remove: keys.beat(self.id) }]).catch(() => undefined);
+    const told = this.#running.then(() => store.transaction([], [{ remove: keys.beat(self.id) }])).catch(() => undefined);
+    await Promise.race([told, delay(GOODBYE_TIMEOUT_MS, undefined, { ref: false })]);
   }
 
   #next(): void {
@@ -114,3 +120,33 @@ export class NodeBeats {
 
 const isSameBeat = (a: BeatRecord, b: BeatRecord): boolean =>
   a.beat === b.beat && a.storeUuid === b.storeUuid && a.incarnation === b.incarnation;
+
+export interface Claim {
+  readonly id: string;
+  readonly storeUuid: string;
+}
+
+/**
+ * Throws GatepathError ERR_NODE_TAKEN where a node with this id and another data directory lives: a new directory would otherwise be taken for its emptied one,
+ * and get its name while it still runs.
+ */
+export async function refuseTaken(store: MetadataStore, { id, storeUuid }: Claim, intervalMs = INTERVAL_MS): Promise<void> {
+  const found = await store.get(keys.node(id));
+  if (found === null || parse(nodeRecord, found).storeUuid === storeUuid) return;
+  const first = await store.get(keys.beat(id));
+  if (first === null) return;
+  const endMs = performance.now() + MISSED * intervalMs;
+  while (performance.now() < endMs) {
+    await delay(intervalMs / 2);
+    const now = await store.get(keys.beat(id));
+    if (now === null) return;
+    if (now.version === first.version) continue;
+    const message = `a node with the id "${id}" is running, with another data directory`;
+    throw new GatepathError(
+      'invalid',
+      'ERR_NODE_TAKEN',
+      message,
+      'give this node another id ("node" in its configuration), or stop that one first',
+    );
+  }
+}

@@ -14,6 +14,9 @@ export const name = z
 export const uuid = z.uuid();
 const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
+/** The cluster that the metadata is of. */
+export const clusterRecord = z.object({ id: uuid, createdAt: z.string() });
+
 /** Where other processes reach a Stargate: on its machine, and `host:port` from others; null where it does not listen there. */
 export const nodeAddresses = z.object({ unix: z.string(), tcp: z.string().nullable() });
 export type NodeAddresses = z.infer<typeof nodeAddresses>;
@@ -129,6 +132,7 @@ export type ExportRecord = z.infer<typeof exportRecord>;
 
 /** Keys. A prefix ends in "/": `range(prefix)` lists it. */
 export const keys = {
+  cluster: 'cluster',
   nodes: 'node/',
   node: (id: string) => `node/${id}`,
   beats: 'node-beat/',

@@ -11,8 +11,8 @@ const MARK = 'gatepath.json';
 const BOOT = 'boot.json';
 /** In DIR: the metadata; the streams, extents and block store of its Stargate. */
 const FOLDERS = ['meta', 'stargate'];
-/** What a directory may hold and still be taken for empty: things that a first start which failed has left, and a file system's own. */
-const HARMLESS = /^(lock|lost\+found|.*\.sock|gatepath\.json\..*\.tmp)$/;
+/** What a directory may hold and still be taken for empty: what a first start which failed has left, a file system's own, and a configuration. */
+const HARMLESS = /^(lock|lost\+found|.*\.sock|stargate\.yaml|pid|gatepath\.json\..*\.tmp)$/;
 
 const format = z.object({
   product: z.literal('gatepath'),
@@ -21,6 +21,8 @@ const format = z.object({
   /** Number of oplog streams: fixed, because it decides where a vdisk's log is. */
   streams: z.number().int().min(1).max(64),
   createdAt: z.string(),
+  /** The cluster that it is of, once it has been in one: its metadata is there, not here. */
+  clusterId: z.uuid().optional(),
 });
 
 const bootFormat = z.object({ incarnation: z.number().int().nonnegative(), bootCount: z.number().int().nonnegative() });
@@ -31,6 +33,8 @@ export interface DataDirectory {
   readonly storeUuid: string;
   readonly streams: number;
   readonly isNew: boolean;
+  /** Null: a single node's, or not in a cluster yet. */
+  readonly clusterId: string | null;
   /** The boot counter has been raised already; incarnation 0: never registered. */
   readonly boot: BootRecord;
   readonly lock: DirectoryLock;
@@ -66,7 +70,8 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
   const isEmptied = !isNew && isEmpty(join(path, 'stargate'));
   // The boot record's sync of the directory makes their names durable.
   for (const folder of FOLDERS) mkdirSync(join(path, folder), { recursive: true, mode: 0o700 });
-  return { path, storeUuid: record.storeUuid, streams: record.streams, isNew, boot: raiseBootCount(path, isEmptied), lock };
+  const { storeUuid, streams: kept, clusterId = null } = record;
+  return { path, storeUuid, streams: kept, isNew, clusterId, boot: raiseBootCount(path, isEmptied), lock };
 }
 
 /** To be called when the databases are open: they sync what is in their files, and not the names of those. */
@@ -77,6 +82,11 @@ export function syncFolders(path: string): void {
 /** As the node has been registered: durable before it does anything in that name. */
 export function keepBoot(path: string, boot: BootRecord): void {
   writeDurably(path, BOOT, boot);
+}
+
+/** It is of this cluster from now on: durable before anything of the cluster's is in it. */
+export function keepClusterId(path: string, clusterId: string): void {
+  writeDurably(path, MARK, { ...read(join(path, MARK)), clusterId });
 }
 
 /**

@@ -3,6 +3,7 @@ import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { GatepathError, type ErrorKind } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
+import { MetaUnavailable } from '../../meta/errors.js';
 import { attachRequest, createContainerRequest, createVdiskRequest } from '../schemas.js';
 import type { ControlService } from '../service.js';
 import type { StatusService } from '../status.js';
@@ -85,6 +86,10 @@ export class ControlServer {
 
   #told(error: unknown): GatepathError {
     if (error instanceof GatepathError) return error;
+    if (error instanceof MetaUnavailable) {
+      const action = 'it may or may not be done: look, and try again; "gatepath status" tells whether etcd is reached';
+      return new GatepathError('retryable', error.code, error.message, action);
+    }
     const { statusCode, message } = error as { statusCode?: number; message: string };
     if (statusCode !== undefined && statusCode < 500) {
       return new GatepathError('invalid', 'ERR_REQUEST', message, 'use a client of the same version');

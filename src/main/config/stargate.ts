@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES } from '../limits.js';
+import { replicationFactor, uuid } from '../../meta/model.js';
+import { etcdConfig } from './etcd.js';
 import { engine, logLevel, name, path, shards, size } from './fields.js';
 
 export const stargateConfig = z.strictObject({
@@ -9,6 +11,10 @@ export const stargateConfig = z.strictObject({
   shards: shards.default(DEFAULT_SHARDS),
   cache: size(LEAST_CACHE_BYTES, '16M').default(DEFAULT_CACHE_BYTES),
   oplog: size(LEAST_OPLOG_BYTES, '512M').default(DEFAULT_OPLOG_BYTES),
+  etcd: etcdConfig.optional(),
+  cluster: uuid.optional(),
+  faultDomain: name.optional(),
+  replicationFactor: replicationFactor.optional(),
   engine: engine.default('auto'),
   logLevel: logLevel.default('info'),
 });
@@ -28,6 +34,23 @@ shards: 2
 cache: 512M
 # Most space that the log takes before it is drained into extents, over all streams.
 oplog: 2G
+# Where the metadata of the node's cluster is. Without it this node is one by itself, and has its metadata in "data".
+# etcd:
+#   endpoints: [https://10.0.0.1:2379, https://10.0.0.2:2379, https://10.0.0.3:2379]
+#   ca: /etc/gatepath/ca.crt
+#   cert: /etc/gatepath/node.crt
+#   key: /etc/gatepath/node.key
+#   # Where etcd asks for them:
+#   user: gatepath
+#   passwordFile: /etc/gatepath/etcd.password
+#   # Before all keys.
+#   namespace: gatepath/
+# The cluster that is expected there: "gatepath cluster init" printed its id.
+# cluster: 4f0c8a4e-6d1f-4c59-9a53-0e1a1c1d2b3a
+# Copies of a vdisk in the container "default", which the cluster's first node makes: 1, 2 or 3.
+# replicationFactor: 3
+# Nodes with the same name here fail together, like those of a rack: copies of a vdisk are kept apart.
+# faultDomain: rack-1
 # io_uring, libuv, or auto: io_uring where the kernel allows it.
 engine: auto
 # debug, info, warn or error.
