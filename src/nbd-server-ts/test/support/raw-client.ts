@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls, type ConnectionOptions } from 'node:tls';
 import { ascii, hex, u16, u32, u64, unhex } from './hex.js';
 
 const TIMEOUT_MS = 10_000;
@@ -11,17 +12,28 @@ export interface OptionAnswer {
 
 export type Reply =
   | { readonly kind: 'simple'; readonly errno: number; readonly cookie: bigint }
-  | { readonly kind: 'chunk'; readonly done: boolean; readonly type: number; readonly cookie: bigint; readonly data: Uint8Array };
+  | {
+      readonly kind: 'chunk';
+      readonly done: boolean;
+      readonly type: number;
+      readonly cookie: bigint;
+      readonly data: Uint8Array;
+      /** Of an extended header: what the request said. */
+      readonly offset?: bigint;
+    };
 
 export interface RawRequest {
   readonly type: number;
   readonly cookie?: bigint;
   readonly offset?: number | bigint;
-  readonly length?: number;
+  readonly length?: number | bigint;
   readonly flags?: number;
   readonly payload?: Uint8Array;
   readonly magic?: number;
 }
+
+/** NBD_CMD_FLAG_PAYLOAD_LEN */
+export const PAYLOAD_FLAG = 32;
 
 export function encodeRequest({
   type,
@@ -32,7 +44,22 @@ export function encodeRequest({
   payload,
   magic = 0x25609513,
 }: RawRequest): Uint8Array {
-  const header = unhex(u32(magic) + u16(flags) + u16(type) + u64(cookie) + u64(offset) + u32(length));
+  const header = unhex(u32(magic) + u16(flags) + u16(type) + u64(cookie) + u64(offset) + u32(Number(length)));
+  return payload === undefined ? header : Buffer.concat([header, payload]);
+}
+
+/** With an extended header. A payload has its flag, unless `flags` says otherwise ({@link PAYLOAD_FLAG} set or the payload left out). */
+export function encodeExtendedRequest({
+  type,
+  cookie = 0n,
+  offset = 0,
+  length = 0,
+  flags = 0,
+  payload,
+  magic = 0x21e41c71,
+}: RawRequest): Uint8Array {
+  const allFlags = payload === undefined ? flags : flags | PAYLOAD_FLAG;
+  const header = unhex(u32(magic) + u16(allFlags) + u16(type) + u64(cookie) + u64(offset) + u64(length));
   return payload === undefined ? header : Buffer.concat([header, payload]);
 }
 
@@ -57,18 +84,44 @@ export class RawClient {
   #held = 0;
   #ended = false;
   #wake: (() => void) | null = null;
+  socket: Socket;
+  /** Requests and replies have extended headers. */
+  extended = false;
 
-  private constructor(readonly socket: Socket) {
-    socket.on('data', chunk => {
-      this.#chunks.push(chunk);
-      this.#held += chunk.length;
-      this.#wake?.();
-    });
+  private constructor(socket: Socket) {
+    this.socket = socket;
+    this.#listen();
+  }
+
+  #listen(): void {
+    const { socket } = this;
     const end = (): void => {
+      if (socket !== this.socket) return;
       this.#ended = true;
       this.#wake?.();
     };
-    socket.on('end', end).on('error', end).on('close', end);
+    socket
+      .on('data', chunk => {
+        this.#chunks.push(chunk);
+        this.#held += chunk.length;
+        this.#wake?.();
+      })
+      .on('end', end)
+      .on('error', end)
+      .on('close', end);
+  }
+
+  /** From here on all is said in TLS; the server is trusted as the options say. */
+  async startTls(options: ConnectionOptions): Promise<void> {
+    const plain = this.socket;
+    plain.removeAllListeners('data');
+    const secure = connectTls({ socket: plain, ...options });
+    await new Promise<void>((resolve, reject) => {
+      secure.once('secureConnect', resolve).once('error', reject);
+      secure.once('close', () => reject(new Error('closed in the TLS handshake')));
+    });
+    this.socket = secure;
+    this.#listen();
   }
 
   static async connect(to: Target): Promise<RawClient> {
@@ -116,7 +169,7 @@ export class RawClient {
   }
 
   request(...requests: RawRequest[]): void {
-    this.send(Buffer.concat(requests.map(encodeRequest)));
+    this.send(Buffer.concat(requests.map(this.extended ? encodeExtendedRequest : encodeRequest)));
   }
 
   async reply(): Promise<Reply> {
@@ -124,6 +177,18 @@ export class RawClient {
     if (magic === 0x67446698) {
       const rest = await this.read(12);
       return { kind: 'simple', errno: rest.readUInt32BE(0), cookie: rest.readBigUInt64BE(4) };
+    }
+    if (magic === 0x6e8a278c) {
+      const rest = await this.read(28);
+      const data = await this.read(Number(rest.readBigUInt64BE(20)));
+      return {
+        kind: 'chunk',
+        done: (rest.readUInt16BE(0) & 1) === 1,
+        type: rest.readUInt16BE(2),
+        cookie: rest.readBigUInt64BE(4),
+        offset: rest.readBigUInt64BE(12),
+        data,
+      };
     }
     if (magic !== 0x668e33ef) throw new Error(`reply magic ${magic.toString(16)}`);
     const rest = await this.read(16);
