@@ -62,6 +62,12 @@ export const ROOMS = [
     imports: ['base', 'control/client.ts', 'control/schemas.ts'],
     packages: ['commander'],
   },
+  {
+    room: 'drill',
+    at: 'src/drill/',
+    imports: ['base', 'control/client.ts', 'control/schemas.ts'],
+    packages: ['commander', 'zod'],
+  },
   { room: 'main', at: 'src/main/', imports: 'anything' },
 
   { room: 'bench', at: 'bench/', imports: 'anything' },
@@ -98,6 +104,7 @@ export const PURE = [
   'src/datapath/session*.ts',
   'src/datapath/paths.ts',
   'src/datapath/limits.ts',
+  'src/drill/checker.ts',
   'src/nbd-server-ts/src/handshake/',
   'src/nbd-server-ts/src/transmission/',
   'src/nbd-server-ts/src/options/',

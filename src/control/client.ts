@@ -27,7 +27,10 @@ export type ControlAddress = { readonly socketPath: string } | { readonly url: s
 
 /** The management API, typed. Throws the server's GatepathError, or `ERR_NOT_RUNNING` when nobody answers. */
 export class ControlClient {
-  constructor(private readonly address: ControlAddress) {}
+  constructor(
+    private readonly address: ControlAddress,
+    private readonly timeoutMs = REQUEST_TIMEOUT_MS,
+  ) {}
 
   status(): Promise<StatusView> {
     return this.#ask('GET', '/v1/status', statusView);
@@ -87,7 +90,7 @@ export class ControlClient {
   #exchange(method: string, path: string, body: unknown): Promise<{ status: number; text: string }> {
     const payload = body === undefined ? undefined : JSON.stringify(body);
     const headers = payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
-    const options = { method, headers, timeout: REQUEST_TIMEOUT_MS };
+    const options = { method, headers, timeout: this.timeoutMs };
     return new Promise((resolve, reject) => {
       const request =
         'socketPath' in this.address
@@ -103,7 +106,7 @@ export class ControlClient {
         response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }));
         response.on('error', reject);
       });
-      request.on('timeout', () => request.destroy(new Error(`no answer within ${REQUEST_TIMEOUT_MS} ms`)));
+      request.on('timeout', () => request.destroy(new Error(`no answer within ${this.timeoutMs} ms`)));
       request.on('error', (cause: NodeJS.ErrnoException) => reject(this.#silent(cause)));
       request.end(payload);
     });

@@ -5,6 +5,7 @@ import { addContainerVerbs } from '../cli/container.js';
 import { BAD_USAGE, reportError } from '../cli/output.js';
 import { addStatusVerb } from '../cli/status.js';
 import { addVdiskVerbs } from '../cli/vdisk.js';
+import { addDrillVerb } from '../drill/verb.js';
 import { addProcessVerbs } from './verbs.js';
 import { VERSION } from './version.js';
 
@@ -20,6 +21,7 @@ addContainerVerbs(program);
 addVdiskVerbs(program);
 addAttachmentVerbs(program);
 addStatusVerb(program);
+addDrillVerb(program);
 
 try {
   await program.parseAsync();

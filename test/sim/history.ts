@@ -1,20 +1,10 @@
+import { DAMAGED, type BlockEvent } from '../../src/drill/checker.js';
 import { BLOCK_BYTES } from '../../src/stargate/core/ports.js';
 
 /** What the checker tells apart within a block: the smallest piece of a write. */
 export const UNIT_BYTES = 512;
 export const UNITS = BLOCK_BYTES / UNIT_BYTES;
-/** A value no write has: the unit is of nobody, or of two. */
-export const DAMAGED = -1;
-
-/**
- * One event of one block. A value is the number of the operation that wrote the unit; 0: zeroes. `settled`: the operation was given up, and can take
- * effect no more; whether it did is not known.
- */
-export type BlockEvent =
-  | { readonly kind: 'write'; readonly op: number; readonly mask: number; readonly value: number; readonly at: number }
-  | { readonly kind: 'wrote' | 'settled'; readonly op: number; readonly at: number }
-  | { readonly kind: 'read'; readonly op: number; readonly mask: number; readonly values: readonly number[]; readonly at: number }
-  | { readonly kind: 'hasRead'; readonly op: number; readonly at: number };
+export { DAMAGED, type BlockEvent };
 
 /** The part of an operation that lies in one block. */
 export interface Piece {

@@ -1,0 +1,49 @@
+/** Everything is read and written in blocks of this size. */
+export const BLOCK_BYTES = 4_096;
+
+/** Each write and most reads of the load go to one of so many blocks: they overlap there. */
+export const HOT_BLOCKS = 32;
+/** The others to one of these, the hot ones among them. */
+export const WIDE_BLOCKS = 4_096;
+export const HOT_SHARE = 0.7;
+export const READ_SHARE = 0.35;
+
+export const CONNECTIONS = 2;
+/** Requests outstanding on each connection. */
+export const QUEUE_DEPTH = 16;
+
+/** Between two attempts of a lost connection. */
+export const RECONNECT_MS = 10;
+/** After the load of a round has ended: how long its last requests may take before they count as stuck. */
+export const DRAIN_TIMEOUT_MS = 60_000;
+/** A lost connection has to come back in this time. */
+export const RECONNECT_TIMEOUT_MS = 60_000;
+
+/** A node's answer to a question of the drill. */
+export const ASK_TIMEOUT_MS = 2_000;
+/** Between two looks at the cluster's health. */
+export const HEALTH_POLL_MS = 100;
+/** Start of a cluster, or of a node of it. */
+export const START_TIMEOUT_MS = 120_000;
+export const STOP_TIMEOUT_MS = 60_000;
+/** Until everything is redundant again, from the end of the fault on. */
+export const REDUNDANCY_TIMEOUT_MS = 120_000;
+
+/** Violations, errors and disconnects that a round's report describes; all are counted. */
+export const MAX_DESCRIBED = 20;
+/** Operations that are told with a violation: those of its block that may have to do with it. */
+export const MAX_TOLD_OPERATIONS = 40;
+/** Operations of one round. */
+export const MAX_OPERATIONS = 8_000_000;
+
+/** Width of a step of the latency timeline. */
+export const TIMELINE_STEP_MS = 10;
+
+/** A hung process stands still for so long: longer than any timeout that has to notice it. */
+export const HANG_MS = 4_000;
+/** A killed one stays away for so long. */
+export const HOLD_MS = 1_500;
+export const FLAPS = 3;
+export const FLAP_REST_MS = 300;
+/** Hysteresis of the return to a node that is back. */
+export const FAILBACK_TIMEOUT_MS = 90_000;

@@ -1,0 +1,53 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { GatepathError } from '../base/errors.js';
+import { sleep } from './cluster.js';
+import { readClusterFile } from './cluster-file.js';
+import { HEALTH_POLL_MS, START_TIMEOUT_MS } from './limits.js';
+import { isAlive, startProcess, waitForExit } from './processes.js';
+
+/** A system that the drill starts for itself, in a directory of its own, by running the command. */
+export class OwnCluster {
+  private constructor(
+    readonly dataDir: string,
+    readonly upPid: number,
+  ) {}
+
+  static async start(nodes: number, onDirectory: (own: OwnCluster) => void): Promise<OwnCluster> {
+    const root = mkdtempSync(join(tmpdir(), 'gp-drill-'));
+    const dataDir = join(root, 'data');
+    const argv = [...commandItself(), 'up', '--data', dataDir, ...(nodes > 1 ? ['--nodes', String(nodes)] : [])];
+    const log = join(root, 'up.log');
+    const own = new OwnCluster(dataDir, startProcess({ argv, cwd: root, env: process.env as Record<string, string> }, log));
+    onDirectory(own);
+    const deadline = performance.now() + START_TIMEOUT_MS;
+    while (readClusterFile(dataDir) === null) {
+      if (!isAlive(own.upPid)) throw new GatepathError('fatal', 'ERR_START', '"gatepath up" has ended', `see what it says in ${log}`);
+      if (performance.now() > deadline) {
+        throw new GatepathError('retryable', 'ERR_START', `the system is not up after ${START_TIMEOUT_MS} ms`, `look at ${log}`);
+      }
+      await sleep(HEALTH_POLL_MS);
+    }
+    return own;
+  }
+
+  /** Ends all of its processes, and with `remove` its data too. */
+  async stop(remove: boolean): Promise<void> {
+    const file = readClusterFile(this.dataDir);
+    // Nodes that the drill has started again are no children of `up` any more.
+    const others = file === null ? [] : [file.datapath.pid, ...file.nodes.map(node => node.pid), ...file.etcd.map(one => one.pid)];
+    for (const pid of new Set([this.upPid, ...others])) await end(pid);
+    if (remove) rmSync(join(this.dataDir, '..'), { recursive: true, force: true });
+  }
+}
+
+const commandItself = (): string[] => [process.execPath, ...process.execArgv, process.argv[1]!];
+
+async function end(pid: number): Promise<void> {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    if (!isAlive(pid)) return;
+    process.kill(pid, signal);
+    await waitForExit(pid).catch(() => undefined);
+  }
+}

@@ -1,0 +1,213 @@
+import { resolve } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { GatepathError } from '../base/errors.js';
+import { Cluster } from './cluster.js';
+import { BLOCK_BYTES, HOT_BLOCKS, WIDE_BLOCKS } from './limits.js';
+import type { LoadOptions } from './load.js';
+import { OwnCluster } from './own-cluster.js';
+import { Progress } from './progress.js';
+import { Random } from './random.js';
+import { boundText, machine, summarize, writeReport, type Report, type Skipped } from './report.js';
+import { runRound, type RoundReport } from './round.js';
+import type { Scenario } from './scenario.js';
+import { SCENARIOS } from './scenarios.js';
+
+export interface DrillOptions {
+  readonly scenario: string;
+  /** Of a running system; undefined: the drill starts its own. */
+  readonly data: string | undefined;
+  readonly nodes: number;
+  readonly container: string | undefined;
+  readonly rounds: number;
+  readonly seconds: number;
+  readonly connections: number;
+  readonly queueDepth: number;
+  readonly seed: number;
+  readonly report: string | undefined;
+  readonly strict: boolean;
+  readonly keep: boolean;
+  readonly json: boolean;
+}
+
+const VDISK_BYTES = 64 << 20;
+export const ALL = 'all';
+
+/** Gives whether it passed. */
+export async function runDrill(options: DrillOptions): Promise<boolean> {
+  const drill = new Drill(options, chosen(options.scenario));
+  const interrupt = (signal: NodeJS.Signals): void => {
+    void drill.interrupt().finally(() => process.exit(signal === 'SIGINT' ? 130 : 143));
+  };
+  process.once('SIGINT', interrupt).once('SIGTERM', interrupt);
+  try {
+    const report = await drill.run();
+    if (options.report !== undefined) writeReport(resolve(options.report), report);
+    if (options.json) console.log(JSON.stringify(report, null, 2));
+    else printReport(report, options.report);
+    return report.passed;
+  } finally {
+    process.off('SIGINT', interrupt).off('SIGTERM', interrupt);
+  }
+}
+
+function chosen(name: string): readonly Scenario[] {
+  if (name === ALL) return SCENARIOS;
+  const one = SCENARIOS.find(scenario => scenario.name === name);
+  if (one !== undefined) return [one];
+  const names = [...SCENARIOS.map(scenario => scenario.name), ALL].join(', ');
+  throw new GatepathError('invalid', 'ERR_USAGE', `there is no drill "${name}"`, `there are ${names}`);
+}
+
+class Drill {
+  readonly #progress = new Progress();
+  readonly #rounds: RoundReport[] = [];
+  readonly #skipped: Skipped[] = [];
+  readonly #vdisk = `drill-${randomBytes(4).toString('hex')}`;
+  #own: OwnCluster | undefined;
+  #cluster: Cluster | undefined;
+  #undo: readonly (() => Promise<void> | void)[] = [];
+  #content: Float64Array = new Float64Array(WIDE_BLOCKS);
+  #nextOperation = 1;
+
+  constructor(
+    readonly options: DrillOptions,
+    readonly scenarios: readonly Scenario[],
+  ) {}
+
+  async run(): Promise<Report> {
+    const startedAt = new Date().toISOString();
+    let passed = false;
+    try {
+      const cluster = await this.#openCluster();
+      const { facts } = cluster;
+      const copies = await this.#makeVdisk(cluster);
+      const { nbdSocket } = await cluster.attach(this.#vdisk);
+      const load = this.#load(nbdSocket!, facts.endpointDies);
+      for (const scenario of this.scenarios) await this.#runScenario(cluster, scenario, copies, load);
+      const scenarios = this.scenarios
+        .filter(({ name }) => this.#rounds.some(round => round.scenario === name))
+        .map(({ name, title }) => summarize(name, title, this.#rounds));
+      const missed = this.#rounds.some(round => !round.boundKept);
+      passed = this.#rounds.length > 0 && this.#rounds.every(round => round.passed) && !(this.options.strict && missed);
+      const { connections, queueDepth, hotBlocks, wideBlocks } = load;
+      return {
+        version: 1,
+        startedAt,
+        endedAt: new Date().toISOString(),
+        seed: this.options.seed,
+        facts,
+        load: { connections, queueDepth, hotBlocks, wideBlocks, copies },
+        machine: machine(),
+        passed,
+        strict: this.options.strict,
+        scenarios,
+        skipped: this.#skipped,
+        rounds: this.#rounds,
+      };
+    } finally {
+      this.#progress.clear();
+      await this.#leave(passed);
+    }
+  }
+
+  /** Puts right what is broken just now. */
+  async interrupt(): Promise<void> {
+    for (const undo of [...this.#undo].reverse()) await Promise.resolve(undo()).catch(() => undefined);
+    await this.#leave(false);
+  }
+
+  async #openCluster(): Promise<Cluster> {
+    const { data, nodes } = this.options;
+    if (data === undefined) {
+      this.#progress.show(`starting a system of ${nodes} node${nodes === 1 ? '' : 's'}`);
+      await OwnCluster.start(nodes, own => (this.#own = own));
+    }
+    this.#cluster = new Cluster(this.#own?.dataDir ?? resolve(data!));
+    return this.#cluster;
+  }
+
+  /** A vdisk of its own, never one with data. Gives how many copies it is to have. */
+  async #makeVdisk(cluster: Cluster): Promise<number> {
+    const { container } = this.options;
+    const wanted = { name: this.#vdisk, sizeBytes: VDISK_BYTES, ...(container === undefined ? {} : { container }) };
+    const made = await cluster.ask(client => client.createVdisk(wanted));
+    const containers = await cluster.ask(client => client.listContainers());
+    return containers.find(one => one.name === made.container)?.replicationFactor ?? 1;
+  }
+
+  #load(nbdSocket: string, endpointDies: boolean): LoadOptions {
+    const { connections, queueDepth, seed } = this.options;
+    const random = new Random(seed);
+    const sizes = { hotBlocks: HOT_BLOCKS, wideBlocks: Math.min(WIDE_BLOCKS, VDISK_BYTES / BLOCK_BYTES) };
+    return { nbdSocket, exportName: this.#vdisk, connections, queueDepth, ...sizes, random, endpointDies };
+  }
+
+  async #runScenario(cluster: Cluster, scenario: Scenario, copies: number, load: LoadOptions): Promise<void> {
+    const why = scenario.unsuitable(cluster.facts);
+    if (why !== null) {
+      if (this.options.scenario !== ALL)
+        throw new GatepathError('invalid', 'ERR_USAGE', `drill ${scenario.name} is not possible: ${why}`, '');
+      this.#skipped.push({ scenario: scenario.name, why });
+      return;
+    }
+    const { rounds, seconds } = this.options;
+    for (let i = 0; i < rounds; i++) {
+      const { report, content, operations } = await runRound({
+        cluster,
+        vdisk: this.#vdisk,
+        copies,
+        scenario,
+        quietMs: seconds * 1_000,
+        load,
+        content: this.#content,
+        firstOperation: this.#nextOperation,
+        onPhase: phase => this.#progress.show(`drill ${scenario.name}, round ${i + 1} of ${rounds}: ${phase}`),
+        onUndo: undo => (this.#undo = undo),
+      });
+      this.#content = content;
+      this.#nextOperation += operations;
+      this.#rounds.push(report);
+      if (!report.passed) return; // The next round would find the same, or what this one has left.
+    }
+  }
+
+  async #leave(passed: boolean): Promise<void> {
+    const { keep } = this.options;
+    const cluster = this.#cluster;
+    if (this.#own !== undefined) {
+      await this.#own.stop(passed && !keep);
+      if (!passed || keep) console.error(`kept for a look: ${this.#own.dataDir}`);
+    } else if (cluster !== undefined && !keep) {
+      // Of somebody else's system nothing is left behind; what cannot be removed now is told.
+      const remove = async (): Promise<void> => {
+        await cluster.ask(client => client.detach(this.#vdisk));
+        await cluster.ask(client => client.deleteVdisk(this.#vdisk));
+      };
+      await remove().catch((error: Error) => console.error(`note: vdisk ${this.#vdisk} could not be removed: ${error.message}`));
+    }
+  }
+}
+
+function printReport(report: Report, directory: string | undefined): void {
+  for (const { scenario, why } of report.skipped) console.log(`${scenario}: left out: ${why}`);
+  for (const one of report.scenarios) {
+    const verdict = one.failedRounds === 0 ? 'passed' : `FAILED in ${one.failedRounds}`;
+    const missed = one.missedRounds === 0 ? 'kept' : `missed in ${one.missedRounds}`;
+    const whole = one.redundantAfterMs === null ? 'not whole again' : `whole again after ${(one.redundantAfterMs / 1_000).toFixed(1)} s`;
+    console.log(
+      `${one.scenario}: ${verdict} of ${one.rounds} rounds; ${boundText(one.bound)}: ${missed}, worst ${one.worstMs.toFixed(1)} ms; ${whole}`,
+    );
+  }
+  const total = { lost: 0, doubled: 0, stale: 0, torn: 0, errors: 0, operations: 0 };
+  for (const { verdict, errors, operations, failures, scenario } of report.rounds) {
+    for (const kind of ['lost', 'doubled', 'stale', 'torn'] as const) total[kind] += verdict.counts[kind];
+    total.errors += errors;
+    total.operations += operations;
+    for (const failure of failures) console.log(`  ${scenario}: ${failure}`);
+    for (const { fault, block, message } of verdict.findings) console.log(`  ${fault}, block ${block}: ${message}`);
+  }
+  const { lost, doubled, stale, torn, errors, operations } = total;
+  console.log(`${operations} operations: ${lost} lost, ${doubled} doubled, ${stale} stale, ${torn} torn, ${errors} I/O errors`);
+  if (directory !== undefined) console.log(`report: ${resolve(directory)}/drill.html`);
+  console.log(report.passed ? 'passed' : 'FAILED');
+}
