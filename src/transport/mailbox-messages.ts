@@ -10,8 +10,10 @@ export const Topic = {
   /** CloseSessionMessage; answered by sessionClosed */
   closeSession: 'path.close-session',
   sessionClosed: 'path.session-closed',
-  /** A connection of the Unix socket moves to the shard of its vdisk. */
+  /** A connection of the Stargate's socket moves to the shard it is for. */
   moved: 'wire.moved',
+  /** From the main thread: readonly PeerNode[], all nodes there are. */
+  peers: 'wire.peers',
 } as const;
 
 export interface OpenMessage {

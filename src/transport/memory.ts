@@ -1,10 +1,9 @@
-import { MAX_IO_BYTES } from '../wire/path.js';
-import { CHUNK_BYTES, DEFAULT_MEMORY, SEND_AREA_BYTES } from './limits.js';
+import { CHUNK_BYTES, DEFAULT_MEMORY, LARGE_BYTES, SEND_AREA_BYTES } from './limits.js';
 
 const SMALL_BYTES = 4 << 10;
 const MEDIUM_BYTES = 256 << 10;
 /** Ascending. */
-const CLASS_BYTES = [SMALL_BYTES, CHUNK_BYTES, MEDIUM_BYTES, MAX_IO_BYTES] as const;
+const CLASS_BYTES = [SMALL_BYTES, CHUNK_BYTES, MEDIUM_BYTES, LARGE_BYTES] as const;
 const CLASSES = CLASS_BYTES.length;
 
 export interface MemoryCounts {
@@ -52,7 +51,7 @@ export class TransportMemory {
       return made;
     };
     // Largest first: each class starts page-aligned where `baseOffset` is.
-    const large = next(MAX_IO_BYTES, counts.large);
+    const large = next(LARGE_BYTES, counts.large);
     const medium = next(MEDIUM_BYTES, counts.medium);
     const chunks = next(CHUNK_BYTES, counts.chunks);
     this.#classes = [next(SMALL_BYTES, counts.small), chunks, medium, large];

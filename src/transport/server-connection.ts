@@ -5,29 +5,30 @@ import { heartbeatReply } from '../wire/heartbeat.js';
 import { chooseVersion, helloMessage, versionMismatch, type HelloReply } from '../wire/hello.js';
 import { checkIoRequest } from '../wire/io.js';
 import { HEADER_BYTES, IDLE_CONNECTION_MS } from '../wire/limits.js';
-import type { StargatePath } from '../wire/path.js';
+import { Blocker, type StargatePath } from '../wire/path.js';
+import { checkPeerOpen, peerOpen, type PeerOpen } from '../wire/peer-open.js';
 import type { OpenedSession, SessionEnd, SessionListener, SessionRefusal } from '../wire/serving.js';
-import { sessionHandover, sessionOpen, type SessionOpen } from '../wire/session.js';
+import { sessionHandover, sessionOpen, type SessionHandoverMessage, type SessionOpen } from '../wire/session.js';
 import { Operation, type TableEntry } from './connection-table.js';
 import { FrameReceiver, KEEP, REFUSE, WAIT, type FrameHandler } from './frame-receiver.js';
 import { FrameSender } from './frame-sender.js';
 import { CHUNK_BYTES, INLINE_BYTES } from './limits.js';
 import { newShareCounts, type MemoryShare } from './memory.js';
+import { PeerInput } from './peer-input.js';
 import { ServerIo } from './server-io.js';
 import type { ServerParts } from './unix-server.js';
 
 /**
  * hello ─▶ session (HELLO is answered) ─▶ opening (asks the vdisk's controller) ─▶ serving
- *              └─▶ moving (sends what is to be sent, then goes to the vdisk's shard and is 'opening' there)
+ *              ├─▶ moving (sends what is to be sent, then goes to the shard it is for and is 'opening', or 'peer', there)
+ *              └─▶ peer (another Stargate speaks to this shard)
  * to ending (what is to be said is sent, then closed) and closing (until the socket's last completion) from each.
  */
-type State = 'hello' | 'session' | 'moving' | 'opening' | 'serving' | 'ending' | 'closing' | 'gone';
+type State = 'hello' | 'session' | 'moving' | 'opening' | 'serving' | 'peer' | 'ending' | 'closing' | 'gone';
 
-/** What a connection asks for: its session, or the end of it. */
-export interface ConnectionPurpose {
-  readonly session: SessionOpen;
-  readonly close: boolean;
-}
+/** What a connection asks for: its session, or the end of it, or to speak as another Stargate. */
+export type ConnectionPurpose =
+  { readonly kind: 'open' | 'close'; readonly session: SessionOpen } | { readonly kind: 'peer'; readonly open: PeerOpen };
 
 const MS = 1e6;
 
@@ -38,8 +39,12 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
   readonly #receiver: FrameReceiver;
   readonly #sender: FrameSender;
   #state: State = 'hello';
+  #isStargate = false;
   #purpose: ConnectionPurpose | null = null;
+  #toShard = -1;
+  #vdiskId = '';
   #io: ServerIo | null = null;
+  #peer: PeerInput | null = null;
   #term = 0;
   /** A large payload on its way into its buffer. */
   #placed = -1;
@@ -76,7 +81,12 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
   /** A connection from another shard, whose HELLO and request are read already. */
   takeOver(purpose: ConnectionPurpose, leftover: Uint8Array): void {
     this.#receiver.prime(leftover);
-    this.#open(purpose);
+    this.#arrive(purpose);
+  }
+
+  /** Which shard of which Stargate speaks here; null for a session. */
+  get peerKey(): string | null {
+    return this.#peer?.key ?? null;
   }
 
   // ---------------------------------------------------------------- completions
@@ -129,20 +139,23 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
 
   #resume(): void {
     this.#stalled = false;
-    const receiving = this.#state === 'hello' || this.#state === 'session' || this.#state === 'serving';
+    const receiving = this.#state === 'hello' || this.#state === 'session' || this.#state === 'serving' || this.#state === 'peer';
     if (receiving) this.#receiver.resume();
   }
 
   // ---------------------------------------------------------------- frames
 
   place(header: FrameHeader): number {
-    if (header.type !== FrameType.ioRequest) return KEEP;
-    const fault = this.#state === 'serving' ? checkIoRequest(header) : 'ERR_WIRE_ORDER';
+    const isRequest = header.type === FrameType.ioRequest;
+    if (!isRequest && !isPeerFrame(header.type)) return KEEP;
+    let fault: string | null = 'ERR_WIRE_ORDER';
+    if (isRequest && this.#state === 'serving') fault = checkIoRequest(header);
+    else if (!isRequest && this.#state === 'peer') fault = this.#peer!.check(header);
     if (fault !== null) {
       this.onFault(fault);
       return REFUSE;
     }
-    if (!this.#io!.hasRoom(header)) {
+    if (isRequest && !this.#io!.hasRoom(header)) {
       this.#stalled = true;
       return WAIT;
     }
@@ -160,15 +173,15 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
       this.#io!.submit(header, header.payloadBytes > 0 ? payloadOffset : -1);
       return;
     }
-    if (header.type === FrameType.heartbeat && this.#state === 'serving') {
+    if (header.type === FrameType.heartbeat && (this.#state === 'serving' || this.#state === 'peer')) {
       const frame = new Uint8Array(HEADER_BYTES);
       encodeHeader(new DataView(frame.buffer), 0, this.#beat(header.clientSeq));
       this.#control(frame);
       return;
     }
-    const payload = this.parts.engine.arena.bytes.subarray(payloadOffset, payloadOffset + header.payloadBytes);
     try {
-      this.#onControl(header.type, payload);
+      if (isPeerFrame(header.type)) this.#onPeerFrame(header, payloadOffset);
+      else this.#onControl(header.type, this.parts.engine.arena.bytes.subarray(payloadOffset, payloadOffset + header.payloadBytes));
     } catch (error) {
       if (!(error instanceof WireFormatError)) throw error;
       this.#fail(error.code, error.message);
@@ -176,8 +189,20 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
   }
 
   #beat(number: number): FrameHeader {
-    const io = this.#io!;
-    return heartbeatReply(this.#header, number, io.oldestAgeUs(), io.blockedBy(), this.#term);
+    const io = this.#io;
+    return heartbeatReply(this.#header, number, io?.oldestAgeUs() ?? 0, io?.blockedBy() ?? Blocker.unknown, this.#term);
+  }
+
+  /** Nothing of its payload is used any more when this returns. */
+  #onPeerFrame(header: FrameHeader, payloadOffset: number): void {
+    const placed = this.#placed;
+    this.#placed = -1;
+    try {
+      const fault = this.#peer!.onFrame(header, payloadOffset);
+      if (fault !== null) this.onFault(fault);
+    } finally {
+      if (placed >= 0) this.parts.memory.drop(placed);
+    }
   }
 
   onFault(fault: string): void {
@@ -190,13 +215,17 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
 
   #onControl(type: number, payload: Uint8Array): void {
     if (type === FrameType.hello && this.#state === 'hello') this.#onHello(payload);
-    else if ((type === FrameType.sessionOpen || type === FrameType.sessionClose) && this.#state === 'session') {
-      this.#route({ session: decodeControl(sessionOpen, payload), close: type === FrameType.sessionClose });
-    } else if (type === FrameType.sessionHandover && this.#state === 'serving') {
-      const { vdiskId, to } = decodeControl(sessionHandover, payload);
-      if (vdiskId === this.#purpose?.session.vdiskId) this.parts.serving.requestHandover?.(vdiskId, to);
-      else this.#fail('ERR_WIRE_ORDER', 'a handover of another vdisk than that of the session was asked for');
-    } else this.#fail('ERR_WIRE_ORDER', `a frame of type ${type} is not expected now`);
+    else if (this.#isOpening(type)) {
+      const kind = type === FrameType.sessionOpen ? 'open' : 'close';
+      this.#routeSession({ kind, session: decodeControl(sessionOpen, payload) });
+    } else if (type === FrameType.sessionHandover && this.#state === 'serving') this.#onHandover(decodeControl(sessionHandover, payload));
+    else if (type === FrameType.peerOpen && this.#state === 'session' && this.#isStargate)
+      this.#routePeer(decodeControl(peerOpen, payload));
+    else this.#outOfTurn(type);
+  }
+
+  #outOfTurn(type: number): void {
+    this.#fail('ERR_WIRE_ORDER', `a frame of type ${type} is not expected now`);
   }
 
   #onHello(payload: Uint8Array): void {
@@ -210,29 +239,71 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
     const { software, limits } = this.parts;
     const reply: HelloReply = { version, software, maxRequests: limits.maxRequests, maxBytes: limits.maxBytes };
     this.#state = 'session';
+    this.#isStargate = hello.role === 'stargate';
     this.#control(encodeControl(FrameType.helloReply, reply));
+  }
+
+  #isOpening(type: number): boolean {
+    return (type === FrameType.sessionOpen || type === FrameType.sessionClose) && this.#state === 'session' && !this.#isStargate;
+  }
+
+  // ---------------------------------------------------------------- to the shard it is for
+
+  #routeSession(purpose: ConnectionPurpose & { kind: 'open' | 'close' }): void {
+    const shard = this.parts.serving.shardOf(purpose.session.vdiskId);
+    if (shard < 0) this.onRefused('not-served', `this Stargate does not serve vdisk ${purpose.session.vdiskId} now`);
+    else this.#route(purpose, shard);
+  }
+
+  #routePeer(open: PeerOpen): void {
+    const acceptor = this.parts.peers();
+    const refusal = acceptor === null ? NO_PEERS : checkPeerOpen(open, acceptor.self);
+    if (refusal === null) this.#route({ kind: 'peer', open }, open.toShard);
+    else this.#fail(refusal.code, refusal.message);
+  }
+
+  #route(purpose: ConnectionPurpose, shard: number): void {
+    if (shard === this.parts.shard) {
+      this.#arrive(purpose);
+      return;
+    }
+    this.#receiver.pause();
+    this.#purpose = purpose;
+    this.#toShard = shard;
+    this.#state = 'moving';
+    this.#touch();
+  }
+
+  #arrive(purpose: ConnectionPurpose): void {
+    if (purpose.kind === 'peer') {
+      this.#startPeer(purpose.open);
+      return;
+    }
+    this.#receiver.pause();
+    this.#vdiskId = purpose.session.vdiskId;
+    this.#state = 'opening';
+    if (purpose.kind === 'close') this.parts.serving.closeSession(purpose.session, this.#onSessionClosed);
+    else this.parts.serving.openSession(purpose.session, this);
+  }
+
+  #startPeer(open: PeerOpen): void {
+    const acceptor = this.parts.peers();
+    if (acceptor === null) {
+      this.#fail(NO_PEERS.code, NO_PEERS.message);
+      return;
+    }
+    this.#peer = new PeerInput(this.parts.engine, open, acceptor, this.parts.shard);
+    this.#state = 'peer';
+    this.parts.onPeer(this);
+    this.#control(encodeControl(FrameType.peerOpened, {}));
+    this.#receiver.resume();
   }
 
   // ---------------------------------------------------------------- the session
 
-  #route(purpose: ConnectionPurpose): void {
-    const shard = this.parts.serving.shardOf(purpose.session.vdiskId);
-    if (shard < 0) this.onRefused('not-served', `this Stargate does not serve vdisk ${purpose.session.vdiskId} now`);
-    else if (shard === this.parts.shard) this.#open(purpose);
-    else {
-      this.#receiver.pause();
-      this.#purpose = purpose;
-      this.#state = 'moving';
-      this.#touch();
-    }
-  }
-
-  #open(purpose: ConnectionPurpose): void {
-    this.#receiver.pause();
-    this.#purpose = purpose;
-    this.#state = 'opening';
-    if (purpose.close) this.parts.serving.closeSession(purpose.session, this.#onSessionClosed);
-    else this.parts.serving.openSession(purpose.session, this);
+  #onHandover({ vdiskId, to }: SessionHandoverMessage): void {
+    if (vdiskId === this.#vdiskId) this.parts.serving.requestHandover?.(vdiskId, to);
+    else this.#fail('ERR_WIRE_ORDER', 'a handover of another vdisk than that of the session was asked for');
   }
 
   readonly #onSessionClosed = (): void => {
@@ -273,10 +344,9 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
   }
 
   #move(): void {
-    const purpose = this.#purpose!;
     const leftover = this.#receiver.leftover();
     const fd = this.parts.engine.release(this.slot);
-    this.parts.move(this.parts.serving.shardOf(purpose.session.vdiskId), { fd, leftover, purpose });
+    this.parts.move(this.#toShard, { fd, leftover, purpose: this.#purpose! });
     this.#receiver.stop();
     this.#gone();
   }
@@ -327,6 +397,12 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
     table.remove(this.#index);
     this.parts.onGone(this);
   }
+}
+
+const NO_PEERS = { code: 'ERR_PEER_NOT_READY', message: 'this Stargate takes no part in replication now' } as const;
+
+function isPeerFrame(type: number): boolean {
+  return type === FrameType.replica || type === FrameType.peerVdisk;
 }
 
 export class ServerFullError extends Error {

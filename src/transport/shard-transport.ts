@@ -1,5 +1,7 @@
 import type { Slot } from 'uring-engine';
 import type { ShardContext } from '../shard/context.js';
+import type { PeerSelf } from '../wire/peer-open.js';
+import type { PeerListener, PeerNode } from '../wire/peers.js';
 import type { VdiskServing } from '../wire/serving.js';
 import { ConnectionTable } from './connection-table.js';
 import { DEFAULT_MEMORY } from './limits.js';
@@ -7,6 +9,7 @@ import { Topic } from './mailbox-messages.js';
 import { MailboxConnector } from './mailbox-path.js';
 import { MailboxServer } from './mailbox-server.js';
 import { TransportMemory, type MemoryCounts } from './memory.js';
+import { PeerLinks } from './peer-links.js';
 import { UnixConnector } from './unix-connector.js';
 import { UnixServer, type MovedConnection } from './unix-server.js';
 
@@ -29,6 +32,7 @@ export class ShardTransport {
   readonly memory: TransportMemory;
   readonly #table: ConnectionTable;
   #server: UnixServer | null = null;
+  #links: PeerLinks | null = null;
 
   constructor(private readonly options: ShardTransportOptions) {
     const { context, software, memory = DEFAULT_MEMORY } = options;
@@ -63,12 +67,27 @@ export class ShardTransport {
   }
 
   /**
+   * The links of this shard to other Stargates, and its ear for them, behind `serve`. To be called in every shard, once. The main thread tells all nodes under
+   * `Topic.peers`, again at each change. `self` is what the node's record says.
+   */
+  peers(listener: PeerListener, self: PeerSelf): PeerLinks {
+    const { context, software } = this.options;
+    const { engine, index: shard, log } = context;
+    const links = new PeerLinks({ engine, table: this.#table, memory: this.memory, software, self, listener, shard, log });
+    this.#links = links;
+    this.#server!.acceptPeers({ self, listener });
+    context.onMessage(Topic.peers, nodes => links.setNodes(nodes as readonly PeerNode[]));
+    return links;
+  }
+
+  /**
    * Ends the connections of other processes (their sessions go on elsewhere or later); `done` when their sockets are closed, and those that
    * sessions of this shard have closed.
    */
   close(done: () => void): void {
     const closeClients = (): void => this.unix.close(done);
-    if (this.#server === null) closeClients();
-    else this.#server.close(closeClients);
+    const closeServer = (): void => (this.#server === null ? closeClients() : this.#server.close(closeClients));
+    if (this.#links === null) closeServer();
+    else this.#links.close(closeServer);
   }
 }

@@ -4,11 +4,12 @@ import { MAX_CONNECTION_BYTES, MAX_CONNECTION_REQUESTS } from '../wire/limits.js
 import type { VdiskServing } from '../wire/serving.js';
 import { Operation, type ConnectionTable, type TableEntry } from './connection-table.js';
 import type { TransportMemory } from './memory.js';
+import type { PeerAcceptor } from './peer-input.js';
 import { ServedRequestPool } from './served-request.js';
 import { ServerConnection, ServerFullError, type ConnectionPurpose } from './server-connection.js';
 import type { ServerLimits } from './server-io.js';
 
-/** A connection on its way to the shard of its vdisk. Structured-cloneable. */
+/** A connection on its way to the shard it is for. Structured-cloneable. */
 export interface MovedConnection {
   readonly fd: number;
   readonly leftover: Uint8Array;
@@ -34,6 +35,10 @@ export interface UnixServerOptions {
 export interface ServerParts extends UnixServerOptions {
   readonly limits: ServerLimits;
   readonly pool: ServedRequestPool;
+  /** Null where no Stargate may speak to this shard. */
+  readonly peers: () => PeerAcceptor | null;
+  /** Another Stargate's shard has begun to speak: an older connection of it is over. */
+  readonly onPeer: (connection: ServerConnection) => void;
   readonly onGone: (connection: ServerConnection) => void;
 }
 
@@ -46,6 +51,7 @@ export class UnixServer implements TableEntry {
   readonly #parts: ServerParts;
   readonly #index: number;
   readonly #connections = new Set<ServerConnection>();
+  #peers: PeerAcceptor | null = null;
   #accepting = false;
   #ticking = false;
   #onClosed: (() => void) | null = null;
@@ -55,6 +61,8 @@ export class UnixServer implements TableEntry {
       ...options,
       limits: options.limits ?? { maxRequests: MAX_CONNECTION_REQUESTS, maxBytes: MAX_CONNECTION_BYTES },
       pool: new ServedRequestPool(1),
+      peers: () => this.#peers,
+      onPeer: connection => this.#onPeer(connection),
       onGone: connection => this.#onGone(connection),
     };
     this.#index = options.table.add(this);
@@ -65,7 +73,13 @@ export class UnixServer implements TableEntry {
     return this.#connections.size;
   }
 
-  /** A connection that another shard has accepted for a vdisk of this one. */
+  /** From now on other Stargates may speak to this shard; null: no more. To be called in every shard. */
+  acceptPeers(acceptor: PeerAcceptor | null): void {
+    this.#peers = acceptor;
+    if (acceptor === null) for (const connection of this.#connections) if (connection.peerKey !== null) connection.stop();
+  }
+
+  /** A connection that another shard has accepted for this one. */
   onMoved(moved: MovedConnection): void {
     const slot = this.#parts.engine.adopt(moved.fd, 'socket');
     this.#add(slot, connection => connection.takeOver(moved.purpose, moved.leftover));
@@ -143,6 +157,10 @@ export class UnixServer implements TableEntry {
     for (const connection of this.#connections) connection.onTick(this.#parts.engine.nowNs);
     if (!this.#accepting) this.#accept();
     if (this.#connections.size > 0) this.#arm(TICK_NS);
+  }
+
+  #onPeer(connection: ServerConnection): void {
+    for (const other of this.#connections) if (other !== connection && other.peerKey === connection.peerKey) other.stop();
   }
 
   #onGone(connection: ServerConnection): void {

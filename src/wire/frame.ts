@@ -1,4 +1,4 @@
-import { HEADER_BYTES, MAX_CONTROL_BYTES, MAX_META_BYTES } from './limits.js';
+import { HEADER_BYTES, MAX_CONTROL_BYTES, MAX_META_BYTES, MAX_REPLICA_BYTES, UUID_BYTES } from './limits.js';
 import { MAX_IO_BYTES } from './path.js';
 
 /**
@@ -34,6 +34,10 @@ export const FrameType = {
   metaRequest: 32,
   metaReply: 33,
   metaEvent: 34,
+  peerOpen: 48,
+  peerOpened: 49,
+  peerVdisk: 50,
+  replica: 51,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 
@@ -59,10 +63,13 @@ export type FrameFault = 'ERR_FRAME_MAGIC' | 'ERR_FRAME_TYPE' | 'ERR_FRAME_LENGT
 /** Most payload a frame of the type may have; -1 for an unknown type. */
 const maxPayload = new Int32Array(256).fill(-1);
 for (const type of Object.values(FrameType)) {
-  maxPayload[type] = type >= FrameType.metaRequest ? MAX_META_BYTES : MAX_CONTROL_BYTES;
+  maxPayload[type] = MAX_CONTROL_BYTES;
 }
+maxPayload[FrameType.metaRequest] = maxPayload[FrameType.metaReply] = maxPayload[FrameType.metaEvent] = MAX_META_BYTES;
 maxPayload[FrameType.ioRequest] = maxPayload[FrameType.ioReply] = MAX_IO_BYTES;
 maxPayload[FrameType.heartbeat] = maxPayload[FrameType.heartbeatReply] = 0;
+maxPayload[FrameType.peerVdisk] = UUID_BYTES;
+maxPayload[FrameType.replica] = MAX_REPLICA_BYTES;
 
 const HIGH = 2 ** 32;
 /** The high word of a number below 2^53. */

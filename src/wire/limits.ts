@@ -52,8 +52,23 @@ export const ENTRY_HEADER_BYTES = 128;
 export const MAX_APPEND_ENTRIES = 16;
 /** Their payloads together. */
 export const MAX_APPEND_PAYLOAD_BYTES = MAX_IO_BYTES;
+/** Before each entry's header in a frame: the length of its payload. */
+export const ENTRY_LENGTH_BYTES = 8;
+/** Payload of a frame between members. */
+export const MAX_REPLICA_BYTES =
+  MAX_APPEND_PAYLOAD_BYTES + MAX_APPEND_ENTRIES * (ENTRY_LENGTH_BYTES + ENTRY_HEADER_BYTES) + MAX_CONTROL_BYTES;
+/** Controllers in a row that have written into one log since its last HEAD: of more, the newest are told. */
+export const MAX_TERM_RUNS = 512;
+export const UUID_BYTES = 16;
+/** Vdisks that have a number on one connection between Stargates. */
+export const MAX_PEER_VDISKS = 65_536;
+/** Heartbeats between Stargates. */
+export const PEER_HEARTBEAT_MS = 200;
+/** A Stargate from which nothing has come for so long has lost the connection: as long as a member may be silent (rule 9). */
+export const PEER_SILENCE_MS = 700;
 
 if (MAX_MAP_EXTENTS * MAP_EXTENT_BYTES > MAX_CONTROL_BYTES) throw new Error('limits: a MAP reply has to fit a control frame');
 if (MAX_CONNECTION_BYTES < 2 * MAX_IO_BYTES) throw new Error('limits: two of the largest requests have to fit one connection');
 if (SESSION_WINDOW < 2 * MAX_CONNECTION_REQUESTS) throw new Error('limits: the window has to be wider than what is outstanding');
 if (2 * MAX_META_TRANSACTION_BYTES > MAX_META_BYTES) throw new Error('limits: a metadata transaction has to fit a frame');
+if (3 * PEER_HEARTBEAT_MS > PEER_SILENCE_MS) throw new Error('limits: two lost heartbeats must not cost a connection');

@@ -144,6 +144,8 @@ export class SimEngine implements Engine {
   #nextTimer = 0;
   #woken = false;
   dead = false;
+  /** The process is stopped: its kernel goes on taking connections, and bytes as long as there is room. */
+  hung = false;
 
   constructor(readonly network: SimNetwork) {
     this.arena = network.arena;
@@ -164,10 +166,10 @@ export class SimEngine implements Engine {
       signal.fill(0);
       this.#woken = true;
     }
-    return !this.dead && (this.#woken || this.#completions.length > 0 || this.nextTimerNs <= this.nowNs);
+    return !this.dead && !this.hung && (this.#woken || this.#completions.length > 0 || this.nextTimerNs <= this.nowNs);
   }
   get nextTimerNs(): number {
-    return this.dead ? Infinity : Math.min(Infinity, ...this.#timers.map(timer => timer.atNs));
+    return this.dead || this.hung ? Infinity : Math.min(Infinity, ...this.#timers.map(timer => timer.atNs));
   }
 
   /** A turn comes soon: for tests that do things from outside. */
@@ -303,7 +305,7 @@ export class SimEngine implements Engine {
 
   /** Moves bytes; whether any did. */
   progress(): boolean {
-    if (this.dead) return false;
+    if (this.dead || this.hung) return false;
     let moved = false;
     for (const operation of [...this.#operations]) {
       if (!this.#operations.includes(operation) || this.network.random(3) === 0) {
