@@ -2,10 +2,12 @@ import { chmodSync, unlinkSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { Logger } from '../base/log.js';
 import { decodeControl, encodeControl, WireFormatError } from '../wire/control.js';
-import { FrameType, type FrameHeader } from '../wire/frame.js';
+import { createHeader, encodeHeader, FrameType, type FrameHeader } from '../wire/frame.js';
+import { heartbeatReply } from '../wire/heartbeat.js';
 import { chooseVersion, helloMessage, versionMismatch, type HelloReply } from '../wire/hello.js';
-import { MAX_META_BYTES, MAX_META_REQUESTS, MAX_META_WATCHES } from '../wire/limits.js';
+import { HEADER_BYTES, MAX_META_BYTES, MAX_META_REQUESTS, MAX_META_WATCHES } from '../wire/limits.js';
 import { metaRequest, type MetaReply, type MetaRequest } from '../wire/meta.js';
+import { Blocker } from '../wire/path.js';
 import { MetaUnavailable } from './errors.js';
 import { FrameStream } from './frame-stream.js';
 import type { MetadataStore, Watch } from './store.js';
@@ -107,6 +109,13 @@ function isListening(socketPath: string): Promise<boolean> {
   });
 }
 
+/** Says that this process gets on; its store may still be waited for. */
+function heartbeatAnswer(number: number): Uint8Array {
+  const frame = new Uint8Array(HEADER_BYTES);
+  encodeHeader(new DataView(frame.buffer), 0, heartbeatReply(createHeader(), number, 0, Blocker.unknown, 0));
+  return frame;
+}
+
 class MetaConnection {
   readonly #stream: FrameStream;
   readonly #watches = new Map<number, Watch>();
@@ -135,6 +144,7 @@ class MetaConnection {
   #onFrame(header: FrameHeader, payload: Uint8Array): void {
     try {
       if (!this.#greeted && header.type === FrameType.hello) this.#greet(payload);
+      else if (this.#greeted && header.type === FrameType.heartbeat) this.#stream.send(heartbeatAnswer(header.clientSeq));
       else if (this.#greeted && header.type === FrameType.metaRequest) void this.#serve(header.tag, decodeControl(metaRequest, payload));
       else this.#fail('ERR_WIRE_ORDER', `a frame of type ${header.type} is not expected now`);
     } catch (error) {

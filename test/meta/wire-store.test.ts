@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -196,6 +196,91 @@ describe('metadata store over the wire', () => {
     await store.close();
     expect(await asked).toBeInstanceOf(MetaUnavailable);
     await expect(store.get('a')).rejects.toBeInstanceOf(MetaUnavailable);
+  });
+});
+
+describe('metadata store over several endpoints', () => {
+  let second: MetaServer;
+  let secondPath: string;
+
+  beforeEach(async () => {
+    secondPath = join(directory, 'second.sock');
+    second = new MetaServer({ store: far, software: 'test', log: silentLogger });
+    await second.listen(secondPath);
+  });
+  afterEach(() => second.close());
+
+  function openBoth(first = socketPath, requestTimeoutMs = 5_000): WireStore {
+    const store = new WireStore({ socketPath: first, others: [{ path: secondPath }], software: 'test', requestTimeoutMs });
+    stores.push(store);
+    return store;
+  }
+
+  it('goes on at the second when the first goes, tells watches, and comes back when the second goes', async () => {
+    const store = openBoth();
+    const listener = vi.fn();
+    store.watch('a/', listener);
+    await store.get('x');
+    expect(store.endpoint).toBe(socketPath);
+    await server.close();
+    await far.put('a/1', 1);
+    expect((await store.get('a/1'))?.value).toBe(1);
+    expect(store.endpoint).toBe(secondPath);
+    expect(listener.mock.calls).toEqual([[{ broken: true }]]);
+    await far.put('a/2', 1);
+    await vi.waitFor(() => expect(listener.mock.calls.length).toBe(2));
+    await serve();
+    await second.close();
+    expect((await store.get('a/1'))?.value).toBe(1);
+    expect(store.endpoint).toBe(socketPath);
+    expect(listener.mock.calls.slice(2)).toEqual([[{ broken: true }]]);
+    await second.listen(secondPath);
+  });
+
+  it('learns endpoints later', async () => {
+    await server.close();
+    const store = new WireStore({ socketPath, software: 'test' });
+    stores.push(store);
+    const asked = store.get('x');
+    await delay(50);
+    store.setOthers([{ path: join(directory, 'nobody.sock') }, { path: secondPath }]);
+    expect(await asked).toBe(null);
+    expect(store.endpoint).toBe(secondPath);
+    await serve();
+  });
+
+  it.each(['takes connections and says nothing', 'greets and says nothing more'])('leaves one that %s', async how => {
+    const hung = createServer(socket => {
+      if (how.startsWith('greets'))
+        socket.write(encodeControl(FrameType.helloReply, { version: 1, software: '', maxRequests: 1, maxBytes: 1 }));
+      socket.resume();
+    });
+    const hungPath = join(directory, 'hung.sock');
+    await new Promise<void>(resolve => hung.listen(hungPath, resolve));
+    const store = openBoth(hungPath);
+    expect(await store.get('a')).toBe(null);
+    expect(store.endpoint).toBe(secondPath);
+    await new Promise(resolve => hung.close(resolve));
+  });
+
+  it('does not leave one whose store only takes long', async () => {
+    far.gate = () => delay(3_500);
+    const store = openBoth();
+    expect(await store.get('a')).toBe(null);
+    expect(store.endpoint).toBe(socketPath);
+  });
+
+  it('leaves one whose store is not available', async () => {
+    const cut = new MemoryMetadata();
+    cut.available = false;
+    const cutPath = join(directory, 'cut.sock');
+    const third = new MetaServer({ store: cut, software: 'test', log: silentLogger });
+    await third.listen(cutPath);
+    const store = openBoth(cutPath);
+    for (let i = 0; i < 3; i++) await expect(store.get('a')).rejects.toBeInstanceOf(MetaUnavailable);
+    expect(await store.get('a')).toBe(null);
+    expect(store.endpoint).toBe(secondPath);
+    await third.close();
   });
 });
 

@@ -6,7 +6,10 @@ import { WireStore } from '../../../src/meta/wire-store.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
 import { describeStore } from './suite.js';
 
-describeStore('wire, over a server on LMDB', async () => {
+describeStore('wire, over a server on LMDB', () => rig([]));
+describeStore('wire, over the second of two servers', () => rig(['nobody']));
+
+async function rig(nobody: readonly string[]) {
   const directory = makeTempDir('wire');
   const socketPath = join(directory, 's');
   const store = LmdbStore.open(join(directory, 'meta'));
@@ -15,7 +18,8 @@ describeStore('wire, over a server on LMDB', async () => {
   const clients: WireStore[] = [];
   return {
     open: () => {
-      const client = new WireStore({ socketPath, software: 'test' });
+      const endpoints = [...nobody.map(name => join(directory, name)), socketPath];
+      const client = new WireStore({ socketPath: endpoints[0]!, others: endpoints.slice(1).map(path => ({ path })), software: 'test' });
       clients.push(client);
       return Promise.resolve(client);
     },
@@ -26,4 +30,4 @@ describeStore('wire, over a server on LMDB', async () => {
       removeTempDir(directory);
     },
   };
-});
+}
