@@ -53,17 +53,19 @@ function printDatapath({ host, pid, startedAt, nbdSocket, exports }: DatapathVie
 
 function printSessions({ sessions }: DatapathView): void {
   printTable(
-    ['EXPORT', 'SHARD', 'SESSION', 'PATH', 'CONNECTIONS', 'UNANSWERED', 'LOST', 'REPLAYED'],
-    sessions.map(({ name, shard, state, opened, problem, path, connections, unanswered, lost, replayed }) => [
+    ['EXPORT', 'SHARD', 'SESSION', 'NODE', 'PATH', 'CONNECTIONS', 'UNANSWERED', 'LOST', 'REPLAYED', 'GAP ms'],
+    sessions.map(({ name, shard, state, opened, problem, node, path, connections, unanswered, lost, replayed, lastGapMs }) => [
       name,
       shard,
       // It is opened by the first connection.
       state === 'disconnected' && opened === 0 && problem === '' ? 'unused' : state,
+      node ?? '-',
       path ?? '-',
       connections,
       unanswered,
       lost,
       replayed,
+      lastGapMs,
     ]),
   );
 }

@@ -118,6 +118,13 @@ export const sessionView = z.object({
   state: z.enum(['disconnected', 'opening', 'open', 'closed']),
   /** How it reaches the controller; null: it does not, now. */
   path: z.enum(['same-shard', 'other-shard', 'unix', 'tcp']).nullable(),
+  /** The node that serves it, or did last; null: none yet. And the term of the controller there. */
+  node: z.string().nullable(),
+  term: count,
+  /** Since when the state is what it is. */
+  since: z.string(),
+  /** Longest time without an answer while requests were outstanding, since the path was last lost: that outage included. */
+  lastGapMs: count,
   /** NBD connections, and requests of theirs that are not answered. */
   connections: count,
   unanswered: count,

@@ -46,6 +46,7 @@ export interface VdiskExportOptions {
   readonly sizeBytes: number;
   /** The shard's session of the vdisk; opened at the first use. */
   readonly session: Session;
+  readonly onConnectionOpened?: () => void;
   readonly onConnectionClosed: () => void;
 }
 
@@ -77,6 +78,7 @@ export class VdiskExport implements Export, ExportSession, SessionFrontEnd, Rele
   open(): ExportSession {
     this.#connections++;
     this.#session.start();
+    this.options.onConnectionOpened?.();
     return this;
   }
 

@@ -5,9 +5,22 @@ export const MAX_UNANSWERED = 2_048;
 /** Requests behind those, not numbered yet. The front end bounds what it takes in below the sum (connections × requests of each); more is its bug. */
 export const MAX_WAITING = 65_536;
 
-/** Delay before a path is opened again: doubles from the first to the last. */
+/** Between two rounds over all nodes that may serve a vdisk: doubles from the first to the last. */
 export const RECONNECT_FIRST_MS = 5;
 export const RECONNECT_LAST_MS = 250;
+/** A node that has not answered for so long keeps the question, and the next one is asked beside it. */
+export const HEDGE_AFTER_MS = 300;
+/** A node that was lost, or that has refused, is asked behind the others for so long. */
+export const SHUN_MS = 2_000;
+/** In one round, nodes that are asked a second time because another one named them meanwhile. */
+export const MAX_HINT_JUMPS = 2;
+/** Nodes that are no members of a vdisk's group, asked for what they know: so many of them, and one each so often. */
+export const MAX_OTHERS = 4;
+export const OTHERS_EVERY_MS = 1_000;
+/** Between two passes over the records of nodes and groups. */
+export const TOPOLOGY_PAUSE_MS = 50;
+/** Nodes of a cluster that a datapath knows. */
+export const MAX_NODES = 256;
 
 /** While an export is being removed: between two looks whether its last connection has gone. */
 export const DETACH_POLL_MS = 20;
@@ -25,3 +38,15 @@ export const ATTACH_RETRY_MS = 250;
 export const MAX_EXPORT_REQUEST_BYTES = 32 << 20;
 
 if (MAX_UNANSWERED > SESSION_WINDOW) throw new Error('limits: what is unanswered has to fit the window of a session');
+
+/** A vdisk whose controller is elsewhere is asked back when the local Stargate was well for so long; each return that does not last doubles that. */
+export const DEFAULT_FAILBACK_MS = 10_000;
+export const MAX_FAILBACK_HOLD_MS = 600_000;
+/** A return lasts when the path stays at the local node for so long. */
+export const FAILBACK_KEPT_MS = 60_000;
+/** Between two looks at the open paths, and two at the local Stargate while some vdisk would come back to it. */
+export const WATCH_INTERVAL_MS = 250;
+export const PROBE_INTERVAL_MS = 1_000;
+/** A controller that is held up by itself is left at most so often: the time doubles while it is still the one. */
+export const STUCK_HOLD_FIRST_MS = 2_000;
+export const STUCK_HOLD_LAST_MS = 60_000;

@@ -1,9 +1,12 @@
 import type { Logger } from '../base/log.js';
-import type { AttachmentRecord } from '../meta/model.js';
+import type { AttachmentRecord, NodeRecord } from '../meta/model.js';
 import type { MetadataStore } from '../meta/store.js';
 import { AttachmentWatcher } from './attach.js';
 import { createTermFloor } from './floor.js';
 import { STATUS_TIMEOUT_MS } from './limits.js';
+import type { KnownGroup, KnownNode } from './nodes.js';
+import type { PathTarget } from './paths.js';
+import { TopologyWatcher } from './topology.js';
 import { DatapathTopic, type ExportDescription, type ExportKey, type SessionStatus, type ShardStatus } from './messages.js';
 
 /** The process's shards, as the datapath's main thread sees them; ShardPool is one. */
@@ -20,6 +23,12 @@ export interface DatapathMainOptions {
   readonly shards: DatapathShards;
   readonly acceptingShard: number;
   readonly log: Logger;
+  /** The Stargate of this machine; absent: its vdisks are all in this process, and no other node is looked for. */
+  readonly local?: PathTarget;
+  /** Its node's id; absent: that of the node with the same Unix socket. */
+  readonly localNode?: string | null;
+  /** The nodes are others than before. */
+  readonly onNodes?: (records: readonly NodeRecord[]) => void;
   /** Something has been exported, is about to go, or has gone: see {@link DatapathMain.exports}. */
   readonly onChange?: (exports: readonly ExportStatus[]) => void;
 }
@@ -59,6 +68,9 @@ export class DatapathMain {
   /** Kept over detach and attach: an old controller stays an old one. */
   readonly #floors = new Map<string, SharedArrayBuffer>();
   readonly #watcher: AttachmentWatcher;
+  readonly #topology: TopologyWatcher | null;
+  /** By vdisk; told to a shard again when the vdisk is attached again. */
+  readonly #groups = new Map<string, KnownGroup>();
   readonly #statusRequests = new Map<number, (status: ShardStatus, shard: number) => void>();
   #lastRequest = 0;
   #onChange: (() => void)[] = [];
@@ -71,6 +83,7 @@ export class DatapathMain {
       const status = message as ShardStatus;
       this.#statusRequests.get(status.request)?.(status, shard);
     });
+    this.#topology = this.#startTopology();
     this.#watcher = new AttachmentWatcher(
       store,
       host,
@@ -130,6 +143,37 @@ export class DatapathMain {
   /** Follows the attachments no longer; the exports stay until the shards stop. */
   close(): void {
     this.#watcher.close();
+    this.#topology?.close();
+  }
+
+  #startTopology(): TopologyWatcher | null {
+    const { store, local, localNode = null, log, onNodes } = this.options;
+    if (local === undefined) return null;
+    return new TopologyWatcher({
+      store,
+      local,
+      localNode,
+      log,
+      onNodes: (nodes, records) => {
+        this.#broadcast(DatapathTopic.nodes, nodes satisfies readonly KnownNode[]);
+        onNodes?.(records);
+      },
+      onGroup: group => {
+        this.#groups.set(group.vdiskId, group);
+        this.#broadcast(DatapathTopic.group, group);
+      },
+    });
+  }
+
+  #broadcast(topic: string, message: unknown): void {
+    const { shards } = this.options;
+    for (let shard = 0; shard < shards.count; shard++) shards.send(shard, topic, message);
+  }
+
+  #followGroups(): void {
+    const vdisks = new Set([...this.#exports.values()].map(one => one.description.vdiskId));
+    for (const vdiskId of this.#groups.keys()) if (!vdisks.has(vdiskId)) this.#groups.delete(vdiskId);
+    this.#topology?.setVdisks(vdisks);
   }
 
   #attach({ vdiskId, vdiskName, generation, sizeBytes }: AttachmentRecord): void {
@@ -139,6 +183,9 @@ export class DatapathMain {
     const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, floor };
     const one: Export = { description, told: new Set(), added: new Set(), removed: new Set(), removing: false, sizeBytes };
     this.#exports.set(keyOf(description), one);
+    this.#followGroups();
+    const group = this.#groups.get(vdiskId);
+    if (group !== undefined) this.#broadcast(DatapathTopic.group, group);
     log.log('info', 'exporting a vdisk', { vdisk: vdiskName, generation, sizeBytes });
     // The accepting shard last: it moves connections to the others, which have to know the export by then.
     for (let shard = 0; shard < shards.count; shard++) if (shard !== acceptingShard) this.#sendAdd(one, shard);
@@ -184,7 +231,9 @@ export class DatapathMain {
   }
 
   #finish(one: Export): void {
-    if (one.removing && one.removed.size === one.told.size) this.#exports.delete(keyOf(one.description));
+    if (!one.removing || one.removed.size < one.told.size) return;
+    this.#exports.delete(keyOf(one.description));
+    this.#followGroups();
   }
 
   #resize(attachment: AttachmentRecord): void {

@@ -11,6 +11,10 @@ export const DatapathTopic = {
   removed: 'datapath.removed',
   /** main → shard: ExportResize */
   resize: 'datapath.resize',
+  /** main → shard: KnownNode[] */
+  nodes: 'datapath.nodes',
+  /** main → shard: KnownGroup, of an attached vdisk */
+  group: 'datapath.group',
   /** main → shard: StatusRequest; answered by ShardStatus */
   status: 'datapath.status',
   statusReply: 'datapath.status-reply',
@@ -45,6 +49,14 @@ export interface SessionStatus extends ExportKey {
   readonly name: string;
   readonly state: 'disconnected' | 'opening' | 'open' | 'closed';
   readonly path: 'same-shard' | 'other-shard' | 'unix' | 'tcp' | null;
+  /** Where the path leads, or led last; null: nowhere yet. */
+  readonly node: string | null;
+  /** Of the controller there. */
+  readonly term: number;
+  /** Since when the state is what it is. */
+  readonly since: string;
+  /** Longest time without an answer while requests were outstanding, since the path was last lost: that outage included. */
+  readonly lastGapMs: number;
   readonly connections: number;
   readonly unanswered: number;
   readonly opened: number;

@@ -5,7 +5,7 @@ import type { ShardPart } from '../shard/run.js';
 import type { ShardTransport } from '../transport/shard-transport.js';
 import type { VdiskServing } from '../wire/serving.js';
 import { VdiskExport } from './export.js';
-import { DETACH_POLL_MS, MAX_EXPORTS, STOP_NBD_MS } from './limits.js';
+import { DETACH_POLL_MS, MAX_EXPORTS, STOP_NBD_MS, WATCH_INTERVAL_MS } from './limits.js';
 import {
   DATAPATH_HOPS,
   DatapathTopic,
@@ -16,9 +16,11 @@ import {
   type ShardStatus,
   type StatusRequest,
 } from './messages.js';
-import type { PathTarget } from './paths.js';
+import { LocalProbe } from './local-probe.js';
+import { NodeTable, type KnownGroup, type KnownNode } from './nodes.js';
+import { HealthTable, type PathTarget } from './paths.js';
 import { ConnectionPlacement } from './placement.js';
-import { ShardSession, type SessionParts } from './shard-session.js';
+import { ShardSession, TIMERS_PER_SESSION, type SessionParts } from './shard-session.js';
 
 export interface DatapathShardOptions {
   readonly context: ShardContext;
@@ -26,8 +28,10 @@ export interface DatapathShardOptions {
   readonly transport: ShardTransport;
   /** New at each start of the process, the same in all its shards. */
   readonly datapathUuid: string;
-  /** Ways to a Stargate, in order of preference. */
+  /** The Stargate of this machine, then others that are known before the metadata tells of nodes. */
   readonly targets: readonly PathTarget[];
+  /** A vdisk that is served elsewhere is asked back when the local Stargate was well for so long; null or absent: never. */
+  readonly failbackAfterMs?: number | null;
   /** The Stargate part of this shard, where the process has one. */
   readonly serving: VdiskServing | null;
   /** NBD listeners of this shard's engine. One shard of the process accepts, the others get their connections from it. */
@@ -45,8 +49,9 @@ interface Mounted {
 }
 
 const NS_PER_MS = 1e6;
-/** Tags of this client: sessions' timers by index; this one for the poll. */
+/** Tags of this client: sessions' timers by index; these for the poll of removals, and for the look at open paths. */
 const POLL_TAG = 0xff_ffff;
+const WATCH_TAG = 0xff_fffe;
 
 /** A datapath's part in one shard: the NBD server, and a session for each vdisk that is used here. */
 export class DatapathShard implements ShardPart, EngineClient {
@@ -56,14 +61,18 @@ export class DatapathShard implements ShardPart, EngineClient {
   readonly #mounted = new Map<string, Mounted>();
   readonly #sessions: (ShardSession | null)[] = [];
   readonly #parts: SessionParts;
+  readonly #probe: LocalProbe;
+  #watching = false;
   #polling = false;
   #stopping = false;
 
   private constructor(private readonly options: DatapathShardOptions) {
-    const { context, transport, targets, serving, nbdLimits } = options;
+    const { context, transport, targets, serving, nbdLimits, failbackAfterMs = null } = options;
     const { engine, probes } = context;
     const client = engine.register(this);
-    this.#parts = { context, transport, targets, serving, client, nothing: new Gather(1) };
+    const nodes = new NodeTable(targets);
+    this.#parts = { context, transport, nodes, health: new HealthTable(), serving, client, nothing: new Gather(1), failbackAfterMs };
+    this.#probe = new LocalProbe(transport, nodes.local);
     this.nbd = new NbdServer({
       engine,
       region: context.region,
@@ -79,6 +88,8 @@ export class DatapathShard implements ShardPart, EngineClient {
     context.onMessage(DatapathTopic.add, message => this.exportAdded(message as ExportDescription));
     context.onMessage(DatapathTopic.remove, message => this.exportRemoved(message as ExportKey));
     context.onMessage(DatapathTopic.resize, message => this.#resize(message as ExportResize));
+    context.onMessage(DatapathTopic.nodes, message => this.#setNodes(message as readonly KnownNode[]));
+    context.onMessage(DatapathTopic.group, message => this.#setGroup(message as KnownGroup));
     context.onMessage(DatapathTopic.status, message => this.#reportStatus(message as StatusRequest));
     context.onMessage(DatapathTopic.connectionMoved, message => this.#adopt(message as MovedConnection));
     context.onMessage(DatapathTopic.connectionGone, (message, from) =>
@@ -97,14 +108,15 @@ export class DatapathShard implements ShardPart, EngineClient {
     const { vdiskId, generation, name, sizeBytes, floor } = description;
     if (this.#mounted.size >= MAX_EXPORTS) throw new RangeError(`a datapath has at most ${MAX_EXPORTS} exports`);
     const identity = { vdiskId, generation, datapathUuid, shard: context.index };
-    const tag = this.#sessions.indexOf(null) >= 0 ? this.#sessions.indexOf(null) : this.#sessions.length;
-    const session = new ShardSession(this.#parts, identity, name, floor, tag);
-    this.#sessions[tag] = session;
+    const index = this.#sessions.indexOf(null) >= 0 ? this.#sessions.indexOf(null) : this.#sessions.length;
+    const session = new ShardSession(this.#parts, identity, name, floor, index * TIMERS_PER_SESSION);
+    this.#sessions[index] = session;
     const nbd = new VdiskExport({
       name,
       description: `vdisk ${vdiskId}`,
       sizeBytes,
       session: session.session,
+      onConnectionOpened: () => this.#watch(),
       onConnectionClosed: () => this.#connectionGone({ vdiskId, generation }),
     });
     const placement = new ConnectionPlacement(context.count, acceptingShard);
@@ -140,14 +152,18 @@ export class DatapathShard implements ShardPart, EngineClient {
   status(): SessionStatus[] {
     return [...this.#mounted.values()].map(({ description, session, nbd }) => {
       const { vdiskId, generation, name } = description;
-      const { state, unanswered, counters } = session.session;
-      const { problem, pathKind } = session;
+      const { state, unanswered, counters, gapNs } = session.session;
+      const { problem, path, node, term, sinceMs } = session;
       return {
         vdiskId,
         generation,
         name,
         state: state.kind,
-        path: pathKind,
+        path: path?.kind ?? null,
+        node,
+        term,
+        since: new Date(sinceMs).toISOString(),
+        lastGapMs: Math.round(gapNs / NS_PER_MS),
         connections: nbd.connections,
         unanswered,
         ...counters,
@@ -160,7 +176,39 @@ export class DatapathShard implements ShardPart, EngineClient {
     if (tag === POLL_TAG) {
       this.#polling = false;
       this.#finishRemovals();
-    } else this.#sessions[tag]?.onTimer();
+    } else if (tag === WATCH_TAG) this.#onWatch();
+    else this.#sessions[Math.floor(tag / TIMERS_PER_SESSION)]?.onTimer(tag % TIMERS_PER_SESSION);
+  }
+
+  // ---------------------------------------------------------------- nodes
+
+  #setNodes(nodes: readonly KnownNode[]): void {
+    this.#parts.nodes.setNodes(nodes);
+    for (const { session } of this.#mounted.values()) session.nodesChanged();
+  }
+
+  #setGroup(group: KnownGroup): void {
+    this.#parts.nodes.setGroup(group);
+    for (const { session } of this.#mounted.values()) if (session.identity.vdiskId === group.vdiskId) session.nodesChanged();
+  }
+
+  /** Looks at the paths now and then, while there is anybody to use them. */
+  #watch(): void {
+    if (this.#watching || this.#stopping) return;
+    this.#watching = true;
+    this.options.context.engine.timer(WATCH_INTERVAL_MS * NS_PER_MS, this.#parts.client, WATCH_TAG);
+  }
+
+  #onWatch(): void {
+    this.#watching = false;
+    const { nowNs } = this.options.context.engine;
+    const mounted = [...this.#mounted.values()];
+    this.#probe.onWatch(
+      nowNs,
+      mounted.some(({ session }) => session.wantsLocal),
+    );
+    for (const { session } of mounted) session.onWatch(nowNs, this.#probe.wellSinceNs);
+    if (mounted.some(({ session, nbd }) => nbd.connections > 0 && leavesProcess(session))) this.#watch();
   }
 
   // ---------------------------------------------------------------- connections
@@ -201,6 +249,8 @@ export class DatapathShard implements ShardPart, EngineClient {
       }
       session.detach();
       this.#mounted.delete(key);
+      if (![...this.#mounted.values()].some(one => one.description.vdiskId === mounted.description.vdiskId))
+        this.#parts.nodes.forget(mounted.description.vdiskId);
       this.#sessions[this.#sessions.indexOf(mounted.session)] = null;
       const { vdiskId, generation } = mounted.description;
       this.options.context.send(MAIN, DatapathTopic.removed, { vdiskId, generation } satisfies ExportKey);
@@ -221,6 +271,11 @@ export class DatapathShard implements ShardPart, EngineClient {
     const reply: ShardStatus = { request, sessions: this.status(), hops };
     this.options.context.send(MAIN, DatapathTopic.statusReply, reply);
   }
+}
+
+/** A path within the process is as good as the process; without one, the next may lead elsewhere. */
+function leavesProcess({ path }: ShardSession): boolean {
+  return path?.kind !== 'same-shard' && path?.kind !== 'other-shard';
 }
 
 function keyOf({ vdiskId, generation }: ExportKey): string {

@@ -95,6 +95,9 @@ export class Session implements PathRequestOwner {
   #waitingFirst: SessionRequest | null = null;
   #waitingLast: SessionRequest | null = null;
   #waitingCount = 0;
+  /** The last answer, or the first request after none was outstanding; and the longest time from one to the next since the path was last lost. */
+  #progressNs = 0;
+  #gapNs = 0;
   #free: SessionRequest | null = null;
   #allocated = 0;
 
@@ -110,6 +113,12 @@ export class Session implements PathRequestOwner {
 
   get unanswered(): number {
     return this.#unanswered;
+  }
+
+  /** Longest time without an answer while requests were outstanding: since the last loss of the path, that outage included; the time that goes on now too. */
+  get gapNs(): number {
+    const outstanding = this.#unanswered + this.#waitingCount > 0;
+    return Math.max(this.#gapNs, outstanding ? this.ports.nowNs() - this.#progressNs : 0);
   }
 
   /** Opens the path ahead of the first request. No effect unless disconnected without a retry to come. */
@@ -128,6 +137,7 @@ export class Session implements PathRequestOwner {
 
   submit(request: SessionRequest): void {
     request.arrivedNs = this.ports.nowNs();
+    if (this.#unanswered + this.#waitingCount === 0) this.#progressNs = request.arrivedNs;
     if (this.#state.kind === 'closed') {
       this.#deliver(request, IoStatus.closed);
       return;
@@ -220,6 +230,11 @@ export class Session implements PathRequestOwner {
     else this.#losePath(reason);
   }
 
+  /** What is known of the controller says that it does not get on: as if the path were lost. */
+  leave(): void {
+    if (this.#state.kind === 'open') this.#losePath('lost');
+  }
+
   /** The delay is over. */
   retry(epoch: number): void {
     if (epoch === this.#epoch && this.#state.kind === 'disconnected') this.#open();
@@ -243,6 +258,7 @@ export class Session implements PathRequestOwner {
     const state = this.#state;
     if (state.kind !== 'open') throw new Error('session: no path to lose');
     this.counters.lost++;
+    this.#gapNs = 0;
     state.path.close();
     this.#takeBack();
     this.#disconnect(event);
@@ -328,6 +344,8 @@ export class Session implements PathRequestOwner {
   #deliver(request: SessionRequest, status: IoStatus): void {
     request.status = status;
     const now = this.ports.nowNs();
+    if (now - this.#progressNs > this.#gapNs) this.#gapNs = now - this.#progressNs;
+    this.#progressNs = now;
     const atPath = request.path !== null;
     if (atPath) this.ports.pathProbe.record(request.lengthBytes, now - request.sentNs);
     this.ports.sessionProbe.record(request.lengthBytes, (atPath ? request.sentNs : now) - request.arrivedNs);

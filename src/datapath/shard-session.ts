@@ -1,67 +1,128 @@
-import type { ClientId, Engine, Gather } from 'uring-engine';
+import type { ClientId, Gather, TimerId } from 'uring-engine';
 import type { ShardContext } from '../shard/context.js';
-import type { PathAttempt, PathListener } from '../transport/path-listener.js';
+import type { PathListener } from '../transport/path-listener.js';
 import type { ShardTransport } from '../transport/shard-transport.js';
-import type { StargatePath } from '../wire/path.js';
+import { SUSPECT_AFTER_MS } from '../wire/limits.js';
+import { Blocker, type StargatePath } from '../wire/path.js';
 import type { OpenedSession, SessionEnd, SessionRefusal, SessionRequest, VdiskServing } from '../wire/serving.js';
+import { Failback } from './failback.js';
 import { SharedTermFloor } from './floor.js';
-import { choosePath, retryDelayMs, type PathTarget } from './paths.js';
-import { Session, type SessionPorts } from './session.js';
+import { STUCK_HOLD_FIRST_MS, STUCK_HOLD_LAST_MS } from './limits.js';
+import type { NodeTable } from './nodes.js';
+import { closeSessionAt, openPathAt } from './path-open.js';
+import { PathSearch } from './path-search.js';
+import { addressOf, backOffMs, isShunned, type Candidate, type HealthTable } from './paths.js';
+import { Session } from './session.js';
 
-const NO_ATTEMPT: PathAttempt = { abandon: () => undefined };
 const NS_PER_MS = 1e6;
 
 /** What a shard's sessions share. */
 export interface SessionParts {
   readonly context: ShardContext;
   readonly transport: ShardTransport;
-  readonly targets: readonly PathTarget[];
+  readonly nodes: NodeTable;
+  readonly health: HealthTable;
   /** The Stargate part of this process, if any. */
   readonly serving: VdiskServing | null;
   readonly client: ClientId;
   readonly nothing: Gather;
+  /** null: what is served elsewhere stays there. */
+  readonly failbackAfterMs: number | null;
 }
 
-/** A session joined to the shard's transports, timers and log. */
+/** Timers of one session at the engine. */
+const Timer = { retry: 0, search: 1 } as const;
+export const TIMERS_PER_SESSION = 2;
+
+/** A session joined to the shard's transports, timers and log: finds its node, and leaves it when another one is better. */
 export class ShardSession {
   readonly session: Session;
   /** Why there is no path; empty while there is one. */
   problem = '';
-  #attempt: PathAttempt = NO_ATTEMPT;
-  #target: PathTarget | null = null;
+  /** Since when the state is what it is, in ms of the epoch. */
+  sinceMs = Date.now();
+  readonly #search: PathSearch;
+  readonly #failback: Failback;
+  readonly #abandon = new Map<number, () => void>();
+  readonly #timers: (TimerId | null)[] = [null, null];
+  #epoch = 0;
   #retryEpoch = 0;
+  /** The path that is open: its number in the search, and where. 0: none. */
+  #pathId = 0;
+  #at: Candidate | null = null;
+  #term = 0;
+  /** The node that was lost last. */
+  #left: string | null = null;
+  #stuckHoldMs = STUCK_HOLD_FIRST_MS;
+  #notStuckBeforeNs = 0;
   #told = false;
   #stopping = false;
 
   constructor(
     private readonly parts: SessionParts,
-    private readonly identity: SessionRequest,
+    readonly identity: SessionRequest,
     private readonly name: string,
     floor: SharedArrayBuffer,
-    /** Of this session's timer at the engine. */
-    timerTag: number,
+    /** Of the first of this session's timers at the engine; they follow each other. */
+    private readonly firstTag: number,
   ) {
-    const { context, targets } = parts;
-    const engine: Engine = context.engine;
-    const ports: SessionPorts = {
-      openPath: (epoch, failures) => this.#openPath(epoch, failures),
-      abandonPath: () => this.#attempt.abandon(),
-      startRetry: (epoch, failures) => {
-        this.#retryEpoch = epoch;
-        engine.timer(retryDelayMs(targets.length, failures) * NS_PER_MS, parts.client, timerTag);
+    const { engine, probes } = parts.context;
+    this.#search = new PathSearch(
+      {
+        ask: (id, candidate) => this.#ask(id, candidate),
+        abandon: id => this.#forget(id)?.(),
+        startTimer: delayMs => this.#startTimer(Timer.search, delayMs),
+        nowNs: () => engine.nowNs,
       },
-      endSession: () => this.#endSession(),
-      nowNs: () => engine.nowNs,
-      floor: new SharedTermFloor(floor),
-      sessionProbe: context.probes.session,
-      pathProbe: context.probes.path,
-    };
-    this.session = new Session(ports, parts.nothing);
+      parts.health,
+    );
+    this.#failback = new Failback(parts.failbackAfterMs);
+    this.session = new Session(
+      {
+        openPath: epoch => {
+          this.#epoch = epoch;
+          this.#search.start();
+        },
+        abandonPath: () => this.#search.stop(),
+        startRetry: (epoch, failures) => this.#startRetry(epoch, failures),
+        endSession: () => this.#endSession(),
+        nowNs: () => engine.nowNs,
+        floor: new SharedTermFloor(floor),
+        sessionProbe: probes.session,
+        pathProbe: probes.path,
+      },
+      parts.nothing,
+    );
+    this.nodesChanged();
   }
 
-  get pathKind(): StargatePath['kind'] | null {
+  get path(): StargatePath | null {
     const { state } = this.session;
-    return state.kind === 'open' ? state.path.kind : null;
+    return state.kind === 'open' ? state.path : null;
+  }
+
+  /** Where the path leads, and the term of the controller there; while there is none, where it led last. */
+  get node(): string | null {
+    return this.#where?.node ?? null;
+  }
+
+  /** Opened before the metadata told of nodes, it has another name now. */
+  get #where(): Candidate | null {
+    const at = this.#at;
+    if (at === null) return null;
+    return this.#search.candidates.find(({ target }) => addressOf(target) === addressOf(at.target)) ?? at;
+  }
+
+  get term(): number {
+    return this.#term;
+  }
+
+  /** The nodes or the vdisk's group are others than before. */
+  nodesChanged(): void {
+    const { nodes } = this.parts;
+    const { vdiskId } = this.identity;
+    const group = nodes.groupOf(vdiskId);
+    this.#search.setCandidates(nodes.candidatesOf(vdiskId), group?.controller ?? null, group?.epoch ?? -1);
   }
 
   /** The process ends: answers what is left, says nothing to the Stargate. Its next start is another datapath, and ends this session by opening its own. */
@@ -70,74 +131,154 @@ export class ShardSession {
     this.session.detach();
   }
 
-  onTimer(): void {
-    this.session.retry(this.#retryEpoch);
+  onTimer(timer: number): void {
+    this.#timers[timer] = null;
+    if (timer === Timer.search) this.#search.onTimer();
+    else this.session.retry(this.#retryEpoch);
   }
 
-  #openPath(epoch: number, failures: number): void {
+  /** Every WATCH_INTERVAL_MS while the path leaves the process. `localWellSinceNs`: the Stargate of this machine answers since then; null: it does not. */
+  onWatch(nowNs: number, localWellSinceNs: number | null): void {
+    const { path } = this;
+    if (path === null) return;
+    if (this.#isStuck(path, nowNs)) {
+      this.#trouble(`node "${this.node}" is held up by its own disk for more than ${SUSPECT_AFTER_MS} ms`);
+      this.#pathGone('lost');
+      this.session.leave();
+    } else if (this.#failback.tick(nowNs, localWellSinceNs)) {
+      const local = this.#localMember();
+      if (local === null) return;
+      this.#log('info', 'asking for the vdisk to come back to the local node', { from: this.node, to: local.node });
+      path.handover?.(local.node);
+    }
+  }
+
+  /** It matters whether the local Stargate is well. */
+  get wantsLocal(): boolean {
+    return this.path !== null && this.#failback.wantsToKnow;
+  }
+
+  // ---------------------------------------------------------------- to and from paths
+
+  #ask(id: number, candidate: Candidate): void {
     const { parts, identity } = this;
-    const target = (this.#target = choosePath(parts.targets, failures));
+    const left = this.#left;
+    const wasLeft = left !== null && left !== candidate.node && isShunned(parts.health.of(left), parts.context.engine.nowNs);
     const listener: PathListener = {
-      onOpened: (path, opened) => this.#onOpened(epoch, path, opened),
-      onRefused: (reason, message) => this.#onRefused(epoch, reason, message),
-      onEnded: (reason, message) => this.#onEnded(epoch, reason, message),
+      onOpened: (path, opened) => this.#onOpened(id, path, opened),
+      onRefused: (reason, message, node) => this.#onRefused(id, candidate, reason, message, node),
+      onEnded: (reason, message, node) => this.#onEnded(id, candidate, reason, message, node),
     };
-    if (target.kind === 'unix') {
-      this.#attempt = parts.transport.unix.open(target.socketPath, identity, listener);
+    // Kept before it is asked: it may answer at once.
+    this.#abandon.set(id, () => undefined);
+    const attempt = openPathAt(parts, candidate.target, wasLeft ? { ...identity, left } : identity, listener);
+    if (this.#abandon.has(id)) this.#abandon.set(id, () => attempt.abandon());
+  }
+
+  #forget(id: number): (() => void) | undefined {
+    const abandon = this.#abandon.get(id);
+    this.#abandon.delete(id);
+    return abandon;
+  }
+
+  #onOpened(id: number, path: StargatePath, opened: OpenedSession): void {
+    this.#forget(id);
+    const candidate = this.#search.opened(id);
+    if (candidate === null) {
+      path.close();
       return;
     }
-    const shard = parts.serving?.shardOf(identity.vdiskId) ?? -1;
-    if (shard < 0) {
-      this.#onRefused(epoch, 'not-served', 'the Stargate of this process does not serve it now');
-    } else if (shard === parts.context.index) {
-      this.#attempt = NO_ATTEMPT;
-      parts.serving!.openSession(identity, {
-        onOpened: listener.onOpened,
-        onRefused: listener.onRefused,
-        onEnded: reason => listener.onEnded(reason, 'its controller ended the session'),
-      });
-    } else this.#attempt = parts.transport.mailbox.open(shard, identity, listener);
-  }
-
-  #onOpened(epoch: number, path: StargatePath, opened: OpenedSession): void {
     const { counters } = this.session;
     const before = counters.replayed;
+    this.#pathId = id;
+    this.#at = candidate;
+    this.#term = opened.term;
     this.problem = '';
-    this.session.opened(epoch, path, opened.term);
-    if (!this.#told || this.session.state.kind !== 'open') return;
+    this.sinceMs = Date.now();
+    this.session.opened(this.#epoch, path, opened.term);
+    if (this.session.state.kind !== 'open') return;
+    this.#failback.opened(!candidate.isLocal && this.#localMember() !== null, this.parts.context.engine.nowNs);
+    if (!this.#told) return;
     this.#told = false;
-    this.#log('info', 'the path to the vdisk is back', { path: path.kind, term: opened.term, replayed: counters.replayed - before });
+    const { node } = candidate;
+    this.#log('info', 'the path to the vdisk is back', {
+      node,
+      path: path.kind,
+      term: opened.term,
+      replayed: counters.replayed - before,
+    });
   }
 
-  #onRefused(epoch: number, reason: SessionRefusal, message: string): void {
-    this.#trouble(`${reason}: ${message}`);
-    this.session.refused(epoch, reason);
+  #onRefused(id: number, candidate: Candidate, reason: SessionRefusal, message: string, node?: string): void {
+    this.#forget(id);
+    this.#trouble(`${candidate.node}: ${reason}: ${message}`, reason === 'moved');
+    if (reason === 'closed' && this.#search.isSearching) {
+      this.#search.stop();
+      this.session.refused(this.#epoch, 'closed');
+    } else this.#search.refused(id, node);
   }
 
-  #onEnded(epoch: number, reason: SessionEnd | 'lost', message: string): void {
-    this.#trouble(`${reason}: ${message}`);
-    this.session.pathEnded(epoch, reason);
+  #onEnded(id: number, candidate: Candidate, reason: SessionEnd | 'lost', message: string, node?: string): void {
+    this.#forget(id);
+    this.#trouble(`${candidate.node}: ${reason}: ${message}`, reason === 'fenced' && node !== undefined);
+    if (id === this.#pathId) {
+      if (reason !== 'closed') this.#pathGone(reason, node);
+      this.session.pathEnded(this.#epoch, reason);
+    } else if (reason === 'lost') this.#search.lost(id);
+    else this.#onRefused(id, candidate, reason === 'closed' ? 'closed' : 'not-served', message, node);
   }
 
-  /** Said once per outage: guests wait meanwhile, and it is tried again many times. */
-  #trouble(problem: string): void {
+  /** To be called before the session is told. */
+  #pathGone(how: 'lost' | 'fenced', hint?: string): void {
+    if (this.#pathId === 0) return;
+    this.#pathId = 0;
+    this.#search.pathGone(this.#where!, how, hint);
+    if (how === 'lost') this.#left = this.node;
+  }
+
+  #startRetry(epoch: number, failures: number): void {
+    // The session itself has found out that the controller's term has passed.
+    this.#pathGone('fenced');
+    this.#retryEpoch = epoch;
+    this.sinceMs = Date.now();
+    this.#startTimer(Timer.retry, backOffMs(failures));
+  }
+
+  #startTimer(timer: number, delayMs: number): void {
+    const { engine } = this.parts.context;
+    const before = this.#timers[timer];
+    if (before != null) engine.cancelTimer(before);
+    this.#timers[timer] = engine.timer(delayMs * NS_PER_MS, this.parts.client, this.firstTag + timer);
+  }
+
+  // ---------------------------------------------------------------- leaving what could be better
+
+  /** Another member could serve it. While the same node stays the controller, it is left more and more seldom. */
+  #isStuck(path: StargatePath, nowNs: number): boolean {
+    const isHeldUp = path.blockedBy?.() === Blocker.itself && (path.oldestAgeUs?.() ?? 0) > SUSPECT_AFTER_MS * 1_000;
+    if (!isHeldUp || nowNs < this.#notStuckBeforeNs) return false;
+    if (!this.#search.candidates.some(({ isMember, node }) => isMember && node !== this.node)) return false;
+    this.#notStuckBeforeNs = nowNs + this.#stuckHoldMs * NS_PER_MS;
+    this.#stuckHoldMs = Math.min(STUCK_HOLD_LAST_MS, 2 * this.#stuckHoldMs);
+    return true;
+  }
+
+  #localMember(): Candidate | null {
+    return this.#search.candidates.find(({ isLocal, isMember }) => isLocal && isMember) ?? null;
+  }
+
+  /**
+   * Said once per outage: guests wait meanwhile, and it is tried again many times. `isMove`: another node was named, so it is none yet.
+   */
+  #trouble(problem: string, isMove = false): void {
     this.problem = problem;
-    if (this.#told) return;
+    if (this.#told || (isMove && Date.now() - this.sinceMs < SUSPECT_AFTER_MS)) return;
     this.#told = true;
     this.#log('warn', 'no path to the vdisk; its requests wait', { problem });
   }
 
   #endSession(): void {
-    const { parts, identity } = this;
-    const done = (): void => undefined;
-    if (this.#target === null || this.#stopping) return;
-    if (this.#target.kind === 'unix') {
-      parts.transport.unix.closeSession(this.#target.socketPath, identity, done);
-      return;
-    }
-    const shard = parts.serving?.shardOf(identity.vdiskId) ?? -1;
-    if (shard === parts.context.index) parts.serving!.closeSession(identity, done);
-    else if (shard >= 0) parts.transport.mailbox.closeSession(shard, identity, done);
+    if (this.#at !== null && !this.#stopping) closeSessionAt(this.parts, this.#at.target, this.identity);
   }
 
   #log(level: 'info' | 'warn', message: string, fields: Readonly<Record<string, unknown>>): void {

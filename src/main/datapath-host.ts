@@ -1,8 +1,10 @@
 import type { DatapathState, ManagedDatapath } from '../control/datapath.js';
 import type { ExportView } from '../control/schemas.js';
 import { DatapathMain, type ExportStatus } from '../datapath/main.js';
+import type { PathTarget } from '../datapath/paths.js';
 import { ExportReport } from '../datapath/report.js';
 import type { Logger } from '../base/log.js';
+import type { NodeRecord } from '../meta/model.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ShardPool } from '../shard/pool.js';
 import { ACCEPTING_SHARD } from './shard-worker.js';
@@ -14,6 +16,10 @@ export interface DatapathHostOptions {
   readonly nbdSocket: string;
   readonly pool: ShardPool;
   readonly log: Logger;
+  /** See DatapathMainOptions. */
+  readonly local?: PathTarget;
+  readonly localNode?: string | null;
+  readonly onNodes?: (records: readonly NodeRecord[]) => void;
 }
 
 /** A datapath's part of the main thread: follows the attachments of its host, and says what has become of them. */
@@ -26,14 +32,15 @@ export class DatapathHost implements ManagedDatapath {
   readonly #report: ExportReport;
   readonly #main: DatapathMain;
 
-  constructor({ store, host, datapathUuid, nbdSocket, pool, log }: DatapathHostOptions) {
+  constructor({ datapathUuid, nbdSocket, pool, ...options }: DatapathHostOptions) {
+    const { store, host, log } = options;
     this.host = host;
     this.uuid = datapathUuid;
     this.nbdSocket = nbdSocket;
     this.#shards = pool.count;
     this.#report = new ExportReport({ store, host, datapathUuid, nbdSocket, log });
     const onChange = this.#report.update.bind(this.#report);
-    this.#main = new DatapathMain({ store, host, shards: pool, acceptingShard: ACCEPTING_SHARD, log, onChange });
+    this.#main = new DatapathMain({ ...options, shards: pool, acceptingShard: ACCEPTING_SHARD, onChange });
     // The host is known from here on, even while nothing is attached to it.
     onChange(this.#main.exports);
   }

@@ -3,12 +3,13 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { StatusService } from '../control/status.js';
-import { WireStore } from '../meta/wire-store.js';
-import { datapathConfig } from './config/datapath.js';
+import { WireStore, type MetaEndpoint } from '../meta/wire-store.js';
+import { datapathConfig, type DatapathConfig } from './config/datapath.js';
 import { loadConfig } from './config/load.js';
 import { DatapathHost } from './datapath-host.js';
 import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
+import { readRememberedNodes, rememberNodes, type RememberedNode } from './remembered-nodes.js';
 import { engineChoice, orStop, startShards, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
@@ -26,19 +27,36 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     mkdirSync(dirname(path), { recursive: true });
     await clearSocketPath(path);
   }
-  const targets = [{ kind: 'unix', socketPath: config.stargate }] as const;
+  const nodesFile = `${config.socket}.nodes`;
+  const others = otherSockets(config, readRememberedNodes(nodesFile, log));
+  const local = { kind: 'unix', socketPath: config.stargate } as const;
+  const targets = [local, ...others.map(socketPath => ({ kind: 'unix', socketPath }) as const)];
+  const { failbackAfterMs } = config;
   const pool = await startShards({
     count: config.shards,
     cacheBytes: 0,
     log,
     parts: 2,
     settings: () => ({
-      settings: { engine, stargate: null, datapath: { datapathUuid, nbdSocket: config.socket, targets } },
+      settings: { engine, stargate: null, datapath: { datapathUuid, nbdSocket: config.socket, targets, failbackAfterMs } },
       transfer: [],
     }),
   });
-  const store = new WireStore({ socketPath: metaSocketOf(config.stargate), software: SOFTWARE });
-  const datapath = new DatapathHost({ store, host, datapathUuid, nbdSocket: config.socket, pool, log });
+  const store = new WireStore({ socketPath: metaSocketOf(config.stargate), others: metaEndpoints(others), software: SOFTWARE });
+  const datapath = new DatapathHost({
+    store,
+    host,
+    datapathUuid,
+    nbdSocket: config.socket,
+    pool,
+    log,
+    local,
+    localNode: config.node ?? null,
+    onNodes: records => {
+      store.setOthers(metaEndpoints(otherSockets(config, records)));
+      rememberNodes(nodesFile, records, log);
+    },
+  });
   const control = new ControlServer({ status: new StatusService({ version: VERSION, storage: null, datapath }), service: null, log });
   const stop = async (): Promise<void> => {
     await control.close();
@@ -52,3 +70,12 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
   const { socket, stargate } = config;
   log.log('info', 'serving NBD', { software: SOFTWARE, host, socket, stargate, control: controlSocket });
 }
+
+/** Of the other Stargates: those of the configuration first, then those that are known. */
+function otherSockets({ stargate, stargates }: DatapathConfig, known: readonly Pick<RememberedNode, 'addresses'>[]): string[] {
+  const sockets = new Set([...stargates, ...known.map(({ addresses }) => addresses.unix)]);
+  sockets.delete(stargate);
+  return [...sockets];
+}
+
+const metaEndpoints = (sockets: readonly string[]): MetaEndpoint[] => sockets.map(socket => ({ path: metaSocketOf(socket) }));

@@ -12,7 +12,12 @@ import { SOFTWARE } from './version.js';
 export interface WorkerSettings {
   readonly engine: EngineChoice;
   readonly stargate: (StargateShardSettings & { readonly socketPath: string }) | null;
-  readonly datapath: { readonly datapathUuid: string; readonly nbdSocket: string; readonly targets: readonly PathTarget[] } | null;
+  readonly datapath: {
+    readonly datapathUuid: string;
+    readonly nbdSocket: string;
+    readonly targets: readonly PathTarget[];
+    readonly failbackAfterMs?: number | null;
+  } | null;
 }
 
 /** The shard that accepts connections; those of others move on from there. */
@@ -34,11 +39,20 @@ export default function run(task: ShardTask): Promise<void> {
     }
     parts.unshift(transport);
     if (settings.datapath !== null) {
-      const { datapathUuid, nbdSocket, targets } = settings.datapath;
+      const { datapathUuid, nbdSocket, targets, failbackAfterMs = null } = settings.datapath;
       const listener = listen(nbdSocket);
       const listeners = listener === null ? [] : [listener];
       parts.unshift(
-        DatapathShard.start({ context, transport, datapathUuid, targets, serving, listeners, acceptingShard: ACCEPTING_SHARD }),
+        DatapathShard.start({
+          context,
+          transport,
+          datapathUuid,
+          targets,
+          failbackAfterMs,
+          serving,
+          listeners,
+          acceptingShard: ACCEPTING_SHARD,
+        }),
       );
     }
     return parts;

@@ -6,6 +6,8 @@ import { UnixPath, type ClientParts, type Purpose } from './unix-path.js';
 
 const INTERVAL_NS = HEARTBEAT_INTERVAL_MS * 1e6;
 
+const NO_SESSION: SessionRequest = { vdiskId: '', generation: 0, datapathUuid: '', shard: 0 };
+
 /** Opens paths over Unix sockets for the sessions of one shard, and keeps their heartbeats. */
 export class UnixConnector implements TableEntry {
   readonly #paths = new Set<UnixPath>();
@@ -27,6 +29,15 @@ export class UnixConnector implements TableEntry {
   /** Tells the Stargate that the session is over for good. Best effort. */
   closeSession(socketPath: string, session: SessionRequest, done: () => void): void {
     this.#connect(socketPath, 'close', session, { onOpened: path => path.close(), onRefused: done, onEnded: done });
+  }
+
+  /** Whether a Stargate answers there: its HELLO, no more. */
+  probe(socketPath: string, done: (answers: boolean) => void): void {
+    this.#connect(socketPath, 'probe', NO_SESSION, {
+      onOpened: path => path.close(),
+      onRefused: () => done(false),
+      onEnded: reason => done(reason === 'closed'),
+    });
   }
 
   /** `done` when the last connection is gone. The sessions close their paths themselves, when their last answers have come. */

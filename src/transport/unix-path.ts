@@ -25,8 +25,8 @@ export interface ClientParts {
   readonly software: string;
 }
 
-/** What the connection is for: a session's I/O, or telling that a session is over. */
-export type Purpose = 'open' | 'close';
+/** What the connection is for: a session's I/O, telling that a session is over, or finding out whether anybody answers. */
+export type Purpose = 'open' | 'close' | 'probe';
 
 /**
  * connecting ─▶ greeting (HELLO and SESSION_OPEN are sent) ─▶ open ─▶ closing (until the socket's last completion) ─▶ closed;
@@ -190,9 +190,11 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
       software: this.parts.software,
     };
     this.#control(encodeControl(FrameType.hello, hello));
-    const { vdiskId, generation, datapathUuid, shard, left } = this.session;
-    const type = this.purpose === 'open' ? FrameType.sessionOpen : FrameType.sessionClose;
-    this.#control(encodeControl(type, { vdiskId, generation, datapathUuid, shard, left }));
+    if (this.purpose !== 'probe') {
+      const { vdiskId, generation, datapathUuid, shard, left } = this.session;
+      const type = this.purpose === 'open' ? FrameType.sessionOpen : FrameType.sessionClose;
+      this.#control(encodeControl(type, { vdiskId, generation, datapathUuid, shard, left }));
+    }
     this.#receiver!.resume();
   }
 
@@ -325,6 +327,10 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
   #onControl(type: number, payload: Uint8Array): void {
     if (type === FrameType.helloReply && this.#state === 'greeting') {
       const reply = decodeControl(helloReply, payload);
+      if (this.purpose === 'probe') {
+        this.#end('closed', 'it answers');
+        return;
+      }
       this.#maxBytes = reply.maxBytes;
       for (let tag = reply.maxRequests - 1; tag >= 0; tag--) {
         this.#requests[tag] = null;

@@ -1,6 +1,8 @@
 import { Gather } from 'uring-engine';
 import { describe, expect, it } from 'vitest';
 import { createTermFloor } from '../../src/datapath/floor.js';
+import { NodeTable } from '../../src/datapath/nodes.js';
+import { HealthTable } from '../../src/datapath/paths.js';
 import { ShardSession } from '../../src/datapath/shard-session.js';
 import type { SessionFrontEnd, SessionRequest } from '../../src/datapath/session-request.js';
 import type { ShardTransport } from '../../src/transport/shard-transport.js';
@@ -33,9 +35,11 @@ class Load implements SessionFrontEnd {
     const parts = {
       context: context!,
       transport: { unix: world.connector } as unknown as ShardTransport,
-      targets: [{ kind: 'unix', socketPath: SOCKET }] as const,
+      nodes: new NodeTable([{ kind: 'unix', socketPath: SOCKET }]),
+      health: new HealthTable(),
+      failbackAfterMs: null,
       serving: null,
-      client: world.client.register({ onCompletion: () => this.session.onTimer() }),
+      client: world.client.register({ onCompletion: timer => this.session.onTimer(timer) }),
       nothing: new Gather(1),
     };
     this.session = new ShardSession(parts, world.session(), 'test', createTermFloor(), 0);

@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Probe } from '../../src/base/probe.js';
 import { MAX_UNANSWERED } from '../../src/datapath/limits.js';
-import { choosePath, retryDelayMs } from '../../src/datapath/paths.js';
 import { Session } from '../../src/datapath/session.js';
 import type { SessionRequest } from '../../src/datapath/session-request.js';
 import { SESSION_WINDOW } from '../../src/wire/limits.js';
@@ -173,18 +172,5 @@ describe('session: any schedule', () => {
     far.drain();
     expect(far.answered.size).toBe(count);
     expect(far.maxWidth).toBeLessThanOrEqual(SESSION_WINDOW);
-  });
-});
-
-describe('paths', () => {
-  it('doubles the delay from 5 to 250 ms, once per round over the targets', () => {
-    expect([0, 1, 2, 3, 4, 5, 6, 7, 1_000_000].map(failures => retryDelayMs(1, failures))).toEqual([5, 10, 20, 40, 80, 160, 250, 250, 250]);
-    expect([0, 1, 2, 3, 4].map(failures => retryDelayMs(2, failures))).toEqual([5, 5, 10, 10, 20]);
-  });
-
-  it('takes the targets by turns', () => {
-    const targets = [{ kind: 'in-process' }, { kind: 'unix', socketPath: '/a' }] as const;
-    expect([0, 1, 2].map(failures => choosePath(targets, failures).kind)).toEqual(['in-process', 'unix', 'in-process']);
-    expect(() => choosePath([], 0)).toThrow('needs a Stargate');
   });
 });

@@ -52,7 +52,7 @@ describe('gatepath status, of a Stargate and a datapath apart', () => {
     const text = await gatepath('status', '--data', dir);
     expect(text).toContain(`NBD at ${system.socket}`);
     expect(text).toContain('export    demo: 64 MiB, generation 1, exported');
-    expect(text).toMatch(/^demo +\d +open +unix +1 +0 +0 +0$/m);
+    expect(text).toMatch(/^demo +\d +open +\S+ +unix +1 +0 +0 +0 +\d+$/m);
     expect(text).toMatch(/^path +0 +\d+/m);
     expect(text).not.toContain('oplog');
 
@@ -131,7 +131,7 @@ describe('gatepath status, of "up"', () => {
     expect(status.datapath!.exports).toMatchObject([{ name: 'demo', state: 'exported' }]);
     expect(status.datapath!.sessions.find(({ connections }) => connections > 0)).toMatchObject({ state: 'open', path: 'same-shard' });
     const text = await gatepath('status', '--data', dir);
-    expect(text).toMatch(/^demo +\d +open +same-shard +1/m);
+    expect(text).toMatch(/^demo +\d +open +node-1 +same-shard +1/m);
     // One row for each hop and shard, not two.
     expect(text.match(/^path /gm)).toHaveLength(2);
     await client.disconnect();

@@ -1,6 +1,6 @@
 import { Gather } from 'uring-engine';
 import { Probe } from '../../src/base/probe.js';
-import { retryDelayMs } from '../../src/datapath/paths.js';
+import { backOffMs } from '../../src/datapath/paths.js';
 import { Session, type TermFloor } from '../../src/datapath/session.js';
 import type { SessionFrontEnd, SessionRequest } from '../../src/datapath/session-request.js';
 import { IoOp, type StargatePath } from '../../src/wire/path.js';
@@ -64,7 +64,7 @@ export class Client implements SessionFrontEnd {
         openPath: epoch => this.#openPath(epoch),
         abandonPath: () => this.#connection?.close(),
         startRetry: (epoch, failures) =>
-          void clock.after(retryDelayMs(1, failures) * 1e6, () => {
+          void clock.after(backOffMs(1 + failures) * 1e6, () => {
             if (!this.isDead) this.session.retry(epoch);
           }),
         endSession: () => undefined,

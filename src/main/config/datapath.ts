@@ -1,10 +1,24 @@
 import { z } from 'zod';
+import { DEFAULT_FAILBACK_MS } from '../../datapath/limits.js';
 import { DEFAULT_SHARDS } from '../limits.js';
 import { engine, logLevel, name, path, shards } from './fields.js';
+
+const MAX_STARGATES = 64;
+const failback = z.union([
+  z.literal('never').transform(() => null),
+  z
+    .number('it has to be a number of ms, or never')
+    .int('it has to be a whole number of ms')
+    .min(0, 'it has to be 0 or more')
+    .max(86_400_000, 'at most a day'),
+]);
 
 export const datapathConfig = z.strictObject({
   socket: path,
   stargate: path,
+  stargates: z.array(path, 'it has to be a list of paths').max(MAX_STARGATES, `at most ${MAX_STARGATES} are possible`).default([]),
+  node: name.optional(),
+  failbackAfterMs: failback.default(DEFAULT_FAILBACK_MS),
   control: path.optional(),
   host: name.optional(),
   shards: shards.default(DEFAULT_SHARDS),
@@ -19,6 +33,12 @@ export const DATAPATH_EXAMPLE = `# gatepath datapath --config FILE
 socket: /run/gatepath/nbd.sock
 # The socket of the Stargate that keeps the data ("socket" in its configuration).
 stargate: /run/gatepath/stargate.sock
+# Sockets of other Stargates of the cluster, to start from while that one is away. What the cluster says of its nodes is remembered for the next start.
+# stargates: [/run/gatepath/node-2.sock]
+# Id of the node of this machine. Default: the node with that socket.
+# node: node-1
+# A disk that another node serves is asked back when the Stargate of this machine has been well for so many ms; or never.
+failbackAfterMs: 10000
 # Where "gatepath status" asks; with "control.sock" beside the NBD socket, its --data is that directory.
 # control: /run/gatepath/control.sock
 # Name of this host, for "gatepath attach --host". Default: the machine's host name.

@@ -69,7 +69,16 @@ export async function runUp(options: UpOptions): Promise<void> {
   });
   const storage = { store: host.store, node: managedNode(host) };
   const service = new ControlService({ ...storage, defaultHost: hostName() });
-  const datapath = new DatapathHost({ store: host.store, host: hostName(), datapathUuid, nbdSocket, pool, log });
+  const datapath = new DatapathHost({
+    store: host.store,
+    host: hostName(),
+    datapathUuid,
+    nbdSocket,
+    pool,
+    log,
+    local: { kind: 'in-process' },
+    localNode: NODE_ID,
+  });
   const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath }), service, log });
   const stop = (): Promise<void> => stopAll({ data, sockets, control, datapath, pool, host });
   stopOnSignal(log, stop);

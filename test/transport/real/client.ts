@@ -2,7 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { ArenaRegion, createArena, createEngine, Gather, type EngineClient } from 'uring-engine';
 import { createTermFloor } from '../../../src/datapath/floor.js';
-import { ShardSession } from '../../../src/datapath/shard-session.js';
+import { NodeTable } from '../../../src/datapath/nodes.js';
+import { HealthTable } from '../../../src/datapath/paths.js';
+import { ShardSession, TIMERS_PER_SESSION } from '../../../src/datapath/shard-session.js';
 import type { SessionFrontEnd, SessionRequest } from '../../../src/datapath/session-request.js';
 import type { ShardContext } from '../../../src/shard/context.js';
 import { createProbes } from '../../../src/base/probe.js';
@@ -58,15 +60,24 @@ class Load implements SessionFrontEnd, EngineClient {
     const client = engine.register(this);
     const context = { index: 0, engine, probes, log } as unknown as ShardContext;
     const targets = [{ kind: 'unix', socketPath: values.socket! }] as const;
-    const parts = { context, transport: { unix } as unknown as ShardTransport, targets, serving: null, client, nothing: new Gather(1) };
+    const parts = {
+      context,
+      transport: { unix } as unknown as ShardTransport,
+      nodes: new NodeTable(targets),
+      health: new HealthTable(),
+      serving: null,
+      client,
+      nothing: new Gather(1),
+      failbackAfterMs: null,
+    };
     const identity = { vdiskId: values.vdisk!, generation: 1, datapathUuid: randomUUID(), shard: 0 };
     this.session = new ShardSession(parts, identity, 'test', createTermFloor(), 0);
     for (let i = 0; i < depth; i++) this.#places.push(region.take(size));
-    engine.timer(ms * 1e6, client, 1);
+    engine.timer(ms * 1e6, client, TIMERS_PER_SESSION);
   }
 
   onCompletion(tag: number): void {
-    if (tag === 0) this.session.onTimer();
+    if (tag < TIMERS_PER_SESSION) this.session.onTimer(tag);
     else {
       this.ending = true;
       if (this.underWay === 0) engine.stop();

@@ -1,0 +1,149 @@
+import type { Logger } from '../base/log.js';
+import { groupRecord, keys, nodeRecord, type NodeRecord } from '../meta/model.js';
+import type { MetadataStore, Versioned, Watch } from '../meta/store.js';
+import { ATTACH_RETRY_MS, MAX_NODES, TOPOLOGY_PAUSE_MS } from './limits.js';
+import type { KnownGroup, KnownNode } from './nodes.js';
+import { addressOf, type PathTarget } from './paths.js';
+
+export interface TopologyOptions {
+  readonly store: MetadataStore;
+  /** The Stargate of this machine. */
+  readonly local: PathTarget;
+  /** Its node's id; null: the node whose Unix socket is `local`'s. */
+  readonly localNode: string | null;
+  readonly log: Logger;
+  readonly onNodes: (nodes: readonly KnownNode[], records: readonly NodeRecord[]) => void;
+  readonly onGroup: (group: KnownGroup) => void;
+}
+
+/** Groups of more vdisks than this are read by one range over all. */
+const MOST_GETS = 64;
+
+/**
+ * Follows where the nodes are, and who the members of the attached vdisks' groups are. Watches are hints; what counts is what is read. While the metadata
+ * store does not answer, what is known stays. Runs on the main thread.
+ */
+export class TopologyWatcher {
+  readonly #watches: readonly Watch[];
+  readonly #stale = { nodes: true, groups: true };
+  #vdisks: ReadonlySet<string> = new Set();
+  #nodesText = '';
+  readonly #epochs = new Map<string, number>();
+  #running = false;
+  #timer: NodeJS.Timeout | null = null;
+  #unreachable = false;
+  #closed = false;
+
+  constructor(private readonly options: TopologyOptions) {
+    const { store } = options;
+    this.#watches = [store.watch(keys.nodes, () => this.#refresh('nodes')), store.watch(keys.groups, () => this.#refresh('groups'))];
+    this.#refresh('nodes');
+  }
+
+  /** The attached ones. */
+  setVdisks(vdisks: ReadonlySet<string>): void {
+    this.#vdisks = vdisks;
+    for (const vdiskId of this.#epochs.keys()) if (!vdisks.has(vdiskId)) this.#epochs.delete(vdiskId);
+    this.#refresh('groups');
+  }
+
+  close(): void {
+    this.#closed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const watch of this.#watches) watch.close();
+  }
+
+  #refresh(what: 'nodes' | 'groups'): void {
+    this.#stale[what] = true;
+    if (!this.#running && this.#timer === null) void this.#run();
+  }
+
+  /** One pass at a time, and a pause between two: a node that goes changes the groups of many vdisks one after the other. */
+  async #run(): Promise<void> {
+    this.#running = true;
+    let pauseMs = TOPOLOGY_PAUSE_MS;
+    try {
+      await this.#read();
+      this.#unreachable = false;
+    } catch (error) {
+      pauseMs = ATTACH_RETRY_MS;
+      const { message } = error as Error;
+      if (!this.#unreachable) this.options.log.log('warn', 'the metadata store does not answer; the known nodes stay', { error: message });
+      this.#unreachable = true;
+    }
+    this.#running = false;
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      if (this.#stale.nodes || this.#stale.groups) void this.#run();
+    }, pauseMs);
+    this.#timer.unref();
+  }
+
+  async #read(): Promise<void> {
+    const { store } = this.options;
+    if (this.#stale.nodes) {
+      this.#stale.nodes = false;
+      const { items } = await this.#orStale('nodes', store.range(keys.nodes));
+      this.#applyNodes(items);
+    }
+    if (this.#stale.groups) {
+      this.#stale.groups = false;
+      const ids = [...this.#vdisks];
+      const groups =
+        ids.length > MOST_GETS
+          ? (await this.#orStale('groups', store.range(keys.groups))).items
+          : await this.#orStale('groups', Promise.all(ids.map(vdiskId => store.get(keys.group(vdiskId)))));
+      for (const group of groups) if (group !== null) this.#applyGroup(group);
+    }
+  }
+
+  async #orStale<T>(what: 'nodes' | 'groups', read: Promise<T>): Promise<T> {
+    try {
+      return await read;
+    } catch (error) {
+      this.#stale[what] = true;
+      throw error;
+    }
+  }
+
+  #applyNodes(items: readonly Versioned[]): void {
+    const { log, onNodes } = this.options;
+    const records: NodeRecord[] = [];
+    for (const { key, value } of items) {
+      const parsed = nodeRecord.safeParse(value);
+      if (!parsed.success) log.log('error', 'a node record is not readable; it is ignored', { key, error: parsed.error.message });
+      else if (records.length === MAX_NODES) log.log('error', `more than ${MAX_NODES} nodes; the others are ignored`);
+      else records.push(parsed.data);
+    }
+    const nodes = knownNodes(records, this.options.local, this.options.localNode);
+    const text = JSON.stringify(nodes);
+    if (this.#closed || text === this.#nodesText) return;
+    this.#nodesText = text;
+    onNodes(nodes, records);
+  }
+
+  #applyGroup({ key, value }: Versioned): void {
+    const parsed = groupRecord.safeParse(value);
+    if (!parsed.success) {
+      this.options.log.log('error', 'a group record is not readable; it is ignored', { key, error: parsed.error.message });
+      return;
+    }
+    const { vdiskId, epoch, controller, members } = parsed.data;
+    if (this.#closed || !this.#vdisks.has(vdiskId) || epoch <= (this.#epochs.get(vdiskId) ?? -1)) return;
+    this.#epochs.set(vdiskId, epoch);
+    this.options.onGroup({ vdiskId, epoch, controller, members: members.map(({ node }) => node) });
+  }
+}
+
+/** Nodes of several machines may use the same path for their Unix sockets: then only their TCP addresses tell them apart, and `localNode` which is here. */
+export function knownNodes(records: readonly NodeRecord[], local: PathTarget, localNode: string | null): KnownNode[] {
+  const sharing = (unix: string): number => records.filter(({ addresses }) => addresses.unix === unix).length;
+  const isLocal = ({ id, addresses }: NodeRecord): boolean =>
+    localNode !== null ? id === localNode : addressOf(local) === `unix:${addresses.unix}` && sharing(addresses.unix) === 1;
+  return records.flatMap(record => {
+    const { unix } = record.addresses;
+    const node: KnownNode = { id: record.id, target: { kind: 'unix', socketPath: unix }, isLocal: isLocal(record) };
+    return node.isLocal || sharing(unix) === 1 ? [node] : [];
+  });
+}
