@@ -4,6 +4,7 @@ import { ControlClient, type ControlAddress } from '../control/client.js';
 import type { AttachmentView, StatusView, VdiskView } from '../control/schemas.js';
 import { readClusterFile, type ClusterFile, type ClusterNode } from './cluster-file.js';
 import { ASK_TIMEOUT_MS, HEALTH_POLL_MS, START_TIMEOUT_MS } from './limits.js';
+import { networkOf } from './networks.js';
 import { imageOf, isAlive, signalProcess, startProcess, type ProcessImage } from './processes.js';
 
 /** Others may know more than the one that answers first. */
@@ -15,6 +16,10 @@ export interface Facts {
   /** NBD endpoint and Stargate are one process. */
   readonly endpointDies: boolean;
   readonly etcd: number;
+  /** Each node lives in a network namespace of its own. */
+  readonly ownNetworks: boolean;
+  /** The drill has started it, and may do what it likes to it. */
+  readonly isOwn: boolean;
 }
 
 /** A node's process, to be killed, stopped or continued. */
@@ -26,11 +31,16 @@ export interface Target {
 
 /** A running system as its cluster.json and its management API show it. */
 export class Cluster {
+  /** Processes that the drill has started in place of others, and of etcd's members who is which now. */
+  readonly started = new Map<string, number>();
   /** How each process was started, noted while it ran. */
   readonly #images = new Map<string, ProcessImage>();
   #file: ClusterFile;
 
-  constructor(readonly dataDir: string) {
+  constructor(
+    readonly dataDir: string,
+    readonly isOwn: boolean,
+  ) {
     const file = readClusterFile(dataDir);
     if (file === null) {
       const message = `there is no ${join(dataDir, 'cluster.json')}`;
@@ -47,7 +57,14 @@ export class Cluster {
 
   get facts(): Facts {
     const { nodes, etcd, datapath } = this.file;
-    return { nodes: nodes.length, endpointDies: nodes.some(node => node.pid === datapath.pid), etcd: etcd.length };
+    const networks = new Set([networkOf(process.pid), ...nodes.map(node => networkOf(node.pid))]);
+    return {
+      nodes: nodes.length,
+      endpointDies: nodes.some(node => node.pid === datapath.pid),
+      etcd: etcd.length,
+      ownNetworks: networks.size === nodes.length + 1,
+      isOwn: this.isOwn,
+    };
   }
 
   node(id: string): ClusterNode {
@@ -122,6 +139,7 @@ export class Cluster {
     if (!isAlive(pid)) {
       const { cwd = process.cwd(), env = process.env as Record<string, string> } = image ?? {};
       pid = startProcess({ argv: node.command, cwd, env }, join(node.dataDir, 'drill.log'));
+      this.started.set(id, pid);
     }
     await this.#untilServing(id, pid);
   }

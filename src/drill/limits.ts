@@ -47,3 +47,8 @@ export const FLAPS = 3;
 export const FLAP_REST_MS = 300;
 /** Hysteresis of the return to a node that is back. */
 export const FAILBACK_TIMEOUT_MS = 90_000;
+
+/** A full disk stays full for so long: the log fills up in that time. */
+export const FULL_DISK_MS = 6_000;
+/** File system of a node whose disk is to be full. */
+export const SMALL_DISK_BYTES = 3 * 2 ** 30;

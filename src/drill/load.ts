@@ -44,6 +44,8 @@ export class Load {
   completions = new Float64Array(1 << 16);
   completed = 0;
   errors = 0;
+  /** Errors that the fault explains. */
+  refused = 0;
   disconnects = 0;
   readonly errorEvents: ClientEvent[] = [];
   readonly disconnectEvents: ClientEvent[] = [];
@@ -148,7 +150,10 @@ export class Load {
 
   #failed(index: number, errorCode: number, nowMs: number): void {
     this.operations.end(index, Outcome.failed, nowMs);
-    if (this.options.isExpectedError?.(errorCode) === true) return this.#complete(nowMs);
+    if (this.options.isExpectedError?.(errorCode) === true) {
+      this.refused++;
+      return this.#complete(nowMs);
+    }
     this.errors++;
     const { kinds, blocks, first } = this.operations;
     const what = `#${first + index} ${kinds[index] === Kind.read ? 'read' : 'write'} of block ${blocks[index]}: NBD error ${errorCode}`;

@@ -88,5 +88,7 @@ export function boundText(bound: RoundReport['bound']): string {
       return `first answer ≤ ${bound.ms} ms after the path is back`;
     case 'over-quiet':
       return `longest gap ≤ that of quiet time + ${bound.ms} ms`;
+    case 'none':
+      return 'no bound';
   }
 }

@@ -52,6 +52,8 @@ export interface RoundReport {
   readonly marks: readonly Mark[];
   readonly operations: number;
   readonly errors: number;
+  /** Answered with an error that the fault explains. */
+  readonly refused: number;
   readonly disconnects: number;
   readonly stuck: number;
   readonly errorEvents: readonly ClientEvent[];
@@ -79,6 +81,9 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
   const load = new Load({ ...options.load, ...(isExpectedError === undefined ? {} : { isExpectedError }) }, options.firstOperation);
   const watch = new Watch(cluster, vdisk, options.copies);
   await watch.start();
+  onPhase('preparation');
+  await scenario.prepare?.(cluster, watch);
+  await untilRedundant(watch, []);
   const cpu = new CpuAccount(cluster);
   const lag = monitorEventLoopDelay({ resolution: 2 });
   lag.enable();
@@ -113,7 +118,6 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
   const resumeMs = first === null ? null : first - healedMs;
   const bound = scenario.bound(facts);
   const measuredMs = bound.kind === 'resume' ? (resumeMs ?? Infinity) : gap.ms;
-  const allowedMs = bound.kind === 'over-quiet' ? quietGap.ms + bound.ms : bound.ms;
   for (const [kind, count] of Object.entries(verdict.counts)) if (count > 0) failures.push(`${kind} writes in ${count} blocks`);
   if (load.errors > 0) failures.push(`${load.errors} I/O errors`);
   if (load.disconnects > 0 && !facts.endpointDies) failures.push(`${load.disconnects} lost connections`);
@@ -130,7 +134,7 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
       failures,
       bound,
       measuredMs: roundMs(measuredMs),
-      boundKept: measuredMs <= allowedMs,
+      boundKept: measuredMs <= allowedMs(bound, quietGap.ms),
       longestGapMs: roundMs(gap.ms),
       longestGapAtMs: roundMs(gap.atMs - startMs),
       quietGapMs: roundMs(quietGap.ms),
@@ -145,6 +149,7 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
       marks: relative(watch.marks),
       operations: operations.count,
       errors: load.errors,
+      refused: load.refused,
       disconnects: load.disconnects,
       stuck,
       errorEvents: relative(load.errorEvents),
@@ -156,6 +161,11 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
       timeline: timelineOf(operations, operations.count, startMs, endMs),
     },
   };
+}
+
+function allowedMs(bound: Bound, quietGapMs: number): number {
+  if (bound.kind === 'none') return Infinity;
+  return bound.kind === 'over-quiet' ? quietGapMs + bound.ms : bound.ms;
 }
 
 /** A scenario at work: its marks, and what has to be undone. */

@@ -122,7 +122,7 @@ class Drill {
       this.#progress.show(`starting a system of ${nodes} node${nodes === 1 ? '' : 's'}`);
       await OwnCluster.start(nodes, own => (this.#own = own));
     }
-    this.#cluster = new Cluster(this.#own?.dataDir ?? resolve(data!));
+    this.#cluster = new Cluster(this.#own?.dataDir ?? resolve(data!), this.#own !== undefined);
     return this.#cluster;
   }
 
@@ -175,7 +175,7 @@ class Drill {
     const { keep } = this.options;
     const cluster = this.#cluster;
     if (this.#own !== undefined) {
-      await this.#own.stop(passed && !keep);
+      await this.#own.stop(passed && !keep, [...(cluster?.started.values() ?? [])]);
       if (!passed || keep) console.error(`kept for a look: ${this.#own.dataDir}`);
     } else if (cluster !== undefined && !keep) {
       // Of somebody else's system nothing is left behind; what cannot be removed now is told.

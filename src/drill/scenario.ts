@@ -8,7 +8,9 @@ export type Bound =
   /** Where nothing is left that could serve meanwhile: from the return of the first path to the first answer. */
   | { readonly kind: 'resume'; readonly ms: number }
   /** So much more than the longest in the time before the fault. */
-  | { readonly kind: 'over-quiet'; readonly ms: number };
+  | { readonly kind: 'over-quiet'; readonly ms: number }
+  /** Nothing is promised but that nothing is lost. */
+  | { readonly kind: 'none' };
 
 /** What a scenario finds, and does something to. */
 export interface FaultContext {
@@ -36,5 +38,7 @@ export interface Scenario {
   /** The load before the fault lasts as long as the one after it: they are compared. */
   readonly comparesWithBefore?: boolean;
   readonly isExpectedError?: (errorCode: number) => boolean;
+  /** What has to be as it is not by itself, before the load begins. */
+  prepare?(cluster: Cluster, watch: Watch): Promise<void>;
   run(context: FaultContext): Promise<void>;
 }

@@ -5,6 +5,7 @@ import { etcdLeader } from './etcd-fault.js';
 import { networkScenarios } from './network-faults.js';
 import { FAILBACK_TIMEOUT_MS, FLAP_REST_MS, FLAPS, HANG_MS, HEALTH_POLL_MS } from './limits.js';
 import { waitForExit } from './processes.js';
+import { controllerOf, memberOf } from './roles.js';
 import type { Bound, FaultContext, Scenario } from './scenario.js';
 
 /** With a copy elsewhere the guest waits as long as the table of pauses says; without one it waits, and goes on when the path is back. */
@@ -130,23 +131,6 @@ export const SCENARIOS: readonly Scenario[] = [
   ...networkScenarios,
   ...diskScenarios,
 ];
-
-function controllerOf({ watch }: FaultContext): string {
-  const id = watch.view?.controller;
-  if (id != null) return id;
-  throw new GatepathError('retryable', 'ERR_NO_CONTROLLER', 'the vdisk has no controller now', 'see "gatepath vdisk show"');
-}
-
-function memberOf(context: FaultContext): string {
-  const controller = controllerOf(context);
-  const id = context.watch.view!.members.map(nodeOf).find(one => one !== controller);
-  if (id !== undefined) return id;
-  const action = 'drill a vdisk in a container with a replication factor of 2 or 3';
-  throw new GatepathError('invalid', 'ERR_NO_MEMBER', `the vdisk has no member but its controller ${controller}`, action);
-}
-
-/** A member is named by its node, or by node/store/incarnation. */
-const nodeOf = (memberId: string): string => memberId.split('/')[0]!;
 
 async function killAndStart(context: FaultContext, id: string, downMs: number): Promise<void> {
   const { cluster } = context;
