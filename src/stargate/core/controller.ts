@@ -8,7 +8,8 @@ import { IoStatus } from '../../wire/status.js';
 import { Admission } from './admission.js';
 import type { BlockIndex } from './block-index.js';
 import { Flights, type ControlCommit } from './flights.js';
-import type { HeadRecord } from './head.js';
+import type { Drainable } from './drainable.js';
+import { encodeRecord, type HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';
 import { ControllerPath } from './path.js';
 import {
@@ -58,6 +59,8 @@ export interface VdiskState {
   readonly sessions: SessionTable;
   drainedSeq: number;
   drainedHash: number;
+  /** Other nodes hold the log too: whoever resumes a session is answered only when they have confirmed that this is still the controller (rule 17). */
+  readonly isReplicated?: boolean;
 }
 
 /** What a controller tells whoever runs it. */
@@ -90,7 +93,7 @@ export interface ControllerMutations {
  *
  * A change: admitted (checked, in order of arrival) → appended (has a seq) → durable → committed: index, cache, session table, answer.
  */
-export class Controller implements LogOwner {
+export class Controller implements LogOwner, Drainable {
   readonly reads: ReadPath;
   readonly index: BlockIndex;
   readonly sessions: SessionTable;
@@ -399,6 +402,31 @@ export class Controller implements LogOwner {
     const table = this.mutations.sessionsMissingFromHead ? new SessionTable() : this.sessions;
     const { sizeBytes, layer } = this.state;
     return { version: 1, sizeBytes, layer, drainedSeq, drainedHash, sessions: table.record(inLog) };
+  }
+
+  get isDirty(): boolean {
+    // The HEAD of the last round is in the log too.
+    return this.lastSeq > this.state.drainedSeq + 1;
+  }
+
+  beginRound(): { readonly seq: number; readonly hash: number } {
+    // The first entry behind the round: from there on the log will still be needed.
+    this.markLsn = -1;
+    return { seq: this.lastSeq, hash: this.vdiskLog.lastHash };
+  }
+
+  endRound({ seq, hash }: { readonly seq: number; readonly hash: number }, done: () => void): boolean {
+    const head = this.head(seq, hash);
+    if (head === null) return false;
+    const commit = {
+      onControlCommitted: () => {
+        this.state.drainedSeq = seq;
+        this.state.drainedHash = hash;
+        this.ports.log.truncate(this.vdiskLog, this.markLsn);
+        done();
+      },
+    };
+    return this.appendControl(EntryKind.head, encodeRecord(head), 0, commit);
   }
 
   get isServing(): boolean {

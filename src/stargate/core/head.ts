@@ -44,20 +44,49 @@ export interface HeadRecord {
   readonly sessions: SessionTableRecord;
 }
 
-const sessionOpen = z.object({ generation: counter, datapathUuid: z.string().min(1).max(64), shard: counter });
+const place = z.object({ seq: counter, hash: counter, term: counter });
 const promise = z.object({ term: counter, controller: z.string(), nonce: z.string() });
+
+const replicaHead = z.object({
+  version: z.literal(1),
+  sizeBytes: counter,
+  layer: counter,
+  /** The session table is as of this entry, which is committed. */
+  at: place,
+  /** Everything up to this entry is in the extents. */
+  drained: place,
+  promise: promise.nullable(),
+  sessions: head.shape.sessions,
+});
+
+/** Head state of one replica of a vdisk's log: its own record, no entry that others have. */
+export interface ReplicaHeadRecord {
+  readonly version: 1;
+  readonly sizeBytes: number;
+  readonly layer: number;
+  readonly at: PlaceRecord;
+  readonly drained: PlaceRecord;
+  readonly promise: PromiseRecord | null;
+  readonly sessions: SessionTableRecord;
+}
+
+const sessionOpen = z.object({ generation: counter, datapathUuid: z.string().min(1).max(64), shard: counter });
+export type PlaceRecord = z.infer<typeof place>;
 export type SessionOpenRecord = z.infer<typeof sessionOpen>;
 export type PromiseRecord = z.infer<typeof promise>;
 
 const packr = new Packr({ useRecords: false });
 
-export function encodeRecord(record: HeadRecord | SessionOpenRecord | PromiseRecord): Uint8Array {
+export function encodeRecord(record: HeadRecord | ReplicaHeadRecord | SessionOpenRecord | PromiseRecord): Uint8Array {
   return packr.pack(record);
 }
 
-/** All three throw when the bytes are not such a record. */
+/** All throw when the bytes are not such a record. */
 export function decodeHead(bytes: Uint8Array): HeadRecord {
   return head.parse(packr.unpack(bytes));
+}
+export function decodeReplicaHead(bytes: Uint8Array): ReplicaHeadRecord {
+  return replicaHead.parse(packr.unpack(bytes));
 }
 export function decodeSessionOpen(bytes: Uint8Array): SessionOpenRecord {
   return sessionOpen.parse(packr.unpack(bytes));

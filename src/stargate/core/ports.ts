@@ -30,12 +30,14 @@ export const EntryKind = {
   replicaPromise: 14,
   /** The replica's log goes on behind another's: what came before it is in the extents. */
   replicaReset: 15,
+  /** Changes nothing: whoever sees it committed knows that its controller still is one (rule 17). */
+  confirm: 16,
 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
 /** A node's own record at a place of its log: `seq` is that of the entry before it. */
 export function isLocalRecord(kind: EntryKind): boolean {
-  return kind >= EntryKind.replicaHead || kind === EntryKind.cut;
+  return kind === EntryKind.cut || (kind >= EntryKind.replicaHead && kind <= EntryKind.replicaReset);
 }
 
 /**

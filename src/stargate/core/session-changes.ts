@@ -51,7 +51,10 @@ export class SessionChanges {
     const { controller } = this;
     const { sessions } = controller;
     const known = sessions.find(request);
-    if (known !== undefined) return controller.openPath(known, listener);
+    if (known !== undefined) {
+      if (controller.state.isReplicated !== true) return controller.openPath(known, listener);
+      return this.#resume(request, listener);
+    }
     const refusal = sessions.refusal(request);
     if (refusal === 'closed') return listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
     if (refusal === 'busy') return listener.onRefused('busy', 'the vdisk has too many sessions');
@@ -61,6 +64,18 @@ export class SessionChanges {
       sessions.open(seq, request);
       for (const session of over) controller.endPathsOf(session);
       if (controller.isServing) controller.openPath(sessions.get(seq)!, listener);
+      else listener.onRefused('not-served', 'the vdisk is not served now');
+    });
+    if (!taken) listener.onRefused('busy', 'the log is full for the moment');
+  }
+
+  /** Only a controller that no other has followed gets an entry committed. */
+  #resume(request: SessionRequest, listener: SessionListener): void {
+    const { controller } = this;
+    const taken = this.#append(EntryKind.confirm, new Uint8Array(0), 0, [], () => {
+      const session = controller.sessions.find(request);
+      if (session === undefined) listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
+      else if (controller.isServing) controller.openPath(session, listener);
       else listener.onRefused('not-served', 'the vdisk is not served now');
     });
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');

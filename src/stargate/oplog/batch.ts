@@ -107,7 +107,9 @@ export class Batch {
       const { view, checked } = this.overflow;
       hash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked[i]!, log, draft, log.lastHash, bytes, payloadCrc);
     }
-    if (!isLocal) log.lastHash = hash;
+    if (isLocal) return lsn;
+    log.lastHash = hash;
+    log.lastPayloadCrc = payloadCrc;
     return lsn;
   }
 

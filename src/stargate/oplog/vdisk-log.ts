@@ -24,6 +24,8 @@ export class StreamVdiskLog implements VdiskLog {
   /** Oldest position needed; Infinity while the vdisk has no entry. */
   oldestNeededLsn = Infinity;
   broken: ChainBreak | null = null;
+  /** CRC32C of the last entry's payload; 0: it has none. */
+  lastPayloadCrc = 0;
   /** {@link EntryFlag} of its entries. */
   flags = 0;
   /** Whoever appended last: is told when the disk fails. */

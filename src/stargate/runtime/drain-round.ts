@@ -1,6 +1,4 @@
-import { encodeRecord } from '../core/head.js';
-import { EntryKind, type OplogPort } from '../core/ports.js';
-import type { Controller } from '../core/controller.js';
+import type { Drainable } from '../core/drainable.js';
 import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-drain.js';
 
 /**
@@ -8,30 +6,25 @@ import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-
  * that is committed the log before is needed no more (rule 21).
  */
 export class DrainRound {
-  readonly toSeq: number;
-  readonly #toHash: number;
+  readonly #to: { readonly seq: number; readonly hash: number };
   #segments: number[] = [];
   #drain: SegmentDrain | null = null;
   #stopped = false;
   #state: 'committing' | 'draining' | 'head' | 'ended' = 'committing';
 
   constructor(
-    readonly controller: Controller,
-    readonly log: OplogPort,
+    readonly vdisk: Drainable,
     readonly mutations: DrainMutations,
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
-    this.toSeq = controller.lastSeq;
-    this.#toHash = controller.vdiskLog.lastHash;
-    // The first entry behind the round: from there on the log will still be needed.
-    controller.markLsn = -1;
+    this.#to = vdisk.beginRound();
   }
 
   /** Goes on if it waits for a commit or for room in the log. */
   poke(): void {
-    if (this.#state === 'committing' && this.controller.committedSeq >= this.toSeq) {
+    if (this.#state === 'committing' && this.vdisk.committedSeq >= this.#to.seq) {
       this.#state = 'draining';
-      this.#segments = this.controller.index.segments();
+      this.#segments = this.vdisk.index.segments();
       this.#nextSegment();
     } else if (this.#state === 'head') this.#writeHead();
   }
@@ -50,7 +43,7 @@ export class DrainRound {
       this.#state = 'head';
       return this.#writeHead();
     }
-    this.#drain = new SegmentDrain(this.controller, segment, this.toSeq, this.mutations, outcome => {
+    this.#drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.mutations, outcome => {
       if (outcome === 'done') this.#nextSegment();
       else this.#end(outcome);
     });
@@ -58,19 +51,9 @@ export class DrainRound {
   }
 
   #writeHead(): void {
-    const { controller, toSeq } = this;
-    const head = controller.head(toSeq, this.#toHash);
-    if (head === null) return;
-    const commit = {
-      onControlCommitted: () => {
-        controller.state.drainedSeq = toSeq;
-        controller.state.drainedHash = this.#toHash;
-        this.log.truncate(controller.vdiskLog, controller.markLsn);
-        this.#end('done');
-      },
-    };
+    // It may be told before this call returns.
     this.#state = 'ended';
-    if (!controller.appendControl(EntryKind.head, encodeRecord(head), 0, commit)) this.#state = 'head';
+    if (!this.vdisk.endRound(this.#to, () => this.#end('done'))) this.#state = 'head';
   }
 
   #end(outcome: DrainOutcome): void {

@@ -1,12 +1,12 @@
 import type { Engine } from 'uring-engine';
-import type { Controller } from '../core/controller.js';
+import type { Drainable } from '../core/drainable.js';
 import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
 import { DrainRound } from './drain-round.js';
 import { DRAIN_AGE_NS, DRAIN_FILL, DRAIN_RETRY_NS, DRAIN_TICK_NS, MAX_ROUNDS } from './limits.js';
 import type { DrainMutations, DrainOutcome } from './segment-drain.js';
 
 interface Candidate {
-  readonly controller: Controller;
+  readonly vdisk: Drainable;
   readonly log: StreamVdiskLog;
   round: DrainRound | null;
   /** Its last round found the disk full, or the log unreadable: it holds on to its part of the log. */
@@ -21,7 +21,7 @@ interface Candidate {
  * some seconds after it was changed. A few rounds at a time.
  */
 export class DrainScheduler {
-  readonly #vdisks = new Map<Controller, Candidate>();
+  readonly #vdisks = new Map<Drainable, Candidate>();
   /** Logs of vdisks that are not served: nobody drains them. */
   readonly #refused = new Set<StreamVdiskLog>();
   readonly #client: number;
@@ -40,13 +40,13 @@ export class DrainScheduler {
     this.#arm();
   }
 
-  add(controller: Controller, log: StreamVdiskLog): void {
-    this.#vdisks.set(controller, { controller, log, round: null, isStuck: false, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
+  add(vdisk: Drainable, log: StreamVdiskLog): void {
+    this.#vdisks.set(vdisk, { vdisk, log, round: null, isStuck: false, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
   }
 
   /** Of a vdisk that is being deleted: its round, if one is under way, ends by itself. */
-  remove(controller: Controller): void {
-    this.#vdisks.delete(controller);
+  remove(vdisk: Drainable): void {
+    this.#vdisks.delete(vdisk);
   }
 
   addRefused(log: StreamVdiskLog): void {
@@ -65,14 +65,14 @@ export class DrainScheduler {
     return false;
   }
 
-  isBusy(controller: Controller): boolean {
-    return this.#vdisks.get(controller)?.round != null;
+  isBusy(vdisk: Drainable): boolean {
+    return this.#vdisks.get(vdisk)?.round != null;
   }
 
   /** Something of the vdisk was committed. */
-  onCommitted(controller: Controller): void {
+  onCommitted(vdisk: Drainable): void {
     if (this.#stopped) return;
-    this.#vdisks.get(controller)?.round?.poke();
+    this.#vdisks.get(vdisk)?.round?.poke();
     if (this.#rounds < MAX_ROUNDS && this.#fill() > DRAIN_FILL) this.#startForSpace();
   }
 
@@ -115,7 +115,7 @@ export class DrainScheduler {
     while (this.#rounds < MAX_ROUNDS) {
       let oldest: Candidate | null = null;
       for (const candidate of this.#vdisks.values()) {
-        if (candidate.round !== null || candidate.notBeforeNs > this.engine.nowNs || (isShort && !isDirty(candidate))) continue;
+        if (candidate.round !== null || candidate.notBeforeNs > this.engine.nowNs || (isShort && !candidate.vdisk.isDirty)) continue;
         if (oldest === null || candidate.log.oldestNeededLsn < oldest.log.oldestNeededLsn) oldest = candidate;
       }
       if (oldest === null || oldest.log.oldestNeededLsn > this.stream.usage.oldestSegmentEndLsn) return;
@@ -128,14 +128,14 @@ export class DrainScheduler {
     for (const candidate of this.#vdisks.values()) {
       if (this.#rounds >= MAX_ROUNDS) return;
       const due = this.#draining !== null || now - candidate.lastRoundNs >= DRAIN_AGE_NS;
-      if (due && candidate.round === null && candidate.notBeforeNs <= now && isDirty(candidate)) this.#start(candidate);
+      if (due && candidate.round === null && candidate.notBeforeNs <= now && candidate.vdisk.isDirty) this.#start(candidate);
     }
   }
 
   #start(candidate: Candidate): void {
     this.#rounds++;
     candidate.lastRoundNs = this.engine.nowNs;
-    candidate.round = new DrainRound(candidate.controller, this.stream, this.mutations, outcome => this.#ended(candidate, outcome));
+    candidate.round = new DrainRound(candidate.vdisk, this.mutations, outcome => this.#ended(candidate, outcome));
     candidate.round.poke();
   }
 
@@ -143,26 +143,21 @@ export class DrainScheduler {
     this.#rounds--;
     candidate.round = null;
     if (outcome === 'failed') {
-      this.onFailed(`draining vdisk ${candidate.controller.state.vdiskId} failed: the data disk reported an error`);
+      this.onFailed(`draining vdisk ${candidate.vdisk.state.vdiskId} failed: the data disk reported an error`);
       return;
     }
     if (outcome !== 'done') candidate.notBeforeNs = this.engine.nowNs + DRAIN_RETRY_NS;
     candidate.isStuck = outcome === 'no-space' || outcome === 'unreadable';
-    if (candidate.isStuck) for (const { controller } of this.#vdisks.values()) controller.onOutOfSpace();
+    if (candidate.isStuck) for (const { vdisk } of this.#vdisks.values()) vdisk.onOutOfSpace();
     if (this.#draining !== null) this.#startForAge();
     this.#checkDrained();
   }
 
   #checkDrained(): void {
     if (this.#draining === null || this.#rounds > 0) return;
-    for (const candidate of this.#vdisks.values()) if (isDirty(candidate) && candidate.notBeforeNs <= this.engine.nowNs) return;
+    for (const candidate of this.#vdisks.values()) if (candidate.vdisk.isDirty && candidate.notBeforeNs <= this.engine.nowNs) return;
     const done = this.#draining;
     this.#draining = null;
     done();
   }
-}
-
-/** More in the log than the HEAD of its last round. */
-function isDirty({ controller }: Candidate): boolean {
-  return controller.lastSeq > controller.state.drainedSeq + 1;
 }

@@ -1,10 +1,20 @@
 import { crc32c } from '@node-rs/crc32';
 import type { Arena } from 'uring-engine';
 import { BlockIndex } from '../core/block-index.js';
-import { decodeHead, decodeSessionOpen, type HeadRecord } from '../core/head.js';
+import {
+  decodeHead,
+  decodePromise,
+  decodeReplicaHead,
+  decodeSessionOpen,
+  type HeadRecord,
+  type PromiseRecord,
+  type ReplicaHeadRecord,
+} from '../core/head.js';
+import type { Entry } from '../core/replication/entry.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, EntryKind, type BlockStorePort, type LayerId } from '../core/ports.js';
 import { SessionTable } from '../core/sessions.js';
-import type { RecoveredEntry, RecoveryVisitor, StreamVdiskLog } from '../oplog/index.js';
+import { EntryFlag, type RecoveredEntry, type RecoveryVisitor, type StreamVdiskLog } from '../oplog/index.js';
+import { replicatedEntry } from './group/entries.js';
 
 /** What the log says of one vdisk. */
 export interface RecoveredVdisk {
@@ -14,7 +24,16 @@ export interface RecoveredVdisk {
   head: HeadRecord | null;
   /** Why it cannot be served, or ''. What is wrong with one vdisk must not keep the others away. */
   problem: string;
+  /** Its log is a replica's: what is committed of it is not known yet, so nothing of it is in `index` and `sessions`. */
+  replica: RecoveredReplica | null;
   readonly layer: LayerId | null;
+}
+
+/** The records of a replica, and the entries that its last head still needs. */
+export interface RecoveredReplica {
+  head: ReplicaHeadRecord | null;
+  promise: PromiseRecord | null;
+  entries: Entry[];
 }
 
 /**
@@ -40,6 +59,8 @@ export class RecoveryCollector implements RecoveryVisitor {
   }
 
   #take(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
+    if ((entry.flags & EntryFlag.replicated) !== 0)
+      return this.#takeReplicated((vdisk.replica ??= { head: null, promise: null, entries: [] }), entry);
     const session = entry.sessionId > 0 ? vdisk.sessions.get(entry.sessionId) : undefined;
     switch (entry.kind) {
       case EntryKind.write:
@@ -64,6 +85,28 @@ export class RecoveryCollector implements RecoveryVisitor {
         return;
     }
     session?.foundInLog(entry.clientSeq, entry.part, entry.parts);
+  }
+
+  #takeReplicated(replica: RecoveredReplica, entry: RecoveredEntry): void {
+    switch (entry.kind) {
+      case EntryKind.replicaPromise:
+        replica.promise = decodePromise(this.#payload(entry));
+        return;
+      case EntryKind.replicaReset:
+        replica.entries = [];
+        replica.head = decodeReplicaHead(this.#payload(entry));
+        return;
+      case EntryKind.replicaHead:
+        replica.head = decodeReplicaHead(this.#payload(entry));
+        if ((replica.head.promise?.term ?? 0) >= (replica.promise?.term ?? 0)) replica.promise = replica.head.promise;
+        replica.entries = replica.entries.filter(one => one.seq > replica.head!.drained.seq);
+        return;
+      case EntryKind.cut:
+        replica.entries = replica.entries.filter(one => one.seq <= entry.offsetBytes);
+        return;
+      default:
+        replica.entries.push(replicatedEntry(entry, this.arena));
+    }
   }
 
   #written(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
@@ -101,7 +144,7 @@ export class RecoveryCollector implements RecoveryVisitor {
     let vdisk = this.vdisks.get(vdiskId);
     if (vdisk === undefined) {
       const layer = this.store.layersOf(vdiskId).at(-1) ?? null;
-      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, problem: '', layer };
+      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, problem: '', replica: null, layer };
       this.vdisks.set(vdiskId, vdisk);
     }
     return vdisk;

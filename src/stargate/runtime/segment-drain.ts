@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { crc32c } from '@node-rs/crc32';
 import { Where } from '../core/block-index.js';
-import type { Controller } from '../core/controller.js';
+import type { Drainable } from '../core/drainable.js';
 import { planDrain, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
 import { MAX_REREADS } from '../core/limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type ReadOwner, type StoreOwner } from '../core/ports.js';
@@ -37,16 +37,16 @@ export class SegmentDrain {
   #ended = false;
 
   constructor(
-    readonly controller: Controller,
+    readonly vdisk: Drainable,
     readonly segment: number,
     readonly toSeq: number,
     readonly mutations: DrainMutations,
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
-    this.#plan = planDrain(controller.index.segment(segment)!, toSeq, MAX_RUN_BLOCKS);
+    this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, MAX_RUN_BLOCKS);
     const { runs } = this.#plan;
     this.#runs = [...runs.filter(run => run.isZero), ...runs.filter(run => !run.isZero)];
-    this.#fromSeq = controller.ports.store.drainSeq(controller.state.layer, segment);
+    this.#fromSeq = vdisk.ports.store.drainSeq(vdisk.state.layer, segment);
   }
 
   start(): void {
@@ -69,9 +69,9 @@ export class SegmentDrain {
     }
     this.#next++;
     this.#lanes++;
-    const { extents } = this.controller.ports;
-    const buffers = this.controller.ports.buffers.reserved;
-    const { layer } = this.controller.state;
+    const { extents } = this.vdisk.ports;
+    const buffers = this.vdisk.ports.buffers.reserved;
+    const { layer } = this.vdisk.state;
     if (run.isZero) {
       const owner: ReadOwner = { onRead: (_tag, result) => this.#runEnded(result) };
       extents.punch(layer, this.segment, run.block, run.blocks, owner, 0);
@@ -93,7 +93,7 @@ export class SegmentDrain {
   }
 
   #runDone(offset: number, result: number, outcome: DrainOutcome = 'done'): void {
-    this.controller.ports.buffers.reserved.give(offset);
+    this.vdisk.ports.buffers.reserved.give(offset);
     this.#runEnded(result, outcome);
   }
 
@@ -107,7 +107,7 @@ export class SegmentDrain {
 
   /** The run's content into the buffer: from the cache while that has this version, else from the log. `done(false)`: the log cannot be read now. */
   #fill(run: DrainRun, offset: number, done: (isReadable: boolean) => void): void {
-    const { arena } = this.controller.ports;
+    const { arena } = this.vdisk.ports;
     let pending = 1;
     let isReadable = true;
     const landed = (isBlockReadable: boolean): void => {
@@ -128,14 +128,14 @@ export class SegmentDrain {
   }
 
   #cached(run: DrainRun, i: number): number {
-    const { index, cacheOwner, ports } = this.controller;
+    const { index, cacheOwner, ports } = this.vdisk;
     const block = this.segment * BLOCKS_PER_SEGMENT + run.block + i;
     const isCurrent = index.find(block) === Where.log && index.found.seq === run.seq[i];
     return isCurrent ? ports.cache.find(cacheOwner, block) : -1;
   }
 
   #isGood(run: DrainRun, i: number, at: number): boolean {
-    return crc32c(this.controller.ports.arena.bytes.subarray(at, at + BLOCK_BYTES)) === run.crc[i];
+    return crc32c(this.vdisk.ports.arena.bytes.subarray(at, at + BLOCK_BYTES)) === run.crc[i];
   }
 
   /**
@@ -144,7 +144,7 @@ export class SegmentDrain {
    * goes on. The two are counted apart: errors are no evidence of damage.
    */
   #readBlock(run: DrainRun, i: number, to: number, landed: (isReadable: boolean) => void, errors = 0, mismatches = 0): void {
-    const { controller } = this;
+    const { vdisk } = this;
     const owner: ReadOwner = {
       onRead: (_tag, result) => {
         const isRead = result === BLOCK_BYTES;
@@ -156,27 +156,27 @@ export class SegmentDrain {
         const block = this.segment * BLOCKS_PER_SEGMENT + run.block + i;
         // Of unreadable ones the first: the round ends with it.
         if (!isRead) this.#outcome = 'unreadable';
-        controller.host.onBadBlock(controller.state.vdiskId, block * BLOCK_BYTES, isRead ? 0 : result < 0 ? -result : EIO);
+        vdisk.host.onBadBlock(vdisk.state.vdiskId, block * BLOCK_BYTES, isRead ? 0 : result < 0 ? -result : EIO);
         landed(isRead);
       },
     };
-    controller.ports.log.readPayload(run.lsn[i]!, BLOCK_BYTES, to, owner, 0);
+    vdisk.ports.log.readPayload(run.lsn[i]!, BLOCK_BYTES, to, owner, 0);
   }
 
   #written(): void {
     this.#ended = true;
     if (this.#outcome !== 'done') return this.onEnd(this.#outcome);
     if (this.mutations.commitBeforeSync) return this.#commit();
-    const { extents } = this.controller.ports;
+    const { extents } = this.vdisk.ports;
     const owner: ReadOwner = {
       onRead: (_tag, result) => (result < 0 ? this.onEnd(result === ENOSPC ? 'no-space' : 'failed') : this.#commit()),
     };
-    extents.sync(this.controller.state.layer, this.segment, owner, 0);
+    extents.sync(this.vdisk.state.layer, this.segment, owner, 0);
   }
 
   #commit(): void {
-    const { store } = this.controller.ports;
-    const { layer } = this.controller.state;
+    const { store } = this.vdisk.ports;
+    const { layer } = this.vdisk.state;
     const { runs } = this.#plan;
     const count = runs.reduce((sum, run) => sum + (run.isZero ? 1 : run.blocks), 0);
     const commit = {
@@ -204,7 +204,7 @@ export class SegmentDrain {
     const owner: StoreOwner = {
       onCommitted: (_tag, ok) => {
         assert(ok, 'the door of a segment was shut for its only drain');
-        this.controller.index.drained(this.segment, this.toSeq);
+        this.vdisk.index.drained(this.segment, this.toSeq);
         this.onEnd('done');
       },
       onLayerCreated: () => undefined,

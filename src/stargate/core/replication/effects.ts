@@ -28,8 +28,9 @@ export interface RecoveredLog {
   /** Where the entries begin. */
   readonly base: LogBase;
   readonly entries: readonly Entry[];
+  /** Up to here the log is known to be the committed one. */
+  readonly committedSeq: number;
   readonly promise: TermPromise | null;
-  /** Of what the log holds, known to be committed. */
   readonly committedHeard: number;
   /** Something at the end was damaged and is cut (rule 5). */
   readonly isTorn: boolean;

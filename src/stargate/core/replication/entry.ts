@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
+import type { MemberId, TermRun } from '../../../wire/replicate.js';
 
-/** Who holds a replica of a log: `(node, storeUuid, incarnation)` in one string. Never a node alone: a store that was emptied is another member. */
-export type MemberId = string & { readonly __brand: 'MemberId' };
+export type { MemberId, TermRun };
 
 /**
  * An entry of the replicated log. Its identity never changes, whoever sends it again; the term of the sender is told apart from it, in the
@@ -29,12 +29,6 @@ export type EntryMaker = (seq: number, creationTerm: number, prevHash: number, b
 
 export function isSameEntry(a: Entry, b: Entry): boolean {
   return a.seq === b.seq && a.creationTerm === b.creationTerm && a.crc === b.crc && a.prevHash === b.prevHash && a.hash === b.hash;
-}
-
-/** The entries of one creation term, which follow each other: up to `lastSeq`. */
-export interface TermRun {
-  readonly creationTerm: number;
-  readonly lastSeq: number;
 }
 
 /** Where a log begins: all up to `seq` is committed, and in the extents. */

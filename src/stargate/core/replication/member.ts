@@ -58,7 +58,7 @@ export class Member {
     for (const entry of recovered.entries) this.log.append(entry);
     this.promise = recovered.promise;
     this.committedHeard = recovered.committedHeard;
-    this.committedSeq = recovered.base.seq;
+    this.committedSeq = recovered.committedSeq;
     this.isTorn = recovered.isTorn;
     this.durableSeq = this.log.lastSeq;
   }

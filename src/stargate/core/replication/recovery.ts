@@ -21,5 +21,5 @@ export function recoverLog(
     } else if (!isBroken && log.fits(record.entry)) log.append(record.entry);
     else isBroken = true;
   }
-  return { base: log.base, entries: log.slice(1, log.lastSeq), promise, committedHeard: heard, isTorn };
+  return { base: log.base, committedSeq: log.base.seq, entries: log.slice(1, log.lastSeq), promise, committedHeard: heard, isTorn };
 }

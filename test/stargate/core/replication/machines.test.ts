@@ -77,7 +77,7 @@ describe('member', () => {
   /** A member that has promised term 2 to a, with these entries on its disk. */
   function member(...entries: Entry[]): { readonly member: Member; readonly out: Effect[] } {
     const promise = { term: 2, controller: a, nonce: 't2' };
-    const recovered: RecoveredLog = { base: EMPTY_BASE, entries, promise, committedHeard: 0, isTorn: false };
+    const recovered: RecoveredLog = { base: EMPTY_BASE, committedSeq: 0, entries, promise, committedHeard: 0, isTorn: false };
     const shared = context();
     return { member: new Member(shared, recovered), out: shared.out };
   }

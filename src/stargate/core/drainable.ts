@@ -1,0 +1,22 @@
+import type { BlockIndex } from './block-index.js';
+import type { ControllerPorts } from './controller.js';
+import type { LayerId } from './ports.js';
+
+/** A vdisk whose committed changes go from the log to the extents: served here, or held for another node's controller. */
+export interface Drainable {
+  readonly ports: ControllerPorts;
+  readonly state: { readonly vdiskId: string; readonly layer: LayerId };
+  readonly index: BlockIndex;
+  /** Number of the vdisk in the shard's cache; -1: nothing of it is there. */
+  readonly cacheOwner: number;
+  readonly host: { onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void };
+  readonly committedSeq: number;
+  /** There is more in the log than the last round has drained. */
+  readonly isDirty: boolean;
+  /** Up to where a round goes that begins now; it waits until that is committed. */
+  beginRound(): { readonly seq: number; readonly hash: number };
+  /** Puts the HEAD into the log that says so; `done` when it is durable, and the log before is needed no more. False: not now. */
+  endRound(to: { readonly seq: number; readonly hash: number }, done: () => void): boolean;
+  /** The disk is full: what waits for room in the log is told so. */
+  onOutOfSpace(): void;
+}

@@ -1,0 +1,489 @@
+import assert from 'node:assert/strict';
+import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
+import type { EntryList } from '../../../wire/peers.js';
+import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
+import type { AppliedLog } from '../../core/applied.js';
+import { Controller, type ControllerHost, type ControllerPorts, type VdiskState } from '../../core/controller.js';
+import type { Drainable } from '../../core/drainable.js';
+import { encodeRecord, type PlaceRecord, type ReplicaHeadRecord } from '../../core/head.js';
+import { EntryKind, NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
+import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent } from '../../core/replication/effects.js';
+import type { Entry } from '../../core/replication/entry.js';
+import type { Leader } from '../../core/replication/leader.js';
+import type { Message } from '../../core/replication/messages.js';
+import { Replica } from '../../core/replication/replica.js';
+import { SessionTable } from '../../core/sessions.js';
+import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
+import { nodeOfMember } from '../../../wire/replicate.js';
+import { blockCrcs, bodyOf, receivedEntry } from './entries.js';
+import { EntrySender } from './entry-sender.js';
+import { GroupLog } from './group-log.js';
+import type { GroupParts } from './parts.js';
+import { ReplicaLog, type PersistRecord, type ReplicaLogHost } from './replica-log.js';
+import { WaitingOpens } from './waiting-opens.js';
+
+export interface GroupVdiskOptions {
+  readonly parts: GroupParts;
+  readonly vdiskId: string;
+  readonly sizeBytes: number;
+  readonly layer: LayerId;
+  readonly replicationFactor: number;
+  readonly minMembers: number;
+  readonly stream: OplogStream;
+  readonly log: StreamVdiskLog;
+  readonly recovered: RecoveredLog;
+  readonly applied: AppliedLog;
+  readonly appliedSeq: number;
+  readonly drained: PlaceRecord;
+  /** Whom the metadata named as controller last. */
+  readonly controllerNode: string;
+}
+
+/** An entry of the controller here that is not committed: its payload is kept for the members, its tag for the controller. */
+interface Own {
+  /** -1: it has no payload. */
+  readonly offset: number;
+  readonly owner: LogOwner;
+  readonly tag: number;
+}
+
+/**
+ * One replica of a vdisk on this node: runs the effects of its machines (`core/replication`), applies what is committed, and has a controller
+ * while it holds the office. One owner, one order of events: an event that comes while effects are being run has its own run behind them.
+ */
+export class GroupVdisk implements Drainable, ReplicaLogHost {
+  readonly replica: Replica;
+  readonly replicaLog: ReplicaLog;
+  readonly opens: WaitingOpens;
+  readonly applied: AppliedLog;
+  readonly host: ControllerHost;
+  readonly ports: ControllerPorts;
+  controller: Controller | null = null;
+  /** What the extents and the session table here have of the log. */
+  appliedSeq: number;
+  controllerNode: string;
+  #drained: PlaceRecord;
+  readonly #groupLog = new GroupLog(this);
+  readonly #own = new Map<number, Own>();
+  readonly #senders = new Map<MemberId, EntrySender>();
+  /** Payloads of the message at hand: seq → place. */
+  readonly #arrived = new Map<number, number>();
+  #effects: Effect[] = [];
+  #unpersisted = 0;
+  #isRunning = false;
+  #isRefused = false;
+  #prepared: Entry | null = null;
+  #leader: Leader | null = null;
+  #nextRepairMs = 0;
+  #isStopped = false;
+
+  constructor(readonly options: GroupVdiskOptions) {
+    const { parts, stream, log, recovered, replicationFactor, minMembers } = options;
+    const { self, newNonce, ports } = parts;
+    this.applied = options.applied;
+    this.appliedSeq = options.appliedSeq;
+    this.controllerNode = options.controllerNode;
+    this.#drained = options.drained;
+    this.ports = { ...ports, log: stream };
+    this.replicaLog = new ReplicaLog(stream, log, ports.arena, ports.controlScratch, this);
+    const makeEntry = (): Entry => this.#takePrepared();
+    this.replica = new Replica({ self, replicationFactor, minMembers, makeEntry, newNonce, mutations: parts.mutations }, recovered);
+    this.host = {
+      onLogFailed: errno => this.onLogFailed(errno),
+      onBadBlock: (vdiskId, offsetBytes, errno) => parts.onBadBlock(vdiskId, offsetBytes, errno),
+      onCommitted: () => undefined,
+      isOutOfSpace: () => parts.isOutOfSpace(stream),
+    };
+    this.opens = new WaitingOpens(this);
+  }
+
+  get parts(): GroupParts {
+    return this.options.parts;
+  }
+
+  get vdiskId(): string {
+    return this.options.vdiskId;
+  }
+
+  get stream(): OplogStream {
+    return this.options.stream;
+  }
+
+  get log(): StreamVdiskLog {
+    return this.options.log;
+  }
+
+  get group(): Group | null {
+    return this.replica.takeover.leader?.changes.group ?? null;
+  }
+
+  // ---------------------------------------------------------------- events
+
+  step(event: ReplicaEvent): void {
+    if (this.#isStopped) return;
+    this.#queue(this.replica.step(event));
+    this.#run();
+  }
+
+  onMessage(from: MemberId, message: Exclude<ReplicaMessage, { kind: 'resync' }>, list: EntryList): void {
+    this.#noteController(from, message);
+    if (message.kind !== 'append' && message.kind !== 'entries')
+      return this.step({ kind: 'message', message: { ...message, from } as Message });
+    const entries: Entry[] = [];
+    for (let i = 0; i < list.count; i++) {
+      const entry = receivedEntry(this.log, this.ports.arena, list.headerOffset[i]!, list.payloadOffset[i]!, list.payloadBytes[i]!);
+      if (entry === null) return this.parts.say('error', 'an entry came damaged from another node', { vdiskId: this.vdiskId, from });
+      this.#arrived.set(entry.seq, list.payloadOffset[i]!);
+      entries.push(entry);
+    }
+    this.step({ kind: 'message', message: { ...message, from, entries } as Message });
+    this.#arrived.clear();
+  }
+
+  #noteController(from: MemberId, { kind, term }: ReplicaMessage): void {
+    const { promise } = this.replica.member;
+    const isFromController = (kind === 'append' || kind === 'watermark') && promise?.controller === from && promise.term === term;
+    if (isFromController) this.controllerNode = nodeOfMember(from);
+  }
+
+  onTick(nowMs: number): void {
+    this.step({ kind: 'tick', nowMs });
+    this.opens.onTick(nowMs);
+    if (this.controller !== null && nowMs >= this.#nextRepairMs) this.#nextRepairMs = nowMs + this.parts.repair(this);
+  }
+
+  onCas(nonce: string, outcome: CasOutcome): void {
+    this.step({ kind: 'casResult', nonce, outcome });
+  }
+
+  onDurable(): void {
+    this.parts.touch(this);
+  }
+
+  /** At the end of a turn in which more has become durable. */
+  onTurnEnd(): void {
+    this.step({ kind: 'durable', ticket: this.replicaLog.durableTicket });
+  }
+
+  onLogFailed(errno: number): void {
+    this.step({ kind: 'ioFailed' });
+    this.parts.onLogFailed(errno);
+  }
+
+  onLogRoom(): void {
+    this.retry();
+  }
+
+  /** Something that a refused entry waited for may have come. */
+  retry(): void {
+    if (!this.#isRefused || this.#isRunning) return;
+    this.#run();
+  }
+
+  // ---------------------------------------------------------------- effects
+
+  #queue(effects: readonly Effect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === 'persist') this.#unpersisted++;
+      this.#effects.push(effect);
+    }
+  }
+
+  #run(): void {
+    if (this.#isRunning) return;
+    this.#isRunning = true;
+    do {
+      while (this.#effects.length > 0) {
+        const effects = this.#effects;
+        this.#effects = [];
+        for (const effect of effects) this.#carryOut(effect);
+      }
+      this.#follow();
+    } while (this.#effects.length > 0);
+    this.#isRunning = false;
+  }
+
+  #carryOut(effect: Effect): void {
+    const { parts, vdiskId } = this;
+    switch (effect.kind) {
+      case 'send':
+        return this.#send(effect.to, effect.message);
+      case 'persist': {
+        this.#unpersisted--;
+        const { record } = effect;
+        const payloadOffset = record.kind === 'entry' ? (this.#arrived.get(record.entry.seq) ?? 0) : 0;
+        return this.replicaLog.persist(this.#withEnd(record), payloadOffset);
+      }
+      case 'cas':
+        return parts.cas(vdiskId, effect.expectedEpoch, effect.group);
+      case 'readGroup':
+        return parts.readGroup(vdiskId, effect.readId);
+      case 'serving':
+        return parts.say('info', 'controls the vdisk', { vdiskId, term: effect.term });
+      case 'resigned':
+        return parts.say('warn', 'controls the vdisk no longer', { vdiskId, term: effect.term, why: effect.reason });
+      case 'alarm':
+        return parts.say('error', `replication: ${effect.text}`, { vdiskId, code: effect.code });
+      case 'resync':
+        return parts.resync(this, effect.member);
+      case 'admitted':
+      case 'committed':
+        return;
+    }
+  }
+
+  #withEnd(record: Extract<Effect, { kind: 'persist' }>['record']): PersistRecord {
+    if (record.kind !== 'cut') return record;
+    const { log } = this.replica.member;
+    return { ...record, afterHash: log.lastHash, afterTerm: log.lastTerm };
+  }
+
+  #send(to: MemberId, message: Message): void {
+    if (message.kind === 'append' || message.kind === 'entries') {
+      let sender = this.#senders.get(to);
+      if (sender === undefined) this.#senders.set(to, (sender = new EntrySender(this, to)));
+      return sender.send(message);
+    }
+    const { from: _from, ...rest } = message;
+    this.parts.sender.send(to, this.vdiskId, rest as ReplicaMessage, null);
+  }
+
+  /** What follows from where the machines stand now. */
+  #follow(): void {
+    const { leader } = this.replica.takeover;
+    if (leader !== null && leader !== this.#leader) this.#tellClosed();
+    this.#leader = leader;
+    const isServing = leader?.isServing === true;
+    if (this.controller !== null && (!isServing || leader.term !== this.controller.state.term)) this.#endController();
+    this.#apply();
+    if (isServing && this.controller === null) this.#startController(leader.term);
+    if (this.#isRefused && this.#mayAppend()) {
+      this.#isRefused = false;
+      this.controller?.onLogSpace();
+    }
+    this.opens.follow();
+  }
+
+  /** Links that broke before this term are not told again. */
+  #tellClosed(): void {
+    for (const member of this.group!.members)
+      if (member !== this.parts.self && this.parts.isClosed(nodeOfMember(member)))
+        this.#queue(this.replica.step({ kind: 'peerClosed', member }));
+  }
+
+  #apply(): void {
+    const { member } = this.replica;
+    const before = this.appliedSeq;
+    // A learner may hear that more is committed than it has on its disk.
+    while (this.appliedSeq < Math.min(member.committedSeq, member.durableSeq)) {
+      const seq = ++this.appliedSeq;
+      const entry = member.log.at(seq);
+      const own = this.#own.get(seq);
+      if (own === undefined) this.applied.apply(seq, bodyOf(entry));
+      else this.#commitOwn(seq, entry, own);
+    }
+    if (this.appliedSeq > before) this.parts.onCommitted(this);
+  }
+
+  #commitOwn(seq: number, entry: Entry, own: Own): void {
+    this.#own.delete(seq);
+    this.applied.applySession(seq, bodyOf(entry));
+    own.owner.onDurable(own.tag, own.offset, entry.crc);
+    this.#release(own);
+  }
+
+  // ---------------------------------------------------------------- the controller here
+
+  #startController(term: number): void {
+    const { parts, vdiskId } = this;
+    assert.equal(this.appliedSeq, this.log.lastSeq, 'a controller starts when all is committed');
+    const sessions = new SessionTable();
+    sessions.restore(this.applied.sessions.record());
+    const { sizeBytes, layer } = this.options;
+    const { seq: drainedSeq, hash: drainedHash } = this.#drained;
+    const state: VdiskState = {
+      ...{ vdiskId, sizeBytes, layer, term, sessions, drainedSeq, drainedHash },
+      index: this.applied.index,
+      isReplicated: true,
+    };
+    const ports = { ...parts.ports, log: this.#groupLog };
+    this.controller = new Controller(ports, state, this.log, parts.nextCacheOwner(), this.host, parts.controllerMutations);
+    this.controllerNode = parts.node;
+    parts.onControl(this);
+  }
+
+  /** Nobody is answered: outcomes are unknown. What it had appended may still be committed, by whoever follows. */
+  #endController(): void {
+    const controller = this.controller!;
+    this.controller = null;
+    this.#isRefused = false;
+    controller.stop();
+    this.ports.cache.dropOwner(controller.cacheOwner);
+    for (const [seq, own] of this.#own) {
+      const { log } = this.replica.member;
+      const body = seq <= log.lastSeq && seq > log.base.seq ? bodyOf(log.at(seq)) : null;
+      const isBlocks = body !== null && own.offset >= 0 && (body.kind === EntryKind.write || body.kind === EntryKind.fullImage);
+      if (isBlocks) (body as { crcs: readonly number[] | null }).crcs = blockCrcs(this.ports.arena, own.offset, body.payloadBytes);
+      this.#release(own);
+    }
+    this.#own.clear();
+    this.parts.onControl(this);
+  }
+
+  #release({ offset }: Own): void {
+    if (offset >= 0) this.parts.giveRetained(offset);
+  }
+
+  #mayAppend(): boolean {
+    return this.replica.takeover.leader?.mayWrite === true && this.#unpersisted === 0 && !this.replicaLog.isBlocked;
+  }
+
+  /** For the controller here: see {@link GroupLog}. */
+  appendOwn(draft: EntryDraft, owner: LogOwner, tag: number): number {
+    if (this.controller === null || !this.#mayAppend()) return this.#refuse(NoRoom.busy);
+    const { log, parts } = this;
+    const bytes = draft.payload.totalBytes;
+    const offset = bytes > 0 ? parts.retained.take(bytes) : -1;
+    if (bytes > 0 && offset < 0) return this.#refuse(NoRoom.busy);
+    const prevHash = log.lastHash;
+    const lsn = this.replicaLog.appendOwn(draft);
+    if (lsn < 0) {
+      if (offset >= 0) parts.giveRetained(offset);
+      return this.#refuse(lsn);
+    }
+    this.#copy(draft, offset);
+    const { seq, creationTerm, kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes } = draft;
+    const open = kind === EntryKind.sessionOpen ? parts.decodeOpen(offset, bytes) : null;
+    const body = { kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes, payloadBytes: bytes, lsn, crcs: null, open };
+    const crc = bytes > 0 ? log.lastPayloadCrc : 0;
+    this.#own.set(seq, { offset, owner, tag });
+    this.#prepared = { seq, creationTerm, crc, prevHash, hash: log.lastHash, body };
+    // Its own record is in the log already.
+    const effects = this.replica.step({ kind: 'write', body: { crc, body } });
+    this.#queue(effects.filter(effect => effect.kind !== 'persist'));
+    assert(this.#prepared === null, 'the machines have taken the entry');
+    // Not now: the controller has still to note what it has appended.
+    if (!this.#isRunning) parts.touch(this);
+    return lsn;
+  }
+
+  #takePrepared(): Entry {
+    const entry = this.#prepared!;
+    this.#prepared = null;
+    return entry;
+  }
+
+  #refuse(why: number): number {
+    this.#isRefused = true;
+    return why;
+  }
+
+  #copy({ payload }: EntryDraft, offset: number): void {
+    const { bytes } = this.ports.arena;
+    let at = offset;
+    for (let i = 0; i < payload.count; i++) {
+      bytes.copyWithin(at, payload.offsets[i]!, payload.offsets[i]! + payload.lengths[i]!);
+      at += payload.lengths[i]!;
+    }
+  }
+
+  /** Of an entry of the controller here that is not committed: where its payload is; else -1. */
+  retainedAt(seq: number): number {
+    return this.#own.get(seq)?.offset ?? -1;
+  }
+
+  // ---------------------------------------------------------------- sessions
+
+  openSession(request: SessionRequest, listener: SessionListener): void {
+    if (this.controller !== null) this.controller.openSession(request, listener);
+    else this.opens.add(request, listener);
+  }
+
+  closeSession(request: SessionRequest, done: () => void): void {
+    if (this.controller !== null) this.controller.closeSession(request, done);
+    else done();
+  }
+
+  // ---------------------------------------------------------------- Drainable
+
+  get state(): { readonly vdiskId: string; readonly layer: LayerId } {
+    return this.options;
+  }
+
+  get index(): AppliedLog['index'] {
+    return this.applied.index;
+  }
+
+  get cacheOwner(): number {
+    return this.controller?.cacheOwner ?? -1;
+  }
+
+  get committedSeq(): number {
+    return this.appliedSeq;
+  }
+
+  get drainedSeq(): number {
+    return this.#drained.seq;
+  }
+
+  get isDirty(): boolean {
+    return this.appliedSeq > this.#drained.seq;
+  }
+
+  beginRound(): { readonly seq: number; readonly hash: number } {
+    return { seq: this.appliedSeq, hash: this.replica.member.log.hashAt(this.appliedSeq) };
+  }
+
+  endRound({ seq }: { readonly seq: number }, done: () => void): boolean {
+    const { log } = this.replica.member;
+    if (this.replicaLog.isBlocked || this.#unpersisted > 0 || log.base.seq > seq) return false;
+    const drained = { seq, hash: log.hashAt(seq), term: seq === log.base.seq ? log.base.term : log.at(seq).creationTerm };
+    const record = encodeRecord(this.#head(drained));
+    const lsn = this.replicaLog.appendLocal(EntryKind.replicaHead, record, () => {
+      this.#drained = drained;
+      this.#forget(seq, lsn);
+      done();
+    });
+    return lsn >= 0;
+  }
+
+  #head(drained: PlaceRecord): ReplicaHeadRecord {
+    const { sizeBytes, layer } = this.options;
+    const { log, promise } = this.replica.member;
+    const seq = this.appliedSeq;
+    const at = { seq, hash: log.hashAt(seq), term: seq === log.base.seq ? log.base.term : log.at(seq).creationTerm };
+    return { version: 1, sizeBytes, layer, at, drained, promise, sessions: this.applied.sessions.record() };
+  }
+
+  /** The log up to `seq` is in the extents: it is kept only for members that have not got it yet. */
+  #forget(seq: number, headLsn: number): void {
+    const { log } = this.replica.member;
+    const { leader } = this.replica.takeover;
+    const upTo = Math.max(log.base.seq, Math.min(seq, leader?.sentToAllSeq ?? seq));
+    const next = upTo < log.lastSeq ? bodyOf(log.at(upTo + 1)).lsn : headLsn;
+    log.trimTo(upTo);
+    this.stream.truncate(this.log, next < 0 ? this.log.oldestNeededLsn : Math.min(next, headLsn));
+  }
+
+  /** The first record of a new replica: what its log starts from. */
+  begin(done: () => void): boolean {
+    return this.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.#head(this.#drained)), done) >= 0;
+  }
+
+  onOutOfSpace(): void {
+    this.controller?.onOutOfSpace();
+  }
+
+  // ---------------------------------------------------------------- life
+
+  /** The shard stops, or the replica is removed: sessions go elsewhere, what is in flight has an unknown outcome. */
+  stop(): void {
+    this.opens.refuseAll();
+    if (this.controller !== null) this.#endController();
+    this.#isStopped = true;
+  }
+
+  get isIdle(): boolean {
+    return this.controller === null || this.controller.isIdle;
+  }
+}

@@ -1,0 +1,231 @@
+import type { Engine } from 'uring-engine';
+import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
+import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wire/peers.js';
+import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
+import { TransferBuffers } from '../../cache/transfer-buffers.js';
+import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
+import { decodeSessionOpen } from '../../core/head.js';
+import type { CasOutcome, Group, ReplicationMutations } from '../../core/replication/effects.js';
+import type { OplogStream } from '../../oplog/index.js';
+import { HeaderWriter } from './entries.js';
+import type { GroupVdisk } from './group-vdisk.js';
+import { GROUP_TICK_MS, REPAIR_INTERVAL_MS } from './limits.js';
+import type { GroupParts } from './parts.js';
+
+/** What the replicas of a shard need of the rest of the process. */
+export interface GroupPorts {
+  readonly self: MemberId;
+  readonly sender: PeerSender;
+  /** `transferBufferBytes(RETAINED_BUFFERS)` of the arena. */
+  readonly retained: TransferBuffers;
+  /** Place of MAX_APPEND_ENTRIES entry headers in the arena. */
+  readonly headersOffset: number;
+  newNonce(): string;
+  /** Answered by {@link Groups.onCas}. */
+  cas(vdiskId: string, expectedEpoch: number, group: Group): void;
+  /** Answered by {@link Groups.onGroup}. */
+  readGroup(vdiskId: string, readId: number): void;
+  /** A controller wants this node to hold a replica of a vdisk of which it has none. */
+  wanted(vdiskId: string): void;
+  /** Whether this node controls the vdisk has changed. */
+  onControl(vdiskId: string): void;
+  say(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>): void;
+}
+
+export interface GroupsOptions {
+  readonly engine: Engine;
+  readonly ports: Omit<ControllerPorts, 'log'>;
+  readonly group: GroupPorts;
+  readonly mutations: ReplicationMutations;
+  readonly controllerMutations: ControllerMutations;
+  readonly nextCacheOwner: () => number;
+  readonly onCommitted: (group: GroupVdisk) => void;
+  readonly onLogFailed: (errno: number) => void;
+  readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number) => void;
+  readonly isOutOfSpace: (stream: OplogStream) => boolean;
+}
+
+/** Groups' turn ends before the log's, which then sends what they have appended. */
+const TURN_END_ORDER = 5;
+const NS_PER_MS = 1e6;
+
+/** The replicas of one shard: messages to and from other nodes, the time, and what they share. */
+export class Groups implements PeerListener {
+  readonly all = new Map<string, GroupVdisk>();
+  readonly parts: GroupParts;
+  readonly #client: number;
+  readonly #closed = new Set<string>();
+  #nodes: readonly PeerNode[] = [];
+  #touched: GroupVdisk[] = [];
+  #isEndingTurn = false;
+  #isStopped = false;
+  /** Somebody was refused for want of memory, perhaps, and some came back. */
+  #hasRoom = false;
+  #learnerTurn = 0;
+
+  constructor(readonly options: GroupsOptions) {
+    const { engine, ports, group } = options;
+    this.#client = engine.register({ onCompletion: () => this.#tick() });
+    engine.atTurnEnd(TURN_END_ORDER, () => this.#turnEnd());
+    this.parts = this.#makeParts(new HeaderWriter(ports.arena, group.headersOffset, HEADERS));
+    engine.timer(GROUP_TICK_MS * NS_PER_MS, this.#client, 0);
+  }
+
+  #makeParts(headers: HeaderWriter): GroupParts {
+    const { options } = this;
+    const { engine, ports, group, mutations, controllerMutations } = options;
+    const nowMs = (): number => Math.floor(engine.nowNs / NS_PER_MS);
+    return {
+      self: group.self,
+      node: nodeOfMember(group.self),
+      ports,
+      sender: group.sender,
+      retained: group.retained,
+      headers,
+      mutations,
+      controllerMutations,
+      get nowMs() {
+        return nowMs();
+      },
+      startedMs: nowMs(),
+      newNonce: () => group.newNonce(),
+      nextCacheOwner: () => options.nextCacheOwner(),
+      decodeOpen: (offset, bytes) => decodeSessionOpen(ports.arena.bytes.slice(offset, offset + bytes)),
+      giveRetained: offset => {
+        group.retained.give(offset);
+        this.#hasRoom = true;
+      },
+      touch: one => {
+        if (!this.#touched.includes(one)) this.#touched.push(one);
+      },
+      isClosed: node => this.#closed.has(node),
+      cas: (vdiskId, expectedEpoch, next) => group.cas(vdiskId, expectedEpoch, next),
+      readGroup: (vdiskId, readId) => group.readGroup(vdiskId, readId),
+      onCommitted: one => options.onCommitted(one),
+      onControl: one => group.onControl(one.vdiskId),
+      onLogFailed: errno => options.onLogFailed(errno),
+      onBadBlock: (vdiskId, offsetBytes, errno) => options.onBadBlock(vdiskId, offsetBytes, errno),
+      isOutOfSpace: stream => options.isOutOfSpace(stream),
+      repair: one => this.#repair(one),
+      resync: (one, member) => this.#resync(one, member),
+      say: (level, message, fields) => group.say(level, message, fields),
+    };
+  }
+
+  // ---------------------------------------------------------------- replicas
+
+  add(group: GroupVdisk): void {
+    this.all.set(group.vdiskId, group);
+    // What the record names is this node, and its term ended with its process: it has to be won again (rule 11).
+    if (group.controllerNode === this.parts.node) group.step({ kind: 'takeOver' });
+  }
+
+  remove(group: GroupVdisk): void {
+    group.stop();
+    this.all.delete(group.vdiskId);
+  }
+
+  openSession(group: GroupVdisk, request: SessionRequest, listener: SessionListener): void {
+    group.openSession(request, listener);
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    for (const group of this.all.values()) group.stop();
+  }
+
+  // ---------------------------------------------------------------- from the main thread
+
+  setNodes(nodes: readonly PeerNode[]): void {
+    this.#nodes = nodes;
+  }
+
+  /** The metadata names another controller, or this node again. A hint. */
+  onRecord(vdiskId: string, controllerNode: string): void {
+    const group = this.all.get(vdiskId);
+    if (group === undefined || group.controller !== null) return;
+    group.controllerNode = controllerNode;
+  }
+
+  onCas(vdiskId: string, nonce: string, outcome: CasOutcome): void {
+    this.all.get(vdiskId)?.onCas(nonce, outcome);
+  }
+
+  onGroup(vdiskId: string, readId: number, group: Group): void {
+    this.all.get(vdiskId)?.step({ kind: 'group', readId, group });
+  }
+
+  // ---------------------------------------------------------------- PeerListener
+
+  onPeerMessage(from: MemberId, vdiskId: string, message: ReplicaMessage, entries: EntryList): void {
+    this.#closed.delete(nodeOfMember(from));
+    if (this.#isStopped) return;
+    const group = this.all.get(vdiskId);
+    if (group === undefined) {
+      if (message.kind === 'seal') this.options.group.wanted(vdiskId);
+      return;
+    }
+    if (message.kind === 'resync') return;
+    group.onMessage(from, message, entries);
+  }
+
+  onPeerClosed(node: string): void {
+    if (this.#isStopped) return;
+    this.#closed.add(node);
+    const record = this.#nodes.find(one => one.node === node);
+    for (const group of this.all.values()) {
+      if (record !== undefined) {
+        group.step({ kind: 'peerClosed', member: memberId(node, record.storeUuid, record.incarnation) });
+        // A member's silence is known now: not only at the next tick.
+        if (group.controller !== null) group.onTick(this.parts.nowMs);
+      }
+      if (group.controllerNode === node) group.opens.onTick(this.parts.nowMs);
+    }
+  }
+
+  // ---------------------------------------------------------------- time
+
+  #tick(): void {
+    if (this.#isStopped) return;
+    this.options.engine.timer(GROUP_TICK_MS * NS_PER_MS, this.#client, 0);
+    const { nowMs } = this.parts;
+    for (const group of this.all.values()) group.onTick(nowMs);
+  }
+
+  #turnEnd(): void {
+    if (this.#isEndingTurn) return;
+    this.#isEndingTurn = true;
+    for (let round = 0; this.#touched.length > 0 && round < MAX_ROUNDS; round++) {
+      const touched = this.#touched;
+      this.#touched = [];
+      for (const group of touched) group.onTurnEnd();
+    }
+    if (this.#hasRoom) {
+      this.#hasRoom = false;
+      for (const group of this.all.values()) group.retry();
+    }
+    this.#isEndingTurn = false;
+  }
+
+  // ---------------------------------------------------------------- redundancy
+
+  /** One learner at a time: first a node that holds a replica from before, which lacks least; the machines ignore who is one already. */
+  #repair(one: GroupVdisk): number {
+    const group = one.group;
+    if (group === null || group.members.length >= one.options.replicationFactor) return REPAIR_INTERVAL_MS;
+    const candidates = this.#nodes
+      .map(({ node, storeUuid, incarnation }) => memberId(node, storeUuid, incarnation))
+      .filter(member => !group.members.includes(member) && member !== this.parts.self);
+    if (candidates.length === 0) return REPAIR_INTERVAL_MS;
+    const member = candidates[this.#learnerTurn++ % candidates.length]!;
+    one.step({ kind: 'addMember', member });
+    return REPAIR_INTERVAL_MS;
+  }
+
+  #resync(one: GroupVdisk, member: MemberId): void {
+    this.options.group.say('warn', 'a replica lacks more than the log has', { vdiskId: one.vdiskId, member });
+  }
+}
+
+const HEADERS = 16;
+const MAX_ROUNDS = 64;

@@ -1,0 +1,16 @@
+/** Messages with entries that wait for a read of the log, for one member of one vdisk. */
+export const MAX_QUEUED_SENDS = 8;
+/** How often the machines of the groups are told the time. */
+export const GROUP_TICK_MS = 50;
+/** A controller of which nothing has been heard for so long may be followed by another one (rule 11). */
+export const CONTROLLER_SILENT_MS = 700;
+/** How long an open waits at a member for the end of its takeover, before the datapath is sent elsewhere. */
+export const OPEN_WAIT_MS = 2_000;
+/** After a start the members of a group wait so long for the controller that the record names. */
+export const START_GRACE_MS = 2_000;
+/** Sessions that wait for a takeover of one vdisk. */
+export const MAX_WAITING_OPENS = 256;
+/** Between two attempts to bring a group back to its number of replicas. */
+export const REPAIR_INTERVAL_MS = 500;
+/** Memory that keeps what is not yet committed: buffers of 4 KiB, 64 KiB, 1 MiB. */
+export const RETAINED_BUFFERS = [1024, 64, 16] as const;

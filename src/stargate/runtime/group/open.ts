@@ -1,0 +1,96 @@
+import { AppliedLog } from '../../core/applied.js';
+import { BlockIndex } from '../../core/block-index.js';
+import type { PlaceRecord } from '../../core/head.js';
+import type { BlockStorePort, LayerId } from '../../core/ports.js';
+import type { RecoveredLog } from '../../core/replication/effects.js';
+import { EMPTY_BASE } from '../../core/replication/entry.js';
+import { SessionTable } from '../../core/sessions.js';
+import { EntryFlag, type OplogStream, type StreamVdiskLog } from '../../oplog/index.js';
+import type { RecoveredReplica } from '../recovery.js';
+import { bodyOf } from './entries.js';
+import { GroupVdisk } from './group-vdisk.js';
+import type { GroupParts } from './parts.js';
+
+/** What the metadata says of a vdisk of which this node holds a replica, or is to. */
+export interface GroupDescription {
+  readonly vdiskId: string;
+  readonly sizeBytes: number;
+  readonly historyId: number;
+  readonly replicationFactor: number;
+  readonly minMembers: number;
+  readonly controllerNode: string;
+}
+
+export interface OpenReplicaOptions {
+  readonly parts: GroupParts;
+  readonly description: GroupDescription;
+  readonly stream: OplogStream;
+  readonly layer: LayerId;
+  readonly recovered: RecoveredReplica | null;
+  /** Something at the end of the stream was cut at the start (rule 5). */
+  readonly isTorn: boolean;
+}
+
+/** Why a replica cannot be used, or null: what its log, the block store and the metadata say does not fit together. */
+export function replicaDamage(
+  log: StreamVdiskLog,
+  recovered: RecoveredReplica | null,
+  layer: LayerId | null,
+  historyId: number,
+): string | null {
+  if (log.broken !== null) return `its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`;
+  if (log.oldestNeededLsn !== Infinity && log.historyId !== historyId) {
+    return `its log is of history ${log.historyId}, the metadata knows history ${historyId}`;
+  }
+  if (recovered === null) return null;
+  const { head } = recovered;
+  if (head === null) return 'its log has no head';
+  if (log.firstSeq > head.drained.seq + 1) return `entries ${head.drained.seq + 1} to ${log.firstSeq - 1} of its log are missing`;
+  if (log.firstSeq === head.drained.seq + 1 && log.firstPrevHash !== head.drained.hash) {
+    return `entry ${log.firstSeq} of its log does not follow what was drained`;
+  }
+  return layer === head.layer ? null : `its layer ${head.layer} is not in the block store`;
+}
+
+/** From what a start has found to a replica that can take part. */
+export function openReplica({ parts, description, stream, layer, recovered, isTorn }: OpenReplicaOptions): GroupVdisk {
+  const { vdiskId, historyId, replicationFactor, minMembers, controllerNode } = description;
+  const log = stream.openVdisk(vdiskId, historyId);
+  log.flags = EntryFlag.replicated;
+  const head = recovered?.head ?? null;
+  const drained: PlaceRecord = head?.drained ?? EMPTY_BASE;
+  const entries = recovered?.entries ?? [];
+  const { store } = parts.ports;
+  const sessions = new SessionTable();
+  if (head !== null) sessions.restore(head.sessions);
+  const applied = new AppliedLog(new BlockIndex(), sessions);
+  const appliedSeq = committedSeq(store, layer, head?.at.seq ?? 0, drained.seq + entries.length);
+  for (const entry of entries) {
+    if (entry.seq > appliedSeq) break;
+    applied.applyUndrained(entry.seq, bodyOf(entry), segment => store.drainSeq(layer, segment));
+    if (entry.seq > (head?.at.seq ?? 0)) applied.applySession(entry.seq, bodyOf(entry));
+  }
+  const recoveredLog: RecoveredLog = {
+    base: drained,
+    entries,
+    committedSeq: appliedSeq,
+    promise: recovered?.promise === null || recovered === null ? null : promiseOf(recovered.promise),
+    committedHeard: appliedSeq,
+    isTorn,
+  };
+  const sizeBytes = Math.max(description.sizeBytes, head?.sizeBytes ?? 0);
+  return new GroupVdisk({
+    ...{ parts, vdiskId, sizeBytes, layer, replicationFactor, minMembers, stream, log, applied, appliedSeq, drained, controllerNode },
+    recovered: recoveredLog,
+  });
+}
+
+function promiseOf({ term, controller, nonce }: NonNullable<RecoveredReplica['promise']>): NonNullable<RecoveredLog['promise']> {
+  return { term, controller: controller as NonNullable<RecoveredLog['promise']>['controller'], nonce };
+}
+
+/** What is known to be committed: what a head was written with, and what drains have taken, since they take nothing else. */
+function committedSeq(store: BlockStorePort, layer: LayerId, headSeq: number, lastSeq: number): number {
+  const drained = store.segments(layer).reduce((seq, one) => Math.max(seq, one.drainSeq), 0);
+  return Math.min(lastSeq, Math.max(headSeq, drained));
+}

@@ -1,0 +1,45 @@
+import type { PeerSender } from '../../../wire/peers.js';
+import type { MemberId } from '../../../wire/replicate.js';
+import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
+import type { SessionOpenRecord } from '../../core/head.js';
+import type { BufferAccess } from '../../core/ports.js';
+import type { Group, ReplicationMutations } from '../../core/replication/effects.js';
+import type { OplogStream } from '../../oplog/index.js';
+import type { HeaderWriter } from './entries.js';
+import type { GroupVdisk } from './group-vdisk.js';
+
+/** What the replicas of one shard share, and whom they tell what. */
+export interface GroupParts {
+  readonly self: MemberId;
+  readonly node: string;
+  readonly ports: Omit<ControllerPorts, 'log'>;
+  readonly sender: PeerSender;
+  readonly retained: BufferAccess;
+  readonly headers: HeaderWriter;
+  readonly mutations: ReplicationMutations;
+  readonly controllerMutations: ControllerMutations;
+  /** Milliseconds of a monotonic clock: time of the shard's turn, and of the start. */
+  readonly nowMs: number;
+  readonly startedMs: number;
+  newNonce(): string;
+  nextCacheOwner(): number;
+  decodeOpen(offset: number, bytes: number): SessionOpenRecord;
+  giveRetained(offset: number): void;
+  /** Calls `onTurnEnd` once, at the end of this turn. */
+  touch(group: GroupVdisk): void;
+  /** No link to the node, and its process is gone as far as one knows. */
+  isClosed(node: string): boolean;
+  cas(vdiskId: string, expectedEpoch: number, group: Group): void;
+  readGroup(vdiskId: string, readId: number): void;
+  /** Something was committed. */
+  onCommitted(group: GroupVdisk): void;
+  /** It has become the controller, or is it no longer. */
+  onControl(group: GroupVdisk): void;
+  onLogFailed(errno: number): void;
+  onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void;
+  isOutOfSpace(stream: OplogStream): boolean;
+  /** Brings the group back to its number of replicas, one learner at a time; returns after how many ms to ask again. */
+  repair(group: GroupVdisk): number;
+  resync(group: GroupVdisk, member: MemberId): void;
+  say(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>): void;
+}

@@ -1,0 +1,71 @@
+import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
+import type { GroupVdisk } from './group-vdisk.js';
+import { CONTROLLER_SILENT_MS, MAX_WAITING_OPENS, OPEN_WAIT_MS, START_GRACE_MS } from './limits.js';
+
+interface Waiting {
+  readonly request: SessionRequest;
+  readonly listener: SessionListener;
+  readonly sinceMs: number;
+}
+
+/**
+ * Sessions that want a vdisk which this member does not control. While its controller is alive they are sent there: a datapath that sees it
+ * otherwise is redirected, not obeyed. When it is silent, this member takes over for them (rule 11).
+ */
+export class WaitingOpens {
+  #waiting: Waiting[] = [];
+
+  constructor(readonly group: GroupVdisk) {}
+
+  add(request: SessionRequest, listener: SessionListener): void {
+    const { nowMs } = this.group.parts;
+    const isSuspected = request.left !== undefined && request.left === this.group.controllerNode;
+    if (this.#isAlive(nowMs) && !isSuspected) return this.#redirect(listener);
+    if (this.#waiting.length === MAX_WAITING_OPENS) return listener.onRefused('busy', 'too many sessions wait for a takeover of the vdisk');
+    this.#waiting.push({ request, listener, sinceMs: nowMs });
+    this.#takeOver(nowMs);
+  }
+
+  onTick(nowMs: number): void {
+    if (this.#waiting.length === 0) return;
+    const late = this.#waiting.filter(one => nowMs - one.sinceMs >= OPEN_WAIT_MS);
+    if (late.length > 0) {
+      this.#waiting = this.#waiting.filter(one => !late.includes(one));
+      for (const { listener } of late) this.#redirect(listener);
+    }
+    this.#takeOver(nowMs);
+  }
+
+  /** After each event of the group: they are opened as soon as there is a controller. */
+  follow(): void {
+    const { controller } = this.group;
+    if (controller === null || this.#waiting.length === 0) return;
+    for (const { request, listener } of this.#waiting.splice(0)) controller.openSession(request, listener);
+  }
+
+  refuseAll(): void {
+    for (const { listener } of this.#waiting.splice(0)) listener.onRefused('not-served', 'this Stargate stops');
+  }
+
+  #takeOver(nowMs: number): void {
+    if (this.#waiting.length > 0 && !this.#isAlive(nowMs) && this.group.replica.takeover.state.kind === 'idle')
+      this.group.step({ kind: 'takeOver' });
+  }
+
+  #redirect(listener: SessionListener): void {
+    const { controllerNode, parts } = this.group;
+    const isHere = controllerNode === parts.node;
+    if (isHere) listener.onRefused('not-served', 'the vdisk is being taken over here');
+    else listener.onRefused('moved', `node "${controllerNode}" controls the vdisk`, controllerNode);
+  }
+
+  #isAlive(nowMs: number): boolean {
+    const { group } = this;
+    const { parts, controllerNode } = group;
+    if (controllerNode === parts.node || parts.isClosed(controllerNode)) return false;
+    const { heardMs } = group.replica.member;
+    // Nothing yet: it may be starting, as this node is.
+    if (heardMs === 0) return nowMs - parts.startedMs < START_GRACE_MS;
+    return nowMs - heardMs < CONTROLLER_SILENT_MS;
+  }
+}
