@@ -8,6 +8,11 @@ import { STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
 import type { DrainMutations } from './segment-drain.js';
+import { openReplica, replicaDamage, type GroupDescription } from './group/open.js';
+import type { GroupVdisk } from './group/group-vdisk.js';
+import { Groups, type GroupPorts } from './group/groups.js';
+import type { ReplicationMutations } from '../core/replication/effects.js';
+import type { LayerId, StoreOwner } from '../core/ports.js';
 import { damageOf, openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';
 import type { Engine } from 'uring-engine';
 
@@ -15,6 +20,7 @@ import type { Engine } from 'uring-engine';
 export interface StargateMutations {
   readonly controller?: ControllerMutations;
   readonly drain?: DrainMutations;
+  readonly replication?: ReplicationMutations;
 }
 
 export interface NodePartOptions {
@@ -29,6 +35,8 @@ export interface NodePartOptions {
   readonly oplog: (stream: number) => Omit<OplogOptions, 'visitor' | 'engine'>;
   /** Missing: their terms are still to be won, and {@link NodePart.serve} comes later. */
   readonly vdisks?: readonly VdiskDescription[];
+  /** Of a node in a cluster: it holds replicas of vdisks that others hold too. */
+  readonly group?: GroupPorts;
   readonly mutations?: StargateMutations;
   /** Every vdisk is served or refused. */
   readonly onServing: () => void;
@@ -58,6 +66,8 @@ export class NodePart implements VdiskServing, ControllerHost {
   readonly problems: VdiskProblem[] = [];
   readonly streams: Stream[] = [];
   readonly served = new Map<string, Served>();
+  /** Vdisks that other nodes hold too; null: this node is alone. */
+  readonly groups: Groups | null;
   readonly #opening = new Set<string>();
   /** Who waits for the end of a removal. */
   readonly #removing = new Map<string, (() => void)[]>();
@@ -70,6 +80,7 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   constructor(readonly options: NodePartOptions) {
     this.#delays = new Delays(options.engine);
+    this.groups = options.group === undefined ? null : this.#makeGroups(options.group);
     for (let number = 0; number < options.streams; number++) {
       if (shardOfStream(number, options.shards) !== options.shard) continue;
       this.#collected.set(number, this.#openStream(number));
@@ -82,7 +93,12 @@ export class NodePart implements VdiskServing, ControllerHost {
     return this.streams.flatMap(({ number, log }) =>
       [...log.vdisks()].flatMap(vdisk => {
         const recovered = this.#collected.get(number)?.vdisks.get(vdisk.vdiskId);
-        const message = damageOf(vdisk, recovered, recovered?.layer ?? null, this.options.ports.store);
+        const layer = recovered?.layer ?? null;
+        const replica = recovered?.replica ?? null;
+        const message =
+          replica === null
+            ? damageOf(vdisk, recovered, layer, this.options.ports.store)
+            : recovered!.problem || replicaDamage(vdisk, replica, layer, vdisk.historyId);
         return message === null ? [] : [{ vdiskId: vdisk.vdiskId, message }];
       }),
     );
@@ -113,6 +129,8 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   openSession(request: SessionRequest, listener: SessionListener): void {
     const served = this.served.get(request.vdiskId);
+    const group = this.groups?.all.get(request.vdiskId);
+    if (group !== undefined && !this.#stopping) return group.openSession(request, listener);
     if (served === undefined || this.#stopping) {
       const problem = this.problems.find(one => one.vdiskId === request.vdiskId);
       return listener.onRefused('not-served', problem?.message ?? 'the vdisk is not served here, or not yet');
@@ -122,6 +140,8 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   closeSession(request: SessionRequest, done: () => void): void {
     const served = this.served.get(request.vdiskId);
+    const group = this.groups?.all.get(request.vdiskId);
+    if (group !== undefined) return group.closeSession(request, done);
     if (served === undefined) return done();
     served.controller.closeSession(request, done);
   }
@@ -131,7 +151,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   /** `done('')` when it serves; otherwise why not. */
   create(description: VdiskDescription, done: (problem: string) => void): void {
     const { vdiskId } = description;
-    if (this.served.has(vdiskId)) return done('');
+    if (this.served.has(vdiskId) || this.groups?.all.has(vdiskId) === true) return done('');
     if (this.#opening.has(vdiskId)) return done('it is being opened already');
     if (this.#removing.has(vdiskId)) return done('it is being deleted');
     this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
@@ -156,6 +176,8 @@ export class NodePart implements VdiskServing, ControllerHost {
     const again = (): void => this.#delays.after(QUIET_POLL_NS, () => this.#endUse(vdiskId, ended));
     if (this.#opening.has(vdiskId)) return again();
     const served = this.served.get(vdiskId);
+    const group = this.groups?.all.get(vdiskId);
+    if (group !== undefined) return this.#endReplica(group, ended, again);
     if (served === undefined) {
       // Refused: what the log has of it holds space until the next start otherwise.
       const stream = this.#streamOf(vdiskId);
@@ -179,12 +201,23 @@ export class NodePart implements VdiskServing, ControllerHost {
     ended();
   }
 
+  #endReplica(group: GroupVdisk, ended: () => void, again: () => void): void {
+    const { scheduler, log } = this.#streamOf(group.vdiskId)!;
+    group.stop();
+    if (!group.isQuiet || scheduler.isBusy(group)) return again();
+    this.groups!.remove(group);
+    scheduler.remove(group);
+    log.dropVdisk(group.log);
+    ended();
+  }
+
   // ---------------------------------------------------------------- life
 
   /** Drains as far as the time allows, then closes the streams: what was not drained is in the log, which is marked clean. */
   stop(done: () => void): void {
     this.#stopping = true;
     for (const { controller } of this.served.values()) controller.endPaths();
+    this.groups?.stop();
     let draining = this.streams.length;
     const goOn = (): void => {
       this.#drainDeadline = null;
@@ -219,6 +252,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     if (this.#failed) return;
     this.#failed = true;
     for (const { controller } of this.served.values()) controller.stop();
+    this.groups?.stop();
     this.options.onFatal(message);
   }
 
@@ -231,9 +265,83 @@ export class NodePart implements VdiskServing, ControllerHost {
     return visitor;
   }
 
+  #makeGroups(group: GroupPorts): Groups {
+    const { engine, ports, mutations } = this.options;
+    return new Groups({
+      engine,
+      ports,
+      group,
+      mutations: mutations?.replication ?? {},
+      controllerMutations: mutations?.controller ?? {},
+      nextCacheOwner: () => this.#nextCacheOwner++,
+      onCommitted: one => this.#streamOf(one.vdiskId)!.scheduler.onCommitted(one),
+      onLogFailed: errno => this.onLogFailed(errno),
+      onBadBlock: (vdiskId, offsetBytes, errno) => this.onBadBlock(vdiskId, offsetBytes, errno),
+      isOutOfSpace: log => this.streams.find(one => one.log === log)?.scheduler.isOutOfSpace === true,
+    });
+  }
+
+  #openReplica(
+    description: GroupDescription,
+    stream: Stream,
+    recovered: RecoveryCollector | undefined,
+    done?: (problem: string) => void,
+  ): void {
+    const { vdiskId, historyId } = description;
+    this.#opening.add(vdiskId);
+    const { store } = this.options.ports;
+    const found = recovered?.vdisks.get(vdiskId);
+    const log = stream.log.openVdisk(vdiskId, historyId);
+    const layer = found?.layer ?? store.layersOf(vdiskId).at(-1) ?? null;
+    const fail = (message: string): void => {
+      this.#refuse({ vdiskId, message }, stream);
+      this.#opened(vdiskId);
+      done?.(message);
+    };
+    const isOther = found !== undefined && found.replica === null;
+    const damage = isOther
+      ? 'its log is one that a single node has written'
+      : found?.problem || replicaDamage(log, found?.replica ?? null, layer, historyId);
+    if (damage !== null && damage !== undefined && damage !== '') return fail(damage);
+    const open = (onLayer: LayerId): void => {
+      const replica = openReplica({
+        parts: this.groups!.parts,
+        description,
+        stream: stream.log,
+        layer: onLayer,
+        recovered: found?.replica ?? null,
+        isTorn: stream.report.tornBytes > 0,
+      });
+      const serve = (): void => {
+        this.groups!.add(replica);
+        stream.scheduler.add(replica, replica.log);
+        this.#forgetProblem(vdiskId);
+        this.#opened(vdiskId);
+        done?.('');
+      };
+      if (found !== undefined) return serve();
+      // A crash before this is durable leaves a layer without data, which is taken up again.
+      const begin = (): void => {
+        if (!replica.begin(serve)) this.#delays.after(QUIET_POLL_NS, begin);
+      };
+      begin();
+    };
+    if (layer !== null) return open(layer);
+    const owner: StoreOwner = {
+      onLayerCreated: (_tag, created) => open(created),
+      onCommitted: () => undefined,
+      onStoreFull: () => fail('the file system is full'),
+      onStoreFailed: message => fail(message),
+    };
+    store.createLayer(vdiskId, owner, 0);
+  }
+
   #open(description: VdiskDescription, stream: Stream, recovered: RecoveryCollector | undefined, done?: (problem: string) => void): void {
     const { nodeId, ports, mutations } = this.options;
     const { vdiskId } = description;
+    if (description.group !== undefined && this.groups !== null) {
+      return this.#openReplica({ ...description, ...description.group }, stream, recovered, done);
+    }
     this.#opening.add(vdiskId);
     openVdisk({
       description,

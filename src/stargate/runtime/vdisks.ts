@@ -14,6 +14,8 @@ export interface VdiskDescription {
   /** New at each start: won in the metadata store (rule 7). */
   readonly term: number;
   readonly nonce: string;
+  /** Other nodes hold it too, or will: its term is won when one of them is asked for it. */
+  readonly group?: { readonly replicationFactor: number; readonly minMembers: number; readonly controllerNode: string };
 }
 
 /** Why a vdisk is not served though it exists. */

@@ -483,7 +483,8 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     this.#isStopped = true;
   }
 
-  get isIdle(): boolean {
-    return this.controller === null || this.controller.isIdle;
+  /** After the stop: nothing of it is on its way to the log. */
+  get isQuiet(): boolean {
+    return this.#isStopped && this.replicaLog.isQuiet;
   }
 }

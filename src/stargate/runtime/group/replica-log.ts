@@ -42,6 +42,7 @@ export class ReplicaLog implements LogOwner {
   durableTicket = 0;
   readonly #waiting: Waiting[] = [];
   readonly #locals: (() => void)[] = [];
+  #tickets = 0;
   readonly #payload = new Gather(1);
   readonly #draft: EntryDraft;
 
@@ -66,7 +67,18 @@ export class ReplicaLog implements LogOwner {
   /** The next ticket: an entry that the controller here has made. Returns its position, or why there is no room. */
   appendOwn(draft: EntryDraft): number {
     assert(!this.isBlocked);
-    return this.stream.append(this.log, draft, this, Tag.ticket);
+    return this.#toStream(draft, Tag.ticket);
+  }
+
+  /** Nothing is on its way to the disk. */
+  get isQuiet(): boolean {
+    return this.#tickets === this.durableTicket && this.#locals.length === 0;
+  }
+
+  #toStream(draft: EntryDraft, tag: number): number {
+    const lsn = this.stream.append(this.log, draft, this, tag);
+    if (lsn >= 0 && tag === Tag.ticket) this.#tickets++;
+    return lsn;
   }
 
   /** The next ticket. `payloadOffset`: of an entry, valid during this call. */
@@ -133,7 +145,7 @@ export class ReplicaLog implements LogOwner {
     draft.lengthBytes = body.lengthBytes;
     this.#payload.clear();
     if (body.payloadBytes > 0) this.#payload.add(payloadOffset, body.payloadBytes);
-    const lsn = this.stream.append(this.log, draft, this, Tag.ticket);
+    const lsn = this.#toStream(draft, Tag.ticket);
     if (lsn < 0) return false;
     // Its identity is that of the entry which was sent, or its bytes are not.
     assert(this.log.lastHash === entry.hash, 'an entry whose header is another one here');
@@ -146,7 +158,7 @@ export class ReplicaLog implements LogOwner {
     draft.offsetBytes = afterSeq;
     draft.clientSeq = afterHash;
     draft.sessionId = afterTerm;
-    if (this.stream.append(this.log, draft, this, Tag.ticket) < 0) return false;
+    if (this.#toStream(draft, Tag.ticket) < 0) return false;
     this.log.goOnAfter(afterSeq, afterHash, afterTerm);
     return true;
   }
@@ -156,7 +168,7 @@ export class ReplicaLog implements LogOwner {
     this.arena.bytes.set(record, this.scratch);
     this.#payload.add(this.scratch, record.length);
     draft.lengthBytes = record.length;
-    return this.stream.append(this.log, draft, this, tag);
+    return this.#toStream(draft, tag);
   }
 
   #local(kind: EntryKind): EntryDraft {
