@@ -24,6 +24,8 @@ import {
 import { shardOfStream, streamOf } from '../wire/placement.js';
 import type { StargateShardSettings } from '../stargate/service.js';
 import { StoreHandle } from '../stargate/store/index.js';
+import { Replicas } from './replicas.js';
+import { idOf } from '../meta/groups.js';
 import { Deletions } from './deletions.js';
 import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS } from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
@@ -63,6 +65,7 @@ export class StargateHost {
   #pool: ShardPool | null = null;
   #meta: MetaServer | null = null;
   #deletions: Deletions | null = null;
+  #replicas: Replicas | null = null;
   #serving: Promise<void> = Promise.resolve();
 
   private constructor(
@@ -103,6 +106,7 @@ export class StargateHost {
       oplogBytesPerStream: Math.floor(oplogBytes / this.directory.streams),
       cacheBytesPerShard: Math.floor(cacheBytes / shards),
       store,
+      self: this.metadata.isShared ? idOf(this.metadata.member) : null,
       socketPath: stargateSocket,
     };
     return { settings, transfer: store.port };
@@ -123,6 +127,10 @@ export class StargateHost {
     pool.on(StargateTopic.statusReply, (message, shard) =>
       this.#statusRequests.get((message as StargateStatus).request)?.(message as StargateStatus, shard),
     );
+    if (this.metadata.isShared) {
+      const { store } = this;
+      this.#replicas = new Replicas({ store, self: this.metadata.member, pool, shardOf: id => this.#shardOf(id), log });
+    }
     this.#showProgress(pool);
     this.#serving = this.#whenRecovered(pool).then(() => this.#whenServing(pool));
     // Awaited by serve(), perhaps only after it has failed.
@@ -134,6 +142,7 @@ export class StargateHost {
     await this.#serving;
     this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log: this.options.log });
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
+    this.#replicas?.follow();
     this.#deletions = new Deletions({ store: this.store, log: this.options.log, remove: vdisk => this.#removeData(vdisk) });
   }
 
@@ -144,6 +153,7 @@ export class StargateHost {
 
   /** A vdisk that is in the metadata now: wins its term and serves it. */
   async serveNew(vdisk: VdiskRecord): Promise<void> {
+    if ((await this.#replicas?.isReplicated(vdisk.id)) === true) return this.#replicas!.served(vdisk);
     await this.#winTerms([vdisk]);
     const description = this.#terms.get(vdisk.id);
     if (description === undefined) throw notServed(vdisk, 'its group has other members');
@@ -181,6 +191,7 @@ export class StargateHost {
   /** After the shards have ended. */
   async close(): Promise<void> {
     await this.#meta?.close();
+    this.#replicas?.close();
     this.#deletions?.close();
     await this.blockStore.stop();
     await this.metadata.close();
@@ -209,10 +220,11 @@ export class StargateHost {
       });
     });
     const isDamaged = new Set(damaged.map(({ vdiskId }) => vdiskId));
-    const living = await this.#ownVdisks();
+    const replicated = (await this.#replicas?.descriptions()) ?? [];
+    const living = (await this.#ownVdisks()).filter(({ id }) => !replicated.some(one => one.vdiskId === id));
     const strange = await this.#winTerms(living.filter(({ id }) => !isDamaged.has(id)));
     const refused = [...strange, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
-    pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values()], refused } satisfies ServeRequest);
+    pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values(), ...replicated], refused } satisfies ServeRequest);
   }
 
   /** Those in whose group this node is. Of one without a group nothing has been written yet. */
@@ -261,6 +273,7 @@ export class StargateHost {
     });
     this.#removed.delete(vdisk.id);
     this.#terms.delete(vdisk.id);
+    this.#replicas?.forget(vdisk.id);
     await forgetVdisk(this.store, vdisk.id);
   }
 

@@ -1,4 +1,5 @@
 import type { ProbeSummary, Hop } from '../base/probe.js';
+import type { CasOutcome, Group } from './core/replication/effects.js';
 import type { VdiskDescription, VdiskProblem } from './runtime/vdisks.js';
 
 /** Between the main thread and a shard's Stargate part: structured messages, rare. */
@@ -24,6 +25,18 @@ export const StargateTopic = {
   fatal: 'stargate.fatal',
   /** shard → main: BadBlock */
   badBlock: 'stargate.bad-block',
+  /** shard → main: GroupCasRequest; answered by groupCasDone */
+  groupCas: 'stargate.group-cas',
+  groupCasDone: 'stargate.group-cas-done',
+  /** shard → main: GroupReadRequest; answered by groupRead */
+  readGroup: 'stargate.read-group',
+  groupRead: 'stargate.group-read',
+  /** main → shard: GroupHint. The record has changed. */
+  groupHint: 'stargate.group-hint',
+  /** shard → main: { vdiskId }. A controller wants this node to hold a replica; answered by create, perhaps. */
+  replicaWanted: 'stargate.replica-wanted',
+  /** main → shard: PeerNode[] */
+  nodes: 'stargate.nodes',
 } as const;
 
 export interface RecoveryProgress {
@@ -55,6 +68,32 @@ export interface CreatedReply {
   readonly problem: string;
 }
 
+export interface GroupCasRequest {
+  readonly vdiskId: string;
+  readonly expectedEpoch: number;
+  readonly group: Group;
+}
+
+export interface GroupCasDone {
+  readonly vdiskId: string;
+  readonly nonce: string;
+  readonly outcome: CasOutcome;
+}
+
+export interface GroupReadRequest {
+  readonly vdiskId: string;
+  readonly readId: number;
+}
+
+export interface GroupRead extends GroupReadRequest {
+  readonly group: Group;
+}
+
+export interface GroupHint {
+  readonly vdiskId: string;
+  readonly controllerNode: string;
+}
+
 export interface BadBlock {
   readonly vdiskId: string;
   readonly offsetBytes: number;
@@ -70,9 +109,27 @@ export interface VdiskStatus {
   readonly sessions: number;
 }
 
+/** One replica of a vdisk that several nodes hold. */
+export interface ReplicaStatus {
+  readonly vdiskId: string;
+  /** How far its office is: idle, reading, proposing, promising, equalizing, serving. */
+  readonly office: string;
+  readonly term: number;
+  /** Node that controls the vdisk, as far as this one knows. */
+  readonly controllerNode: string;
+  /** Of its controller: the members of the record. */
+  readonly members: readonly string[];
+  readonly lastSeq: number;
+  readonly appliedSeq: number;
+  readonly drainedSeq: number;
+  readonly allocatedBytes: number;
+  readonly sessions: number;
+}
+
 export interface StargateStatus {
   readonly request: number;
   readonly vdisks: readonly VdiskStatus[];
+  readonly replicas: readonly ReplicaStatus[];
   readonly problems: readonly VdiskProblem[];
   readonly oplog: readonly { readonly stream: number; readonly usedBytes: number; readonly capacityBytes: number }[];
   readonly cache: { readonly pages: number; readonly usedPages: number; readonly hits: number; readonly misses: number };

@@ -1,4 +1,5 @@
 import { MAIN, type ShardContext } from '../shard/context.js';
+import type { MemberId } from '../wire/replicate.js';
 import type { ShardPart } from '../shard/run.js';
 import { TransferBuffers, transferBufferBytes } from './cache/transfer-buffers.js';
 import { makeCache } from './cache/cache-region.js';
@@ -18,6 +19,8 @@ import {
 } from './messages.js';
 import { OPLOG_MEMORY_BYTES } from './oplog/index.js';
 import { TRANSFER_BUFFERS } from './runtime/limits.js';
+import { groupPorts, groupRegionBytes, type Peers } from './runtime/group/ports.js';
+import { replicaStatus } from './runtime/group/status.js';
 import { NodePart } from './runtime/node-part.js';
 import { openBlockStore, type StoreConnection } from './store/index.js';
 
@@ -30,11 +33,13 @@ export interface StargateShardSettings {
   readonly oplogBytesPerStream: number;
   readonly cacheBytesPerShard: number;
   readonly store: StoreConnection;
+  /** Who this node is among others; null: it is alone. */
+  readonly self: MemberId | null;
 }
 
 /** Arena bytes that a shard's Stargate part takes of its region, beside the cache. */
 export function stargateRegionBytes(streamsPerShard: number): number {
-  const scratch = MAX_CONTROL_BYTES + 3 * BLOCK_BYTES;
+  const scratch = MAX_CONTROL_BYTES + 3 * BLOCK_BYTES + groupRegionBytes();
   return scratch + streamsPerShard * OPLOG_MEMORY_BYTES + transferBufferBytes(TRANSFER_BUFFERS) + (1 << 20);
 }
 
@@ -46,6 +51,8 @@ export class StargateShard implements ShardPart {
   constructor(
     readonly context: ShardContext,
     readonly settings: StargateShardSettings,
+    /** Opens the links to other nodes. */
+    peers: Peers,
   ) {
     const { engine, region, index, count, probes } = context;
     const { directory, nodeId, streams } = settings;
@@ -66,6 +73,7 @@ export class StargateShard implements ShardPart {
       shard: index,
       shards: count,
       streams,
+      ...(settings.self === null ? {} : { group: groupPorts(context, settings.self, peers, () => this.node.groups!) }),
       oplog: stream => ({
         memoryOffset: oplogMemory[stream]!,
         directory: `${directory}/oplog/stream-${stream}`,
@@ -116,6 +124,7 @@ export class StargateShard implements ShardPart {
     const { served, streams, problems, options } = this.node;
     return {
       request,
+      replicas: replicaStatus(this.node.groups),
       vdisks: [...served].map(([vdiskId, { controller }]) => ({
         vdiskId,
         allocatedBytes: options.ports.store.allocatedBytes(controller.state.layer),

@@ -52,6 +52,12 @@ export interface PeerListener {
   onPeerClosed(node: string): void;
 }
 
+/** The links of one shard, and the nodes that they may go to. */
+export interface PeerLinksPort extends PeerSender {
+  /** All there are but this one: on each change. */
+  setNodes(nodes: readonly PeerNode[]): void;
+}
+
 /** The links of one shard to the shards of other nodes. */
 export interface PeerSender {
   /**

@@ -293,12 +293,20 @@ export class NodePart implements VdiskServing, ControllerHost {
     const found = recovered?.vdisks.get(vdiskId);
     const log = stream.log.openVdisk(vdiskId, historyId);
     const layer = found?.layer ?? store.layersOf(vdiskId).at(-1) ?? null;
+    const isNew = found === undefined && layer === null;
+    if (isNew && !description.isMember) {
+      stream.log.dropVdisk(log);
+      this.#opened(vdiskId);
+      return done?.('');
+    }
     const fail = (message: string): void => {
       this.#refuse({ vdiskId, message }, stream);
       this.#opened(vdiskId);
       done?.(message);
     };
     const isOther = found !== undefined && found.replica === null;
+    const isLost = isNew && recovered !== undefined && description.term > 0;
+    if (isLost) return fail('this node is a member of its group, and has nothing of it: its log is lost, or was never begun');
     const damage = isOther
       ? 'its log is one that a single node has written'
       : found?.problem || replicaDamage(log, found?.replica ?? null, layer, historyId);

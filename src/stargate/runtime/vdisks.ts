@@ -15,7 +15,13 @@ export interface VdiskDescription {
   readonly term: number;
   readonly nonce: string;
   /** Other nodes hold it too, or will: its term is won when one of them is asked for it. */
-  readonly group?: { readonly replicationFactor: number; readonly minMembers: number; readonly controllerNode: string };
+  readonly group?: {
+    readonly replicationFactor: number;
+    readonly minMembers: number;
+    readonly controllerNode: string;
+    /** The record names this node. Otherwise it may hold a replica from before. */
+    readonly isMember: boolean;
+  };
 }
 
 /** Why a vdisk is not served though it exists. */

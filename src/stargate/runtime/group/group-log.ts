@@ -1,4 +1,4 @@
-import { type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner, type VdiskLog } from '../../core/ports.js';
+import type { EntryDraft, LogOwner, OplogPort, OplogUsage, ReadOwner, VdiskLog } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
 
 /**

@@ -245,7 +245,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
       return sender.send(message);
     }
     const { from: _from, ...rest } = message;
-    this.parts.sender.send(to, this.vdiskId, rest as ReplicaMessage, null);
+    this.parts.sender.send(to, this.vdiskId, rest, null);
   }
 
   /** What follows from where the machines stand now. */
@@ -309,7 +309,6 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     const ports = { ...parts.ports, log: this.#groupLog };
     this.controller = new Controller(ports, state, this.log, parts.nextCacheOwner(), this.host, parts.controllerMutations);
     this.controllerNode = parts.node;
-    parts.onControl(this);
   }
 
   /** Nobody is answered: outcomes are unknown. What it had appended may still be committed, by whoever follows. */
@@ -327,7 +326,6 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
       this.#release(own);
     }
     this.#own.clear();
-    this.parts.onControl(this);
   }
 
   #release({ offset }: Own): void {

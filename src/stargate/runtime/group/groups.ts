@@ -2,7 +2,7 @@ import type { Engine } from 'uring-engine';
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wire/peers.js';
 import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
-import { TransferBuffers } from '../../cache/transfer-buffers.js';
+import type { TransferBuffers } from '../../cache/transfer-buffers.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
 import { decodeSessionOpen } from '../../core/head.js';
 import type { CasOutcome, Group, ReplicationMutations } from '../../core/replication/effects.js';
@@ -27,8 +27,6 @@ export interface GroupPorts {
   readGroup(vdiskId: string, readId: number): void;
   /** A controller wants this node to hold a replica of a vdisk of which it has none. */
   wanted(vdiskId: string): void;
-  /** Whether this node controls the vdisk has changed. */
-  onControl(vdiskId: string): void;
   say(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
@@ -102,7 +100,6 @@ export class Groups implements PeerListener {
       cas: (vdiskId, expectedEpoch, next) => group.cas(vdiskId, expectedEpoch, next),
       readGroup: (vdiskId, readId) => group.readGroup(vdiskId, readId),
       onCommitted: one => options.onCommitted(one),
-      onControl: one => group.onControl(one.vdiskId),
       onLogFailed: errno => options.onLogFailed(errno),
       onBadBlock: (vdiskId, offsetBytes, errno) => options.onBadBlock(vdiskId, offsetBytes, errno),
       isOutOfSpace: stream => options.isOutOfSpace(stream),

@@ -19,6 +19,9 @@ export interface GroupDescription {
   readonly replicationFactor: number;
   readonly minMembers: number;
   readonly controllerNode: string;
+  readonly isMember: boolean;
+  /** Of the record: 0 before anybody has controlled it. */
+  readonly term: number;
 }
 
 export interface OpenReplicaOptions {

@@ -33,8 +33,6 @@ export interface GroupParts {
   readGroup(vdiskId: string, readId: number): void;
   /** Something was committed. */
   onCommitted(group: GroupVdisk): void;
-  /** It has become the controller, or is it no longer. */
-  onControl(group: GroupVdisk): void;
   onLogFailed(errno: number): void;
   onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void;
   isOutOfSpace(stream: OplogStream): boolean;

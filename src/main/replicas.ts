@@ -1,0 +1,173 @@
+import type { Logger } from '../base/log.js';
+import { GatepathError } from '../base/errors.js';
+import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, type ReplicatedVdisk } from '../meta/groups.js';
+import { keys, type GroupMember, type VdiskRecord } from '../meta/model.js';
+import { groupOf, listNodes } from '../meta/nodes.js';
+import type { MetadataStore, Watch } from '../meta/store.js';
+import type { ShardPool } from '../shard/pool.js';
+import {
+  StargateTopic,
+  type GroupCasDone,
+  type GroupCasRequest,
+  type GroupHint,
+  type GroupRead,
+  type GroupReadRequest,
+  type VdiskDescription,
+} from '../stargate/messages.js';
+import type { PeerNode } from '../wire/peers.js';
+import { CREATE_TIMEOUT_MS } from './limits.js';
+
+export interface ReplicasOptions {
+  readonly store: MetadataStore;
+  readonly self: GroupMember;
+  readonly pool: ShardPool;
+  readonly shardOf: (vdiskId: string) => number;
+  readonly log: Logger;
+}
+
+/** Between two looks whether a new vdisk is served. */
+const SERVED_POLL_MS = 20;
+/** Metadata that could not be read is read again after this time. */
+const RETRY_MS = 500;
+
+/** The main thread's part in the vdisks that several nodes hold: their records, and which nodes there are. */
+export class Replicas {
+  /** Told to a shard already. */
+  readonly #known = new Set<string>();
+  readonly #watches: Watch[] = [];
+  #isLooking = false;
+  #again = false;
+  #isClosed = false;
+
+  constructor(readonly options: ReplicasOptions) {
+    const { pool } = options;
+    pool.on(StargateTopic.groupCas, (message, shard) => void this.#cas(message as GroupCasRequest, shard));
+    pool.on(StargateTopic.readGroup, (message, shard) => void this.#read(message as GroupReadRequest, shard));
+    pool.on(StargateTopic.replicaWanted, message => void this.#wanted((message as { vdiskId: string }).vdiskId));
+  }
+
+  /** Those of which this node is a member, or may hold a replica from before. */
+  async descriptions(): Promise<VdiskDescription[]> {
+    await this.#sendNodes();
+    const all = await replicatedVdisks(this.options.store);
+    for (const { vdisk } of all) this.#known.add(vdisk.id);
+    return all.map(one => this.#description(one));
+  }
+
+  /** From here on new vdisks and other controllers are noticed. */
+  follow(): void {
+    const { store } = this.options;
+    for (const prefix of [keys.groups, keys.nodes]) this.#watches.push(store.watch(prefix, () => this.#look()));
+    this.#look();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const watch of this.#watches) watch.close();
+  }
+
+  isReplicated(vdiskId: string): Promise<boolean> {
+    return replicatedVdisk(this.options.store, vdiskId).then(found => found !== null);
+  }
+
+  /** Resolves when a controller has won a term for it. */
+  async served(vdisk: VdiskRecord): Promise<void> {
+    this.#look();
+    for (const untilMs = Date.now() + CREATE_TIMEOUT_MS; Date.now() < untilMs;) {
+      const group = await groupOf(this.options.store, vdisk.id);
+      if (group !== null && group.term > 0) return;
+      await new Promise(resolve => setTimeout(resolve, SERVED_POLL_MS));
+    }
+    const why = 'no member of its group has taken control of it';
+    throw new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${vdisk.name}" is not served: ${why}`, 'see the logs of its nodes');
+  }
+
+  forget(vdiskId: string): void {
+    this.#known.delete(vdiskId);
+  }
+
+  #description({ vdisk, group, replicationFactor, minMembers }: ReplicatedVdisk): VdiskDescription {
+    const { id: vdiskId, sizeBytes, historyId } = vdisk;
+    const { term, nonce, controller } = viewOf(group);
+    const isMember = group.members.some(one => idOf(one) === idOf(this.options.self));
+    const controllerNode = controller.slice(0, controller.indexOf('/'));
+    return { vdiskId, sizeBytes, historyId, term, nonce, group: { replicationFactor, minMembers, controllerNode, isMember } };
+  }
+
+  // ---------------------------------------------------------------- records
+
+  async #cas({ vdiskId, expectedEpoch, group }: GroupCasRequest, shard: number): Promise<void> {
+    const { store, pool, log } = this.options;
+    const outcome = await casGroup(store, vdiskId, expectedEpoch, group).catch((error: unknown) => {
+      log.log('error', 'a group record could not be changed', { vdiskId, error: String(error) });
+      return { kind: 'unknown' } as const;
+    });
+    if (!this.#isClosed) pool.send(shard, StargateTopic.groupCasDone, { vdiskId, nonce: group.nonce, outcome } satisfies GroupCasDone);
+  }
+
+  /** Not answered when it cannot be read: the machines ask again. */
+  async #read({ vdiskId, readId }: GroupReadRequest, shard: number): Promise<void> {
+    const { store, pool } = this.options;
+    const group = await groupOf(store, vdiskId).catch(() => null);
+    if (group !== null && !this.#isClosed)
+      pool.send(shard, StargateTopic.groupRead, { vdiskId, readId, group: viewOf(group) } satisfies GroupRead);
+  }
+
+  async #wanted(vdiskId: string): Promise<void> {
+    const found = await replicatedVdisk(this.options.store, vdiskId).catch(() => null);
+    if (found === null || this.#isClosed) return;
+    // Wanted by a controller, so it is a learner, which may begin with nothing.
+    const description = this.#description(found);
+    this.#create({ ...description, term: 0, group: { ...description.group!, isMember: true } });
+  }
+
+  #create(description: VdiskDescription): void {
+    this.#known.add(description.vdiskId);
+    this.options.pool.send(this.options.shardOf(description.vdiskId), StargateTopic.create, description);
+  }
+
+  // ---------------------------------------------------------------- changes
+
+  #look(): void {
+    this.#again = true;
+    if (!this.#isLooking) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    const { log } = this.options;
+    this.#isLooking = true;
+    while (this.#again && !this.#isClosed) {
+      this.#again = false;
+      try {
+        await this.#sendNodes();
+        for (const one of await replicatedVdisks(this.options.store)) this.#found(one);
+      } catch (error) {
+        log.log('warn', 'the records of groups are read again later', { error: String(error) });
+        await new Promise(resolve => setTimeout(resolve, RETRY_MS));
+        this.#again = true;
+      }
+    }
+    this.#isLooking = false;
+  }
+
+  #found(one: ReplicatedVdisk): void {
+    if (this.#isClosed) return;
+    const description = this.#description(one);
+    const { vdiskId } = description;
+    const { isMember, controllerNode } = description.group!;
+    if (!this.#known.has(vdiskId) && isMember) this.#create(description);
+    const hint: GroupHint = { vdiskId, controllerNode };
+    this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
+  }
+
+  async #sendNodes(): Promise<void> {
+    const { store, self, pool } = this.options;
+    const nodes = (await listNodes(store)).filter(({ id }) => id !== self.node);
+    const peers = nodes.map(({ id: node, storeUuid, incarnation, addresses, shards, streams }): PeerNode => ({
+      ...{ node, storeUuid, incarnation, shards, streams },
+      unix: addresses.unix,
+      tcp: addresses.tcp,
+    }));
+    if (!this.#isClosed) pool.broadcast(StargateTopic.nodes, peers);
+  }
+}

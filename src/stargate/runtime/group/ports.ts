@@ -1,0 +1,66 @@
+import { randomUUID } from 'node:crypto';
+import { MAIN, type ShardContext } from '../../../shard/context.js';
+import { MAX_APPEND_ENTRIES } from '../../../wire/limits.js';
+import type { PeerLinksPort, PeerListener, PeerNode } from '../../../wire/peers.js';
+import type { MemberId } from '../../../wire/replicate.js';
+import { TransferBuffers, transferBufferBytes } from '../../cache/transfer-buffers.js';
+import {
+  StargateTopic,
+  type GroupCasDone,
+  type GroupCasRequest,
+  type GroupHint,
+  type GroupRead,
+  type GroupReadRequest,
+} from '../../messages.js';
+import { ENTRY_HEADER_BYTES } from '../../oplog/index.js';
+import type { GroupPorts, Groups } from './groups.js';
+import { RETAINED_BUFFERS } from './limits.js';
+
+export type Peers = (listener: PeerListener, self: MemberId) => PeerLinksPort;
+
+const HEADERS_BYTES = MAX_APPEND_ENTRIES * ENTRY_HEADER_BYTES;
+
+/** Arena bytes that a shard's replicas take of its region. */
+export function groupRegionBytes(): number {
+  return transferBufferBytes(RETAINED_BUFFERS) + HEADERS_BYTES;
+}
+
+/** Joins the replicas of a shard to its links and to the main thread. `groups` is there when the first message comes. */
+export function groupPorts(context: ShardContext, self: MemberId, peers: Peers, groups: () => Groups): GroupPorts {
+  const { region } = context;
+  const links = peers(
+    {
+      onPeerMessage: (from, vdiskId, message, entries) => groups().onPeerMessage(from, vdiskId, message, entries),
+      onPeerClosed: node => groups().onPeerClosed(node),
+    },
+    self,
+  );
+  context.onMessage(StargateTopic.nodes, message => {
+    links.setNodes(message as readonly PeerNode[]);
+    groups().setNodes(message as readonly PeerNode[]);
+  });
+  context.onMessage(StargateTopic.groupCasDone, message => {
+    const { vdiskId, nonce, outcome } = message as GroupCasDone;
+    groups().onCas(vdiskId, nonce, outcome);
+  });
+  context.onMessage(StargateTopic.groupRead, message => {
+    const { vdiskId, readId, group } = message as GroupRead;
+    groups().onGroup(vdiskId, readId, group);
+  });
+  context.onMessage(StargateTopic.groupHint, message => {
+    const { vdiskId, controllerNode } = message as GroupHint;
+    groups().onRecord(vdiskId, controllerNode);
+  });
+  return {
+    self,
+    sender: links,
+    retained: new TransferBuffers(region.take(transferBufferBytes(RETAINED_BUFFERS)), RETAINED_BUFFERS),
+    headersOffset: region.take(HEADERS_BYTES),
+    newNonce: () => randomUUID(),
+    cas: (vdiskId, expectedEpoch, group) =>
+      context.send(MAIN, StargateTopic.groupCas, { vdiskId, expectedEpoch, group } satisfies GroupCasRequest),
+    readGroup: (vdiskId, readId) => context.send(MAIN, StargateTopic.readGroup, { vdiskId, readId } satisfies GroupReadRequest),
+    wanted: vdiskId => context.send(MAIN, StargateTopic.replicaWanted, { vdiskId }),
+    say: (level, message, fields) => context.log.log(level, message, fields),
+  };
+}
