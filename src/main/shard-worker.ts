@@ -32,7 +32,7 @@ export default function run(task: ShardTask): Promise<void> {
     const parts: ShardPart[] = [];
     let serving: VdiskServing | null = null;
     if (settings.stargate !== null) {
-      const stargate = new StargateShard(context, settings.stargate);
+      const stargate = new StargateShard(context, settings.stargate, (listener, self) => transport.peers(listener, self));
       serving = stargate.node;
       transport.serve(serving, listen(settings.stargate.socketPath));
       parts.push(stargate);

@@ -25,7 +25,6 @@ import { shardOfStream, streamOf } from '../wire/placement.js';
 import type { StargateShardSettings } from '../stargate/service.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
-import { idOf } from '../meta/groups.js';
 import { Deletions } from './deletions.js';
 import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS } from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
@@ -106,7 +105,7 @@ export class StargateHost {
       oplogBytesPerStream: Math.floor(oplogBytes / this.directory.streams),
       cacheBytesPerShard: Math.floor(cacheBytes / shards),
       store,
-      self: this.metadata.isShared ? idOf(this.metadata.member) : null,
+      self: this.metadata.isShared ? this.metadata.member : null,
       socketPath: stargateSocket,
     };
     return { settings, transfer: store.port };

@@ -1,5 +1,5 @@
 import { MAIN, type ShardContext } from '../shard/context.js';
-import type { MemberId } from '../wire/replicate.js';
+import type { PeerIdentity } from '../wire/peer-open.js';
 import type { ShardPart } from '../shard/run.js';
 import { TransferBuffers, transferBufferBytes } from './cache/transfer-buffers.js';
 import { makeCache } from './cache/cache-region.js';
@@ -34,7 +34,7 @@ export interface StargateShardSettings {
   readonly cacheBytesPerShard: number;
   readonly store: StoreConnection;
   /** Who this node is among others; null: it is alone. */
-  readonly self: MemberId | null;
+  readonly self: PeerIdentity | null;
 }
 
 /** Arena bytes that a shard's Stargate part takes of its region, beside the cache. */
@@ -73,7 +73,9 @@ export class StargateShard implements ShardPart {
       shard: index,
       shards: count,
       streams,
-      ...(settings.self === null ? {} : { group: groupPorts(context, settings.self, peers, () => this.node.groups!) }),
+      ...(settings.self === null
+        ? {}
+        : { group: groupPorts(context, { ...settings.self, shards: count, streams }, peers, () => this.node.groups!) }),
       oplog: stream => ({
         memoryOffset: oplogMemory[stream]!,
         directory: `${directory}/oplog/stream-${stream}`,

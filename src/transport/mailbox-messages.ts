@@ -13,7 +13,6 @@ export const Topic = {
   /** A connection of the Stargate's socket moves to the shard it is for. */
   moved: 'wire.moved',
   /** From the main thread: readonly PeerNode[], all nodes there are. */
-  peers: 'wire.peers',
 } as const;
 
 export interface OpenMessage {

@@ -1,7 +1,7 @@
 import type { Slot } from 'uring-engine';
 import type { ShardContext } from '../shard/context.js';
 import type { PeerSelf } from '../wire/peer-open.js';
-import type { PeerListener, PeerNode } from '../wire/peers.js';
+import type { PeerListener } from '../wire/peers.js';
 import type { VdiskServing } from '../wire/serving.js';
 import { ConnectionTable } from './connection-table.js';
 import { DEFAULT_MEMORY } from './limits.js';
@@ -33,6 +33,7 @@ export class ShardTransport {
   readonly #table: ConnectionTable;
   #server: UnixServer | null = null;
   #links: PeerLinks | null = null;
+  #ear: { readonly self: PeerSelf; readonly listener: PeerListener } | null = null;
 
   constructor(private readonly options: ShardTransportOptions) {
     const { context, software, memory = DEFAULT_MEMORY } = options;
@@ -63,20 +64,20 @@ export class ShardTransport {
     });
     context.onMessage(Topic.moved, message => server.onMoved(message as MovedConnection));
     this.#server = server;
+    if (this.#ear !== null) server.acceptPeers(this.#ear);
     return server;
   }
 
   /**
-   * The links of this shard to other Stargates, and its ear for them, behind `serve`. To be called in every shard, once. The main thread tells all nodes under
-   * `Topic.peers`, again at each change. `self` is what the node's record says.
+   * The links of this shard to other Stargates, and its ear for them. To be called in every shard, once. `self` is what the node's record says.
    */
   peers(listener: PeerListener, self: PeerSelf): PeerLinks {
     const { context, software } = this.options;
     const { engine, index: shard, log } = context;
     const links = new PeerLinks({ engine, table: this.#table, memory: this.memory, software, self, listener, shard, log });
     this.#links = links;
-    this.#server!.acceptPeers({ self, listener });
-    context.onMessage(Topic.peers, nodes => links.setNodes(nodes as readonly PeerNode[]));
+    this.#ear = { self, listener };
+    this.#server?.acceptPeers(this.#ear);
     return links;
   }
 

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MAIN, type ShardContext } from '../../../shard/context.js';
 import { MAX_APPEND_ENTRIES } from '../../../wire/limits.js';
 import type { PeerLinksPort, PeerListener, PeerNode } from '../../../wire/peers.js';
-import type { MemberId } from '../../../wire/replicate.js';
+import { memberOf, type PeerSelf } from '../../../wire/peer-open.js';
 import { TransferBuffers, transferBufferBytes } from '../../cache/transfer-buffers.js';
 import {
   StargateTopic,
@@ -16,7 +16,7 @@ import { ENTRY_HEADER_BYTES } from '../../oplog/index.js';
 import type { GroupPorts, Groups } from './groups.js';
 import { RETAINED_BUFFERS } from './limits.js';
 
-export type Peers = (listener: PeerListener, self: MemberId) => PeerLinksPort;
+export type Peers = (listener: PeerListener, self: PeerSelf) => PeerLinksPort;
 
 const HEADERS_BYTES = MAX_APPEND_ENTRIES * ENTRY_HEADER_BYTES;
 
@@ -26,7 +26,7 @@ export function groupRegionBytes(): number {
 }
 
 /** Joins the replicas of a shard to its links and to the main thread. `groups` is there when the first message comes. */
-export function groupPorts(context: ShardContext, self: MemberId, peers: Peers, groups: () => Groups): GroupPorts {
+export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, groups: () => Groups): GroupPorts {
   const { region } = context;
   const links = peers(
     {
@@ -52,7 +52,7 @@ export function groupPorts(context: ShardContext, self: MemberId, peers: Peers, 
     groups().onRecord(vdiskId, controllerNode);
   });
   return {
-    self,
+    self: memberOf(self),
     sender: links,
     retained: new TransferBuffers(region.take(transferBufferBytes(RETAINED_BUFFERS)), RETAINED_BUFFERS),
     headersOffset: region.take(HEADERS_BYTES),
