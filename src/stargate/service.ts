@@ -19,8 +19,7 @@ import {
 } from './messages.js';
 import { OPLOG_MEMORY_BYTES } from './oplog/index.js';
 import { TRANSFER_BUFFERS } from './runtime/limits.js';
-import { groupPorts, groupRegionBytes, type Peers } from './runtime/group/ports.js';
-import { replicaStatus } from './runtime/group/status.js';
+import { groupPorts, groupRegionBytes, replicaStatus, type Peers } from './replicas.js';
 import { NodePart } from './runtime/node-part.js';
 import { openBlockStore, type StoreConnection } from './store/index.js';
 

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { MAIN, type ShardContext } from '../../../shard/context.js';
-import { MAX_APPEND_ENTRIES } from '../../../wire/limits.js';
-import type { PeerLinksPort, PeerListener, PeerNode } from '../../../wire/peers.js';
-import { memberOf, type PeerSelf } from '../../../wire/peer-open.js';
-import { TransferBuffers, transferBufferBytes } from '../../cache/transfer-buffers.js';
+import { MAIN, type ShardContext } from '../shard/context.js';
+import { MAX_APPEND_ENTRIES } from '../wire/limits.js';
+import type { PeerLinksPort, PeerListener, PeerNode } from '../wire/peers.js';
+import { memberOf, type PeerSelf } from '../wire/peer-open.js';
+import { TransferBuffers, transferBufferBytes } from './cache/transfer-buffers.js';
 import {
   StargateTopic,
   type GroupCasDone,
@@ -11,10 +11,11 @@ import {
   type GroupHint,
   type GroupRead,
   type GroupReadRequest,
-} from '../../messages.js';
-import { ENTRY_HEADER_BYTES } from '../../oplog/index.js';
-import type { GroupPorts, Groups } from './groups.js';
-import { RETAINED_BUFFERS } from './limits.js';
+  type ReplicaStatus,
+} from './messages.js';
+import { ENTRY_HEADER_BYTES } from './oplog/index.js';
+import type { GroupPorts, Groups } from './runtime/group/groups.js';
+import { RETAINED_BUFFERS } from './runtime/group/limits.js';
 
 export type Peers = (listener: PeerListener, self: PeerSelf) => PeerLinksPort;
 
@@ -63,4 +64,21 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     wanted: vdiskId => context.send(MAIN, StargateTopic.replicaWanted, { vdiskId }),
     say: (level, message, fields) => context.log.log(level, message, fields),
   };
+}
+
+/** What a shard says of its replicas. */
+export function replicaStatus(groups: Groups | null): ReplicaStatus[] {
+  if (groups === null) return [];
+  return [...groups.all.values()].map(group => {
+    const { vdiskId, replica, controllerNode, appliedSeq, drainedSeq, controller, ports, options } = group;
+    return {
+      ...{ vdiskId, controllerNode, appliedSeq, drainedSeq },
+      office: replica.takeover.state.kind,
+      term: replica.takeover.leader?.term ?? replica.member.promisedTerm,
+      members: group.group?.members ?? [],
+      lastSeq: replica.member.log.lastSeq,
+      allocatedBytes: ports.store.allocatedBytes(options.layer),
+      sessions: controller?.sessions.size ?? 0,
+    };
+  });
 }
