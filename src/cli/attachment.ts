@@ -28,7 +28,7 @@ export function addAttachmentVerbs(program: Command): void {
 
 async function attach(vdisk: string, options: AttachOptions): Promise<void> {
   const { host, qmp } = options;
-  const attachment = await connectSystem(options).attach(vdisk, host === undefined ? {} : { host });
+  const attachment = await (await connectSystem(options)).attach(vdisk, host === undefined ? {} : { host });
   if (!attachment.exported) {
     const why = attachment.nbdSocket === null ? 'no datapath has ever run there' : 'its datapath has not taken it up yet';
     const message = `vdisk "${vdisk}" is attached at host "${attachment.host}", but ${why}`;
@@ -45,7 +45,7 @@ async function attach(vdisk: string, options: AttachOptions): Promise<void> {
 }
 
 async function detach(vdisk: string, options: SystemOptions & { qmp?: string }): Promise<void> {
-  const client = connectSystem(options);
+  const client = await connectSystem(options);
   if (options.qmp !== undefined) {
     const { id } = await client.showVdisk(vdisk);
     await unplugDisk(options.qmp, { vdisk, vdiskId: id });

@@ -16,7 +16,9 @@ export function addContainerVerbs(program: Command): void {
     .addOption(new Option('--min-members <n>', 'with fewer of them, writes wait (default: 1, with --rf 3: 2)').choices(['1', '2', '3']))
     .action(async (name: string, options: CreateOptions) => {
       const { rf, minMembers } = options;
-      await connectSystem(options).createContainer({
+      await (
+        await connectSystem(options)
+      ).createContainer({
         name,
         replicationFactor: Number(rf) as 1 | 2 | 3,
         ...(minMembers === undefined ? {} : { minMembers: Number(minMembers) }),
@@ -27,7 +29,7 @@ export function addContainerVerbs(program: Command): void {
     .description('all containers')
     .option('--json', 'as JSON')
     .action(async (options: SystemOptions & { json?: true }) => {
-      const containers = await connectSystem(options).listContainers();
+      const containers = await (await connectSystem(options)).listContainers();
       if (options.json) return printJson(containers);
       printTable(
         ['NAME', 'RF', 'MIN MEMBERS', 'DURABILITY', 'VDISKS', 'SIZE', 'ALLOCATED'],

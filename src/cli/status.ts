@@ -9,7 +9,7 @@ export function addStatusVerb(program: Command): void {
     .description('how the system is; with the directory of a datapath, how that datapath is')
     .option('--json', 'as JSON')
     .action(async (options: SystemOptions & { json?: true }) => {
-      const status = await connectSystem(options).status();
+      const status = await (await connectSystem(options)).status();
       if (options.json) printJson(status);
       else printStatus(status);
     });

@@ -18,19 +18,22 @@ export function systemOptions(command: Command): Command {
     .option('--url <url>', 'address of its management API: unix:PATH or http://HOST:PORT');
 }
 
-export function connectSystem({ data, url }: SystemOptions): ControlClient {
+/** Of several nodes, one that answers. */
+export async function connectSystem({ data, url }: SystemOptions): Promise<ControlClient> {
   if (url !== undefined) return new ControlClient(parseAddress(url));
   const directory = resolve(data ?? DEFAULT_DATA);
-  return new ControlClient(parseAddress(addressIn(directory) ?? `unix:${join(directory, 'control.sock')}`));
+  const [first = `unix:${join(directory, 'control.sock')}`, ...others] = addressesIn(directory);
+  if (others.length === 0) return new ControlClient(parseAddress(first));
+  return ControlClient.ofFirst([first, ...others].map(parseAddress));
 }
 
 /** What `gatepath up` says of the system it runs. */
-function addressIn(directory: string): string | undefined {
+function addressesIn(directory: string): string[] {
   try {
     const file = JSON.parse(readFileSync(join(directory, 'cluster.json'), 'utf8')) as { nodes?: { address?: string }[] };
-    return file.nodes?.[0]?.address;
+    return (file.nodes ?? []).flatMap(({ address }) => address ?? []);
   } catch {
-    return undefined; // a single Stargate has none; whether somebody answers is seen in a moment
+    return []; // a single Stargate has none; whether somebody answers is seen in a moment
   }
 }
 

@@ -16,14 +16,14 @@ export function addVdiskVerbs(program: Command): void {
     .action(async (name: string, size: string | undefined, options: SystemOptions & { size?: string; container?: string }) => {
       const sizeBytes = parseSize(sizeOf(size, options.size));
       const { container } = options;
-      const made = await connectSystem(options).createVdisk({ name, sizeBytes, ...(container === undefined ? {} : { container }) });
+      const made = await (await connectSystem(options)).createVdisk({ name, sizeBytes, ...(container === undefined ? {} : { container }) });
       console.log(`vdisk ${name} created, ${formatSize(made.sizeBytes)}`);
     });
   systemOptions(vdisk.command('list'))
     .description('all vdisks')
     .option('--json', 'as JSON')
     .action(async (options: Reading) => {
-      const vdisks = await connectSystem(options).listVdisks();
+      const vdisks = await (await connectSystem(options)).listVdisks();
       if (options.json) return printJson(vdisks);
       printTable(
         ['NAME', 'SIZE', 'ALLOCATED', 'CONTAINER', 'HEALTH', 'ATTACHED'],
@@ -41,14 +41,14 @@ export function addVdiskVerbs(program: Command): void {
     .description('one vdisk')
     .option('--json', 'as JSON')
     .action(async (name: string, options: Reading) => {
-      const one = await connectSystem(options).showVdisk(name);
+      const one = await (await connectSystem(options)).showVdisk(name);
       if (options.json) printJson(one);
       else printVdisk(one);
     });
   systemOptions(vdisk.command('delete <name>'))
     .description('delete a vdisk and its data; refused while it is attached')
     .action(async (name: string, options: SystemOptions) => {
-      await connectSystem(options).deleteVdisk(name);
+      await (await connectSystem(options)).deleteVdisk(name);
       console.log(`vdisk ${name} deleted`);
     });
 }

@@ -20,6 +20,8 @@ import {
 
 /** Longer than the server's own waits (attach, detach, create). */
 const REQUEST_TIMEOUT_MS = 60_000;
+/** For one that hangs, while others do not. */
+const PROBE_TIMEOUT_MS = 1_000;
 const MAX_ANSWER_BYTES = 64 << 20;
 
 /** Where a management API listens. */
@@ -31,6 +33,19 @@ export class ControlClient {
     private readonly address: ControlAddress,
     private readonly timeoutMs = REQUEST_TIMEOUT_MS,
   ) {}
+
+  /** Of several nodes that know the same: the first in order that answers; where none does, the first one, which says so when it is asked. */
+  static async ofFirst(addresses: readonly ControlAddress[]): Promise<ControlClient> {
+    const clients = addresses.map(address => new ControlClient(address));
+    const answering = clients.map(client =>
+      client.#exchange('GET', '/v1/version', undefined, PROBE_TIMEOUT_MS).then(
+        () => true,
+        () => false,
+      ),
+    );
+    for (const [i, answers] of answering.entries()) if (await answers) return clients[i]!;
+    return clients[0]!;
+  }
 
   status(): Promise<StatusView> {
     return this.#ask('GET', '/v1/status', statusView);
@@ -87,10 +102,10 @@ export class ControlClient {
     return parsed.data;
   }
 
-  #exchange(method: string, path: string, body: unknown): Promise<{ status: number; text: string }> {
+  #exchange(method: string, path: string, body: unknown, timeoutMs = this.timeoutMs): Promise<{ status: number; text: string }> {
     const payload = body === undefined ? undefined : JSON.stringify(body);
     const headers = payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
-    const options = { method, headers, timeout: this.timeoutMs };
+    const options = { method, headers, timeout: timeoutMs };
     return new Promise((resolve, reject) => {
       const request =
         'socketPath' in this.address
@@ -106,7 +121,7 @@ export class ControlClient {
         response.on('end', () => resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }));
         response.on('error', reject);
       });
-      request.on('timeout', () => request.destroy(new Error(`no answer within ${this.timeoutMs} ms`)));
+      request.on('timeout', () => request.destroy(new Error(`no answer within ${timeoutMs} ms`)));
       request.on('error', (cause: NodeJS.ErrnoException) => reject(this.#silent(cause)));
       request.end(payload);
     });

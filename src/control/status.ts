@@ -18,6 +18,10 @@ export interface StatusOptions {
 export class StatusService {
   constructor(private readonly options: StatusOptions) {}
 
+  get version(): string {
+    return this.options.version;
+  }
+
   async status(): Promise<StatusView> {
     const { version, storage, datapath } = this.options;
     const [ofStorage, ofDatapath] = await Promise.all([storage && storageStatus(storage), datapath && datapathStatus(datapath)]);

@@ -15,3 +15,5 @@ export const PROGRESS_INTERVAL_MS = 1_000;
 export const STOP_TIMEOUT_MS = 5_000;
 /** A second signal within this time is the same wish. */
 export const SAME_SIGNAL_MS = 500;
+/** Of `gatepath up --nodes`. */
+export const MOST_NODES = 16;

@@ -63,7 +63,7 @@ export function endNow(log: Logger, message: string): void {
  * Runs `stop` once on SIGINT or SIGTERM and ends the process; a further signal ends it at once. Not one that comes with the first: terminals and those who
  * start us (npm, timeout) signal us and our group.
  */
-export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
+export function stopOnSignal(log: Logger, stop: () => Promise<void>, timeoutMs: number = STOP_TIMEOUT_MS): void {
   let stoppingSinceMs = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stoppingSinceMs > 0) {
@@ -72,7 +72,7 @@ export function stopOnSignal(log: Logger, stop: () => Promise<void>): void {
     }
     stoppingSinceMs = performance.now();
     log.log('info', 'stopping', { signal });
-    const watchdog = setTimeout(() => endNow(log, `could not stop within ${STOP_TIMEOUT_MS} ms`), STOP_TIMEOUT_MS);
+    const watchdog = setTimeout(() => endNow(log, `could not stop within ${timeoutMs} ms`), timeoutMs);
     stop().then(
       () => {
         clearTimeout(watchdog);

@@ -9,6 +9,7 @@ import { stargateConfig } from './config/stargate.js';
 import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
+import { removePidFile, writePidFile } from './pid-file.js';
 import { endNow, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
@@ -54,6 +55,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   const service = new ControlService({ ...storage, defaultHost: hostName() });
   const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath: null }), service, log });
   const stop = async (): Promise<void> => {
+    removePidFile(config.data);
     await control.close();
     await pool.stop();
     for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
@@ -63,6 +65,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   await orStop(stop, async () => {
     await host.serve();
     await control.listen(controlSocket);
+    writePidFile(config.data);
   });
   log.log('info', 'serving', { software: SOFTWARE, node: config.node, socket: config.socket, control: controlSocket });
 }

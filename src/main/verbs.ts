@@ -7,10 +7,14 @@ import type { EngineChoice } from '../shard/run.js';
 import { DATAPATH_EXAMPLE } from './config/datapath.js';
 import { STARGATE_EXAMPLE } from './config/stargate.js';
 import type { LogFormat } from './logger.js';
-import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES } from './limits.js';
+import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES, MOST_NODES } from './limits.js';
+import type { UpOptions } from './up/up.js';
 
 interface UpFlags {
   readonly data: string;
+  readonly nodes?: string;
+  readonly rf?: string;
+  readonly restart?: true;
   readonly vdisk: readonly { readonly name: string; readonly sizeBytes: number }[];
   readonly shards: string;
   readonly cache: string;
@@ -31,6 +35,11 @@ export function addProcessVerbs(program: Command): void {
     .command('up')
     .description('run everything on this machine: storage, NBD endpoint, management')
     .option('--data <dir>', 'where the data lives', DEFAULT_DATA)
+    .option('--nodes <n>', 'a cluster of so many nodes, each a process of its own, with etcd (default: one node, in this process)')
+    .addOption(
+      new Option('--rf <n>', 'with --nodes: on how many of them each vdisk is kept (default: all, at most 3)').choices(['1', '2', '3']),
+    )
+    .option('--restart', 'with --nodes: start what ends by itself again')
     .option('--vdisk <name:size>', 'a vdisk to attach, made where it is missing; may be given again', collectVdisk, [])
     .option('--shards <n>', 'threads that serve I/O', String(DEFAULT_SHARDS))
     .option('--cache <size>', 'memory for cached blocks', `${DEFAULT_CACHE_BYTES >> 20}M`)
@@ -39,8 +48,7 @@ export function addProcessVerbs(program: Command): void {
     .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('warn'))
     .addOption(logFormat())
     .action(async (flags: UpFlags) => {
-      const { runUp } = await import('./up/up.js');
-      await runUp({
+      const options = {
         data: flags.data,
         vdisks: flags.vdisk,
         shards: wholeNumber('--shards', flags.shards, 2, MAX_SHARDS),
@@ -49,7 +57,11 @@ export function addProcessVerbs(program: Command): void {
         engine: flags.engine,
         logLevel: flags.logLevel,
         logFormat: flags.logFormat,
-      });
+      };
+      if (flags.nodes !== undefined) return runNodes(flags, flags.nodes, options);
+      if (flags.rf !== undefined || flags.restart !== undefined) throw usage('--rf and --restart are for a cluster', 'add --nodes N');
+      const { runUp } = await import('./up/up.js');
+      await runUp(options);
     });
   program
     .command('stargate')
@@ -64,6 +76,14 @@ export function addProcessVerbs(program: Command): void {
     .addOption(logFormat())
     .action(async (flags: ProcessFlags) => (await import('./datapathd.js')).runDatapath(flags.config, flags.logFormat));
   addConfigVerb(program);
+}
+
+async function runNodes({ rf, restart }: UpFlags, nodesText: string, options: UpOptions): Promise<void> {
+  const nodes = wholeNumber('--nodes', nodesText, 1, MOST_NODES);
+  if (nodes === 1) throw usage('--nodes 1 is no cluster', 'leave --nodes out for one node, or give at least 2');
+  if (rf !== undefined && Number(rf) > nodes) throw usage(`--rf ${rf} needs ${rf} nodes, not ${nodes}`, `give --nodes ${rf} or more`);
+  const { runUpNodes } = await import('./up/nodes/up-nodes.js');
+  await runUpNodes({ ...options, nodes, replicationFactor: rf === undefined ? null : Number(rf), restart: restart === true });
 }
 
 function addConfigVerb(program: Command): void {

@@ -52,6 +52,7 @@ export class ControlServer {
         'use a client of the same version',
       );
     });
+    this.#http.get('/v1/version', () => ({ version: options.status.version }));
     this.#http.get('/v1/status', () => options.status.status());
     if (options.service !== null) this.#routes(options.service);
   }

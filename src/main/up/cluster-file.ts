@@ -1,5 +1,6 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { writeFileDurably } from '../write-file.js';
 
 /**
  * `DIR/cluster.json`: who runs under `gatepath up`, for client commands and for anybody's scripts. Written whole and
@@ -26,16 +27,7 @@ export interface ClusterNode {
 }
 
 export function writeClusterFile(dataDir: string, content: ClusterFile): void {
-  const path = join(dataDir, 'cluster.json');
-  const temporary = `${path}.${process.pid}.tmp`;
-  const fd = openSync(temporary, 'w', 0o644);
-  try {
-    writeSync(fd, `${JSON.stringify(content, null, 2)}\n`);
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-  renameSync(temporary, path);
+  writeFileDurably(join(dataDir, 'cluster.json'), `${JSON.stringify(content, null, 2)}\n`);
 }
 
 export function removeClusterFile(dataDir: string): void {

@@ -18,6 +18,7 @@ import { metaSocketOf, StargateHost } from '../stargate-host.js';
 import { VERSION } from '../version.js';
 import { removeClusterFile, writeClusterFile } from './cluster-file.js';
 import { printGreeting } from './greeting.js';
+import { nodesIn } from './nodes/layout.js';
 
 export interface UpOptions {
   readonly data: string;
@@ -35,6 +36,10 @@ const NODE_ID = 'node-1';
 /** `gatepath up`: everything on one machine in this process, until a signal ends it. */
 export async function runUp(options: UpOptions): Promise<void> {
   const data = resolve(options.data);
+  const nodes = nodesIn(data);
+  if (nodes !== null) {
+    throw new GatepathError('invalid', 'ERR_CLUSTER', `${data} holds a cluster of ${nodes} nodes`, `start it with --nodes ${nodes}`);
+  }
   const log = await createLogger(options.logLevel, options.logFormat);
   const engine = engineChoice(options.engine);
   const nbdSocket = join(data, 'nbd.sock');

@@ -1,0 +1,230 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { GatepathError } from '../../../base/errors.js';
+import { ControlClient } from '../../../control/client.js';
+import { MetaUnavailable } from '../../../meta/errors.js';
+import { EtcdStore } from '../../../meta/etcd.js';
+import { PID_FILE } from '../../pid-file.js';
+import type { ClusterFile } from '../cluster-file.js';
+import { Child } from './child.js';
+import { etcdArguments, etcdUrl } from './etcd.js';
+import type { ClusterLayout, ClusterPaths } from './layout.js';
+import { endStranger, isRunning, pidIn } from './pids.js';
+
+export interface ClusterOptions {
+  readonly layout: ClusterLayout;
+  readonly paths: ClusterPaths;
+  /** The program. */
+  readonly etcd: string;
+  /** Start what ends by itself again. */
+  readonly restart: boolean;
+  /** The command line of Gatepath itself: node and its script. */
+  readonly command: readonly string[];
+  /** A line for whoever watches. */
+  readonly say: (line: string) => void;
+  /** Another process serves, under another pid. */
+  readonly onChange: () => void;
+}
+
+const START_TIMEOUT_MS = 90_000;
+/** Longer than a process takes before it ends itself. */
+const STOP_TIMEOUT_MS = 8_000;
+const POLL_MS = 100;
+const PID_POLL_MS = 200;
+
+interface Plan {
+  readonly name: string;
+  readonly argv: readonly string[];
+  /** What tells its command line from others. */
+  readonly mark: string;
+}
+
+/** The processes of a cluster on one machine: etcd, Stargates, a datapath. */
+export class LocalCluster {
+  readonly #children = new Map<string, Child>();
+  readonly #etcd: readonly Plan[];
+  readonly #nodes: readonly Plan[];
+  readonly #datapath: Plan;
+  /** Node → who serves it: our child, or one that somebody started by hand. */
+  readonly #serving = new Map<string, number>();
+  #watch: NodeJS.Timeout | null = null;
+  #isComplete = false;
+  #stopping = false;
+
+  constructor(private readonly options: ClusterOptions) {
+    const { layout, paths, command, etcd } = options;
+    this.#etcd = layout.etcd.map((_, i) => ({
+      name: `etcd-${i + 1}`,
+      argv: etcdArguments(etcd, layout, paths, i),
+      mark: paths.etcd(i),
+    }));
+    this.#nodes = layout.nodes.map(({ id }) => ({
+      name: id,
+      argv: [...command, 'stargate', '--config', paths.nodeConfig(id)],
+      mark: paths.nodeConfig(id),
+    }));
+    const datapath = paths.datapathConfig();
+    this.#datapath = { name: 'datapath', argv: [...command, 'datapath', '--config', datapath], mark: datapath };
+  }
+
+  /** Resolves when everything serves. To be stopped where it rejects, too. */
+  async start(): Promise<void> {
+    const { paths, say } = this.options;
+    mkdirSync(paths.logs(), { recursive: true, mode: 0o700 });
+    mkdirSync(this.#runFolder(), { recursive: true, mode: 0o700 });
+    await this.#endLeftOver();
+    for (const plan of this.#etcd) this.#start(plan);
+    await this.#whenEtcdAnswers();
+    say(`etcd answers: ${this.#etcd.length} members`);
+    for (const plan of this.#nodes) this.#start(plan);
+    await Promise.all(this.#nodes.map(plan => this.#when(plan, () => this.#pidOf(plan) === this.#children.get(plan.name)!.pid)));
+    for (const plan of this.#nodes) this.#serving.set(plan.name, this.#pidOf(plan)!);
+    say(`${this.#nodes.length} nodes serve`);
+    this.#start(this.#datapath);
+    const client = new ControlClient({ socketPath: paths.datapathControl() });
+    await this.#when(this.#datapath, async () => (await client.status()).datapath?.pid === this.#children.get('datapath')!.pid);
+    this.#isComplete = true;
+    this.#watch = setInterval(() => this.#lookForPids(), PID_POLL_MS);
+  }
+
+  /** A node that answers, the first of those that do. */
+  async client(): Promise<ControlClient> {
+    const { paths, layout } = this.options;
+    return ControlClient.ofFirst(layout.nodes.map(({ id }) => ({ socketPath: paths.nodeControl(id) })));
+  }
+
+  describe(): Pick<ClusterFile, 'nodes' | 'etcd' | 'datapath'> {
+    const { layout, paths } = this.options;
+    return {
+      nodes: this.#nodes.map(({ name, argv }) => ({
+        id: name,
+        pid: this.#serving.get(name)!,
+        dataDir: paths.node(name),
+        address: `unix:${paths.nodeControl(name)}`,
+        command: argv,
+      })),
+      etcd: this.#etcd.map(({ name }, i) => ({ pid: this.#children.get(name)!.pid, address: etcdUrl(layout, i) })),
+      datapath: { pid: this.#children.get('datapath')!.pid, nbdSocket: paths.nbdSocket() },
+    };
+  }
+
+  /** Guests' endpoint first, then what it needs. Those started by hand, too. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    if (this.#watch !== null) clearInterval(this.#watch);
+    await this.#stopAll([this.#datapath]);
+    await this.#stopAll(this.#nodes);
+    // One after the other: a leader that goes hands over first, and would wait for one that goes with it.
+    for (const plan of this.#etcd) await this.#stopAll([plan]);
+  }
+
+  async #stopAll(plans: readonly Plan[]): Promise<void> {
+    await Promise.all(plans.flatMap(({ name }) => this.#children.get(name)?.stop(STOP_TIMEOUT_MS) ?? []));
+    await Promise.all(plans.map(plan => this.#endStranger(plan)));
+  }
+
+  // ---------------------------------------------------------------- children
+
+  #start({ name, argv }: Plan): void {
+    const { paths, restart, say, onChange } = this.options;
+    const runFile = join(this.#runFolder(), `${name}.pid`);
+    const child = new Child({
+      name,
+      argv,
+      logFile: join(paths.logs(), `${name}.log`),
+      restart,
+      onStart: started => {
+        writeFileSync(runFile, `${started.pid}\n`);
+        // A node changes hands when it serves.
+        if (this.#isComplete && !this.#nodes.some(node => node.name === name)) onChange();
+      },
+      onEnd: (_, how) => {
+        if (this.#stopping || !this.#isComplete) return;
+        const next = restart ? 'it is started again' : `start it again with: ${argv.map(quoted).join(' ')}`;
+        say(`${name} has ended (${how}); ${next}`);
+      },
+    });
+    this.#children.set(name, child);
+  }
+
+  /** Of a node that was started by hand as well. */
+  #pidOf({ name, mark }: Plan): number | null {
+    const pid = pidIn(join(this.options.paths.node(name), PID_FILE));
+    return pid !== null && isRunning(pid, mark) ? pid : null;
+  }
+
+  #lookForPids(): void {
+    let hasChanged = false;
+    for (const plan of this.#nodes) {
+      const pid = this.#pidOf(plan);
+      if (pid === null || pid === this.#serving.get(plan.name)) continue;
+      this.#serving.set(plan.name, pid);
+      this.options.say(`${plan.name} serves again, pid ${pid}`);
+      hasChanged = true;
+    }
+    if (hasChanged) this.options.onChange();
+  }
+
+  /** Who serves a node, or is about to: one that was started by hand, or left over by an `up` that could not stop it. */
+  async #endStranger(plan: Plan): Promise<void> {
+    const files = [join(this.options.paths.node(plan.name), PID_FILE), join(this.#runFolder(), `${plan.name}.pid`)];
+    for (const pid of files.map(pidIn)) if (pid !== null) await endStranger(pid, plan.mark, STOP_TIMEOUT_MS);
+  }
+
+  async #endLeftOver(): Promise<void> {
+    for (const plans of [[this.#datapath], this.#nodes, this.#etcd]) await Promise.all(plans.map(plan => this.#endStranger(plan)));
+  }
+
+  #runFolder(): string {
+    return join(this.options.paths.data, 'run');
+  }
+
+  // ---------------------------------------------------------------- waiting
+
+  async #whenEtcdAnswers(): Promise<void> {
+    const store = await EtcdStore.open({
+      endpoints: this.options.layout.etcd.map((_, i) => etcdUrl(this.options.layout, i)),
+      requestTimeoutMs: 1_000,
+    });
+    try {
+      await this.#when(this.#etcd[0]!, async () => {
+        try {
+          await store.get('cluster');
+          return true;
+        } catch (error) {
+          if (error instanceof MetaUnavailable) return false;
+          throw error;
+        }
+      });
+    } finally {
+      await store.close();
+    }
+  }
+
+  /** An error of `holds` counts as no. Fails when a process ends that is needed for it. */
+  async #when(plan: Plan, holds: () => boolean | Promise<boolean>): Promise<void> {
+    const endMs = performance.now() + START_TIMEOUT_MS;
+    for (;;) {
+      if (
+        await Promise.resolve()
+          .then(holds)
+          .catch(() => false)
+      )
+        return;
+      for (const child of this.#children.values()) if (child.ended !== null && !this.options.restart) throw startFailed(child);
+      if (this.#stopping) throw new GatepathError('retryable', 'ERR_STOPPING', 'stopped before everything served', '');
+      if (performance.now() > endMs) {
+        const message = `${plan.name} does not serve after ${START_TIMEOUT_MS / 1_000} s`;
+        throw new GatepathError('retryable', 'ERR_START', message, `see ${this.#children.get(plan.name)!.options.logFile}`);
+      }
+      await delay(POLL_MS);
+    }
+  }
+}
+
+function startFailed({ options: { name, logFile }, ended, lastWords }: Child): GatepathError {
+  return new GatepathError('retryable', 'ERR_START', `${name} has ended (${ended}):\n${lastWords}`, `its log is ${logFile}`);
+}
+
+const quoted = (word: string): string => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);

@@ -1,0 +1,48 @@
+import { mkdirSync } from 'node:fs';
+import { stringify } from 'yaml';
+import { writeFileDurably } from '../../write-file.js';
+import { etcdUrl } from './etcd.js';
+import type { ClusterLayout, ClusterPaths } from './layout.js';
+
+export interface ClusterSettings {
+  readonly shards: number;
+  readonly cacheBytes: number;
+  readonly oplogBytes: number;
+  readonly engine: string;
+  readonly logLevel: string;
+  readonly replicationFactor: number;
+  readonly host: string;
+}
+
+const HEADER = '# Written by "gatepath up --nodes" at each start.\n';
+
+/** One file for each process: with it, and without `up`, the process is started again by hand. */
+export function writeConfigurations(layout: ClusterLayout, paths: ClusterPaths, settings: ClusterSettings): void {
+  const { shards, cacheBytes, oplogBytes, engine, logLevel, replicationFactor, host } = settings;
+  const etcd = { endpoints: layout.etcd.map((_, i) => etcdUrl(layout, i)) };
+  const threads = { shards, engine, logLevel };
+  for (const { id } of layout.nodes) {
+    mkdirSync(paths.node(id), { recursive: true, mode: 0o700 });
+    const config = {
+      data: paths.node(id),
+      socket: paths.nodeSocket(id),
+      node: id,
+      cache: cacheBytes,
+      oplog: oplogBytes,
+      ...threads,
+      cluster: layout.clusterId,
+      replicationFactor,
+      etcd,
+    };
+    writeFileDurably(paths.nodeConfig(id), HEADER + stringify(config));
+  }
+  mkdirSync(paths.datapath(), { recursive: true, mode: 0o700 });
+  const config = {
+    socket: paths.nbdSocket(),
+    stargate: paths.nodeSocket(layout.nodes[0]!.id),
+    control: paths.datapathControl(),
+    host,
+    ...threads,
+  };
+  writeFileDurably(paths.datapathConfig(), HEADER + stringify(config));
+}

@@ -1,0 +1,176 @@
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { gatepath, gatepathArgv, readClusterFile, runGatepath } from '../support/gatepath.js';
+import { GatepathCluster, isAlive, pidsOf } from '../support/gatepath-cluster.js';
+import { NbdClient } from '../support/nbd/client.js';
+import { run, TestProcess } from '../support/process.js';
+import { missingNote, missingPrograms } from '../support/programs.js';
+import { makeTempDir, removeTempDir } from '../support/temp.js';
+import { waitFor } from '../support/wait.js';
+
+const missing = missingPrograms('etcd', 'setpriv');
+const WAIT_MS = 90_000;
+const PAGE = 4_096;
+
+describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`, { timeout: 300_000 }, () => {
+  const dir = makeTempDir('nodes');
+  const clusters: GatepathCluster[] = [];
+  const byHand: TestProcess[] = [];
+  afterEach(async () => {
+    for (const child of byHand.splice(0)) await child.kill();
+    for (const cluster of clusters.splice(0)) await cluster.kill();
+  });
+  afterAll(() => removeTempDir(dir));
+
+  function make(name: string, nodes: number, ...extraArgs: readonly string[]): GatepathCluster {
+    const cluster = new GatepathCluster({ dataDir: join(dir, name), nodes, extraArgs });
+    clusters.push(cluster);
+    return cluster;
+  }
+
+  /** Of the first block, over NBD. */
+  async function read(cluster: GatepathCluster): Promise<Buffer> {
+    const client = await NbdClient.connect({ socket: cluster.nbdSocket }, 'demo');
+    const data = await client.read(0, PAGE);
+    await client.disconnect();
+    return data;
+  }
+
+  async function write(cluster: GatepathCluster, fill: number): Promise<void> {
+    const client = await NbdClient.connect({ socket: cluster.nbdSocket }, 'demo');
+    await client.write(0, Buffer.alloc(PAGE, fill));
+    await client.disconnect();
+  }
+
+  it('runs a cluster, and says in cluster.json what of; a node that was killed comes back by its command; Ctrl-C leaves nothing', async () => {
+    const cluster = make('three', 3, '--rf', '1', '--vdisk', 'demo:64M');
+    const data = cluster.options.dataDir;
+    await cluster.start();
+    const { file } = cluster;
+    expect(file).toEqual({
+      version: 1,
+      nodes: [1, 2, 3].map(i => ({
+        id: `node-${i}`,
+        pid: expect.any(Number) as number,
+        dataDir: join(data, `node-${i}`),
+        address: `unix:${data}/node-${i}/control.sock`,
+        command: [...gatepathArgv(), 'stargate', '--config', join(data, `node-${i}`, 'stargate.yaml')],
+      })),
+      etcd: [1, 2, 3].map(() => ({
+        pid: expect.any(Number) as number,
+        address: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/) as string,
+      })),
+      datapath: { pid: expect.any(Number) as number, nbdSocket: cluster.nbdSocket },
+      console: null,
+    });
+    expect(new Set([...pidsOf(file), cluster.process.pid]).size).toBe(8);
+    expect(pidsOf(file).every(isAlive)).toBe(true);
+    await write(cluster, 7);
+
+    const [first] = file.nodes;
+    process.kill(first!.pid, 'SIGKILL');
+    await waitFor('up says so', WAIT_MS, () =>
+      cluster.process.output.includes(`node-1 has ended (SIGKILL); start it again with: ${first!.command.join(' ')}`),
+    );
+    // Through another node, which knows the same.
+    expect(await gatepath('container', 'list', '--data', data)).toContain('default');
+    expect(await gatepath('vdisk', 'list', '--data', data)).toContain('demo');
+
+    byHand.push(TestProcess.start(first!.command));
+    const after = await waitFor('the node is back', WAIT_MS, () => {
+      const now = readClusterFile(data);
+      return now !== undefined && now.nodes[0]!.pid !== first!.pid ? now : undefined;
+    });
+    expect(after).toEqual({ ...file, nodes: [{ ...first, pid: byHand[0]!.pid }, ...file.nodes.slice(1)] });
+    expect((await read(cluster)).equals(Buffer.alloc(PAGE, 7))).toBe(true);
+    // A node that hangs is passed over.
+    process.kill(after.nodes[0]!.pid, 'SIGSTOP');
+    expect(await gatepath('container', 'list', '--data', data)).toContain('default');
+
+    await cluster.stop();
+    expect(pidsOf(after).filter(isAlive)).toEqual([]);
+    expect(existsSync(join(data, 'cluster.json'))).toBe(false);
+    expect(readdirSync(data).filter(name => name.endsWith('.sock'))).toEqual([]);
+  });
+
+  it('--restart brings back what ends; all ends with an `up` that is killed, and the next one goes on with the data', async () => {
+    const cluster = make('two', 2, '--rf', '1', '--restart', '--vdisk', 'demo:64M');
+    const data = cluster.options.dataDir;
+    await cluster.start();
+    await write(cluster, 9);
+    const before = cluster.file;
+    for (const pid of [before.nodes[1]!.pid, before.datapath.pid]) process.kill(pid, 'SIGKILL');
+    const after = await waitFor('both are back', WAIT_MS, () => {
+      const now = readClusterFile(data)!;
+      return now.nodes[1]!.pid !== before.nodes[1]!.pid && now.datapath.pid !== before.datapath.pid ? now : undefined;
+    });
+    expect({ ...after, nodes: after.nodes.slice(0, 1), datapath: null }).toEqual({
+      ...before,
+      nodes: before.nodes.slice(0, 1),
+      datapath: null,
+    });
+    const block = await waitFor('a read', WAIT_MS, () => read(cluster).catch(() => undefined));
+    expect(block.equals(Buffer.alloc(PAGE, 9))).toBe(true);
+
+    await cluster.process.kill();
+    await waitFor('all have ended', WAIT_MS, () => !pidsOf(after).some(isAlive));
+    await cluster.start();
+    expect((await read(cluster)).equals(Buffer.alloc(PAGE, 9))).toBe(true);
+    await cluster.stop();
+    expect(pidsOf(after).filter(isAlive)).toEqual([]);
+  });
+});
+
+describe('gatepath up --nodes, used wrongly', () => {
+  const dir = makeTempDir('wrong');
+  afterAll(() => removeTempDir(dir));
+
+  async function refused(...args: readonly string[]): Promise<string> {
+    const { code, stdout, stderr } = await runGatepath('up', ...args);
+    expect(stdout).toBe('');
+    return `${code} ${stderr.replace(/\s+/g, ' ').trim()}`;
+  }
+
+  it('says what to do instead', async () => {
+    expect(await refused('--nodes', '1')).toBe('2 error: --nodes 1 is no cluster leave --nodes out for one node, or give at least 2');
+    expect(await refused('--nodes', '17')).toContain('2 error: --nodes 17 is not a number from 1 to 16');
+    expect(await refused('--nodes', '2', '--rf', '3')).toContain('2 error: --rf 3 needs 3 nodes, not 2');
+    expect(await refused('--rf', '2')).toContain('2 error: --rf and --restart are for a cluster');
+    expect(await refused('--restart')).toContain('2 error: --rf and --restart are for a cluster');
+  });
+
+  it('says which package has etcd where there is none', async () => {
+    const argv = gatepathArgv('up', '--nodes', '2', '--data', join(dir, 'none'));
+    const { code, stderr } = await run(argv, { env: { PATH: '/nowhere' } });
+    // Where it is in a directory that is looked into in any case, this cannot be tried.
+    if (missingPrograms('etcd').length === 0 && ['/usr/sbin/etcd', '/sbin/etcd', '/usr/local/sbin/etcd'].some(path => existsSync(path)))
+      return;
+    expect([code, stderr.replace(/\s+/g, ' ')]).toEqual([1, expect.stringContaining('apt install etcd-server') as string]);
+    expect(existsSync(join(dir, 'none'))).toBe(false);
+  });
+
+  it.skipIf(missing.length > 0)('leaves directories alone that are something else', async () => {
+    const made = (name: string, file: string, content: object): string => {
+      mkdirSync(join(dir, name));
+      writeFileSync(join(dir, name, file), JSON.stringify(content));
+      return join(dir, name);
+    };
+    expect(await refused('--nodes', '2', '--data', made('single', 'gatepath.json', {}))).toContain(
+      'is the data directory of a single node',
+    );
+    expect(await refused('--nodes', '2', '--data', made('foreign', 'holiday.jpg', {}))).toContain(
+      'holds "holiday.jpg" and no cluster of Gatepath',
+    );
+    const layout = {
+      product: 'gatepath up --nodes',
+      formatVersion: 1,
+      clusterId: 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111',
+      etcd: [{ clientPort: 1, peerPort: 2 }],
+      nodes: [1, 2, 3].map(i => ({ id: `node-${i}`, tcpPort: 2 + i })),
+    };
+    const cluster = made('cluster', 'cluster-layout.json', layout);
+    expect(await refused('--data', cluster)).toContain('holds a cluster of 3 nodes start it with --nodes 3');
+    expect(await refused('--nodes', '2', '--data', cluster)).toContain('holds a cluster of 3 nodes, not 2 give --nodes 3');
+  });
+});
