@@ -4,7 +4,11 @@ import { Operation, type TableEntry } from './connection-table.js';
 import type { PathAttempt, PathListener } from './path-listener.js';
 import { UnixPath, type ClientParts, type Purpose } from './unix-path.js';
 
-const INTERVAL_NS = HEARTBEAT_INTERVAL_MS * 1e6;
+/** Silence is found out to within one tick; every second one sends a heartbeat. */
+const TICKS_PER_HEARTBEAT = 2;
+const TICK_NS = (HEARTBEAT_INTERVAL_MS * 1e6) / TICKS_PER_HEARTBEAT;
+/** Between two ticks: longer, and this shard itself stood still. */
+const STALL_NS = 2 * HEARTBEAT_INTERVAL_MS * 1e6;
 
 const NO_SESSION: SessionRequest = { vdiskId: '', generation: 0, datapathUuid: '', shard: 0 };
 
@@ -13,6 +17,7 @@ export class UnixConnector implements TableEntry {
   readonly #paths = new Set<UnixPath>();
   readonly #index: number;
   #ticking = false;
+  #ticks = 0;
   #lastTickNs = 0;
   #onIdle: (() => void) | null = null;
 
@@ -58,9 +63,10 @@ export class UnixConnector implements TableEntry {
 
   onCompletion(): void {
     const nowNs = this.parts.engine.nowNs;
-    const stalled = nowNs - this.#lastTickNs > 2 * INTERVAL_NS;
+    const stalled = nowNs - this.#lastTickNs > STALL_NS;
+    const beats = ++this.#ticks % TICKS_PER_HEARTBEAT === 0;
     this.#ticking = false;
-    for (const path of this.#paths) path.onTick(nowNs, stalled);
+    for (const path of this.#paths) path.onTick(nowNs, stalled, beats);
     if (this.#paths.size > 0) this.#arm();
   }
 
@@ -72,7 +78,7 @@ export class UnixConnector implements TableEntry {
     const { engine, table } = this.parts;
     this.#ticking = true;
     this.#lastTickNs = engine.nowNs;
-    engine.timer(INTERVAL_NS, table.client, table.tag(this.#index, Operation.timer));
+    engine.timer(TICK_NS, table.client, table.tag(this.#index, Operation.timer));
   }
 
   #checkIdle(): void {

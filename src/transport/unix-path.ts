@@ -52,6 +52,8 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
   #oldestAgeUs = 0;
   #blocker: Blocker = Blocker.unknown;
   #touched = false;
+  /** Nothing can be sent any more; 0: it can. */
+  #sendError = 0;
 
   readonly #pending = new RequestRing();
   /** By tag: the request at the server, and its READ buffer or -1. */
@@ -117,13 +119,14 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
     else if (operation === Operation.close) this.#gone();
   }
 
-  /** Every HEARTBEAT_INTERVAL_MS. */
-  onTick(nowNs: number, stalled: boolean): void {
+  /** `beats`: once every HEARTBEAT_INTERVAL_MS. */
+  onTick(nowNs: number, stalled: boolean, beats: boolean): void {
     if (this.#state === 'connecting' || this.#state === 'greeting') {
       const limitMs = this.purpose === 'open' ? OPEN_TIMEOUT_MS : CLOSE_TIMEOUT_MS;
       if (nowNs - this.#startedNs > limitMs * MS) this.#lose(`the Stargate did not answer within ${limitMs} ms`);
       return;
     }
+    if (this.#sendError !== 0) this.#lose(`sending to the Stargate failed (error ${this.#sendError})`);
     if (this.#state !== 'open') return;
     // This shard itself stood still: what came meanwhile has not been received yet.
     if (stalled) this.#receiver!.lastReceivedNs = nowNs;
@@ -131,6 +134,7 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
       this.#lose(`the Stargate has been silent for ${SUSPECT_AFTER_MS} ms`);
       return;
     }
+    if (!beats) return;
     const frame = new Uint8Array(HEADER_BYTES);
     heartbeat(this.#header, ++this.#heartbeats);
     encodeInto(frame, this.#header);
@@ -145,7 +149,7 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
 
   onTurnEnd(): void {
     this.#touched = false;
-    if ((this.#state !== 'open' && this.#state !== 'greeting') || !this.#sender!.begin()) return;
+    if ((this.#state !== 'open' && this.#state !== 'greeting') || this.#sendError !== 0 || !this.#sender!.begin()) return;
     if (this.#state === 'open') this.#gatherRequests();
     this.#sender!.go();
   }
@@ -201,7 +205,8 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
   #onSent(result: number): void {
     this.#sender!.onSent();
     if (this.#state === 'closing') return;
-    if (result < 0) this.#lose(`sending to the Stargate failed (error ${-result})`);
+    // The other end has closed: what it said before, like who serves the vdisk now, may still have to be received.
+    if (result < 0) this.#sendError = -result;
     else this.#touch();
   }
 
