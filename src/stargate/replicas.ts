@@ -70,9 +70,10 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
 export function replicaStatus(groups: Groups | null): ReplicaStatus[] {
   if (groups === null) return [];
   return [...groups.all.values()].map(group => {
-    const { vdiskId, replica, controllerNode, appliedSeq, drainedSeq, controller, ports, options } = group;
+    const { vdiskId, replica, controllerNode, appliedSeq, drained, controller, ports, options } = group;
     return {
-      ...{ vdiskId, controllerNode, appliedSeq, drainedSeq },
+      ...{ vdiskId, controllerNode, appliedSeq },
+      drainedSeq: drained.seq,
       office: replica.takeover.state.kind,
       term: replica.takeover.leader?.term ?? replica.member.promisedTerm,
       members: group.group?.members ?? [],

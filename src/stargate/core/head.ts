@@ -81,12 +81,19 @@ export function encodeRecord(record: HeadRecord | ReplicaHeadRecord | SessionOpe
   return packr.pack(record);
 }
 
+export function encodeSessions(table: SessionTableRecord): Uint8Array {
+  return packr.pack(table);
+}
+
 /** All throw when the bytes are not such a record. */
 export function decodeHead(bytes: Uint8Array): HeadRecord {
   return head.parse(packr.unpack(bytes));
 }
 export function decodeReplicaHead(bytes: Uint8Array): ReplicaHeadRecord {
   return replicaHead.parse(packr.unpack(bytes));
+}
+export function decodeSessions(bytes: Uint8Array): SessionTableRecord {
+  return head.shape.sessions.parse(packr.unpack(bytes));
 }
 export function decodeSessionOpen(bytes: Uint8Array): SessionOpenRecord {
   return sessionOpen.parse(packr.unpack(bytes));

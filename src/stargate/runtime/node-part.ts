@@ -277,6 +277,8 @@ export class NodePart implements VdiskServing, ControllerHost {
       onCommitted: one => this.#streamOf(one.vdiskId)!.scheduler.onCommitted(one),
       onLogFailed: errno => this.onLogFailed(errno),
       onBadBlock: (vdiskId, offsetBytes, errno) => this.onBadBlock(vdiskId, offsetBytes, errno),
+      isDraining: one => this.#streamOf(one.vdiskId)!.scheduler.isBusy(one),
+      after: (delayNs, call) => this.#delays.after(delayNs, call),
       isOutOfSpace: log => this.streams.find(one => one.log === log)?.scheduler.isOutOfSpace === true,
     });
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { LogRecord, RecoveredLog, ReplicaContext, TermPromise } from './effects.js';
-import { isSameEntry, LogTail, type Entry, type MemberId } from './entry.js';
+import { isSameEntry, LogTail, type LogBase, type Entry, type MemberId } from './entry.js';
 import { MAX_SENT_ENTRIES } from './limits.js';
 import type { Append, Cut, Fetch, Message, Seal } from './messages.js';
 import { go, type Transitions } from './states.js';
@@ -218,6 +218,14 @@ export class Member {
     while ((this.#underWay.at(-1)?.seq ?? 0) > seq) this.#underWay.pop();
     this.durableSeq = Math.min(this.durableSeq, seq);
     if (!this.context.mutations.cutNotDurable) this.#persist({ kind: 'cut', afterSeq: seq });
+  }
+
+  /** The extents have been given to it: its log goes on behind what they hold, and that is durable. */
+  restart(base: LogBase): void {
+    this.log.reset(base);
+    this.#underWay.length = 0;
+    this.durableSeq = this.committedSeq = base.seq;
+    this.committedHeard = Math.max(this.committedHeard, base.seq);
   }
 
   #sendEntries({ from, fromSeq }: Fetch): void {

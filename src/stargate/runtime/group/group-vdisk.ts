@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList } from '../../../wire/peers.js';
 import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
-import type { AppliedLog } from '../../core/applied.js';
+import { AppliedLog, type LogBody } from '../../core/applied.js';
+import { BlockIndex } from '../../core/block-index.js';
 import { Controller, type ControllerHost, type ControllerPorts, type VdiskState } from '../../core/controller.js';
 import type { Drainable } from '../../core/drainable.js';
 import { encodeRecord, type PlaceRecord, type ReplicaHeadRecord } from '../../core/head.js';
@@ -12,7 +13,7 @@ import type { Entry } from '../../core/replication/entry.js';
 import type { Leader } from '../../core/replication/leader.js';
 import type { Message } from '../../core/replication/messages.js';
 import { Replica } from '../../core/replication/replica.js';
-import { SessionTable } from '../../core/sessions.js';
+import { SessionTable, type SessionTableRecord } from '../../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
 import { nodeOfMember } from '../../../wire/replicate.js';
 import { blockCrcs, bodyOf, receivedEntry } from './entries.js';
@@ -20,6 +21,8 @@ import { EntrySender } from './entry-sender.js';
 import { GroupLog } from './group-log.js';
 import type { GroupParts } from './parts.js';
 import { ReplicaLog, type PersistRecord, type ReplicaLogHost } from './replica-log.js';
+import { HOLD_FILL, RESTART_RETRY_MS } from './limits.js';
+import { Resyncs } from './resyncs.js';
 import { WaitingOpens } from './waiting-opens.js';
 
 export interface GroupVdiskOptions {
@@ -35,6 +38,9 @@ export interface GroupVdiskOptions {
   readonly applied: AppliedLog;
   readonly appliedSeq: number;
   readonly drained: PlaceRecord;
+  readonly aheadSeq: number;
+  /** The session table is as of this entry. */
+  readonly sessionsSeq: number;
   /** Whom the metadata named as controller last. */
   readonly controllerNode: string;
 }
@@ -47,6 +53,14 @@ interface Own {
   readonly tag: number;
 }
 
+export interface Restart {
+  readonly base: PlaceRecord;
+  readonly at: PlaceRecord;
+  readonly sizeBytes: number;
+  readonly sessions: SessionTableRecord;
+  readonly aheadSeq: number;
+}
+
 /**
  * One replica of a vdisk on this node: runs the effects of its machines (`core/replication`), applies what is committed, and has a controller
  * while it holds the office. One owner, one order of events: an event that comes while effects are being run has its own run behind them.
@@ -55,7 +69,8 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   readonly replica: Replica;
   readonly replicaLog: ReplicaLog;
   readonly opens: WaitingOpens;
-  readonly applied: AppliedLog;
+  readonly resyncs: Resyncs;
+  applied: AppliedLog;
   readonly host: ControllerHost;
   readonly ports: ControllerPorts;
   controller: Controller | null = null;
@@ -76,6 +91,10 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   #leader: Leader | null = null;
   #nextRepairMs = 0;
   #isStopped = false;
+  #isRestarting = false;
+  /** Up to here the extents may have more than is applied, and the session table too. */
+  #aheadSeq: number;
+  #sessionsSeq: number;
 
   constructor(readonly options: GroupVdiskOptions) {
     const { parts, stream, log, recovered, replicationFactor, minMembers } = options;
@@ -95,6 +114,9 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
       isOutOfSpace: () => parts.isOutOfSpace(stream),
     };
     this.opens = new WaitingOpens(this);
+    this.resyncs = new Resyncs(this);
+    this.#aheadSeq = options.aheadSeq;
+    this.#sessionsSeq = options.sessionsSeq;
   }
 
   get parts(): GroupParts {
@@ -125,7 +147,9 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     this.#run();
   }
 
-  onMessage(from: MemberId, message: Exclude<ReplicaMessage, { kind: 'resync' }>, list: EntryList): void {
+  onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
+    if (this.#isRestarting) return;
+    if (message.kind === 'resync') return this.resyncs.onMessage(from, message, list);
     this.#noteController(from, message);
     if (message.kind !== 'append' && message.kind !== 'entries')
       return this.step({ kind: 'message', message: { ...message, from } as Message });
@@ -149,6 +173,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   onTick(nowMs: number): void {
     this.step({ kind: 'tick', nowMs });
     this.opens.onTick(nowMs);
+    this.resyncs.onTick(nowMs);
     if (this.controller !== null && nowMs >= this.#nextRepairMs) this.#nextRepairMs = nowMs + this.parts.repair(this);
   }
 
@@ -225,7 +250,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
       case 'alarm':
         return parts.say('error', `replication: ${effect.text}`, { vdiskId, code: effect.code });
       case 'resync':
-        return parts.resync(this, effect.member);
+        return this.resyncs.start(effect.member);
       case 'admitted':
       case 'committed':
         return;
@@ -279,10 +304,16 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
       const seq = ++this.appliedSeq;
       const entry = member.log.at(seq);
       const own = this.#own.get(seq);
-      if (own === undefined) this.applied.apply(seq, bodyOf(entry));
+      if (own === undefined) this.#applyOther(seq, bodyOf(entry));
       else this.#commitOwn(seq, entry, own);
     }
     if (this.appliedSeq > before) this.parts.onCommitted(this);
+  }
+
+  #applyOther(seq: number, body: LogBody): void {
+    if (seq > this.#aheadSeq) return this.applied.apply(seq, body);
+    this.applied.applyUndrained(seq, body, segment => this.ports.store.drainSeq(this.options.layer, segment));
+    if (seq > this.#sessionsSeq) this.applied.applySession(seq, body);
   }
 
   #commitOwn(seq: number, entry: Entry, own: Own): void {
@@ -420,12 +451,12 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     return this.appliedSeq;
   }
 
-  get drainedSeq(): number {
-    return this.#drained.seq;
+  get drained(): PlaceRecord {
+    return this.#drained;
   }
 
   get isDirty(): boolean {
-    return this.appliedSeq > this.#drained.seq;
+    return this.appliedSeq > this.#drained.seq && this.appliedSeq >= Math.max(this.#aheadSeq, this.#sessionsSeq) && !this.resyncs.isTarget;
   }
 
   beginRound(): { readonly seq: number; readonly hash: number } {
@@ -436,7 +467,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     const { log } = this.replica.member;
     if (this.replicaLog.isBlocked || this.#unpersisted > 0 || log.base.seq > seq) return false;
     const drained = { seq, hash: log.hashAt(seq), term: seq === log.base.seq ? log.base.term : log.at(seq).creationTerm };
-    const record = encodeRecord(this.#head(drained));
+    const record = encodeRecord(this.headRecord(drained));
     const lsn = this.replicaLog.appendLocal(EntryKind.replicaHead, record, () => {
       this.#drained = drained;
       this.#forget(seq, lsn);
@@ -445,7 +476,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     return lsn >= 0;
   }
 
-  #head(drained: PlaceRecord): ReplicaHeadRecord {
+  headRecord(drained = this.#drained): ReplicaHeadRecord {
     const { sizeBytes, layer } = this.options;
     const { log, promise } = this.replica.member;
     const seq = this.appliedSeq;
@@ -457,15 +488,55 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   #forget(seq: number, headLsn: number): void {
     const { log } = this.replica.member;
     const { leader } = this.replica.takeover;
-    const upTo = Math.max(log.base.seq, Math.min(seq, leader?.sentToAllSeq ?? seq));
+    if (this.#isHolding) return;
+    const upTo = Math.max(log.base.seq, Math.min(seq, leader?.sentToAllSeq ?? seq, this.resyncs.holdSeq));
     const next = upTo < log.lastSeq ? bodyOf(log.at(upTo + 1)).lsn : headLsn;
     log.trimTo(upTo);
     this.stream.truncate(this.log, next < 0 ? this.log.oldestNeededLsn : Math.min(next, headLsn));
   }
 
+  /** Members are missing: while there is room, what they lack is kept for their return. */
+  get #isHolding(): boolean {
+    const { group } = this;
+    const { usedBytes, capacityBytes } = this.stream.usage;
+    return group !== null && group.members.length < this.options.replicationFactor && usedBytes < capacityBytes * HOLD_FILL;
+  }
+
+  /** A resync has ended early: some segments are further than the log here. */
+  extentsAhead(seq: number): void {
+    this.#aheadSeq = Math.max(this.#aheadSeq, seq);
+  }
+
+  /** Everything up to `base` is in the extents now, by another replica's help: the log goes on behind it. */
+  restart({ base, at, sizeBytes, sessions, aheadSeq }: Restart, done: () => void): void {
+    const { layer } = this.options;
+    if (this.#isStopped || this.replica.takeover.state.kind !== 'idle') return;
+    this.#isRestarting = true;
+    const { promise } = this.replica.member;
+    this.log.goOnAfter(base.seq, base.hash, base.term);
+    const record = encodeRecord({ version: 1, sizeBytes, layer, at, drained: base, promise, sessions });
+    const begin = (): void => {
+      const lsn = this.replicaLog.appendLocal(EntryKind.replicaReset, record, () => {
+        this.#isRestarting = false;
+        const table = new SessionTable();
+        table.restore(sessions);
+        this.applied = new AppliedLog(new BlockIndex(), table);
+        this.#drained = base;
+        this.appliedSeq = base.seq;
+        this.#aheadSeq = Math.max(aheadSeq, at.seq);
+        this.#sessionsSeq = at.seq;
+        this.replica.member.restart(base);
+        this.stream.truncate(this.log, lsn);
+        done();
+      });
+      if (lsn < 0) this.parts.after(RESTART_RETRY_MS, begin);
+    };
+    begin();
+  }
+
   /** The first record of a new replica: what its log starts from. */
   begin(done: () => void): boolean {
-    return this.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.#head(this.#drained)), done) >= 0;
+    return this.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord()), done) >= 0;
   }
 
   onOutOfSpace(): void {
@@ -477,6 +548,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   /** The shard stops, or the replica is removed: sessions go elsewhere, what is in flight has an unknown outcome. */
   stop(): void {
     this.opens.refuseAll();
+    this.resyncs.stop();
     if (this.controller !== null) this.#endController();
     this.#isStopped = true;
   }

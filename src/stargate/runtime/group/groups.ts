@@ -9,7 +9,7 @@ import type { CasOutcome, Group, ReplicationMutations } from '../../core/replica
 import type { OplogStream } from '../../oplog/index.js';
 import { HeaderWriter } from './entries.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { GROUP_TICK_MS, REPAIR_INTERVAL_MS } from './limits.js';
+import { GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
 
 /** What the replicas of a shard need of the rest of the process. */
@@ -41,6 +41,8 @@ export interface GroupsOptions {
   readonly onLogFailed: (errno: number) => void;
   readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number) => void;
   readonly isOutOfSpace: (stream: OplogStream) => boolean;
+  readonly isDraining: (group: GroupVdisk) => boolean;
+  readonly after: (delayNs: number, call: () => void) => void;
 }
 
 /** Groups' turn ends before the log's, which then sends what they have appended. */
@@ -60,6 +62,7 @@ export class Groups implements PeerListener {
   /** Somebody was refused for want of memory, perhaps, and some came back. */
   #hasRoom = false;
   #learnerTurn = 0;
+  #resyncs = 0;
 
   constructor(readonly options: GroupsOptions) {
     const { engine, ports, group } = options;
@@ -104,7 +107,10 @@ export class Groups implements PeerListener {
       onBadBlock: (vdiskId, offsetBytes, errno) => options.onBadBlock(vdiskId, offsetBytes, errno),
       isOutOfSpace: stream => options.isOutOfSpace(stream),
       repair: one => this.#repair(one),
-      resync: (one, member) => this.#resync(one, member),
+      beginResync: () => this.#resyncs < MAX_RESYNCS && ++this.#resyncs > 0,
+      endResync: () => void this.#resyncs--,
+      isDraining: one => options.isDraining(one),
+      after: (delayMs, call) => options.after(delayMs * NS_PER_MS, call),
       say: (level, message, fields) => group.say(level, message, fields),
     };
   }
@@ -162,7 +168,6 @@ export class Groups implements PeerListener {
       if (message.kind === 'seal') this.options.group.wanted(vdiskId);
       return;
     }
-    if (message.kind === 'resync') return;
     group.onMessage(from, message, entries);
   }
 
@@ -217,10 +222,6 @@ export class Groups implements PeerListener {
     const member = candidates[this.#learnerTurn++ % candidates.length]!;
     one.step({ kind: 'addMember', member });
     return REPAIR_INTERVAL_MS;
-  }
-
-  #resync(one: GroupVdisk, member: MemberId): void {
-    this.options.group.say('warn', 'a replica lacks more than the log has', { vdiskId: one.vdiskId, member });
   }
 }
 

@@ -14,3 +14,17 @@ export const MAX_WAITING_OPENS = 256;
 export const REPAIR_INTERVAL_MS = 500;
 /** Memory that keeps what is not yet committed: buffers of 4 KiB, 64 KiB, 1 MiB. */
 export const RETAINED_BUFFERS = [1024, 64, 16] as const;
+/** Resyncs that one shard gives at a time. */
+export const MAX_RESYNCS = 2;
+/** Blocks of one message of a resync. */
+export const RESYNC_BLOCKS = 256;
+/** A replica that has not answered a step of its resync for so long is left alone; the next attempt goes on where it is. */
+export const RESYNC_TIMEOUT_MS = 3_000;
+/** How often blocks are read again that a drain may have overtaken. */
+export const RESYNC_REREADS = 8;
+/** How long the log is kept for a replica that has been brought up, until it follows. */
+export const RESYNC_HOLD_MS = 5_000;
+/** Up to this share of the stream's space, the log is kept for members that may return. */
+export const HOLD_FILL = 0.3;
+/** A restart of the log that found no room is tried again. */
+export const RESTART_RETRY_MS = 10;

@@ -82,7 +82,10 @@ export function openReplica({ parts, description, stream, layer, recovered, isTo
     isTorn,
   };
   const sizeBytes = Math.max(description.sizeBytes, head?.sizeBytes ?? 0);
+  const sessionsSeq = head?.at.seq ?? 0;
+  const aheadSeq = Math.max(sessionsSeq, drainedSeq(store, layer));
   return new GroupVdisk({
+    ...{ aheadSeq, sessionsSeq },
     ...{ parts, vdiskId, sizeBytes, layer, replicationFactor, minMembers, stream, log, applied, appliedSeq, drained, controllerNode },
     recovered: recoveredLog,
   });
@@ -94,6 +97,10 @@ function promiseOf({ term, controller, nonce }: NonNullable<RecoveredReplica['pr
 
 /** What is known to be committed: what a head was written with, and what drains have taken, since they take nothing else. */
 function committedSeq(store: BlockStorePort, layer: LayerId, headSeq: number, lastSeq: number): number {
-  const drained = store.segments(layer).reduce((seq, one) => Math.max(seq, one.drainSeq), 0);
-  return Math.min(lastSeq, Math.max(headSeq, drained));
+  return Math.min(lastSeq, Math.max(headSeq, drainedSeq(store, layer)));
+}
+
+/** Of the segment that is furthest. */
+function drainedSeq(store: BlockStorePort, layer: LayerId): number {
+  return store.segments(layer).reduce((seq, one) => Math.max(seq, one.drainSeq), 0);
 }

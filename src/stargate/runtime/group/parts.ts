@@ -38,6 +38,10 @@ export interface GroupParts {
   isOutOfSpace(stream: OplogStream): boolean;
   /** Brings the group back to its number of replicas, one learner at a time; returns after how many ms to ask again. */
   repair(group: GroupVdisk): number;
-  resync(group: GroupVdisk, member: MemberId): void;
+  /** False: as many as are allowed are going on. */
+  beginResync(): boolean;
+  endResync(): void;
+  isDraining(group: GroupVdisk): boolean;
+  after(delayMs: number, call: () => void): void;
   say(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>): void;
 }

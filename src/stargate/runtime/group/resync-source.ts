@@ -1,0 +1,205 @@
+import { randomUUID } from 'node:crypto';
+import { crc32c } from '@node-rs/crc32';
+import { EntryList } from '../../../wire/peers.js';
+import type { MemberId } from '../../../wire/replicate.js';
+import { encodeSessions, type PlaceRecord } from '../../core/head.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from '../../core/ports.js';
+import type { GroupVdisk } from './group-vdisk.js';
+import { RESYNC_BLOCKS, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
+import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from './resync-messages.js';
+
+type Wish = ResyncRequest extends infer R ? (R extends ResyncRequest ? Omit<R, 'id' | 'step'> : never) : never;
+
+/**
+ * Gives a replica that is too far behind for the log what it lacks of the extents: of each segment the blocks that were changed after it was drained there
+ * last. Drains go on meanwhile: a segment is gone over again until none has come between. One question at a time; silence ends it, and the next
+ * attempt goes on where the replica is.
+ */
+export class ResyncSource {
+  /** From here on the log is kept for the replica. */
+  readonly base: PlaceRecord;
+  readonly #id = randomUUID();
+  readonly #list = new EntryList();
+  readonly #states: BlockStates = {
+    state: new Uint8Array(RESYNC_BLOCKS),
+    crc: new Uint32Array(RESYNC_BLOCKS),
+    seq: new Float64Array(RESYNC_BLOCKS),
+  };
+  #step = 0;
+  #askedMs: number;
+  #then: ((reply: ResyncReply) => void) | null = null;
+  #buffer = -1;
+  #isOver = false;
+  sentBlocks = 0;
+
+  constructor(
+    readonly group: GroupVdisk,
+    readonly member: MemberId,
+    readonly term: number,
+    readonly onEnd: (isDone: boolean) => void,
+  ) {
+    this.base = group.drained;
+    this.#askedMs = group.parts.nowMs;
+  }
+
+  start(): void {
+    const { buffers } = this.group.parts.ports;
+    const begin = (offset: number): void => {
+      this.#buffer = offset;
+      if (this.#isOver) return this.#giveBuffer();
+      const segments = this.group.parts.ports.store.segments(this.group.options.layer).map(one => one.segment);
+      this.#ask({ kind: 'begin' }, 0, () => this.#nextSegment(segments, 0));
+    };
+    const offset = buffers.take(RESYNC_BLOCKS * BLOCK_BYTES);
+    if (offset >= 0) begin(offset);
+    else buffers.wait(RESYNC_BLOCKS * BLOCK_BYTES, { onBuffer: (_tag, given) => begin(given) }, 0);
+  }
+
+  onReply(reply: ResyncReply): void {
+    const then = this.#then;
+    if (this.#isOver || then === null || reply.id !== this.#id || reply.step !== this.#step) return;
+    this.#then = null;
+    then(reply);
+  }
+
+  onTick(nowMs: number): void {
+    if (this.#then !== null && nowMs - this.#askedMs > RESYNC_TIMEOUT_MS) this.end(false);
+  }
+
+  end(isDone: boolean): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    // While blocks are being read into it, the buffer is not given back: then its last read does.
+    if (this.#reading === 0) this.#giveBuffer();
+    this.onEnd(isDone);
+  }
+
+  #reading = 0;
+
+  #giveBuffer(): void {
+    if (this.#buffer >= 0) this.group.parts.ports.buffers.give(this.#buffer);
+    this.#buffer = -1;
+  }
+
+  #ask(wish: Wish, payloadBytes: number, then: (reply: ResyncReply) => void): void {
+    if (this.#isOver) return;
+    const { parts, vdiskId } = this.group;
+    const data = encodeResync({ ...wish, id: this.#id, step: ++this.#step } as ResyncRequest);
+    this.#list.clear();
+    if (payloadBytes > 0) this.#list.add(parts.headers.baseOffset, this.#buffer, payloadBytes);
+    this.#then = then;
+    this.#askedMs = parts.nowMs;
+    parts.sender.send(this.member, vdiskId, { kind: 'resync', term: this.term, data }, this.#list);
+  }
+
+  // ---------------------------------------------------------------- segments
+
+  #nextSegment(segments: readonly number[], i: number): void {
+    const segment = segments[i];
+    if (segment === undefined) return this.#finish();
+    this.#ask({ kind: 'open', segment }, 0, ({ drainSeq }) => {
+      this.#pass(segment, drainSeq, drainSeq, () => this.#nextSegment(segments, i + 1));
+    });
+  }
+
+  /** Everything above `aboveSeq`; and again what drains have brought meanwhile. `thereSeq`: where the replica's door is. */
+  #pass(segment: number, aboveSeq: number, thereSeq: number, done: () => void): void {
+    const { store } = this.group.parts.ports;
+    const toSeq = store.drainSeq(this.group.options.layer, segment);
+    // It may be further than this one is: it drains for itself.
+    if (toSeq <= thereSeq) return done();
+    this.#chunk(segment, 0, aboveSeq, () => {
+      const nowSeq = store.drainSeq(this.group.options.layer, segment);
+      if (nowSeq > toSeq) return this.#pass(segment, toSeq, thereSeq, done);
+      this.#ask({ kind: 'close', toSeq }, 0, done);
+    });
+  }
+
+  #chunk(segment: number, block: number, aboveSeq: number, done: () => void): void {
+    const { store } = this.group.parts.ports;
+    const { layer } = this.group.options;
+    const states = this.#states;
+    let at = block;
+    for (; at < BLOCKS_PER_SEGMENT; at += RESYNC_BLOCKS) {
+      if (!store.lookup(layer, segment, at, RESYNC_BLOCKS, states)) return this.#fail('a record of the block store is damaged');
+      if (states.seq.some((seq, i) => seq > aboveSeq && states.state[i] !== BlockState.absent)) break;
+    }
+    if (at >= BLOCKS_PER_SEGMENT) return done();
+    const { runs, seqs, crcs } = this.#runsAbove(at, aboveSeq);
+    this.#read(segment, runs, crcs, isGood => {
+      // A drain has come between, or the disk gives errors: what is there now is found by looking again.
+      if (!isGood && ++this.#rereads <= RESYNC_REREADS) return this.#chunk(segment, at, aboveSeq, done);
+      this.#rereads = 0;
+      this.sentBlocks += seqs.length;
+      const dataBlocks = runs.reduce((sum, one) => sum + (one.state === BlockState.data ? one.blocks : 0), 0);
+      this.#ask({ kind: 'blocks', runs, seqs, crcs }, dataBlocks * BLOCK_BYTES, () =>
+        this.#chunk(segment, at + RESYNC_BLOCKS, aboveSeq, done),
+      );
+    });
+  }
+
+  #rereads = 0;
+
+  #runsAbove(first: number, aboveSeq: number): { runs: ResyncRun[]; seqs: number[]; crcs: number[] } {
+    const { state, seq, crc } = this.#states;
+    const runs: ResyncRun[] = [];
+    const seqs: number[] = [];
+    const crcs: number[] = [];
+    for (let i = 0; i < RESYNC_BLOCKS; i++) {
+      if (state[i] === BlockState.absent || seq[i]! <= aboveSeq) continue;
+      const last = runs.at(-1);
+      const own = state[i] as ResyncRun['state'];
+      if (last?.state === own && last.block + last.blocks === first + i) last.blocks++;
+      else runs.push({ block: first + i, blocks: 1, state: own });
+      seqs.push(seq[i]!);
+      crcs.push(crc[i]!);
+    }
+    return { runs, seqs, crcs };
+  }
+
+  /** The data of the runs, one behind the other in the buffer. */
+  #read(segment: number, runs: readonly ResyncRun[], crcs: readonly number[], done: (isGood: boolean) => void): void {
+    const { extents, arena } = this.group.parts.ports;
+    let place = this.#buffer;
+    let n = 0;
+    let isGood = true;
+    this.#reading++;
+    const landed = (): void => {
+      if (--this.#reading > 0) return;
+      if (this.#isOver) this.#giveBuffer();
+      else done(isGood);
+    };
+    for (const { block, blocks, state } of runs) {
+      const [from, first] = [place, n];
+      n += blocks;
+      if (state !== BlockState.data) continue;
+      place += blocks * BLOCK_BYTES;
+      this.#reading++;
+      const onRead = (_tag: number, result: number): void => {
+        isGood &&= result === blocks * BLOCK_BYTES;
+        for (let i = 0; isGood && i < blocks; i++) {
+          const at = from + i * BLOCK_BYTES;
+          isGood = crc32c(arena.bytes.subarray(at, at + BLOCK_BYTES)) === crcs[first + i];
+        }
+        landed();
+      };
+      extents.read(this.group.options.layer, segment, block, blocks, from, { onRead }, 0);
+    }
+    landed();
+  }
+
+  // ---------------------------------------------------------------- the end
+
+  #finish(): void {
+    const { arena } = this.group.parts.ports;
+    const { at, sizeBytes, sessions } = this.group.headRecord();
+    const bytes = encodeSessions(sessions);
+    arena.bytes.set(bytes, this.#buffer);
+    this.#ask({ kind: 'finish', base: this.base, at, sizeBytes }, bytes.length, () => this.end(true));
+  }
+
+  #fail(why: string): void {
+    this.group.parts.say('error', `a replica cannot be brought up: ${why}`, { vdiskId: this.group.vdiskId, member: this.member });
+    this.end(false);
+  }
+}

@@ -1,0 +1,174 @@
+import type { EntryList } from '../../../wire/peers.js';
+import type { MemberId } from '../../../wire/replicate.js';
+import { decodeSessions } from '../../core/head.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type DrainCommit } from '../../core/ports.js';
+import type { GroupVdisk } from './group-vdisk.js';
+import { encodeResync, type ResyncReply, type ResyncRequest } from './resync-messages.js';
+
+/**
+ * The side of the replica that is brought up. A crash in the middle leaves segments as they were, or done: the next attempt goes on there. Until the end
+ * its log is the old one, and it is a member of nothing.
+ */
+export class ResyncTarget {
+  #segment = -1;
+  #fromSeq = 0;
+  /** Blocks of the segment that have come; state 0: none. */
+  readonly #state = new Uint8Array(BLOCKS_PER_SEGMENT);
+  readonly #crc = new Uint32Array(BLOCKS_PER_SEGMENT);
+  readonly #seq = new Float64Array(BLOCKS_PER_SEGMENT);
+  /** Highest drainSeq of the extents. */
+  aheadSeq = 0;
+
+  constructor(
+    readonly group: GroupVdisk,
+    readonly from: MemberId,
+    readonly term: number,
+    readonly id: string,
+  ) {}
+
+  onRequest(request: ResyncRequest, list: EntryList): void {
+    const { store } = this.group.parts.ports;
+    const { layer } = this.group.options;
+    switch (request.kind) {
+      case 'begin':
+        this.aheadSeq = store.segments(layer).reduce((seq, one) => Math.max(seq, one.drainSeq), 0);
+        return this.#whenQuiet(() => this.#ok(request));
+      case 'open':
+        this.#segment = request.segment;
+        this.#fromSeq = store.drainSeq(layer, request.segment);
+        this.#state.fill(0);
+        return this.#ok(request);
+      case 'blocks':
+        return this.#blocks(request, list);
+      case 'close':
+        return this.#close(request);
+      case 'finish':
+        return this.#finish(request, list);
+    }
+  }
+
+  /** Its own drains end first: from then on the doors stand still. */
+  #whenQuiet(go: () => void): void {
+    if (this.group.parts.isDraining(this.group)) this.group.parts.after(QUIET_POLL_MS, () => this.#whenQuiet(go));
+    else go();
+  }
+
+  #ok({ id, step }: ResyncRequest): void {
+    const { parts, vdiskId } = this.group;
+    const reply: ResyncReply = { kind: 'ok', id, step, drainSeq: this.#fromSeq };
+    parts.sender.send(this.from, vdiskId, { kind: 'resync', term: this.term, data: encodeResync(reply) }, null);
+  }
+
+  #blocks(request: Extract<ResyncRequest, { kind: 'blocks' }>, list: EntryList): void {
+    const { runs, seqs, crcs } = request;
+    const { extents, buffers, arena } = this.group.parts.ports;
+    const { layer } = this.group.options;
+    const bytes = runs.reduce((sum, one) => sum + (one.state === BlockState.data ? one.blocks * BLOCK_BYTES : 0), 0);
+    const blocks = runs.reduce((sum, one) => sum + one.blocks, 0);
+    const isWhole = blocks === seqs.length && blocks === crcs.length && bytes === list.totalPayloadBytes && this.#segment >= 0;
+    if (!isWhole)
+      return this.group.parts.say('error', 'blocks of a resync do not fit what is said of them', { vdiskId: this.group.vdiskId });
+    // The bytes are gone when this call returns.
+    const copy = bytes === 0 ? null : arena.bytes.slice(list.payloadOffset[0]!, list.payloadOffset[0]! + bytes);
+    const segment = this.#segment;
+    const write = (offset: number): void => {
+      if (copy !== null) arena.bytes.set(copy, offset);
+      let pending = 1;
+      let isGood = true;
+      const landed = (): void => {
+        if (--pending > 0) return;
+        if (offset >= 0) buffers.reserved.give(offset);
+        if (!isGood)
+          return this.group.parts.say('error', 'a resync ends: the data disk reported an error', { vdiskId: this.group.vdiskId });
+        this.#note(runs, seqs, crcs);
+        this.#ok(request);
+      };
+      const owner = {
+        onRead: (_tag: number, result: number) => {
+          isGood &&= result >= 0;
+          landed();
+        },
+      };
+      let place = offset;
+      for (const one of runs) {
+        pending++;
+        if (one.state === BlockState.zero) extents.punch(layer, segment, one.block, one.blocks, owner, 0);
+        else {
+          extents.write(layer, segment, one.block, one.blocks, place, owner, 0);
+          place += one.blocks * BLOCK_BYTES;
+        }
+      }
+      landed();
+    };
+    if (bytes === 0) return write(-1);
+    const offset = buffers.reserved.take(bytes);
+    if (offset >= 0) write(offset);
+    else buffers.reserved.wait(bytes, { onBuffer: (_tag, given) => write(given) }, 0);
+  }
+
+  #note(runs: readonly { block: number; blocks: number; state: number }[], seqs: readonly number[], crcs: readonly number[]): void {
+    let n = 0;
+    for (const { block, blocks, state } of runs) {
+      for (let i = block; i < block + blocks; i++, n++) {
+        this.#state[i] = state;
+        this.#crc[i] = state === BlockState.data ? crcs[n]! : 0;
+        this.#seq[i] = seqs[n]!;
+      }
+    }
+  }
+
+  /** Crash order as in a drain: data and holes, sync, then one transaction that vouches for them and moves the door. */
+  #close(request: Extract<ResyncRequest, { kind: 'close' }>): void {
+    const { extents, store } = this.group.parts.ports;
+    const { layer } = this.group.options;
+    const { toSeq } = request;
+    const segment = this.#segment;
+    if (segment < 0 || toSeq <= this.#fromSeq) return;
+    const fail = (): void => this.group.parts.say('error', 'a resync ends: a segment could not be stored', { vdiskId: this.group.vdiskId });
+    const commit = (): void => {
+      const owner = {
+        onCommitted: (_tag: number, ok: boolean) => {
+          if (!ok) return fail();
+          this.aheadSeq = Math.max(this.aheadSeq, toSeq);
+          this.#segment = -1;
+          this.#ok(request);
+        },
+        onLayerCreated: () => undefined,
+        onStoreFull: fail,
+        onStoreFailed: fail,
+      };
+      store.commitDrain(this.#commit(segment, toSeq), owner, 0);
+    };
+    extents.sync(layer, segment, { onRead: (_tag, result) => (result < 0 ? fail() : commit()) }, 0);
+  }
+
+  #commit(segment: number, toSeq: number): DrainCommit {
+    const block: number[] = [];
+    for (let i = 0; i < BLOCKS_PER_SEGMENT; i++) if (this.#state[i] !== 0) block.push(i);
+    return {
+      layer: this.group.options.layer,
+      segment,
+      fromSeq: this.#fromSeq,
+      toSeq,
+      count: block.length,
+      block: Int32Array.from(block),
+      blocks: new Int32Array(block.length).fill(1),
+      state: Uint8Array.from(block, i => this.#state[i]!),
+      crc: Uint32Array.from(block, i => this.#crc[i]!),
+      seq: Float64Array.from(block, i => this.#seq[i]!),
+    };
+  }
+
+  #finish(request: Extract<ResyncRequest, { kind: 'finish' }>, list: EntryList): void {
+    const { arena } = this.group.parts.ports;
+    const { base, at, sizeBytes } = request;
+    try {
+      const sessions = decodeSessions(arena.bytes.slice(list.payloadOffset[0]!, list.payloadOffset[0]! + list.payloadBytes[0]!));
+      this.group.restart({ base, at, sizeBytes, sessions, aheadSeq: this.aheadSeq }, () => this.#ok(request));
+    } catch (error) {
+      this.group.parts.say('error', 'a resync ends: its session table is none', { vdiskId: this.group.vdiskId, error: String(error) });
+    }
+  }
+}
+
+const QUIET_POLL_MS = 10;

@@ -1,0 +1,87 @@
+import type { EntryList } from '../../../wire/peers.js';
+import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
+import type { GroupVdisk } from './group-vdisk.js';
+import { RESYNC_HOLD_MS, RESYNC_TIMEOUT_MS } from './limits.js';
+import { decodeResync } from './resync-messages.js';
+import { ResyncSource } from './resync-source.js';
+import { ResyncTarget } from './resync-target.js';
+
+/** The resyncs of one replica: one that it gives, as controller, or one that it is given. */
+export class Resyncs {
+  #source: ResyncSource | null = null;
+  #target: ResyncTarget | null = null;
+  #targetMs = 0;
+  /** After a resync the log is kept a moment longer: until the learner has begun to follow it. */
+  #holdSeq = Infinity;
+  #holdUntilMs = 0;
+
+  constructor(readonly group: GroupVdisk) {}
+
+  get isTarget(): boolean {
+    return this.#target !== null;
+  }
+
+  /** The log is kept from behind this entry on. */
+  get holdSeq(): number {
+    return this.#holdSeq;
+  }
+
+  get progress(): { readonly member: MemberId; readonly sentBlocks: number } | null {
+    return this.#source === null ? null : { member: this.#source.member, sentBlocks: this.#source.sentBlocks };
+  }
+
+  /** Its log lacks what this one has no more. */
+  start(member: MemberId): void {
+    const { group } = this;
+    const { leader } = group.replica.takeover;
+    if (this.#source !== null || leader === null || !group.parts.beginResync()) return;
+    const { vdiskId, parts } = group;
+    parts.say('info', 'bringing up a replica from the extents', { vdiskId, member });
+    const source = new ResyncSource(group, member, leader.term, isDone => {
+      this.#source = null;
+      parts.endResync();
+      parts.say(isDone ? 'info' : 'warn', isDone ? 'a replica has been brought up' : 'bringing up a replica has ended early', {
+        ...{ vdiskId, member },
+        blocks: source.sentBlocks,
+      });
+      this.#holdUntilMs = isDone ? parts.nowMs + RESYNC_HOLD_MS : 0;
+      if (isDone) group.step({ kind: 'addMember', member });
+    });
+    this.#source = source;
+    this.#holdSeq = source.base.seq;
+    source.start();
+  }
+
+  onMessage(from: MemberId, { term, data }: Extract<ReplicaMessage, { kind: 'resync' }>, list: EntryList): void {
+    const message = decodeResync(data);
+    const { promise } = this.group.replica.member;
+    if (message === null) return this.group.parts.say('warn', 'a message of a resync is none', { vdiskId: this.group.vdiskId, from });
+    if (message.kind === 'ok') {
+      if (this.#source?.member === from && this.#source.term === term) this.#source.onReply(message);
+      return;
+    }
+    // Who gives it is the controller whose term this replica has promised.
+    if (promise?.term !== term || promise.controller !== from || this.group.replica.takeover.state.kind !== 'idle') return;
+    if (message.kind === 'begin') this.#target = new ResyncTarget(this.group, from, term, message.id);
+    if (this.#target?.id !== message.id) return;
+    this.#targetMs = this.group.parts.nowMs;
+    this.#target.onRequest(message, list);
+    if (message.kind === 'finish') this.#target = null;
+  }
+
+  onTick(nowMs: number): void {
+    this.#source?.onTick(nowMs);
+    if (this.#source !== null && this.group.replica.takeover.leader?.term !== this.#source.term) this.#source.end(false);
+    if (this.#target !== null && nowMs - this.#targetMs > RESYNC_TIMEOUT_MS * 2) this.#giveUp(this.#target);
+    if (this.#source === null && nowMs >= this.#holdUntilMs) this.#holdSeq = Infinity;
+  }
+
+  #giveUp(target: ResyncTarget): void {
+    this.#target = null;
+    this.group.extentsAhead(target.aheadSeq);
+  }
+
+  stop(): void {
+    this.#source?.end(false);
+  }
+}
