@@ -33,9 +33,17 @@ export function page(report: Report): string {
 <p class="soft">${escape(report.startedAt)} to ${escape(report.endedAt)}; ${escape(system)}. Load: ${escape(load.join(', '))}; seed ${report.seed}.</p>
 ${overview(scenarios)}
 ${skipped.map(({ scenario, why }) => `<p class="soft">${escape(scenario)} was left out: ${escape(why)}</p>`).join('\n')}
+${replicaText(report)}
 ${scenarios.map(one => section(one, rounds)).join('\n')}
 </body></html>
 `;
+}
+
+function replicaText({ replicas }: Report): string {
+  if (replicas === null) return '';
+  const served = `Copies: everything was read from ${replicas.served.map(({ node }) => node).join(', ')}, each in turn the controller.`;
+  const failures = replicas.failures.map(failure => `<p class="bad">${escape(failure)}</p>`);
+  return [`<p>${escape(served)}</p>`, ...failures].join('\n');
 }
 
 function overview(scenarios: readonly ScenarioSummary[]): string {

@@ -3,6 +3,7 @@ import { arch, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Facts } from './cluster.js';
 import { page } from './page.js';
+import type { ReplicaReport } from './replicas.js';
 import type { RoundReport } from './round.js';
 
 export interface Skipped {
@@ -43,6 +44,8 @@ export interface Report {
   readonly strict: boolean;
   readonly scenarios: readonly ScenarioSummary[];
   readonly skipped: readonly Skipped[];
+  /** null: not checked. */
+  readonly replicas: ReplicaReport | null;
   readonly rounds: readonly RoundReport[];
 }
 

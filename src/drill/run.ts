@@ -7,6 +7,7 @@ import type { LoadOptions } from './load.js';
 import { OwnCluster } from './own-cluster.js';
 import { Progress } from './progress.js';
 import { Random } from './random.js';
+import { checkReplicas, type ReplicaReport } from './replicas.js';
 import { boundText, machine, summarize, writeReport, type Report, type Skipped } from './report.js';
 import { runRound, type RoundReport } from './round.js';
 import type { Scenario } from './scenario.js';
@@ -19,6 +20,8 @@ export interface DrillOptions {
   readonly nodes: number;
   readonly container: string | undefined;
   readonly rounds: number;
+  /** Instead of a number of rounds; 0: none. */
+  readonly minutes: number;
   readonly seconds: number;
   readonly connections: number;
   readonly queueDepth: number;
@@ -30,7 +33,10 @@ export interface DrillOptions {
 }
 
 const VDISK_BYTES = 64 << 20;
-export const ALL = 'all';
+/** Every scenario that is possible, one after the other. */
+const ALL = 'all';
+/** Each round another one, by chance. */
+const RANDOM = 'random';
 
 /** Gives whether it passed. */
 export async function runDrill(options: DrillOptions): Promise<boolean> {
@@ -51,10 +57,10 @@ export async function runDrill(options: DrillOptions): Promise<boolean> {
 }
 
 function chosen(name: string): readonly Scenario[] {
-  if (name === ALL) return SCENARIOS;
+  if (name === ALL || name === RANDOM) return SCENARIOS;
   const one = SCENARIOS.find(scenario => scenario.name === name);
   if (one !== undefined) return [one];
-  const names = [...SCENARIOS.map(scenario => scenario.name), ALL].join(', ');
+  const names = [...SCENARIOS.map(scenario => scenario.name), ALL, RANDOM].join(', ');
   throw new GatepathError('invalid', 'ERR_USAGE', `there is no drill "${name}"`, `there are ${names}`);
 }
 
@@ -83,12 +89,14 @@ class Drill {
       const copies = await this.#makeVdisk(cluster);
       const { nbdSocket } = await cluster.attach(this.#vdisk);
       const load = this.#load(nbdSocket!, facts.endpointDies);
-      for (const scenario of this.scenarios) await this.#runScenario(cluster, scenario, copies, load);
+      await this.#runAll(cluster, copies, load);
+      const replicas = await this.#checkReplicas(cluster, copies, load);
       const scenarios = this.scenarios
         .filter(({ name }) => this.#rounds.some(round => round.scenario === name))
         .map(({ name, title }) => summarize(name, title, this.#rounds));
       const missed = this.#rounds.some(round => !round.boundKept);
-      passed = this.#rounds.length > 0 && this.#rounds.every(round => round.passed) && !(this.options.strict && missed);
+      const allPassed = this.#rounds.length > 0 && this.#rounds.every(round => round.passed) && (replicas?.passed ?? true);
+      passed = allPassed && !(this.options.strict && missed);
       const { connections, queueDepth, hotBlocks, wideBlocks } = load;
       return {
         version: 1,
@@ -102,6 +110,7 @@ class Drill {
         strict: this.options.strict,
         scenarios,
         skipped: this.#skipped,
+        replicas,
         rounds: this.#rounds,
       };
     } finally {
@@ -142,33 +151,65 @@ class Drill {
     return { nbdSocket, exportName: this.#vdisk, connections, queueDepth, ...sizes, random, endpointDies };
   }
 
-  async #runScenario(cluster: Cluster, scenario: Scenario, copies: number, load: LoadOptions): Promise<void> {
-    const why = scenario.unsuitable(cluster.facts);
-    if (why !== null) {
-      if (this.options.scenario !== ALL)
-        throw new GatepathError('invalid', 'ERR_USAGE', `drill ${scenario.name} is not possible: ${why}`, '');
-      this.#skipped.push({ scenario: scenario.name, why });
+  async #runAll(cluster: Cluster, copies: number, load: LoadOptions): Promise<void> {
+    const { scenario: name, rounds, minutes, seed } = this.options;
+    const possible = this.scenarios.filter(scenario => this.#isPossible(cluster, scenario));
+    const random = new Random(seed);
+    const endMs = performance.now() + minutes * 60_000;
+    const isOver = (round: number): boolean => (minutes > 0 ? performance.now() > endMs : round >= rounds);
+    if (name === RANDOM) {
+      for (let i = 0; !isOver(i); i++) {
+        const scenario = possible[random.below(possible.length)]!;
+        if (!(await this.#runRound(cluster, scenario, copies, load, i))) return;
+      }
       return;
     }
-    const { rounds, seconds } = this.options;
-    for (let i = 0; i < rounds; i++) {
-      const { report, content, operations } = await runRound({
-        cluster,
-        vdisk: this.#vdisk,
-        copies,
-        scenario,
-        quietMs: seconds * 1_000,
-        load,
-        content: this.#content,
-        firstOperation: this.#nextOperation,
-        onPhase: phase => this.#progress.show(`drill ${scenario.name}, round ${i + 1} of ${rounds}: ${phase}`),
-        onUndo: undo => (this.#undo = undo),
-      });
-      this.#content = content;
-      this.#nextOperation += operations;
-      this.#rounds.push(report);
-      if (!report.passed) return; // The next round would find the same, or what this one has left.
+    for (const scenario of possible) {
+      // The next round would find the same, or what this one has left.
+      for (let i = 0; !isOver(i); i++) if (!(await this.#runRound(cluster, scenario, copies, load, i))) break;
     }
+  }
+
+  #isPossible(cluster: Cluster, scenario: Scenario): boolean {
+    const why = scenario.unsuitable(cluster.facts);
+    if (why === null) return true;
+    if (this.scenarios.length === 1) throw new GatepathError('invalid', 'ERR_USAGE', `drill ${scenario.name} is not possible: ${why}`, '');
+    this.#skipped.push({ scenario: scenario.name, why });
+    return false;
+  }
+
+  /** Gives whether it passed. */
+  async #runRound(cluster: Cluster, scenario: Scenario, copies: number, load: LoadOptions, number: number): Promise<boolean> {
+    const { report, content, operations } = await runRound({
+      cluster,
+      vdisk: this.#vdisk,
+      copies,
+      scenario,
+      quietMs: this.options.seconds * 1_000,
+      load,
+      content: this.#content,
+      firstOperation: this.#nextOperation,
+      onPhase: phase => this.#progress.show(`drill ${scenario.name}, round ${number + 1}: ${phase}`),
+      onUndo: undo => (this.#undo = undo),
+    });
+    this.#content = content;
+    this.#nextOperation += operations;
+    this.#rounds.push(report);
+    return report.passed;
+  }
+
+  /** null: there is one copy, or something has failed already. */
+  async #checkReplicas(cluster: Cluster, copies: number, load: LoadOptions): Promise<ReplicaReport | null> {
+    if (copies < 2 || !this.#rounds.every(round => round.passed)) return null;
+    return checkReplicas({
+      cluster,
+      vdisk: this.#vdisk,
+      copies,
+      load,
+      content: this.#content,
+      firstOperation: this.#nextOperation,
+      onPhase: phase => this.#progress.show(`copies: ${phase}`),
+    });
   }
 
   async #leave(passed: boolean): Promise<void> {
@@ -205,6 +246,10 @@ function printReport(report: Report, directory: string | undefined): void {
     total.operations += operations;
     for (const failure of failures) console.log(`  ${scenario}: ${failure}`);
     for (const { fault, block, message } of verdict.findings) console.log(`  ${fault}, block ${block}: ${message}`);
+  }
+  if (report.replicas !== null) {
+    for (const failure of report.replicas.failures) console.log(`  copies: ${failure}`);
+    console.log(`copies: everything read from ${report.replicas.served.map(({ node }) => node).join(', ')}, each in turn the controller`);
   }
   const { lost, doubled, stale, torn, errors, operations } = total;
   console.log(`${operations} operations: ${lost} lost, ${doubled} doubled, ${stale} stale, ${torn} torn, ${errors} I/O errors`);

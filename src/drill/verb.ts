@@ -7,6 +7,7 @@ interface DrillFlags {
   readonly nodes: string;
   readonly container?: string;
   readonly rounds: string;
+  readonly minutes: string;
   readonly seconds: string;
   readonly connections: string;
   readonly queueDepth: string;
@@ -25,9 +26,10 @@ export function addDrillVerb(program: Command): void {
       'break something under a recorded load, and check that nothing was lost, doubled or stale; "all" does every drill that is possible',
     )
     .option('--data <dir>', 'a running system, drilled with a vdisk of its own (default: the drill starts a system for itself)')
-    .option('--nodes <n>', 'nodes of the system that the drill starts', '1')
+    .option('--nodes <n>', 'nodes of the system that the drill starts', '3')
     .option('--container <container>', "where the drill's vdisk lives (default: default)")
     .option('--rounds <n>', 'rounds of each scenario', '1')
+    .option('--minutes <m>', 'rounds for so long, instead of a number of them', '0')
     .option('--seconds <s>', 'load without a fault in each round, half of it before the fault and half after', '4')
     .option('--connections <n>', 'NBD connections', String(CONNECTIONS))
     .option('--queue-depth <n>', 'requests outstanding on each connection', String(QUEUE_DEPTH))
@@ -44,6 +46,7 @@ export function addDrillVerb(program: Command): void {
         nodes: wholeNumber('--nodes', flags.nodes, 1, 16),
         container: flags.container,
         rounds: wholeNumber('--rounds', flags.rounds, 1, 10_000),
+        minutes: wholeNumber('--minutes', flags.minutes, 0, 100_000),
         seconds: wholeNumber('--seconds', flags.seconds, 1, 3_600),
         connections: wholeNumber('--connections', flags.connections, 1, 16),
         queueDepth: wholeNumber('--queue-depth', flags.queueDepth, 1, 128),
