@@ -26,8 +26,10 @@ export const HEALTH_POLL_MS = 100;
 /** Start of a cluster, or of a node of it. */
 export const START_TIMEOUT_MS = 120_000;
 export const STOP_TIMEOUT_MS = 60_000;
+/** Before the load: until all copies are whole. */
+export const HEALTHY_TIMEOUT_MS = 15_000;
 /** Until everything is redundant again, from the end of the fault on. */
-export const REDUNDANCY_TIMEOUT_MS = 120_000;
+export const REDUNDANCY_TIMEOUT_MS = 60_000;
 
 /** Violations, errors and disconnects that a round's report describes; all are counted. */
 export const MAX_DESCRIBED = 20;

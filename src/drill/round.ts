@@ -1,7 +1,7 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { sleep, type Cluster } from './cluster.js';
 import { CpuAccount, type CpuUse } from './cpu.js';
-import { HEALTH_POLL_MS, HOLD_MS, REDUNDANCY_TIMEOUT_MS } from './limits.js';
+import { HEALTH_POLL_MS, HEALTHY_TIMEOUT_MS, HOLD_MS, REDUNDANCY_TIMEOUT_MS } from './limits.js';
 import { Load, type ClientEvent, type LoadOptions } from './load.js';
 import { firstAfter, latencyBetween, longestGap, roundMs, timelineOf, type Latency, type Timeline } from './measure.js';
 import type { Bound, FaultContext, Scenario } from './scenario.js';
@@ -83,7 +83,8 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
   await watch.start();
   onPhase('preparation');
   await scenario.prepare?.(cluster, watch);
-  await untilRedundant(watch, []);
+  const failures: string[] = [];
+  if ((await untilRedundant(watch, failures, HEALTHY_TIMEOUT_MS)) === null) watch.trustsHealth = false;
   const cpu = new CpuAccount(cluster);
   const lag = monitorEventLoopDelay({ resolution: 2 });
   lag.enable();
@@ -93,9 +94,9 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
   await sleep(scenario.comparesWithBefore === true ? quietMs + HOLD_MS : quietMs / 2);
   const fault = new RunningFault(options, watch);
   onPhase(scenario.title);
-  const failures = await fault.run();
+  failures.push(...(await fault.run()));
   onPhase('until everything is redundant again');
-  const redundantMs = await untilRedundant(watch, failures);
+  const redundantMs = await untilRedundant(watch, failures, REDUNDANCY_TIMEOUT_MS);
   onPhase('load');
   await sleep(quietMs / 2);
   const endMs = performance.now();
@@ -224,12 +225,12 @@ class RunningFault implements FaultContext {
 }
 
 /** When; null: not in time, which is a failure. */
-async function untilRedundant(watch: Watch, failures: string[]): Promise<number | null> {
-  const deadline = performance.now() + REDUNDANCY_TIMEOUT_MS;
+async function untilRedundant(watch: Watch, failures: string[], timeoutMs: number): Promise<number | null> {
+  const deadline = performance.now() + timeoutMs;
   await watch.look();
   while (!watch.isRedundant) {
     if (performance.now() > deadline) {
-      failures.push(`not all copies were whole again within ${REDUNDANCY_TIMEOUT_MS} ms`);
+      failures.push(`not all copies were whole within ${timeoutMs} ms: ${watch.text}`);
       return null;
     }
     await sleep(HEALTH_POLL_MS / 4);

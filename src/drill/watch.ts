@@ -12,6 +12,7 @@ export interface Mark {
 /** Looks at the vdisk's state all the time, and notes each change. */
 export class Watch {
   readonly marks: Mark[] = [];
+  trustsHealth = true;
   #view: VdiskView | null = null;
   #seen = '';
   #stopped = false;
@@ -35,12 +36,19 @@ export class Watch {
     await this.#running;
   }
 
+  /** The state in words. */
+  get text(): string {
+    return this.#seen;
+  }
+
   get view(): VdiskView | null {
     return this.#view;
   }
 
+  /** As far as the record of the members tells; and by the vdisk's health, unless that has shown not to tell. */
   get isRedundant(): boolean {
-    return this.#view !== null && this.#view.health === 'healthy' && this.#view.members.length >= this.copies;
+    if (this.#view === null || this.#view.members.length < this.copies) return false;
+    return this.#view.health === 'healthy' || !this.trustsHealth;
   }
 
   mark(kind: Mark['kind'], what: string): number {
