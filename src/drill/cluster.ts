@@ -122,6 +122,11 @@ export class Cluster {
     throw new GatepathError('retryable', 'ERR_NOT_EXPORTED', message, 'see that the datapath runs');
   }
 
+  /** Nodes that do not run. */
+  ended(): string[] {
+    return this.file.nodes.filter(({ id, pid }) => !isAlive(pid) && !isAlive(this.started.get(id) ?? 0)).map(({ id }) => id);
+  }
+
   /** Makes ready to send signals to a node: finds its process, and notes how it is started again. Sending is then done at once. */
   async target(id: string): Promise<Target> {
     const pid = await this.pidOf(id);

@@ -94,7 +94,7 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
   await sleep(scenario.comparesWithBefore === true ? quietMs + HOLD_MS : quietMs / 2);
   const fault = new RunningFault(options, watch);
   onPhase(scenario.title);
-  failures.push(...(await fault.run()));
+  failures.push(...(await fault.run()), ...(await startEnded(cluster, watch)));
   onPhase('until everything is redundant again');
   const redundantMs = await untilRedundant(watch, failures, REDUNDANCY_TIMEOUT_MS);
   onPhase('load');
@@ -222,6 +222,17 @@ class RunningFault implements FaultContext {
     this.#undo.push(how);
     this.options.onUndo(this.#undo);
   }
+}
+
+/** After the fault everything runs: what does not has failed by itself, and is started again for what follows. */
+async function startEnded(cluster: Cluster, watch: Watch): Promise<string[]> {
+  const failures: string[] = [];
+  for (const id of cluster.ended()) {
+    failures.push(`${id} has ended by itself: see its log`);
+    await cluster.start(id).catch((error: Error) => failures.push(error.message));
+    watch.mark('heal', `${id}, which had ended by itself, is started again`);
+  }
+  return failures;
 }
 
 /** When; null: not in time, which is a failure. */
