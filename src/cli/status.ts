@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatSize } from '../base/size.js';
-import type { DatapathView, ShardView, StatusView } from '../control/schemas.js';
+import type { DatapathView, NodeView, ShardView, StatusView } from '../control/schemas.js';
 import { printJson, printTable } from './output.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
@@ -31,13 +31,15 @@ function printStatus(status: StatusView): void {
   printTable(['HOP', 'SHARD', 'REQUESTS', 'BYTES', 'P50 µs', 'P99 µs', 'MAX µs'], hops.flatMap(hopRows));
 }
 
-function printStorage({ node, vdisks, space, hosts, shards, version }: StatusView): void {
-  if (node === null || vdisks === null || space === null) return;
+function printStorage({ node, nodes, vdisks, space, hosts, shards, version }: StatusView): void {
+  if (node === null || space === null) return;
   console.log(`node      ${node.id}, pid ${node.pid}, since ${node.startedAt}, gatepath ${version}`);
   console.log(`data      ${node.dataDir}: ${formatSize(space.freeBytes)} free of ${formatSize(space.totalBytes)}`);
-  console.log(
-    `vdisks    ${vdisks.count}, ${vdisks.attached} attached, ${formatSize(vdisks.sizeBytes)}, ${formatSize(vdisks.allocatedBytes)} allocated`,
-  );
+  if (vdisks !== null) {
+    const { count, attached, sizeBytes, allocatedBytes } = vdisks;
+    console.log(`vdisks    ${count}, ${attached} attached, ${formatSize(sizeBytes)}, ${formatSize(allocatedBytes)} allocated`);
+  }
+  if (nodes.length > 1) console.log(`nodes     ${nodes.map(nodeText).join(', ')}`);
   for (const host of hosts) console.log(`host      ${host.name}: NBD at ${host.nbdSocket}`);
   const oplog = shards.flatMap(shard => shard.oplog);
   const used = oplog.reduce((sum, one) => sum + one.usedBytes, 0);
@@ -45,6 +47,8 @@ function printStorage({ node, vdisks, space, hosts, shards, version }: StatusVie
   console.log(`oplog     ${formatSize(used)} of ${formatSize(capacity)} in use`);
   console.log(`cache     ${shards.map(cacheLine).join('; ')}`);
 }
+
+const nodeText = ({ id, alive, controls }: NodeView): string => `${id} ${alive ? `alive, controls ${controls}` : 'SILENT'}`;
 
 function printDatapath({ host, pid, startedAt, nbdSocket, exports }: DatapathView, version: string): void {
   console.log(`datapath  ${host}, pid ${pid}, since ${startedAt}, gatepath ${version}: NBD at ${nbdSocket}`);

@@ -6,6 +6,8 @@ import {
   attachmentView,
   containerView,
   detachView,
+  nodeView,
+  servedView,
   statusView,
   vdiskView,
   type AttachmentView,
@@ -14,6 +16,8 @@ import {
   type CreateContainerRequest,
   type CreateVdiskRequest,
   type DetachView,
+  type NodeView,
+  type ServedView,
   type StatusView,
   type VdiskView,
 } from './schemas.js';
@@ -49,6 +53,19 @@ export class ControlClient {
 
   status(): Promise<StatusView> {
     return this.#ask('GET', '/v1/status', statusView);
+  }
+
+  /** What the node that is asked serves itself. */
+  served(): Promise<ServedView> {
+    return this.#ask('GET', '/v1/served', servedView);
+  }
+
+  async listNodes(): Promise<NodeView[]> {
+    return (await this.#ask('GET', '/v1/nodes', z.object({ nodes: z.array(nodeView) }))).nodes;
+  }
+
+  showNode(id: string): Promise<NodeView> {
+    return this.#ask('GET', `/v1/nodes/${encodeURIComponent(id)}`, nodeView);
   }
 
   async listContainers(): Promise<ContainerView[]> {

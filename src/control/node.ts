@@ -1,5 +1,5 @@
-import type { ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
-import type { ShardView } from './schemas.js';
+import type { BeatRecord, ContainerRecord, GroupMember, NodeRecord, VdiskRecord } from '../meta/model.js';
+import type { ServedView, ShardView } from './schemas.js';
 
 /** The node that the management API manages, as much of it as the API needs. The process that runs a Stargate provides it. */
 export interface ManagedNode {
@@ -15,11 +15,27 @@ export interface ManagedNode {
   remove(vdisk: VdiskRecord): void;
   status(): Promise<NodeStatus>;
   space(): { readonly freeBytes: number; readonly totalBytes: number };
+  /** The other nodes of the system; null where there is no other. */
+  readonly cluster: ManagedCluster | null;
+}
+
+export interface ManagedCluster {
+  /** Nodes that have been heard of within the last seconds, this one too. */
+  living(): readonly BeatRecord[];
+  /** Asks another node; null: it does not say. */
+  ask(node: NodeRecord): Promise<ServedView | null>;
 }
 
 export interface NodeStatus {
   readonly vdisks: readonly {
     readonly vdiskId: string;
+    readonly allocatedBytes: number;
+    readonly sessions: number;
+  }[];
+  /** Its replicas of vdisks that several nodes hold. One whose office is `serving` is that of the controller. */
+  readonly replicas: readonly {
+    readonly vdiskId: string;
+    readonly office: string;
     readonly allocatedBytes: number;
     readonly sessions: number;
   }[];

@@ -152,12 +152,46 @@ export const datapathView = z.object({
 });
 export type DatapathView = z.infer<typeof datapathView>;
 
+/** A node of the system, as the metadata and its signs of life tell it. */
+export const nodeView = z.object({
+  id: z.string(),
+  /** It has been heard of within the last seconds. */
+  alive: z.boolean(),
+  storeUuid: z.string(),
+  incarnation: count,
+  faultDomain: z.string().nullable(),
+  /** Where others reach its Stargate; `tcp` is HOST:PORT, null where it does not listen there. */
+  unix: z.string(),
+  tcp: z.string().nullable(),
+  /** Its management API: `unix:PATH`. */
+  control: z.string().nullable(),
+  shards: count,
+  streams: count,
+  /** Of the file system that holds its data; null where it does not say. */
+  freeBytes: count.nullable(),
+  totalBytes: count.nullable(),
+  /** Vdisks of which it has a copy, and those that it controls. */
+  vdisks: count,
+  controls: count,
+});
+export type NodeView = z.infer<typeof nodeView>;
+
+/** What one node serves: nodes ask each other. */
+export const servedView = z.object({
+  node: z.string(),
+  vdisks: z.array(z.object({ vdiskId: z.string(), allocatedBytes: count, sessions: count })),
+  problems: z.array(z.object({ vdiskId: z.string(), message: z.string() })),
+});
+export type ServedView = z.infer<typeof servedView>;
+
 /** Of one process: what concerns its Stargate is null or empty where it has none, `datapath` where it has none. */
 export const statusView = z.object({
   version: z.string(),
   health,
   problems: z.array(z.string()),
   node: z.object({ id: z.string(), pid: count, storeUuid: z.string(), dataDir: z.string(), startedAt: z.string() }).nullable(),
+  /** All nodes of the system, this one too. */
+  nodes: z.array(nodeView),
   hosts: z.array(z.object({ name: z.string(), nbdSocket: z.string() })),
   vdisks: z.object({ count, attached: count, sizeBytes: count, allocatedBytes: count }).nullable(),
   /** Space of the file system that holds the data. */

@@ -1,20 +1,10 @@
+import { GatepathError } from '../base/errors.js';
 import { BLOCK_BYTES } from '../base/size.js';
 import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
 import { exportRecord, keys, type AttachmentRecord, type ExportRecord, type HostRecord, type VdiskRecord } from '../meta/model.js';
-import { groupOf } from '../meta/nodes.js';
-import {
-  attach,
-  createContainer,
-  createVdisk,
-  detach,
-  findVdisk,
-  listAttachments,
-  listContainers,
-  livingVdisks,
-  markDeleting,
-} from '../meta/operations.js';
+import { attach, createContainer, createVdisk, detach, findVdisk, listAttachments, markDeleting } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
-import type { ManagedNode, NodeStatus } from './node.js';
+import type { ManagedNode } from './node.js';
 import type {
   AttachmentView,
   AttachRequest,
@@ -22,9 +12,12 @@ import type {
   CreateContainerRequest,
   CreateVdiskRequest,
   DetachView,
+  NodeView,
+  ServedView,
   VdiskView,
 } from './schemas.js';
 import { totals } from './status.js';
+import { servedBy, survey, vdiskFacts, type Survey } from './survey.js';
 
 export interface ControlServiceOptions {
   readonly store: MetadataStore;
@@ -51,12 +44,29 @@ export class ControlService {
   }
 
   async listContainers(): Promise<ContainerView[]> {
-    const { store, node } = this.options;
-    const [containers, vdisks, status] = await Promise.all([listContainers(store), livingVdisks(store), node.status()]);
-    return containers.map(container => {
-      const inside = vdisks.filter(vdisk => vdisk.container === container.name);
-      return { ...container, vdisks: inside.length, ...totals(inside, status) };
+    const all = await survey(this.options);
+    return [...all.containers.values()].map(container => {
+      const inside = all.vdisks.filter(vdisk => vdisk.container === container.name);
+      return { ...container, vdisks: inside.length, ...totals(inside, all) };
     });
+  }
+
+  // ---------------------------------------------------------------- nodes
+
+  /** What this node serves itself, for others that ask. */
+  async served(): Promise<ServedView> {
+    const { node } = this.options;
+    return servedBy(node.id, await node.status());
+  }
+
+  async listNodes(): Promise<readonly NodeView[]> {
+    return (await survey(this.options)).nodes;
+  }
+
+  async showNode(id: string): Promise<NodeView> {
+    const found = (await this.listNodes()).find(one => one.id === id);
+    if (found !== undefined) return found;
+    throw new GatepathError('invalid', 'ERR_NOT_FOUND', `there is no node "${id}"`, 'gatepath node list shows those there are');
   }
 
   // ---------------------------------------------------------------- vdisks
@@ -72,28 +82,13 @@ export class ControlService {
   }
 
   async listVdisks(): Promise<VdiskView[]> {
-    const { store, node } = this.options;
-    const [vdisks, status, attachments, hosts, exports] = await Promise.all([
-      livingVdisks(store),
-      node.status(),
-      listAttachments(store),
-      listHosts(store),
-      listExports(store),
-    ]);
-    vdisks.sort((a, b) => (a.name < b.name ? -1 : 1));
-    return Promise.all(vdisks.map(vdisk => this.#view(vdisk, status, { attachments, hosts, exports })));
+    const [all, around] = await this.#lookAround();
+    return [...all.vdisks].sort((a, b) => (a.name < b.name ? -1 : 1)).map(vdisk => view(vdisk, all, around));
   }
 
   async showVdisk(vdiskName: string): Promise<VdiskView> {
-    const { store, node } = this.options;
-    const vdisk = await findVdisk(store, vdiskName);
-    const [status, attachments, hosts, exports] = await Promise.all([
-      node.status(),
-      listAttachments(store),
-      listHosts(store),
-      listExports(store),
-    ]);
-    return this.#view(vdisk, status, { attachments, hosts, exports });
+    const [all, around] = await this.#lookAround();
+    return view(await findVdisk(this.options.store, vdiskName), all, around);
   }
 
   async deleteVdisk(vdiskName: string): Promise<void> {
@@ -139,38 +134,48 @@ export class ControlService {
     return hosts.length === 1 ? hosts[0]!.host : defaultHost;
   }
 
-  async #view(vdisk: VdiskRecord, status: NodeStatus, around: Around): Promise<VdiskView> {
-    const group = await groupOf(this.options.store, vdisk.id);
-    const served = status.vdisks.find(one => one.vdiskId === vdisk.id);
-    const problem = status.problems.find(one => one.vdiskId === vdisk.id)?.message ?? null;
-    const attachment = around.attachments.find(one => one.vdiskId === vdisk.id);
-    const host = around.hosts.find(one => one.host === attachment?.host) ?? null;
-    const exported = around.exports.find(one => one.vdiskId === vdisk.id && one.host === attachment?.host) ?? null;
-    const { name, id, container, sizeBytes, createdAt } = vdisk;
-    return {
-      name,
-      id,
-      container,
-      sizeBytes,
-      allocatedBytes: served?.allocatedBytes ?? null,
-      createdAt,
-      health: served === undefined ? 'unavailable' : 'healthy',
-      problem: problem ?? (served === undefined ? 'its node does not serve it, or did not say so in time' : null),
-      controller: group?.controller ?? null,
-      members: group?.members.map(member => member.node) ?? [],
-      epoch: group?.epoch ?? 0,
-      term: group?.term ?? 0,
-      sessions: served?.sessions ?? 0,
-      attachment:
-        attachment === undefined
-          ? null
-          : {
-              host: attachment.host,
-              generation: attachment.generation,
-              exported: isExported(host, exported, attachment.generation),
-            },
-    };
+  async #lookAround(): Promise<[Survey, Around]> {
+    const { store } = this.options;
+    const [all, attachments, hosts, exports] = await Promise.all([
+      survey(this.options),
+      listAttachments(store),
+      listHosts(store),
+      listExports(store),
+    ]);
+    return [all, { attachments, hosts, exports }];
   }
+}
+
+function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
+  const group = all.groups.get(vdisk.id);
+  const { allocatedBytes, health, problem, sessions } = vdiskFacts(vdisk, all);
+  const attachment = around.attachments.find(one => one.vdiskId === vdisk.id);
+  const host = around.hosts.find(one => one.host === attachment?.host) ?? null;
+  const exported = around.exports.find(one => one.vdiskId === vdisk.id && one.host === attachment?.host) ?? null;
+  const { name, id, container, sizeBytes, createdAt } = vdisk;
+  return {
+    name,
+    id,
+    container,
+    sizeBytes,
+    allocatedBytes,
+    createdAt,
+    health,
+    problem,
+    controller: group?.controller ?? null,
+    members: group?.members.map(member => member.node) ?? [],
+    epoch: group?.epoch ?? 0,
+    term: group?.term ?? 0,
+    sessions,
+    attachment:
+      attachment === undefined
+        ? null
+        : {
+            host: attachment.host,
+            generation: attachment.generation,
+            exported: isExported(host, exported, attachment.generation),
+          },
+  };
 }
 
 interface Around {

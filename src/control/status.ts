@@ -1,10 +1,16 @@
 import { listHosts } from '../meta/hosts.js';
 import type { HostRecord, VdiskRecord } from '../meta/model.js';
-import { listAttachments, livingVdisks } from '../meta/operations.js';
+import { listAttachments } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { DatapathState, ManagedDatapath } from './datapath.js';
 import type { ManagedNode, NodeStatus } from './node.js';
 import type { DatapathView, SessionView, StatusView } from './schemas.js';
+import { survey, vdiskFacts, type Survey } from './survey.js';
+
+/** `status` is asked when something is wrong: it answers without the metadata, too. */
+const METADATA_TIMEOUT_MS = 2_500;
+/** Vdisks that are named one by one. */
+const MOST_PROBLEMS = 20;
 
 export interface StatusOptions {
   readonly version: string;
@@ -32,6 +38,7 @@ export class StatusService {
       health: unavailable ? 'unavailable' : problems.length > 0 ? 'degraded' : 'healthy',
       problems,
       node: null,
+      nodes: [],
       hosts: [],
       vdisks: null,
       space: null,
@@ -42,25 +49,43 @@ export class StatusService {
   }
 }
 
-async function storageStatus({ store, node }: NonNullable<StatusOptions['storage']>) {
-  const [status, vdisks, attachments, hosts] = await Promise.all([
-    node.status(),
-    livingVdisks(store),
-    listAttachments(store),
-    listHosts(store),
-  ]);
-  const nameOf = (vdiskId: string): string => vdisks.find(vdisk => vdisk.id === vdiskId)?.name ?? vdiskId;
-  const problems = status.problems.map(({ vdiskId, message }) => `vdisk "${nameOf(vdiskId)}" is not served: ${message}`);
-  if (status.silentShards > 0) problems.push(`${status.silentShards} shards do not answer`);
+async function storageStatus(storage: NonNullable<StatusOptions['storage']>) {
+  const { node } = storage;
+  const status = await node.status();
   const { id, storeUuid, dataDirectory, startedAt } = node;
   const view = {
     node: { id, pid: process.pid, storeUuid, dataDir: dataDirectory, startedAt },
-    hosts: hosts.map(({ host, nbdSocket }: HostRecord) => ({ name: host, nbdSocket })),
-    vdisks: { count: vdisks.length, attached: attachments.length, ...totals(vdisks, status) },
     space: node.space(),
     shards: [...status.shards],
   };
-  return { isUnavailable: status.problems.length > 0, problems, view };
+  const silentShards = status.silentShards > 0 ? [`${status.silentShards} shards do not answer`] : [];
+  try {
+    const known = await within(METADATA_TIMEOUT_MS, fromMetadata(storage, status));
+    return { isUnavailable: known.isUnavailable, problems: [...known.problems, ...silentShards], view: { ...view, ...known.view } };
+  } catch (error) {
+    // Disks are served on without it.
+    const problems = [`the metadata store does not answer: ${(error as Error).message}`, ...silentShards];
+    return { isUnavailable: false, problems, view };
+  }
+}
+
+async function fromMetadata({ store, node }: NonNullable<StatusOptions['storage']>, status: NodeStatus) {
+  const [all, attachments, hosts] = await Promise.all([survey({ store, node }, status), listAttachments(store), listHosts(store)]);
+  const vdisks = all.vdisks.map(vdisk => ({ name: vdisk.name, ...vdiskFacts(vdisk, all) }));
+  const ill = vdisks.filter(({ health }) => health !== 'healthy');
+  const problems = [
+    ...all.nodes.filter(({ alive }) => !alive).map(({ id }) => `node "${id}" does not answer`),
+    ...ill
+      .slice(0, MOST_PROBLEMS)
+      .map(({ name, health, problem }) => `vdisk "${name}" is ${health === 'degraded' ? health : 'not served'}: ${problem}`),
+    ...(ill.length > MOST_PROBLEMS ? [`and ${ill.length - MOST_PROBLEMS} more vdisks`] : []),
+  ];
+  const view = {
+    nodes: [...all.nodes],
+    hosts: hosts.map(({ host, nbdSocket }: HostRecord) => ({ name: host, nbdSocket })),
+    vdisks: { count: all.vdisks.length, attached: attachments.length, ...totals(all.vdisks, all) },
+  };
+  return { isUnavailable: ill.some(({ health }) => health === 'unavailable'), problems, view };
 }
 
 async function datapathStatus(datapath: ManagedDatapath) {
@@ -90,11 +115,22 @@ function datapathProblems({ sessions, silentShards }: DatapathState): string[] {
 /** Its requests wait. A session that nobody has used yet has no path, and needs none. */
 const isCutOff = ({ state, problem }: SessionView): boolean => state !== 'open' && problem !== '';
 
-/** Sums over the vdisks: what they were made as, and what the data that has left the log takes. */
-export function totals(vdisks: readonly VdiskRecord[], status: NodeStatus): { sizeBytes: number; allocatedBytes: number } {
-  const ids = new Set(vdisks.map(vdisk => vdisk.id));
-  const allocated = status.vdisks.filter(one => ids.has(one.vdiskId)).map(one => one.allocatedBytes);
+/** Sums over the vdisks: what they were made as, and what the data that has left the log takes, one copy of it. */
+export function totals(vdisks: readonly VdiskRecord[], all: Survey): { sizeBytes: number; allocatedBytes: number } {
+  const allocated = vdisks.map(vdisk => vdiskFacts(vdisk, all).allocatedBytes ?? 0);
   return { sizeBytes: sum(vdisks.map(vdisk => vdisk.sizeBytes)), allocatedBytes: sum(allocated) };
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
+
+async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`nothing within ${timeoutMs} ms`)), timeoutMs);
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { addAttachmentVerbs } from '../cli/attachment.js';
 import { addContainerVerbs } from '../cli/container.js';
+import { addNodeVerbs } from '../cli/node.js';
 import { BAD_USAGE, reportError } from '../cli/output.js';
 import { addStatusVerb } from '../cli/status.js';
 import { addVdiskVerbs } from '../cli/vdisk.js';
@@ -20,6 +21,7 @@ addProcessVerbs(program);
 addContainerVerbs(program);
 addVdiskVerbs(program);
 addAttachmentVerbs(program);
+addNodeVerbs(program);
 addStatusVerb(program);
 addDrillVerb(program);
 

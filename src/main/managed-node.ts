@@ -1,4 +1,7 @@
+import { ControlClient } from '../control/client.js';
 import type { ManagedNode, NodeStatus } from '../control/node.js';
+import type { ServedView } from '../control/schemas.js';
+import type { NodeRecord } from '../meta/model.js';
 import { spaceOf } from './space.js';
 import type { StargateHost } from './stargate-host.js';
 
@@ -15,13 +18,26 @@ export function managedNode(host: StargateHost): ManagedNode {
     remove: () => host.remove(),
     status: () => nodeStatus(host, shards),
     space: () => spaceOf(dataDirectory),
+    cluster: host.metadata.isShared ? { living: () => host.metadata.living(), ask } : null,
   };
+}
+
+/** Short: whoever asks for the status of a system in trouble waits for it. */
+const ASK_TIMEOUT_MS = 800;
+
+/** By its socket: of a node on another machine nobody is there, or another node. */
+async function ask({ id, control }: NodeRecord): Promise<ServedView | null> {
+  if (control?.startsWith('unix:') !== true) return null;
+  const client = new ControlClient({ socketPath: control.slice('unix:'.length) }, ASK_TIMEOUT_MS);
+  const served = await client.served().catch(() => null);
+  return served?.node === id ? served : null;
 }
 
 async function nodeStatus(host: StargateHost, shards: number): Promise<NodeStatus> {
   const answers = await host.status();
   return {
     vdisks: answers.flatMap(({ status }) => status.vdisks),
+    replicas: answers.flatMap(({ status }) => status.replicas),
     problems: answers.flatMap(({ status }) => status.problems),
     shards: answers.map(({ shard, status: { cache, oplog, hops } }) => ({
       shard,

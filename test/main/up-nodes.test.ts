@@ -67,6 +67,24 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     expect(new Set([...pidsOf(file), cluster.process.pid]).size).toBe(8);
     expect(pidsOf(file).every(isAlive)).toBe(true);
     await write(cluster, 7);
+    // A vdisk of another node, as all nodes tell of it.
+    expect(await gatepath('vdisk', 'create', 'other', '64M', '--data', join(data, 'node-2'))).toContain('created');
+    const show = async (vdisk: string, through = data) =>
+      JSON.parse(await gatepath('vdisk', 'show', vdisk, '--json', '--data', through)) as Record<string, unknown>;
+    for (const through of [data, join(data, 'node-3')]) {
+      expect(await show('other', through)).toMatchObject({
+        controller: 'node-2',
+        members: ['node-2'],
+        health: 'healthy',
+        allocatedBytes: 0,
+      });
+    }
+    const nodesOf = async () =>
+      (JSON.parse(await gatepath('node', 'list', '--json', '--data', data)) as { id: string; alive: boolean; controls: number }[]).map(
+        ({ id, alive, controls }) => `${id} ${alive ? 'alive' : 'silent'} ${controls}`,
+      );
+    expect(await nodesOf()).toEqual(['node-1 alive 1', 'node-2 alive 1', 'node-3 alive 0']);
+    expect(await gatepath('node', 'show', 'node-2', '--data', data)).toMatch(/management +unix:.*node-2\/control\.sock/);
 
     const [first] = file.nodes;
     process.kill(first!.pid, 'SIGKILL');
@@ -76,6 +94,12 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     // Through another node, which knows the same.
     expect(await gatepath('container', 'list', '--data', data)).toContain('default');
     expect(await gatepath('vdisk', 'list', '--data', data)).toContain('demo');
+    await waitFor('the others notice', WAIT_MS, async () => (await nodesOf())[0] === 'node-1 silent 1');
+    expect(await show('demo')).toMatchObject({ health: 'unavailable', problem: 'node-1, with its data, does not answer' });
+    expect(JSON.parse(await gatepath('status', '--json', '--data', data))).toMatchObject({
+      health: 'unavailable',
+      problems: ['node "node-1" does not answer', 'vdisk "demo" is not served: node-1, with its data, does not answer'],
+    });
 
     byHand.push(TestProcess.start(first!.command));
     const after = await waitFor('the node is back', WAIT_MS, () => {
@@ -84,6 +108,9 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     });
     expect(after).toEqual({ ...file, nodes: [{ ...first, pid: byHand[0]!.pid }, ...file.nodes.slice(1)] });
     expect((await read(cluster)).equals(Buffer.alloc(PAGE, 7))).toBe(true);
+    // Deleted through a node that does not have it.
+    expect(await gatepath('vdisk', 'delete', 'other', '--data', join(data, 'node-3'))).toContain('deleted');
+    await waitFor('its node has forgotten it', WAIT_MS, async () => (await nodesOf())[1] === 'node-2 alive 0');
     // A node that hangs is passed over.
     process.kill(after.nodes[0]!.pid, 'SIGSTOP');
     expect(await gatepath('container', 'list', '--data', data)).toContain('default');

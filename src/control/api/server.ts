@@ -70,6 +70,9 @@ export class ControlServer {
   #routes(service: ControlService): void {
     const http = this.#http;
     type Named = { Params: { name: string } };
+    http.get('/v1/served', () => service.served());
+    http.get('/v1/nodes', async () => ({ nodes: await service.listNodes() }));
+    http.get<{ Params: { id: string } }>('/v1/nodes/:id', request => service.showNode(request.params.id));
     http.get('/v1/containers', async () => ({ containers: await service.listContainers() }));
     http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body)));
     http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));

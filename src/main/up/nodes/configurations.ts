@@ -37,9 +37,12 @@ export function writeConfigurations(layout: ClusterLayout, paths: ClusterPaths, 
     writeFileDurably(paths.nodeConfig(id), HEADER + stringify(config));
   }
   mkdirSync(paths.datapath(), { recursive: true, mode: 0o700 });
+  const [local, ...others] = layout.nodes;
   const config = {
     socket: paths.nbdSocket(),
-    stargate: paths.nodeSocket(layout.nodes[0]!.id),
+    stargate: paths.nodeSocket(local!.id),
+    stargates: others.map(({ id }) => paths.nodeSocket(id)),
+    node: local!.id,
     control: paths.datapathControl(),
     host,
     ...threads,

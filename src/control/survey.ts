@@ -1,0 +1,109 @@
+import type { ContainerRecord, GroupRecord, NodeRecord, VdiskRecord } from '../meta/model.js';
+import { listGroups, listNodes } from '../meta/nodes.js';
+import { listContainers, livingVdisks } from '../meta/operations.js';
+import type { MetadataStore } from '../meta/store.js';
+import type { ManagedNode, NodeStatus } from './node.js';
+import type { Health, NodeView, ServedView } from './schemas.js';
+
+/** What all nodes of the system together are and serve, as one of them knows it: by the metadata, by signs of life, and by asking. */
+export interface Survey {
+  /** The node that looks. */
+  readonly self: string;
+  readonly nodes: readonly NodeView[];
+  readonly vdisks: readonly VdiskRecord[];
+  readonly groups: ReadonlyMap<string, GroupRecord>;
+  readonly containers: ReadonlyMap<string, ContainerRecord>;
+  /** Node → what it serves; those that did not say are missing. */
+  readonly served: ReadonlyMap<string, ServedView>;
+}
+
+export interface VdiskFacts {
+  readonly health: Health;
+  /** Why it is not healthy. */
+  readonly problem: string | null;
+  readonly allocatedBytes: number | null;
+  readonly sessions: number;
+}
+
+export interface Surveyed {
+  readonly store: MetadataStore;
+  readonly node: ManagedNode;
+}
+
+/** `status`: of this node, where it is known already. */
+export async function survey({ store, node }: Surveyed, status?: NodeStatus): Promise<Survey> {
+  const [records, vdisks, groups, containers, own] = await Promise.all([
+    listNodes(store),
+    livingVdisks(store),
+    listGroups(store),
+    listContainers(store),
+    status ?? node.status(),
+  ]);
+  const nodes = records.map(record => nodeView(record, node, groups));
+  const served = new Map([[node.id, servedBy(node.id, own)]]);
+  const others = records.filter(({ id }) => id !== node.id && nodes.find(one => one.id === id)!.alive);
+  const { cluster } = node;
+  const answers = cluster === null ? [] : await Promise.all(others.map(record => cluster.ask(record)));
+  for (const answer of answers) if (answer !== null) served.set(answer.node, answer);
+  return { self: node.id, nodes, vdisks, groups, containers: new Map(containers.map(one => [one.name, one])), served };
+}
+
+export function servedBy(nodeId: string, { vdisks, replicas, problems }: NodeStatus): ServedView {
+  const serving = replicas.filter(({ office }) => office === 'serving');
+  return {
+    node: nodeId,
+    vdisks: [...vdisks, ...serving].map(({ vdiskId, allocatedBytes, sessions }) => ({ vdiskId, allocatedBytes, sessions })),
+    problems: problems.map(({ vdiskId, message }) => ({ vdiskId, message })),
+  };
+}
+
+function nodeView(record: NodeRecord, node: ManagedNode, groups: Survey['groups']): NodeView {
+  const { id, storeUuid, incarnation, faultDomain, addresses, control, shards, streams } = record;
+  const beat = node.cluster === null ? undefined : node.cluster.living().find(one => one.id === id);
+  const space = node.cluster === null && id === node.id ? node.space() : beat;
+  const all = [...groups.values()];
+  return {
+    id,
+    alive: id === node.id || beat !== undefined,
+    storeUuid,
+    incarnation,
+    faultDomain,
+    unix: addresses.unix,
+    tcp: addresses.tcp,
+    control,
+    shards,
+    streams,
+    freeBytes: space?.freeBytes ?? null,
+    totalBytes: space?.totalBytes ?? null,
+    vdisks: all.filter(({ members }) => members.some(one => one.node === id)).length,
+    controls: all.filter(({ controller }) => controller === id).length,
+  };
+}
+
+export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFacts {
+  const group = of.groups.get(id);
+  const controller = group?.controller ?? of.self;
+  const said = of.served.get(controller);
+  const served = said?.vdisks.find(one => one.vdiskId === id);
+  const facts = { allocatedBytes: served?.allocatedBytes ?? null, sessions: served?.sessions ?? 0 };
+  const refusal = [said, of.served.get(of.self)].flatMap(one => one?.problems ?? []).find(one => one.vdiskId === id);
+  if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal.message };
+
+  const copies = of.containers.get(container)?.replicationFactor ?? 1;
+  const silent = (group?.members ?? []).map(member => member.node).filter(member => !of.nodes.some(one => one.id === member && one.alive));
+  const kept = (group?.members.length ?? 1) - silent.length;
+  if (said === undefined && silent.includes(controller)) {
+    if (kept === 0)
+      return { ...facts, health: 'unavailable', problem: `${silent.join(' and ')}, with its data, ${verb(silent)} not answer` };
+    return { ...facts, health: 'degraded', problem: `its controller ${controller} does not answer; another member can take over` };
+  }
+  if (said !== undefined && served === undefined) {
+    const problem = `${controller === of.self ? 'its node' : controller} does not serve it, or did not say so in time`;
+    return { ...facts, health: 'unavailable', problem };
+  }
+  if (kept >= copies) return { ...facts, health: 'healthy', problem: null };
+  const who = silent.length === 0 ? '' : `: ${silent.join(' and ')} ${verb(silent)} not answer`;
+  return { ...facts, health: 'degraded', problem: `kept on ${kept} of ${copies} nodes now${who}` };
+}
+
+const verb = (nodes: readonly string[]): string => (nodes.length === 1 ? 'does' : 'do');
