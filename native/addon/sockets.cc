@@ -146,6 +146,13 @@ static napi_value duplicate(napi_env env, napi_callback_info info) {
   return number(env, fd < 0 ? -errno : fd);
 }
 
+// socketPair() → one end times 2^20 plus the other, or -errno. Blocking sockets: rings wait for them, libuv makes its own end non-blocking.
+static napi_value makeSocketPair(napi_env env, napi_callback_info) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return number(env, -errno);
+  return number(env, ends[0] * 1048576.0 + ends[1]);
+}
+
 void registerSockets(napi_env env, napi_value exports) {
   method(env, exports, "listen", listenOn, nullptr);
   method(env, exports, "localAddress", localAddress, nullptr);
@@ -154,4 +161,5 @@ void registerSockets(napi_env env, napi_value exports) {
   method(env, exports, "fallocate", fallocateFile, nullptr);
   method(env, exports, "flock", flockFile, nullptr);
   method(env, exports, "duplicate", duplicate, nullptr);
+  method(env, exports, "socketPair", makeSocketPair, nullptr);
 }

@@ -24,6 +24,8 @@ export interface Addon {
   /** Exclusive flock(2) without waiting: 0, or -errno (-EAGAIN: held by somebody else). */
   flock(fd: number): number;
   duplicate(fd: number): number;
+  /** Two connected Unix sockets, as one number: the first times 2^20, and the second; or -errno. */
+  socketPair(): number;
 }
 
 export interface NativeRing {

@@ -8,4 +8,5 @@ export { errno, errnoName } from './errno.js';
 export { createEngine, type EngineOptions } from './create.js';
 export { lockDirectory, type DirectoryLock, type LockHolder } from './lock.js';
 export { MAX_UNIX_PATH_BYTES } from './listen.js';
+export { socketPair } from './socket-pair.js';
 export { wake } from './wake.js';

@@ -1,9 +1,9 @@
 import { AssertionError } from 'node:assert/strict';
 import { inspect } from 'node:util';
 import { RawClient } from '../../src/nbd-server-ts/test/support/raw-client.js';
-import { NotOffered } from './not-offered.js';
+import { NotOffered } from '../../src/nbd-server-ts/test/support/not-offered.js';
 import type { Endpoint, EndpointKind, Peer } from './peer.js';
-import { openSession, type Session, type SessionOptions } from './session.js';
+import { openSession, type Session, type SessionOptions } from '../../src/nbd-server-ts/test/support/session.js';
 
 export { NotOffered };
 
@@ -51,7 +51,7 @@ export class Look {
   }
 
   /** In the transmission phase. */
-  async session(options: SessionOptions = {}): Promise<Session> {
+  async session(options: SessionOptions & { readonly kind?: EndpointKind } = {}): Promise<Session> {
     const { kind = 'plain' } = options;
     const client = await this.greeted(kind);
     return openSession(client, (await this.endpoint(kind)).exportName, options);

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { RECV_ALL, SEND_LAZY, type ClientId, type Engine, type Gather, type Slot } from 'uring-engine';
+import { closeSync } from 'node:fs';
+import { RECV_ALL, SEND_LAZY, socketPair, type ClientId, type Engine, type Gather, type Slot } from 'uring-engine';
 import { Staging, type BufferSet } from './buffers.js';
 import type { ServerProbes } from './counters.js';
 import type { Export, ExportDirectory } from './export.js';
-import { Handshake } from './handshake/handshake.js';
+import { Handshake, type HandshakeOptions } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
 import { Intake, Pump, type IntakeListener, type SharedResources } from './intake.js';
 import { LAZY_SEND_BYTES, MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
@@ -11,6 +12,7 @@ import type { PendingRequest } from './pending-request.js';
 import { OPTION_HEADER_BYTES } from './protocol/constants.js';
 import { ReplyQueue, type ReplySink } from './reply-queue.js';
 import { rulesOf } from './transmission/rules.js';
+import type { TlsTerminator } from './tls/tls-thread.js';
 import { Transmission } from './transmission/transmission.js';
 
 /** What a connection asks of its server. */
@@ -20,6 +22,10 @@ export interface ConnectionHost extends SharedResources {
   readonly exports: ExportDirectory;
   readonly sharedStaging: BufferSet;
   readonly closing: boolean;
+  readonly handshakeOptions: HandshakeOptions;
+  readonly tls: TlsTerminator | null;
+  /** An export has another size. */
+  onResized(exportName: string): void;
   /** Calls `resume` before the next submission, `endTurn` at the end of the turn. */
   markDirty(connection: Connection): void;
   /** Null: the connection stays here. Else who takes it over. */
@@ -37,13 +43,17 @@ export interface MovedConnection {
 }
 
 /**
+ *  upgrading (to TLS)
+ *      ▲ │ STARTTLS
+ *      │ ▼
  *  handshake ──GO──▶ transmission ──DISC, EOF──▶ finishing ──all answered──▶ closing ──▶ gone
  *      │ └──GO, another owner──▶ moving ──all sent──▶ gone (or transmission)    ▲
  *      └──ABORT──▶ finishing          any ──error, violation, abort()───────────┘
  */
-export type Phase = 'handshake' | 'transmission' | 'moving' | 'finishing' | 'closing' | 'gone';
+export type Phase = 'handshake' | 'upgrading' | 'transmission' | 'moving' | 'finishing' | 'closing' | 'gone';
 const FOLLOWS: Readonly<Record<Phase, readonly Phase[]>> = {
-  handshake: ['transmission', 'moving', 'finishing', 'closing'],
+  handshake: ['upgrading', 'transmission', 'moving', 'finishing', 'closing'],
+  upgrading: ['handshake', 'closing'],
   transmission: ['finishing', 'closing'],
   moving: ['gone', 'transmission', 'closing'],
   finishing: ['closing'],
@@ -60,6 +70,11 @@ export class Connection implements IntakeListener, ReplySink {
   dirty = false;
   exportName = '';
   handshakeDeadlineNs = 0;
+  /** Counts completions: one that stays is an idle connection. */
+  activity = 0;
+  /** When the sweep saw another `activity` for the last time, and which. */
+  activeAtNs = 0;
+  activityThen = 0;
   #slot: Slot = -1;
   #handshake: Handshake | null = null;
   #intake: Intake | null = null;
@@ -92,7 +107,7 @@ export class Connection implements IntakeListener, ReplySink {
   accepted(slot: Slot, handshakeDeadlineNs: number): void {
     this.#begin(slot, 'handshake');
     this.handshakeDeadlineNs = handshakeDeadlineNs;
-    this.#handshake = new Handshake(this.host.exports);
+    this.#handshake = new Handshake(this.host.exports, this.host.handshakeOptions);
     this.#runHandshake();
     this.host.markDirty(this);
   }
@@ -116,7 +131,8 @@ export class Connection implements IntakeListener, ReplySink {
     this.#negotiated = null;
     this.#target = null;
     this.exportName = '';
-    this.#replies.structured = false;
+    this.#replies.structured = this.#replies.extended = false;
+    this.activeAtNs = this.host.engine.nowNs;
   }
 
   #enter(phase: Phase): void {
@@ -126,6 +142,7 @@ export class Connection implements IntakeListener, ReplySink {
 
   // ---- completions
   onCompletion(kind: number, result: number): void {
+    this.activity++;
     if (kind === ConnectionTag.send) this.#onSent(result);
     else if (kind === ConnectionTag.close) this.#closeSent = true;
     else this.#onReceived(kind, result);
@@ -172,6 +189,10 @@ export class Connection implements IntakeListener, ReplySink {
         return;
       }
       const staging = this.#staging;
+      if (state.kind === 'upgrading' && staging.availableBytes === 0) {
+        this.#enter('upgrading');
+        return;
+      }
       const consumed = handshake.consume(this.host.arena.bytes.subarray(staging.position, staging.end));
       staging.position += consumed;
       if (consumed === 0) break;
@@ -208,6 +229,27 @@ export class Connection implements IntakeListener, ReplySink {
     this.#startTransmission(target, negotiated);
   }
 
+  /** The answer to STARTTLS is sent: from here on the client's socket is the TLS thread's, and this end of a pair of sockets is ours. */
+  #upgrade(): void {
+    const { engine, tls } = this.host;
+    let pair: [number, number] | null = null;
+    try {
+      pair = socketPair();
+      tls!.terminate(engine.release(this.#slot), pair[1]);
+    } catch (error) {
+      pair?.forEach(fd => closeSync(fd));
+      // An engine that has read ahead cannot let a socket go: nothing may come before the client has the answer.
+      this.abort(`cannot go over to TLS: ${(error as Error).message}`);
+      return;
+    }
+    this.#slot = engine.adopt(pair[0], 'socket');
+    this.host.counters.securedConnections++;
+    this.#handshake!.secured();
+    this.#enter('handshake');
+    this.#runHandshake();
+    this.host.markDirty(this);
+  }
+
   #move(): void {
     const { engine, arena } = this.host;
     const staging = this.#staging;
@@ -234,6 +276,8 @@ export class Connection implements IntakeListener, ReplySink {
   #startTransmission(target: Export, negotiated: Negotiated): void {
     this.exportName = target.name;
     this.#replies.structured = negotiated.structuredReplies;
+    this.#replies.extended = negotiated.extendedHeaders;
+    this.#target = target;
     const machine = new Transmission(rulesOf(target, negotiated));
     this.#intake = new Intake(machine, target.open(), this.#staging, this.#replies, this.host, this);
     this.#pump();
@@ -274,6 +318,19 @@ export class Connection implements IntakeListener, ReplySink {
 
   onReplied(request: PendingRequest): void {
     this.#intake!.onReplied(request);
+  }
+
+  resize(sizeBytes: number, done: (errno: number) => void): void {
+    const { name } = this.#target!;
+    this.#target!.resize!(sizeBytes, errno => {
+      if (errno === 0) this.host.onResized(name);
+      done(errno);
+    });
+  }
+
+  /** Further requests are measured by the export's size as it is now. */
+  refreshSize(): void {
+    if (this.#intake !== null && this.#target !== null) this.#intake.machine.rules.sizeBytes = this.#target.sizeBytes;
   }
 
   // ---- turns
@@ -349,6 +406,7 @@ export class Connection implements IntakeListener, ReplySink {
   /** Nothing to send: the end of what has an end. */
   #idle(): void {
     if (this.phase === 'moving') this.#move();
+    else if (this.phase === 'upgrading') this.#upgrade();
     else if (this.phase === 'finishing' && (this.#intake === null || this.#intake.openRequests === 0)) this.#close();
   }
 

@@ -6,8 +6,10 @@ export class ServerCounters {
   movedConnections = 0;
   /** Ended before the transmission phase, by whichever side. */
   failedHandshakes = 0;
-  /** Valid requests by command number (proto.md): 0 READ … 7 BLOCK_STATUS. */
-  readonly byCommand: number[] = new Array<number>(8).fill(0);
+  /** Given to TLS. */
+  securedConnections = 0;
+  /** Valid requests by command number (proto.md): 0 READ … 8 RESIZE. */
+  readonly byCommand: number[] = new Array<number>(9).fill(0);
   readBytes = 0;
   writtenBytes = 0;
   /** Requests that were not valid. */

@@ -19,6 +19,18 @@ export interface Export {
   readonly features: ExportFeatures;
   readonly blockSize: BlockSizes;
   /**
+   * Metadata contexts beside base:allocation, as NAMESPACE:NAME (`qemu:dirty-bitmap:daily`, `qemu:allocation-depth`); at most 15, and only
+   * with `features.blockStatus`. Their numbers are their places here, from 1 ({@link ExportRequest.context}).
+   */
+  readonly contexts?: readonly string[];
+  /** Clients are told of it, and let in, in TLS alone (where the server offers TLS; else it is unknown). */
+  readonly requiresTls?: boolean;
+  /**
+   * NBD_CMD_RESIZE (experimental; announced where this is there and the export not read-only): makes the export `sizeBytes` long, then calls `done` once with 0,
+   * or with a positive Linux errno. `sizeBytes` of the export is the new size by then; the server lets its connections know.
+   */
+  resize?(sizeBytes: number, done: (errno: number) => void): void;
+  /**
    * A connection enters the transmission phase on this export. From here until {@link ExportSession.close}
    * the connection sends its requests there.
    */
@@ -62,7 +74,7 @@ export type ExportOp = (typeof ExportOp)[keyof typeof ExportOp];
 
 /**
  * One request, or one piece of a large one (the server cuts READ and WRITE at `maxPieceBytes`, 1 MiB, so that
- * buffers stay bounded). Pooled by the server: an export keeps no reference after `finish`.
+ * buffers stay bounded; TRIM, WRITE_ZEROES and CACHE at 2^32 − 2^16 bytes). Pooled by the server: an export keeps no reference after `finish`.
  */
 export interface ExportRequest {
   readonly arena: Arena;
@@ -75,6 +87,8 @@ export interface ExportRequest {
   readonly requestOne: boolean;
   /** WRITE_ZEROES only: NBD_CMD_FLAG_FAST_ZERO. Finish with EOPNOTSUPP rather than write zeroes out. Never set where the feature is not offered. */
   readonly fastZero: boolean;
+  /** BLOCK_STATUS only: which metadata context is asked for: 0 base:allocation, n the export's `contexts[n - 1]`. */
+  readonly context: number;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
   /** WRITE: the payload, in the server's buffers, readable until `finish` (or until `payloadTaken`). */
@@ -91,7 +105,7 @@ export interface ExportRequest {
   released: ReleaseListener | null;
   /** An index or object of the export's own, for the way back. */
   exportTag: number;
-  /** BLOCK_STATUS: adds an extent; the first starts at `offsetBytes`. `flags`: NBD_STATE_HOLE 1, NBD_STATE_ZERO 2. Returns false when no more fit. */
+  /** BLOCK_STATUS: adds an extent; the first starts at `offsetBytes`. `flags`: NBD_STATE_HOLE 1, NBD_STATE_ZERO 2, or what the context says (32 bits). Returns false when no more fit. */
   addExtent(lengthBytes: number, flags: number): boolean;
   /** `errno` 0, or a positive Linux errno; it is mapped to the codes that NBD has. */
   finish(errno: number): void;

@@ -3,6 +3,8 @@ import type { BufferSet, Staging } from './buffers.js';
 import type { ServerCounters } from './counters.js';
 import { ExportOp, type ExportSession } from './export.js';
 import {
+  MAX_EFFECT_BYTES,
+  MAX_EFFECT_PIECES,
   MAX_LARGE_BUFFERS_PER_CONNECTION,
   MAX_PIECE_BYTES,
   MAX_READ_BYTES_PER_CONNECTION,
@@ -10,7 +12,7 @@ import {
   MAX_STAGED_PAYLOAD_BYTES,
 } from './limits.js';
 import type { PendingRequest, RequestOwner, RequestPool } from './pending-request.js';
-import { CommandFlag, REQUEST_HEADER_BYTES } from './protocol/constants.js';
+import { Command, CommandFlag, REQUEST_HEADER_BYTES } from './protocol/constants.js';
 import { toNbdErrno } from './protocol/errno.js';
 import type { ReadBudget } from './read-budget.js';
 import type { ReplyQueue, ReplySink } from './reply-queue.js';
@@ -44,6 +46,8 @@ export interface SharedResources {
 export interface IntakeListener {
   onProgress(): void;
   onBroken(reason: string): void;
+  /** Has the export resized; calls back once, with 0 or a Linux errno. */
+  resize(sizeBytes: number, done: (errno: number) => void): void;
 }
 
 const GO_ON = -1;
@@ -62,6 +66,8 @@ export class Intake implements RequestOwner, ReplySink {
   #readBytes = 0;
   /** A READ that is not wholly submitted. */
   #reading: PendingRequest | null = null;
+  /** A TRIM, WRITE_ZEROES or CACHE of more than MAX_EFFECT_BYTES that is not wholly submitted. */
+  #cutting: PendingRequest | null = null;
   /** A WRITE whose payload is being received in pieces. */
   #writing: PendingRequest | null = null;
   #fillBuffer = NO_BUFFER;
@@ -86,6 +92,7 @@ export class Intake implements RequestOwner, ReplySink {
   pump(): Pump {
     for (;;) {
       if (this.#reading !== null && !this.#submitReads(this.#reading)) return Pump.blocked;
+      if (this.#cutting !== null && !this.#submitEffects(this.#cutting)) return Pump.blocked;
       if (this.#inputEnded) return Pump.ended;
       if (this.#writing !== null) {
         const stop = this.#takePayload(this.#writing);
@@ -100,7 +107,7 @@ export class Intake implements RequestOwner, ReplySink {
         return Pump.more;
       }
       staging.position = at + machine.consumedBytes;
-      if (step === Step.request) this.#start(at + REQUEST_HEADER_BYTES);
+      if (step === Step.request) this.#start(at + machine.headerBytes);
       else if (step === Step.largeWrite) this.#startLargeWrite();
       else if (step === Step.refused) this.#refuse();
       else if (step === Step.disconnect) {
@@ -153,13 +160,18 @@ export class Intake implements RequestOwner, ReplySink {
   abandon(): void {
     this.#abandoned = true;
     this.endInput();
-    const parent = this.#reading;
-    this.#reading = null;
-    if (parent !== null) {
-      parent.unsubmittedBytes = 0;
-      if (parent.openPieces === 0) this.onReplied(parent);
+    const { unsubmitted } = this;
+    this.#reading = this.#cutting = null;
+    if (unsubmitted !== null) {
+      unsubmitted.unsubmittedBytes = 0;
+      if (unsubmitted.openPieces === 0) this.onReplied(unsubmitted);
     }
     this.replies.abandon();
+  }
+
+  /** What is being submitted in pieces: one request at most, nothing behind it is looked at. */
+  private get unsubmitted(): PendingRequest | null {
+    return this.#reading ?? this.#cutting;
   }
 
   // ---- RequestOwner
@@ -171,7 +183,8 @@ export class Intake implements RequestOwner, ReplySink {
     if (request.op === ExportOp.write) this.#releasePayload(request);
     if (request.errno !== 0) request.errno = toNbdErrno(request.errno, request.fastZero);
     if (this.#abandoned) this.replies.drop(request);
-    else if (request.parent !== null && request.op === ExportOp.write) this.#closeWritePiece(request, request.parent);
+    else if (request.parent !== null && request.op !== ExportOp.read && request.op !== ExportOp.blockStatus)
+      this.#closePiece(request, request.parent);
     else {
       if (request.op === ExportOp.blockStatus && request.errno === 0 && request.extentCount === 0) request.errno = EIO;
       if (request.errno !== 0) this.shared.counters.failedRequests++;
@@ -222,6 +235,8 @@ export class Intake implements RequestOwner, ReplySink {
       else this.#beginReading(request);
       return;
     }
+    if (type === Command.resize) return this.#resize();
+    if (type === ExportOp.blockStatus) return this.#startStatus();
     const request = this.#take(type === ExportOp.write ? lengthBytes : 0);
     if (type === ExportOp.write) {
       this.shared.counters.writtenBytes += lengthBytes;
@@ -229,10 +244,70 @@ export class Intake implements RequestOwner, ReplySink {
       request.staging = this.staging.reference();
     } else if (type !== ExportOp.flush) {
       request.noHole = (flags & CommandFlag.noHole) !== 0;
-      request.requestOne = (flags & CommandFlag.requestOne) !== 0;
       request.fastZero = (flags & CommandFlag.fastZero) !== 0;
+      if (lengthBytes > MAX_EFFECT_BYTES) {
+        request.unsubmittedBytes = lengthBytes;
+        this.#cutting = request;
+        return;
+      }
     }
     this.#submit(request);
+  }
+
+  // ---- commands without data
+  /** False: blocked. */
+  #submitEffects(parent: PendingRequest): boolean {
+    while (parent.unsubmittedBytes > 0 && parent.errno === 0) {
+      if (parent.openPieces >= MAX_EFFECT_PIECES) return false;
+      const offset = parent.offsetBytes + parent.lengthBytes - parent.unsubmittedBytes;
+      const piece = this.#piece(parent, offset, Math.min(parent.unsubmittedBytes, MAX_EFFECT_BYTES));
+      piece.noHole = parent.noHole;
+      piece.fastZero = parent.fastZero;
+      parent.unsubmittedBytes -= piece.lengthBytes;
+      // The export may finish it in this call: it is not the last then, or the answer goes out here.
+      if (parent.unsubmittedBytes === 0) this.#cutting = null;
+      this.#submit(piece);
+    }
+    if (this.#cutting === null) return true;
+    this.#cutting = null;
+    parent.unsubmittedBytes = 0;
+    if (parent.openPieces === 0) this.#answerLarge(parent);
+    return true;
+  }
+
+  /** One request for each context. */
+  #startStatus(): void {
+    const { contextMask, flags } = this.machine.header;
+    const request = this.#take(0);
+    // More is not wanted at once: the answer may be shorter than what was asked for.
+    request.lengthBytes = Math.min(request.lengthBytes, MAX_EFFECT_BYTES);
+    request.requestOne = (flags & CommandFlag.requestOne) !== 0;
+    const last = 31 - Math.clz32(contextMask);
+    if (contextMask === 1 << last) {
+      request.context = last;
+      this.#submit(request);
+      return;
+    }
+    request.unsubmittedBytes = 1;
+    for (let context = 0; context <= last; context++) {
+      if ((contextMask & (1 << context)) === 0) continue;
+      const piece = this.#piece(request, request.offsetBytes, request.lengthBytes);
+      piece.requestOne = request.requestOne;
+      piece.context = context;
+      if (context === last) request.unsubmittedBytes = 0;
+      this.#submit(piece);
+    }
+  }
+
+  #resize(): void {
+    const request = this.#take(0);
+    this.listener.resize(request.offsetBytes, errno => {
+      request.errno = errno === 0 ? 0 : toNbdErrno(errno, false);
+      if (errno !== 0) this.shared.counters.failedRequests++;
+      if (this.#abandoned) this.replies.drop(request);
+      else this.replies.push(request);
+      this.listener.onProgress();
+    });
   }
 
   #submit(request: PendingRequest): void {
@@ -409,7 +484,8 @@ export class Intake implements RequestOwner, ReplySink {
     this.#largeBuffersHeld--;
   }
 
-  #closeWritePiece(piece: PendingRequest, parent: PendingRequest): void {
+  /** Of a WRITE, or of a command without data. */
+  #closePiece(piece: PendingRequest, parent: PendingRequest): void {
     if (piece.errno !== 0 && parent.errno === 0) parent.errno = piece.errno;
     this.onReplied(piece);
     if (--parent.openPieces === 0 && parent.unsubmittedBytes === 0) this.#answerLarge(parent);

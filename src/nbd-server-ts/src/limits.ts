@@ -24,7 +24,13 @@ export const MAX_INFO_REQUESTS = 256;
 /** Bytes of one LIST answer; more exports than fit are refused with ERR_TOO_BIG. */
 export const MAX_LIST_BYTES = 4 << 20;
 /** Extents in one answer to BLOCK_STATUS. */
-export const MAX_EXTENTS = 1_024;
+export const MAX_EXTENTS = 1_000;
+/** Metadata contexts of one export, base:allocation included. */
+export const MAX_CONTEXTS = 16;
+/** TRIM, WRITE_ZEROES and CACHE are cut into pieces of at most this (a multiple of every minimum block) before the export sees them; a BLOCK_STATUS is answered for at most this. */
+export const MAX_EFFECT_BYTES = 2 ** 32 - 65_536;
+/** Pieces of one such command at the export at once. */
+export const MAX_EFFECT_PIECES = 4;
 
 /** Most bytes of one recv: small enough that the client fills the next while this one is worked off. */
 export const RECV_BYTES = 32 << 10;
@@ -56,6 +62,8 @@ export interface ServerLimits {
   readonly maxConnections: number;
   /** From accept to the transmission phase. */
   readonly handshakeTimeoutMs: number;
+  /** A connection in the transmission phase on which nothing came, went or was carried out for so long is ended. 0: never. */
+  readonly idleTimeoutMs: number;
   /** Buffers of 256 KiB that connections with many small writes share. */
   readonly extraStagingBuffers: number;
   /** Buffers of 1 MiB that connections with large writes share. Without one, a large write goes through the connection's own memory in small pieces. */
@@ -67,6 +75,7 @@ export interface ServerLimits {
 export const DEFAULT_LIMITS: ServerLimits = {
   maxConnections: 128,
   handshakeTimeoutMs: 10_000,
+  idleTimeoutMs: 0,
   extraStagingBuffers: 32,
   largeBuffers: 24,
   maxReadBytes: 64 << 20,
@@ -81,13 +90,13 @@ export const MAX_CONNECTIONS = 65_536;
 
 export function checkLimits(limits: ServerLimits): void {
   assert(Number.isInteger(limits.maxConnections) && limits.maxConnections >= 1 && limits.maxConnections <= MAX_CONNECTIONS);
-  assert(limits.handshakeTimeoutMs >= 1 && limits.extraStagingBuffers >= 0 && limits.largeBuffers >= 0);
+  assert(limits.handshakeTimeoutMs >= 1 && limits.idleTimeoutMs >= 0 && limits.extraStagingBuffers >= 0 && limits.largeBuffers >= 0);
   assert(limits.maxReadBytes >= MAX_PIECE_BYTES);
 }
 
 // Relations that the code relies on.
 assert(STAGING_BYTES >= 2 * (MAX_STAGED_PAYLOAD_BYTES + RECV_BYTES), 'a staged payload and one recv fit after what is left over was moved');
 assert(MAX_OPTION_BYTES + RECV_BYTES <= STAGING_BYTES, 'an option fits in the staging buffer');
-assert(REPLY_AREA_BYTES >= 28 + 8 * MAX_EXTENTS, 'an answer to BLOCK_STATUS fits in a reply area');
+assert(REPLY_AREA_BYTES >= 40 + 16 * MAX_EXTENTS, 'an answer to BLOCK_STATUS fits in a reply area');
 assert(MAX_STAGED_PAYLOAD_BYTES <= SMALL_REQUEST_BYTES && SMALL_REQUEST_RANGES >= SMALL_REQUEST_BYTES / 4096 + 2);
 assert(LARGE_REQUEST_RANGES >= MAX_PIECE_BYTES / 4096 + 2);

@@ -9,7 +9,6 @@ export interface RequestOwner {
   onFinished(request: PendingRequest): void;
 }
 
-const MAX_EXTENT_BYTES = 0xffff_ffff;
 const NONE = -1;
 
 /** One request, or one piece of a large one, from its header to the end of its answer's send. Pooled; always of one shape. */
@@ -19,6 +18,7 @@ export class PendingRequest implements ExportRequest {
   noHole = false;
   requestOne = false;
   fastZero = false;
+  context = 0;
   offsetBytes = 0;
   lengthBytes = 0;
   readonly payload: Gather;
@@ -87,7 +87,7 @@ export class PendingRequest implements ExportRequest {
     const addedBytes = Math.min(lengthBytes, this.lengthBytes - this.#extentTotalBytes);
     if (this.#extentsClosed || addedBytes === 0) return false;
     const last = 2 * (this.extentCount - 1);
-    if (last >= 0 && extents[last + 1] === flags && extents[last]! + addedBytes <= MAX_EXTENT_BYTES) extents[last]! += addedBytes;
+    if (last >= 0 && extents[last + 1] === flags) extents[last]! += addedBytes;
     else if (this.extentCount < (this.requestOne ? 1 : MAX_EXTENTS)) {
       extents[last + 2] = addedBytes;
       extents[last + 3] = flags;
@@ -128,6 +128,7 @@ export class PendingRequest implements ExportRequest {
     this.noHole = false;
     this.requestOne = false;
     this.fastZero = false;
+    this.context = 0;
   }
 }
 

@@ -3,14 +3,16 @@ import { Gather, type Arena } from 'uring-engine';
 import { ExportOp } from './export.js';
 import { MAX_REQUESTS_PER_CONNECTION, REPLY_AREA_BYTES } from './limits.js';
 import type { PendingRequest } from './pending-request.js';
-import { BASE_ALLOCATION_ID, ReplyFlag, SIMPLE_REPLY_BYTES } from './protocol/constants.js';
+import { contextId, EXTENDED_HEADER_BYTES, ReplyFlag, SIMPLE_REPLY_BYTES } from './protocol/constants.js';
 import {
-  blockStatusBytes,
-  encodeBlockStatus,
+  chunkHeaderBytes,
+  encodeDone,
   encodeErrorChunk,
   encodeOffsetData,
-  ERROR_CHUNK_BYTES,
-  OFFSET_DATA_BYTES,
+  encodeStatus,
+  ERROR_DATA_BYTES,
+  offsetDataBytes,
+  statusBytes,
 } from './replies/chunks.js';
 import { encodeSimpleReply } from './replies/simple.js';
 import { ReusedList } from './reused-list.js';
@@ -30,6 +32,8 @@ export interface ReplySink {
 export class ReplyQueue {
   readonly gather = new Gather();
   structured = false;
+  /** Every answer is a chunk with an extended header. */
+  extended = false;
   #areaIndex = 0;
   #areaAt = 0;
   #kept = new ReusedList<PendingRequest>();
@@ -135,71 +139,71 @@ export class ReplyQueue {
   #try(request: PendingRequest): boolean {
     if (this.#exclusive !== null && request.parent !== this.#exclusive) return false;
     if (request.parent !== null) return request.parent.sequential ? this.#tryNextInRow(request) : this.#tryChunk(request, request.parent);
-    const chunked = this.structured && (request.op === ExportOp.read || request.op === ExportOp.blockStatus);
+    const chunked = this.extended || (this.structured && (request.op === ExportOp.read || request.op === ExportOp.blockStatus));
     if (request.errno !== 0) return this.#tryError(request, chunked);
     if (request.op === ExportOp.read) return this.#tryData(request, ReplyFlag.done);
-    if (chunked) return this.#tryBlockStatus(request);
+    if (request.op === ExportOp.blockStatus) return this.#tryStatus(request, ReplyFlag.done);
+    if (chunked) return this.#tryDone(request);
     if (!this.#room(SIMPLE_REPLY_BYTES, 0)) return false;
     encodeSimpleReply(this.arena.view, this.#header(SIMPLE_REPLY_BYTES), 0, request.cookieHigh, request.cookieLow);
     this.sink.onReplied(request);
     return true;
   }
 
-  #tryError(request: PendingRequest, chunked: boolean): boolean {
-    if (!this.#room(ERROR_CHUNK_BYTES, 0)) return false;
-    const { errno } = request;
-    const { view } = this.arena;
-    if (chunked) encodeErrorChunk(view, this.#header(ERROR_CHUNK_BYTES), ReplyFlag.done, request.cookieHigh, request.cookieLow, errno);
-    else encodeSimpleReply(view, this.#header(SIMPLE_REPLY_BYTES), errno, request.cookieHigh, request.cookieLow);
+  #tryDone(request: PendingRequest): boolean {
+    if (!this.#room(EXTENDED_HEADER_BYTES, 0)) return false;
+    encodeDone(this.arena.view, this.#header(EXTENDED_HEADER_BYTES), request, request.offsetBytes);
     this.sink.onReplied(request);
     return true;
   }
 
-  #tryBlockStatus(request: PendingRequest): boolean {
-    const count = request.extentCount;
-    const bytes = blockStatusBytes(count);
+  #tryError(request: PendingRequest, chunked: boolean): boolean {
+    const { errno } = request;
+    const { view } = this.arena;
+    const bytes = chunked ? chunkHeaderBytes(this.extended) + ERROR_DATA_BYTES : SIMPLE_REPLY_BYTES;
     if (!this.#room(bytes, 0)) return false;
-    encodeBlockStatus(
-      this.arena.view,
-      this.#header(bytes),
-      ReplyFlag.done,
-      request.cookieHigh,
-      request.cookieLow,
-      BASE_ALLOCATION_ID,
-      request.extents!,
-      count,
-    );
+    if (chunked) encodeErrorChunk(view, this.#header(bytes), this.extended, request, request.offsetBytes, errno);
+    else encodeSimpleReply(view, this.#header(bytes), errno, request.cookieHigh, request.cookieLow);
+    this.sink.onReplied(request);
+    return true;
+  }
+
+  /** The status of one context. */
+  #tryStatus(request: PendingRequest, flags: number): boolean {
+    const { extended } = this;
+    const { extentCount, extents, context, offsetBytes } = request;
+    const bytes = statusBytes(extended, extentCount);
+    if (!this.#room(bytes, 0)) return false;
+    encodeStatus(this.arena.view, this.#header(bytes), extended, flags, request, offsetBytes, contextId(context), extents!, extentCount);
     this.sink.onReplied(request);
     return true;
   }
 
   /** Header and data of a READ or of a piece of it. */
   #tryData(request: PendingRequest, flags: number): boolean {
-    const { data } = request;
-    if (!this.#room(OFFSET_DATA_BYTES, data.count)) return false;
+    const { data, offsetBytes, lengthBytes } = request;
+    const { extended } = this;
     const { view } = this.arena;
-    if (this.structured)
-      encodeOffsetData(
-        view,
-        this.#header(OFFSET_DATA_BYTES),
-        flags,
-        request.cookieHigh,
-        request.cookieLow,
-        request.offsetBytes,
-        request.lengthBytes,
-      );
-    else encodeSimpleReply(view, this.#header(SIMPLE_REPLY_BYTES), 0, request.cookieHigh, request.cookieLow);
+    const bytes = this.structured ? offsetDataBytes(extended) : SIMPLE_REPLY_BYTES;
+    if (!this.#room(bytes, data.count)) return false;
+    const at = this.#header(bytes);
+    const requestOffset = request.parent === null ? offsetBytes : request.parent.offsetBytes;
+    if (this.structured) encodeOffsetData(view, at, extended, flags, request, requestOffset, offsetBytes, lengthBytes);
+    else encodeSimpleReply(view, at, 0, request.cookieHigh, request.cookieLow);
     this.#append(request);
     return true;
   }
 
-  /** A piece of a READ in structured replies: a chunk of its own, in any order; the last has DONE. */
+  /** A piece of a READ in structured replies, or one context of a BLOCK_STATUS: a chunk of its own, in any order; the last has DONE. */
   #tryChunk(piece: PendingRequest, parent: PendingRequest): boolean {
     const last = parent.openPieces === 1 && parent.unsubmittedBytes === 0;
     if (piece.errno !== 0) {
       if (parent.errno === 0) parent.errno = piece.errno;
     } else if (parent.errno === 0) {
-      if (!this.#tryData(piece, last ? ReplyFlag.done : 0)) return false;
+      const flags = last ? ReplyFlag.done : 0;
+      if (piece.op === ExportOp.blockStatus) {
+        if (!this.#tryStatus(piece, flags)) return false;
+      } else if (!this.#tryData(piece, flags)) return false;
       this.#closePiece(parent, true);
       return true;
     }

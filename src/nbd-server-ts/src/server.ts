@@ -10,6 +10,7 @@ import { checkLimits, CONNECTION_BYTES, DEFAULT_LIMITS, serverRegionBytes, STAGI
 import { RequestPool } from './pending-request.js';
 import { ReadBudget } from './read-budget.js';
 import { ReusedList } from './reused-list.js';
+import type { TlsTerminator } from './tls/tls-thread.js';
 
 /** What the server changes of what its connections see. A plain field: an object with a getter of its own is slow to read from. */
 type ServerHost = Omit<ConnectionHost, 'closing'> & { closing: boolean };
@@ -25,6 +26,15 @@ export interface NbdServerOptions {
   readonly limits?: Partial<ServerLimits>;
   readonly log?: ServerLog;
   readonly probes?: ServerProbes;
+  /** Without it clients cannot have TLS, and exports that require it are unknown to them. Needs uring-engine's addon. */
+  readonly tls?: {
+    /** `forced`: nothing is said or served without TLS. `selective`: clients may have it, and exports may require it. */
+    readonly mode: 'selective' | 'forced';
+    /** A {@link TlsThread}; it may serve several servers. */
+    readonly terminator: TlsTerminator;
+  };
+  /** False: LIST is refused (ERR_POLICY); who knows a name may have it. */
+  readonly offerList?: boolean;
   /**
    * A connection has chosen its export. `'keep'`: it is served here. A function: it is given the connection, once all answers are sent, to hand
    * it to another server's {@link NbdServer.adoptNegotiated}.
@@ -120,6 +130,7 @@ export class NbdServer implements EngineClient {
       return;
     }
     connection.adopted(slot, target, negotiated, leftover);
+    if (this.limits.idleTimeoutMs > 0) this.#armSweep(SWEEP_NS);
   }
 
   /** Ends the connections to an export: their outstanding requests are finished and answered, further ones are not read. */
@@ -132,6 +143,11 @@ export class NbdServer implements EngineClient {
     return this.#connections.filter(
       connection => connection !== null && connection.phase !== 'gone' && connection.exportName === exportName,
     ).length;
+  }
+
+  /** The export has another size: connections to it learn that further requests are measured by it. Clients that ask are told in INFO and GO. */
+  exportResized(exportName: string): void {
+    for (const connection of this.#connections) if (connection?.exportName === exportName) connection.refreshSize();
   }
 
   /** Stops accepting, lets what is outstanding finish, closes everything; then calls `done`, within a turn of the engine. Listener slots are closed. */
@@ -208,6 +224,11 @@ export class NbdServer implements EngineClient {
       readBudget: new ReadBudget(this.limits.maxReadBytes),
       counters: this.counters,
       closing: false,
+      handshakeOptions: { tls: this.options.tls?.mode ?? 'off', offerList: this.options.offerList ?? true },
+      tls: this.options.tls?.terminator ?? null,
+      onResized(exportName) {
+        server.exportResized(exportName);
+      },
       markDirty(connection) {
         if (connection.dirty) return;
         connection.dirty = true;
@@ -270,13 +291,17 @@ export class NbdServer implements EngineClient {
     this.#sweepArmed = false;
     const now = this.#engine.nowNs;
     const closing = this.#closing;
+    const idleNs = this.limits.idleTimeoutMs * NS_PER_MS;
     let watching = closing !== null;
     for (const connection of this.#connections) {
       if (connection === null || connection.phase === 'gone') continue;
-      if (connection.phase === 'handshake' || connection.phase === 'moving') {
+      if (connection.phase === 'handshake' || connection.phase === 'upgrading' || connection.phase === 'moving') {
         if (now >= connection.handshakeDeadlineNs) connection.abort('the handshake took too long');
         else if (closing !== null && now >= closing.graceNs) connection.abort('the server is closing');
         else watching = true;
+      } else if (idleNs > 0) {
+        watching = true;
+        this.#endIdle(connection, now, idleNs);
       }
       if (closing === null) continue;
       if (now >= closing.deadlineNs) connection.abort('the server is closing, its deadline has passed');
@@ -284,6 +309,13 @@ export class NbdServer implements EngineClient {
     }
     this.#checkClosed();
     if (watching && !this.#closed) this.#armSweep(closing === null ? SWEEP_NS : SWEEP_NS / 20);
+  }
+
+  #endIdle(connection: Connection, now: number, idleNs: number): void {
+    if (connection.activity !== connection.activityThen) {
+      connection.activityThen = connection.activity;
+      connection.activeAtNs = now;
+    } else if (now - connection.activeAtNs >= idleNs) connection.abort('idle for too long');
   }
 
   #checkClosed(): void {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { RawClient } from '../../../src/nbd-server-ts/test/support/raw-client.js';
 import { NotOffered, type Row } from '../row.js';
-import { Cmd, contextsData, Errno, Has, infoData, MIB, Option, Rep, verdictOf } from '../session.js';
+import { Cmd, contextsData, Errno, Has, infoData, MIB, Option, Rep, verdictOf } from '../../../src/nbd-server-ts/test/support/session.js';
 
 const DEPTH = 'qemu:allocation-depth';
 

@@ -2,7 +2,18 @@ import assert from 'node:assert/strict';
 import { ascii, hex, u16, u32, unhex } from '../../../src/nbd-server-ts/test/support/hex.js';
 import { encodeOption, type OptionAnswer, type RawClient } from '../../../src/nbd-server-ts/test/support/raw-client.js';
 import { NotOffered, type Look, type Row } from '../row.js';
-import { Cmd, Errno, Has, infoData, nameData, openSession, Option, refusal, Rep, verdictOf } from '../session.js';
+import {
+  Cmd,
+  Errno,
+  Has,
+  infoData,
+  nameData,
+  openSession,
+  Option,
+  refusal,
+  Rep,
+  verdictOf,
+} from '../../../src/nbd-server-ts/test/support/session.js';
 
 /** The negotiation goes on: an option after the one looked at is answered as it should be. */
 export async function inStep(client: RawClient, name: string): Promise<void> {

@@ -17,7 +17,7 @@ import {
   Rep,
   verdictOf,
   type Session,
-} from '../session.js';
+} from '../../../src/nbd-server-ts/test/support/session.js';
 import { inStep, refused } from './handshake.js';
 
 const BASE = 'base:allocation';

@@ -4,7 +4,17 @@ import { ascii } from '../../../src/nbd-server-ts/test/support/hex.js';
 import { encodeOption, type RawClient } from '../../../src/nbd-server-ts/test/support/raw-client.js';
 import type { EndpointKind } from '../peer.js';
 import { NotOffered, type Look, type Row } from '../row.js';
-import { Cmd, contextsData, infoData, openSession, Option, refusal, Rep, verdictOf, type Session } from '../session.js';
+import {
+  Cmd,
+  contextsData,
+  infoData,
+  openSession,
+  Option,
+  refusal,
+  Rep,
+  verdictOf,
+  type Session,
+} from '../../../src/nbd-server-ts/test/support/session.js';
 import { inStep, refused } from './handshake.js';
 
 async function tlsClient(

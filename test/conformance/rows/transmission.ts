@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { NotOffered, type Look, type Row } from '../row.js';
-import { Cmd, Errno, Flag, Has, MIB, type Session } from '../session.js';
+import { Cmd, Errno, Flag, Has, MIB, type Session } from '../../../src/nbd-server-ts/test/support/session.js';
 
 function pattern(bytes: number, seed: number): Buffer {
   const buffer = Buffer.allocUnsafe(bytes);

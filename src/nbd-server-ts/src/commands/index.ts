@@ -5,6 +5,7 @@ import { checkBlockStatus } from './block-status.js';
 import { checkCache } from './cache.js';
 import { checkFlush } from './flush.js';
 import { checkRead } from './read.js';
+import { checkResize } from './resize.js';
 import { checkTrim } from './trim.js';
 import { checkWrite } from './write.js';
 import { checkWriteZeroes } from './write-zeroes.js';
@@ -26,6 +27,8 @@ export function checkCommand(header: RequestHeader, rules: Rules): number {
       return checkWriteZeroes(header, rules);
     case Command.blockStatus:
       return checkBlockStatus(header, rules);
+    case Command.resize:
+      return checkResize(header, rules);
     default:
       return NbdErrno.invalid;
   }

@@ -4,12 +4,20 @@ import { MAX_PAYLOAD_BYTES } from '../limits.js';
 
 const BLOCK_BYTES = 4_096;
 const HOLE_AND_ZERO = 3;
+const ENOSPC = 28;
 
 export interface MemoryExportOptions {
   readonly name: string;
   readonly description?: string;
   /** A multiple of 4096: that much of the region is taken. */
   readonly sizeBytes: number;
+  /** Clients may resize it up to this (NBD_CMD_RESIZE): so much of the region is taken. */
+  readonly maxSizeBytes?: number;
+  /** Offers `qemu:allocation-depth`: 1 where something was written, 0 elsewhere. */
+  readonly allocationDepth?: boolean;
+  /** Names of bitmaps: each offers `qemu:dirty-bitmap:NAME`, which is set where something was written or zeroed since the start. */
+  readonly dirtyBitmaps?: readonly string[];
+  readonly requiresTls?: boolean;
   readonly readOnly?: boolean;
   readonly blockSize?: BlockSizes;
   readonly features?: Partial<ExportFeatures>;
@@ -19,10 +27,17 @@ export interface MemoryExportOptions {
 export class MemoryExport implements Export, ExportSession {
   readonly name: string;
   readonly description: string;
-  readonly sizeBytes: number;
+  sizeBytes: number;
   readonly readOnly: boolean;
   readonly features: ExportFeatures;
   readonly blockSize: BlockSizes;
+  readonly contexts: readonly string[];
+  readonly requiresTls: boolean;
+  readonly resize?: (sizeBytes: number, done: (errno: number) => void) => void;
+  /** How many of `contexts` are the bitmaps: they come first. */
+  readonly #bitmapCount: number;
+  /** 1: the block has been written or zeroed. */
+  readonly #touched: Uint8Array;
   readonly #arena: Arena;
   readonly #base: number;
   /** 1: the block has been written. What has not reads as zeroes. */
@@ -36,8 +51,26 @@ export class MemoryExport implements Export, ExportSession {
     this.features = { ...MEMORY_FEATURES, ...options.features };
     this.blockSize = options.blockSize ?? { minimumBytes: 1, preferredBytes: BLOCK_BYTES, maximumBytes: MAX_PAYLOAD_BYTES };
     this.#arena = arena;
-    this.#base = region.take(options.sizeBytes);
-    this.#written = new Uint8Array(Math.ceil(options.sizeBytes / BLOCK_BYTES));
+    const { dirtyBitmaps = [], maxSizeBytes } = options;
+    this.#bitmapCount = dirtyBitmaps.length;
+    this.contexts = [
+      ...dirtyBitmaps.map(name => `qemu:dirty-bitmap:${name}`),
+      ...(options.allocationDepth === true ? ['qemu:allocation-depth'] : []),
+    ];
+    this.requiresTls = options.requiresTls ?? false;
+    const mostBytes = maxSizeBytes ?? options.sizeBytes;
+    this.#base = region.take(mostBytes);
+    this.#written = new Uint8Array(Math.ceil(mostBytes / BLOCK_BYTES));
+    this.#touched = new Uint8Array(this.#bitmapCount > 0 ? this.#written.length : 0);
+    if (maxSizeBytes !== undefined) this.resize = (sizeBytes, done) => this.#resize(sizeBytes, maxSizeBytes, done);
+  }
+
+  #resize(sizeBytes: number, maxSizeBytes: number, done: (errno: number) => void): void {
+    if (sizeBytes > maxSizeBytes) return done(ENOSPC);
+    // What is cut off is gone: it reads as zeroes if the disk grows again.
+    if (sizeBytes < this.sizeBytes) this.#zero(sizeBytes, this.sizeBytes - sizeBytes);
+    this.sizeBytes = sizeBytes;
+    done(0);
   }
 
   /** Sessions keep nothing: one serves all. */
@@ -66,6 +99,7 @@ export class MemoryExport implements Export, ExportSession {
     }
     const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
     for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block <= last; block++) this.#written[block] = 1;
+    this.#touch(offsetBytes, lengthBytes);
   }
 
   #zero(offsetBytes: number, lengthBytes: number): void {
@@ -74,17 +108,26 @@ export class MemoryExport implements Export, ExportSession {
     const end = Math.floor((offsetBytes + lengthBytes) / BLOCK_BYTES);
     const first = Math.ceil(offsetBytes / BLOCK_BYTES);
     if (first < end) this.#written.fill(0, first, end);
+    this.#touch(offsetBytes, lengthBytes);
+  }
+
+  #touch(offsetBytes: number, lengthBytes: number): void {
+    if (this.#bitmapCount > 0)
+      this.#touched.fill(1, Math.floor(offsetBytes / BLOCK_BYTES), Math.ceil((offsetBytes + lengthBytes) / BLOCK_BYTES));
   }
 
   #status(request: ExportRequest): void {
     const end = request.offsetBytes + request.lengthBytes;
+    const { context } = request;
+    const ofBitmap = context > 0 && context <= this.#bitmapCount;
+    const states = ofBitmap ? this.#touched : this.#written;
     let at = request.offsetBytes;
     while (at < end) {
       let block = Math.floor(at / BLOCK_BYTES);
-      const state = this.#written[block]!;
-      while (block * BLOCK_BYTES < end && this.#written[block] === state) block++;
+      const state = states[block]!;
+      while (block * BLOCK_BYTES < end && states[block] === state) block++;
       const upTo = Math.min(block * BLOCK_BYTES, end);
-      if (!request.addExtent(upTo - at, state === 1 ? 0 : HOLE_AND_ZERO)) return;
+      if (!request.addExtent(upTo - at, context > 0 ? state : state === 1 ? 0 : HOLE_AND_ZERO)) return;
       at = upTo;
     }
   }

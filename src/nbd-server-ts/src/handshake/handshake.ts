@@ -5,28 +5,37 @@ import { OPTION_HANDLERS } from '../options/index.js';
 import { ByteReader } from '../protocol/bytes.js';
 import { HandshakeFlag, OPTION_HEADER_BYTES, OPTION_MAGIC_HIGH, OPTION_MAGIC_LOW, OptionReply, OptionType } from '../protocol/constants.js';
 import { encodeGreeting, encodeOptionReply } from './messages.js';
-import { closeBecause, type Negotiated, type Negotiation, type OptionOutcome } from './negotiation.js';
-import { refuse } from './refusal.js';
+import { closeBecause, type Negotiated, type Negotiation, type OptionOutcome, type TlsMode } from './negotiation.js';
+import { refuse, refuseWithoutTls } from './refusal.js';
 
 /**
  *            client flags            option                     GO, EXPORT_NAME
  *  clientFlags ─────────▶ options ──────────▶ options ─ … ─ ─ ─────────────────▶ transmission
  *       │                  │    ▲ drained
  *       │ unknown flag     │    └──── draining ◀── data that is not looked at
- *       ▼                  ▼ bad magic, ABORT, too much
+ *       ▼                  ▼ bad magic, ABORT, too much         │ STARTTLS ▶ upgrading ─ secured ▶ options
  *     closed ◀─────────────┘
  */
 export type HandshakeState =
   | { readonly kind: 'clientFlags' }
   | { readonly kind: 'options' }
   | { readonly kind: 'draining'; readonly option: number; readonly outcome: OptionOutcome; readonly remainingBytes: number }
+  /** The answer to STARTTLS is in `output`; behind it the caller puts TLS in place, and says so ({@link Handshake.secured}). */
+  | { readonly kind: 'upgrading' }
   | { readonly kind: 'transmission'; readonly target: Export; readonly negotiated: Negotiated }
   | { readonly kind: 'closed'; readonly reason: string };
+
+export interface HandshakeOptions {
+  readonly tls?: TlsMode;
+  /** False: LIST is refused with ERR_POLICY. */
+  readonly offerList?: boolean;
+}
 
 /** Which states may follow which. Draining repeats as bytes come in. */
 const FOLLOWS: Readonly<Record<HandshakeState['kind'], readonly HandshakeState['kind'][]>> = {
   clientFlags: ['options', 'closed'],
-  options: ['options', 'draining', 'transmission', 'closed'],
+  options: ['options', 'draining', 'upgrading', 'transmission', 'closed'],
+  upgrading: ['options', 'closed'],
   draining: ['draining', 'options', 'closed'],
   transmission: [],
   closed: [],
@@ -44,15 +53,31 @@ export class Handshake {
   #fixedNewstyle = false;
   readonly #negotiation: Negotiation;
 
-  constructor(directory: ExportDirectory) {
+  constructor(directory: ExportDirectory, { tls = 'off', offerList = true }: HandshakeOptions = {}) {
     this.#negotiation = {
       directory,
       noZeroes: false,
       structuredReplies: false,
+      extendedHeaders: false,
       metaExportName: null,
-      baseAllocation: false,
+      contextMask: 0,
+      tls,
+      secure: false,
+      offerList,
       shuttingDown: false,
     };
+  }
+
+  /** What comes and goes from here on is in TLS. What was negotiated before could be anybody's. */
+  secured(): void {
+    Object.assign(this.#negotiation, {
+      structuredReplies: false,
+      extendedHeaders: false,
+      metaExportName: null,
+      contextMask: 0,
+      secure: true,
+    });
+    this.#enter({ kind: 'options' });
   }
 
   get state(): HandshakeState {
@@ -76,6 +101,8 @@ export class Handshake {
         return this.#consumeOption(bytes);
       case 'draining':
         return this.#drain(bytes, this.#state);
+      case 'upgrading':
+        return bytes.length === 0 ? 0 : this.#close('plaintext behind STARTTLS', bytes.length);
       case 'transmission':
       case 'closed':
         return 0;
@@ -125,6 +152,9 @@ export class Handshake {
       return closeBecause('an option other than EXPORT_NAME without FIXED_NEWSTYLE');
     const handler = OPTION_HANDLERS.get(option);
     if (option === OptionType.abort) return handler!(this.#negotiation, new Uint8Array(0));
+    const { tls, secure } = this.#negotiation;
+    if (tls === 'forced' && !secure && option !== OptionType.startTls)
+      return option === OptionType.exportName ? closeBecause('EXPORT_NAME without TLS') : refuseWithoutTls();
     if (this.#negotiation.shuttingDown)
       return option === OptionType.exportName
         ? closeBecause('shutting down')
@@ -154,13 +184,14 @@ export class Handshake {
     if (outcome.raw !== undefined) this.output.push(outcome.raw);
     const { then } = outcome;
     if (then.kind === 'options') this.#enter({ kind: 'options' });
+    else if (then.kind === 'tls') this.#enter({ kind: 'upgrading' });
     else if (then.kind === 'close') this.#enter({ kind: 'closed', reason: then.reason });
     else this.#enter({ kind: 'transmission', target: then.target, negotiated: this.#negotiated(then.target) });
   }
 
   #negotiated(target: Export): Negotiated {
-    const { structuredReplies, baseAllocation, metaExportName } = this.#negotiation;
-    return { exportName: target.name, structuredReplies, baseAllocation: baseAllocation && metaExportName === target.name };
+    const { structuredReplies, extendedHeaders, contextMask, metaExportName } = this.#negotiation;
+    return { exportName: target.name, structuredReplies, extendedHeaders, contextMask: metaExportName === target.name ? contextMask : 0 };
   }
 
   #close(reason: string, consumedBytes: number): number {

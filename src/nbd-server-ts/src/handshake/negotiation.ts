@@ -7,9 +7,15 @@ export interface Negotiation {
   /** From the client's flags: EXPORT_NAME is answered without the 124 zero bytes. */
   noZeroes: boolean;
   structuredReplies: boolean;
+  extendedHeaders: boolean;
   /** The export that a successful SET_META_CONTEXT named, or null; contexts hold for that export alone. */
   metaExportName: string | null;
-  baseAllocation: boolean;
+  /** Bit n: context number n of that export was selected. */
+  contextMask: number;
+  readonly tls: TlsMode;
+  /** The connection is in TLS. */
+  secure: boolean;
+  readonly offerList: boolean;
   /** The server is closing: every option but ABORT gets ERR_SHUTDOWN. */
   shuttingDown: boolean;
 }
@@ -17,10 +23,15 @@ export interface Negotiation {
 /** What the transmission phase needs to know. Plain data: it can be posted to another thread. */
 export interface Negotiated {
   readonly exportName: string;
+  /** READ and BLOCK_STATUS are answered in chunks; with extended headers too. */
   readonly structuredReplies: boolean;
-  /** base:allocation was selected. */
-  readonly baseAllocation: boolean;
+  readonly extendedHeaders: boolean;
+  /** Bit n: the export's metadata context number n was selected. */
+  readonly contextMask: number;
 }
+
+/** proto.md, "TLS support": NOTLS, SELECTIVETLS (an export may ask for it), FORCEDTLS. */
+export type TlsMode = 'off' | 'selective' | 'forced';
 
 export interface OptionReplyMessage {
   readonly type: OptionReply;
@@ -34,6 +45,7 @@ export interface OptionOutcome {
   readonly then:
     | { readonly kind: 'options' }
     | { readonly kind: 'transmission'; readonly target: Export }
+    | { readonly kind: 'tls' }
     | { readonly kind: 'close'; readonly reason: string };
 }
 
@@ -53,4 +65,12 @@ export function reply(type: OptionReply, data: Uint8Array = NO_BYTES): OptionRep
 
 export function closeBecause(reason: string): OptionOutcome {
   return { replies: [], then: { kind: 'close', reason } };
+}
+
+/** What an export's name means to this client; 'tls': it is served in TLS alone. */
+export function findExport(negotiation: Negotiation, name: string): Export | 'tls' | undefined {
+  const target = negotiation.directory.find(name);
+  if (target?.requiresTls !== true || negotiation.secure) return target;
+  // A server without TLS may not ask for it: it has no such export.
+  return negotiation.tls === 'off' ? undefined : 'tls';
 }

@@ -11,6 +11,10 @@ export function refuseInvalid(text: string): OptionOutcome {
   return refuse(OptionReply.errInvalid, text);
 }
 
+export function refuseWithoutTls(): OptionOutcome {
+  return refuse(OptionReply.errTlsRequired, 'start TLS first');
+}
+
 export function refuseUnknownExport(): OptionOutcome {
   return refuse(OptionReply.errUnknown, 'no export of that name');
 }

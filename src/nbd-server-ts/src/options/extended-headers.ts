@@ -1,13 +1,15 @@
-import type { Negotiation, OptionOutcome } from '../handshake/negotiation.js';
-import { refuse, refuseInvalid } from '../handshake/refusal.js';
+import { reply, replyWith, type Negotiation, type OptionOutcome } from '../handshake/negotiation.js';
+import { refuseInvalid } from '../handshake/refusal.js';
 import { OptionReply } from '../protocol/constants.js';
 
 // NBD_OPT_EXTENDED_HEADERS (11), branch extension-ext-header of the specification.
 //   data:    none
-//   answer:  not offered: ERR_UNSUP, and the client goes on with the headers of 28 bytes
+//   answer:  ACK; requests and replies have headers of 32 bytes with 64-bit lengths from then on, all replies are chunks
 //   errors:  ERR_INVALID with data
 
-export function handleExtendedHeaders(_negotiation: Negotiation, data: Uint8Array): OptionOutcome {
+export function handleExtendedHeaders(negotiation: Negotiation, data: Uint8Array): OptionOutcome {
   if (data.length > 0) return refuseInvalid('EXTENDED_HEADERS takes no data');
-  return refuse(OptionReply.errUnsupported, 'extended headers are not offered');
+  negotiation.extendedHeaders = true;
+  negotiation.structuredReplies = true;
+  return replyWith(reply(OptionReply.ack));
 }

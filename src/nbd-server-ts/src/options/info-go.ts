@@ -1,10 +1,10 @@
 import type { Export } from '../export.js';
-import { reply, replyWith, type Negotiation, type OptionOutcome, type OptionReplyMessage } from '../handshake/negotiation.js';
-import { refuse, refuseInvalid, refuseUnknownExport } from '../handshake/refusal.js';
+import { findExport, reply, replyWith, type Negotiation, type OptionOutcome, type OptionReplyMessage } from '../handshake/negotiation.js';
+import { refuse, refuseInvalid, refuseUnknownExport, refuseWithoutTls } from '../handshake/refusal.js';
 import { MAX_INFO_REQUESTS } from '../limits.js';
 import { ByteReader, ByteWriter } from '../protocol/bytes.js';
 import { InfoType, OptionReply } from '../protocol/constants.js';
-import { transmissionFlags } from '../protocol/export-info.js';
+import { transmissionFlags, type FlagSource } from '../protocol/export-info.js';
 import { decodeString, encodeString } from '../protocol/strings.js';
 
 // NBD_OPT_INFO (6), NBD_OPT_GO (7), proto.md "Option types". Both give the same answers; GO goes on to the transmission phase.
@@ -15,7 +15,7 @@ import { decodeString, encodeString } from '../protocol/strings.js';
 //              2 INFO_DESCRIPTION  description
 //              3 INFO_BLOCK_SIZE   u32 minimum · u32 preferred · u32 maximum
 //            then ACK. Requests that are not known are ignored.
-//   errors:  ERR_INVALID (lengths that do not add up, an invalid name), ERR_UNKNOWN, ERR_BLOCK_SIZE_REQD, ERR_TOO_BIG
+//   errors:  ERR_INVALID (lengths that do not add up, an invalid name), ERR_UNKNOWN, ERR_TLS_REQD, ERR_BLOCK_SIZE_REQD, ERR_TOO_BIG
 
 /** A client that did not ask for block sizes may send any multiple of this. */
 const ASSUMED_MINIMUM_BYTES = 512;
@@ -36,8 +36,8 @@ export function decodeInfoRequest(data: Uint8Array): InfoRequest | null {
   return reader.exact ? { name, items } : null;
 }
 
-export function encodeInfoExport(target: Export, structuredReplies: boolean): Uint8Array {
-  return new ByteWriter(12).u16(InfoType.export).u64(target.sizeBytes).u16(transmissionFlags(target, structuredReplies)).bytes;
+export function encodeInfoExport(target: Export, negotiated: FlagSource): Uint8Array {
+  return new ByteWriter(12).u16(InfoType.export).u64(target.sizeBytes).u16(transmissionFlags(target, negotiated)).bytes;
 }
 
 export function encodeInfoText(type: number, text: Uint8Array): Uint8Array {
@@ -49,8 +49,8 @@ export function encodeInfoBlockSize({ blockSize }: Export): Uint8Array {
     .bytes;
 }
 
-function answers(target: Export, items: ReadonlySet<number>, structuredReplies: boolean): OptionReplyMessage[] {
-  const infos = [encodeInfoExport(target, structuredReplies)];
+function answers(target: Export, items: ReadonlySet<number>, negotiated: FlagSource): OptionReplyMessage[] {
+  const infos = [encodeInfoExport(target, negotiated)];
   const name = encodeString(target.name);
   const description = encodeString(target.description);
   if (items.has(InfoType.name) && name !== null) infos.push(encodeInfoText(InfoType.name, name));
@@ -65,11 +65,12 @@ function handle(negotiation: Negotiation, data: Uint8Array): { outcome: OptionOu
   if (request === null) return { outcome: refuseInvalid('malformed data, or a name that is not valid'), target: null };
   if (request.items.size > MAX_INFO_REQUESTS)
     return { outcome: refuse(OptionReply.errTooBig, 'too many information requests'), target: null };
-  const target = negotiation.directory.find(request.name);
+  const target = findExport(negotiation, request.name);
+  if (target === 'tls') return { outcome: refuseWithoutTls(), target: null };
   if (target === undefined) return { outcome: refuseUnknownExport(), target: null };
   if (target.blockSize.minimumBytes > ASSUMED_MINIMUM_BYTES && !request.items.has(InfoType.blockSize))
     return { outcome: refuse(OptionReply.errBlockSizeRequired, 'ask for NBD_INFO_BLOCK_SIZE and keep to it'), target: null };
-  return { outcome: replyWith(...answers(target, request.items, negotiation.structuredReplies)), target };
+  return { outcome: replyWith(...answers(target, request.items, negotiation)), target };
 }
 
 export function handleInfo(negotiation: Negotiation, data: Uint8Array): OptionOutcome {

@@ -8,10 +8,11 @@ import { encodeString } from '../protocol/strings.js';
 // NBD_OPT_LIST (3), proto.md "Option types".
 //   data:    none
 //   answer:  NBD_REP_SERVER (2) for each export: u32 length of name · name · details (the description, to the end) ; then ACK
-//   errors:  ERR_INVALID with data; ERR_TOO_BIG where the list passes MAX_LIST_BYTES
+//   errors:  ERR_INVALID with data; ERR_POLICY where the server does not list; ERR_TOO_BIG where the list passes MAX_LIST_BYTES
 
 export function handleList(negotiation: Negotiation, data: Uint8Array): OptionOutcome {
   if (data.length > 0) return refuseInvalid('LIST takes no data');
+  if (!negotiation.offerList) return refuse(OptionReply.errPolicy, 'this server does not list its exports');
   const replies: OptionReplyMessage[] = [];
   let totalBytes = 0;
   for (const { name, description } of negotiation.directory.list()) {

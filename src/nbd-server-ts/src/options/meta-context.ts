@@ -1,16 +1,17 @@
 import type { Export } from '../export.js';
-import { reply, replyWith, type Negotiation, type OptionOutcome, type OptionReplyMessage } from '../handshake/negotiation.js';
+import { findExport, reply, replyWith, type Negotiation, type OptionOutcome, type OptionReplyMessage } from '../handshake/negotiation.js';
 import { refuse, refuseInvalid, refuseUnknownExport } from '../handshake/refusal.js';
 import { MAX_META_QUERIES } from '../limits.js';
 import { ByteReader, ByteWriter } from '../protocol/bytes.js';
-import { BASE_ALLOCATION, BASE_ALLOCATION_ID, OptionReply } from '../protocol/constants.js';
+import { contextId, OptionReply } from '../protocol/constants.js';
+import { contextNames } from '../protocol/export-info.js';
 import { decodeString, textBytes } from '../protocol/strings.js';
 
 // NBD_OPT_LIST_META_CONTEXT (9), NBD_OPT_SET_META_CONTEXT (10), proto.md "Option types", "Metadata querying".
 //   data:    u32 length of export name · name · u32 count · count × (u32 length of query · query)
 //   answer:  NBD_REP_META_CONTEXT (4) for each context: u32 id (0 when listing) · name of the context; then ACK
 //   errors:  ERR_INVALID (malformed, trailing bytes, no structured replies), ERR_UNKNOWN (export), ERR_TOO_BIG
-// LIST with no query lists all; "base:" lists that namespace. SET selects exact names, once each, and ignores the rest;
+// LIST with no query lists all; "base:" lists that namespace, "qemu:dirty-bitmap:" that part of one. SET selects exact names, once each, and ignores the rest;
 // each SET replaces the selection before it, also when it fails.
 
 export interface MetaContextRequest {
@@ -41,46 +42,60 @@ export function encodeMetaContext(id: number, name: string): Uint8Array {
   return new ByteWriter(4 + bytes.length).u32(id).raw(bytes).bytes;
 }
 
-function contextReply(id: number): OptionReplyMessage {
-  return reply(OptionReply.metaContext, encodeMetaContext(id, BASE_ALLOCATION));
-}
-
-/** What is common: `select` decides, for an export that has base:allocation, whether the queries ask for it. */
-function handle(negotiation: Negotiation, data: Uint8Array, id: number, select: (queries: ReadonlySet<string>) => boolean): MetaOutcome {
-  if (!negotiation.structuredReplies) return failed(refuseInvalid('negotiate structured replies first'));
+/** What is common: `matches` decides which of the export's contexts the queries ask for. */
+function handle(
+  negotiation: Negotiation,
+  data: Uint8Array,
+  idOf: (context: number) => number,
+  matches: (context: string, queries: ReadonlySet<string>) => boolean,
+): MetaOutcome {
+  if (!negotiation.structuredReplies) return failed(refuseInvalid('negotiate structured replies or extended headers first'));
   const request = decodeMetaContextRequest(data);
   if (request === null) return failed(refuseInvalid('malformed data, or a name or query that is not valid'));
   if (request === 'too-many') return failed(refuse(OptionReply.errTooBig, 'too many queries'));
-  const target = negotiation.directory.find(request.exportName);
-  if (target === undefined) return failed(refuseUnknownExport());
-  const selected = target.features.blockStatus && select(request.queries);
-  const replies = selected ? [contextReply(id), reply(OptionReply.ack)] : [reply(OptionReply.ack)];
-  return { outcome: replyWith(...replies), target, selected };
+  const target = findExport(negotiation, request.exportName);
+  // ERR_TLS_REQD is for INFO and GO alone.
+  if (target === undefined || target === 'tls') return failed(refuseUnknownExport());
+  const replies: OptionReplyMessage[] = [];
+  let mask = 0;
+  contextNames(target).forEach((name, context) => {
+    if (!matches(name, request.queries)) return;
+    mask |= 1 << context;
+    replies.push(reply(OptionReply.metaContext, encodeMetaContext(idOf(context), name)));
+  });
+  return { outcome: replyWith(...replies, reply(OptionReply.ack)), target, mask };
 }
 
 function failed(outcome: OptionOutcome): MetaOutcome {
-  return { outcome, target: null, selected: false };
+  return { outcome, target: null, mask: 0 };
 }
 
 interface MetaOutcome {
   readonly outcome: OptionOutcome;
   /** Null: failed. */
   readonly target: Export | null;
-  readonly selected: boolean;
+  readonly mask: number;
+}
+
+/** A query that ends in a colon asks for a namespace (`base:`) or a part of one (`qemu:dirty-bitmap:`). */
+function listed(context: string, queries: ReadonlySet<string>): boolean {
+  if (queries.size === 0 || queries.has(context)) return true;
+  for (const query of queries) if (query.endsWith(':') && context.startsWith(query)) return true;
+  return false;
 }
 
 export function handleListMetaContext(negotiation: Negotiation, data: Uint8Array): OptionOutcome {
-  return handle(negotiation, data, 0, queries => queries.size === 0 || queries.has(BASE_ALLOCATION) || queries.has('base:')).outcome;
+  return handle(negotiation, data, () => 0, listed).outcome;
 }
 
 export function handleSetMetaContext(negotiation: Negotiation, data: Uint8Array): OptionOutcome {
   negotiation.metaExportName = null;
-  negotiation.baseAllocation = false;
-  const { outcome, target, selected } = handle(negotiation, data, BASE_ALLOCATION_ID, queries => queries.has(BASE_ALLOCATION));
+  negotiation.contextMask = 0;
+  const { outcome, target, mask } = handle(negotiation, data, contextId, (context, queries) => queries.has(context));
   if (target !== null) {
     // The export's own name: '' and the name of the default export mean the same one.
     negotiation.metaExportName = target.name;
-    negotiation.baseAllocation = selected;
+    negotiation.contextMask = mask;
   }
   return outcome;
 }

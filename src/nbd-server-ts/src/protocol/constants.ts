@@ -11,6 +11,8 @@ export const OPTION_REPLY_MAGIC_LOW = 0x045565a9;
 export const REQUEST_MAGIC = 0x25609513;
 export const SIMPLE_REPLY_MAGIC = 0x67446698;
 export const STRUCTURED_REPLY_MAGIC = 0x668e33ef;
+export const EXTENDED_REQUEST_MAGIC = 0x21e41c71;
+export const EXTENDED_REPLY_MAGIC = 0x6e8a278c;
 
 export const HandshakeFlag = { fixedNewstyle: 1, noZeroes: 2 } as const;
 
@@ -41,6 +43,7 @@ export const OptionReply = {
   errShutdown: 0x80000007,
   errBlockSizeRequired: 0x80000008,
   errTooBig: 0x80000009,
+  errExtendedHeadersRequired: 0x8000000a,
 } as const;
 export type OptionReply = (typeof OptionReply)[keyof typeof OptionReply];
 
@@ -59,14 +62,33 @@ export const TransmissionFlag = {
   sendResize: 1 << 9,
   sendCache: 1 << 10,
   sendFastZero: 1 << 11,
+  blockStatusPayload: 1 << 12,
 } as const;
 
-export const Command = { read: 0, write: 1, disconnect: 2, flush: 3, trim: 4, cache: 5, writeZeroes: 6, blockStatus: 7 } as const;
+export const Command = {
+  read: 0,
+  write: 1,
+  disconnect: 2,
+  flush: 3,
+  trim: 4,
+  cache: 5,
+  writeZeroes: 6,
+  blockStatus: 7,
+  resize: 8,
+} as const;
 
-export const CommandFlag = { fua: 1, noHole: 2, dontFragment: 4, requestOne: 8, fastZero: 16 } as const;
+export const CommandFlag = { fua: 1, noHole: 2, dontFragment: 4, requestOne: 8, fastZero: 16, payloadLength: 32 } as const;
 
 export const ReplyFlag = { done: 1 } as const;
-export const ChunkType = { none: 0, offsetData: 1, offsetHole: 2, blockStatus: 5, error: 0x8001, errorOffset: 0x8002 } as const;
+export const ChunkType = {
+  none: 0,
+  offsetData: 1,
+  offsetHole: 2,
+  blockStatus: 5,
+  blockStatusExtended: 6,
+  error: 0x8001,
+  errorOffset: 0x8002,
+} as const;
 
 export const NbdErrno = {
   perm: 1,
@@ -81,10 +103,15 @@ export const NbdErrno = {
 export type NbdErrno = (typeof NbdErrno)[keyof typeof NbdErrno];
 
 export const REQUEST_HEADER_BYTES = 28;
+export const EXTENDED_HEADER_BYTES = 32;
 export const SIMPLE_REPLY_BYTES = 16;
 export const CHUNK_HEADER_BYTES = 20;
 export const OPTION_HEADER_BYTES = 16;
 
-/** The one metadata context there is, and the id that is negotiated for it. */
+/** The metadata context that every export with block status has: the first, number 0. */
 export const BASE_ALLOCATION = 'base:allocation';
-export const BASE_ALLOCATION_ID = 1;
+
+/** On the wire, context number n has the id n + 1. */
+export function contextId(context: number): number {
+  return context + 1;
+}

@@ -3,15 +3,18 @@ import type { Negotiated } from '../handshake/negotiation.js';
 import { CommandFlag, NbdErrno } from '../protocol/constants.js';
 import type { RequestHeader } from './request-header.js';
 
-/** What the requests of one connection are measured by; fixed when the transmission phase begins. */
+/** What the requests of one connection are measured by; fixed when the transmission phase begins, but for the size. */
 export interface Rules {
-  readonly sizeBytes: number;
+  sizeBytes: number;
   /** Minimum block size − 1. */
   readonly minimumMask: number;
   readonly maximumBytes: number;
   readonly readOnly: boolean;
   readonly structuredReplies: boolean;
-  readonly baseAllocation: boolean;
+  readonly extendedHeaders: boolean;
+  /** Contexts that were selected. */
+  readonly contextMask: number;
+  readonly resize: boolean;
   readonly flush: boolean;
   readonly trim: boolean;
   readonly cache: boolean;
@@ -29,7 +32,9 @@ export function rulesOf(target: Export, negotiated: Negotiated): Rules {
     maximumBytes: blockSize.maximumBytes,
     readOnly: target.readOnly,
     structuredReplies: negotiated.structuredReplies,
-    baseAllocation: negotiated.baseAllocation,
+    extendedHeaders: negotiated.extendedHeaders,
+    contextMask: negotiated.contextMask,
+    resize: target.resize !== undefined,
     flush: features.flush,
     trim: features.trim,
     cache: features.cache,
@@ -47,7 +52,10 @@ export function checkRange(header: RequestHeader, rules: Rules, beyondErrno: num
   const { offsetBytes, lengthBytes } = header;
   if (lengthBytes === 0) return NbdErrno.invalid;
   if (offsetBytes > rules.sizeBytes || lengthBytes > rules.sizeBytes - offsetBytes) return beyondErrno;
+  return isAligned(offsetBytes, lengthBytes, rules.minimumMask) ? 0 : NbdErrno.invalid;
+}
+
+function isAligned(offsetBytes: number, lengthBytes: number, minimumMask: number): boolean {
   // Past 2^31 the bit operation sees the low 32 bits: enough, a minimum block is at most 64 KiB.
-  if (((offsetBytes | lengthBytes) & rules.minimumMask) !== 0) return NbdErrno.invalid;
-  return 0;
+  return ((offsetBytes | lengthBytes) & minimumMask) === 0;
 }

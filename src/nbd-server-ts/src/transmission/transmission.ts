@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
+import { takeStatusPayload } from '../commands/block-status.js';
 import { isDisconnect } from '../commands/disconnect.js';
 import { checkCommand } from '../commands/index.js';
 import { MAX_DRAINED_PAYLOAD_BYTES, MAX_STAGED_PAYLOAD_BYTES } from '../limits.js';
-import { Command, NbdErrno, REQUEST_HEADER_BYTES } from '../protocol/constants.js';
-import { decodeRequestHeader, RequestHeader } from './request-header.js';
+import { Command, EXTENDED_HEADER_BYTES, NbdErrno, REQUEST_HEADER_BYTES } from '../protocol/constants.js';
+import { decodeExtendedRequestHeader, decodeRequestHeader, RequestHeader } from './request-header.js';
 import type { Rules } from './rules.js';
 
 /** What {@link Transmission.step} found. */
@@ -39,7 +40,8 @@ export type Step = (typeof Step)[keyof typeof Step];
 export class Transmission {
   readonly header = new RequestHeader();
   consumedBytes = 0;
-  neededBytes = REQUEST_HEADER_BYTES;
+  readonly headerBytes: number;
+  neededBytes: number;
   errno = 0;
   violation = '';
   /** Of a large WRITE: still to be taken. */
@@ -48,7 +50,9 @@ export class Transmission {
   #ended = false;
   #shuttingDown = false;
 
-  constructor(readonly rules: Rules) {}
+  constructor(readonly rules: Rules) {
+    this.headerBytes = this.neededBytes = rules.extendedHeaders ? EXTENDED_HEADER_BYTES : REQUEST_HEADER_BYTES;
+  }
 
   /** From now on requests are refused with ESHUTDOWN. */
   shutDown(): void {
@@ -59,20 +63,21 @@ export class Transmission {
     assert(!this.#ended && this.payloadRemainingBytes === 0);
     this.consumedBytes = 0;
     if (this.#drainBytes > 0) return this.#drain(availableBytes);
-    if (availableBytes < REQUEST_HEADER_BYTES) return this.#more(REQUEST_HEADER_BYTES);
-    const header = this.header;
-    if (!decodeRequestHeader(view, at, header)) return this.#end(Step.violation, 'bad request magic');
+    const { headerBytes, header } = this;
+    if (availableBytes < headerBytes) return this.#more(headerBytes);
+    const decoded = this.rules.extendedHeaders ? decodeExtendedRequestHeader(view, at, header) : decodeRequestHeader(view, at, header);
+    if (!decoded) return this.#end(Step.violation, 'bad request magic');
     if (isDisconnect(header)) {
-      this.consumedBytes = REQUEST_HEADER_BYTES;
+      this.consumedBytes = headerBytes;
       return this.#end(Step.disconnect, '');
     }
     const errno = this.#shuttingDown ? NbdErrno.shutdown : checkCommand(header, this.rules);
     if (errno !== 0) return this.#refuse(errno);
-    if (header.type !== Command.write) {
-      this.consumedBytes = REQUEST_HEADER_BYTES;
+    if (header.payloadBytes === 0) {
+      this.consumedBytes = headerBytes;
       return Step.request;
     }
-    return this.#write(availableBytes);
+    return header.type === Command.write ? this.#write(availableBytes) : this.#statusPayload(view, at, availableBytes);
   }
 
   /** The caller has taken `bytes` of the payload of a large WRITE. */
@@ -82,15 +87,25 @@ export class Transmission {
   }
 
   #write(availableBytes: number): Step {
+    const { headerBytes } = this;
     const { lengthBytes } = this.header;
     if (lengthBytes > MAX_STAGED_PAYLOAD_BYTES) {
-      this.consumedBytes = REQUEST_HEADER_BYTES;
+      this.consumedBytes = headerBytes;
       this.payloadRemainingBytes = lengthBytes;
       return Step.largeWrite;
     }
-    if (availableBytes < REQUEST_HEADER_BYTES + lengthBytes) return this.#more(REQUEST_HEADER_BYTES + lengthBytes);
-    this.consumedBytes = REQUEST_HEADER_BYTES + lengthBytes;
+    if (availableBytes < headerBytes + lengthBytes) return this.#more(headerBytes + lengthBytes);
+    this.consumedBytes = headerBytes + lengthBytes;
     return Step.request;
+  }
+
+  /** Of a BLOCK_STATUS: small, or the command has been refused. */
+  #statusPayload(view: DataView, at: number, availableBytes: number): Step {
+    const wholeBytes = this.headerBytes + this.header.payloadBytes;
+    if (availableBytes < wholeBytes) return this.#more(wholeBytes);
+    this.consumedBytes = wholeBytes;
+    this.errno = takeStatusPayload(view, at + this.headerBytes, this.header, this.rules);
+    return this.errno === 0 ? Step.request : Step.refused;
   }
 
   #more(neededBytes: number): Step {
@@ -99,12 +114,10 @@ export class Transmission {
   }
 
   #refuse(errno: number): Step {
-    const { type, lengthBytes } = this.header;
-    if (type === Command.write) {
-      if (lengthBytes > MAX_DRAINED_PAYLOAD_BYTES) return this.#end(Step.violation, 'a payload beyond all bounds');
-      this.#drainBytes = lengthBytes;
-    }
-    this.consumedBytes = REQUEST_HEADER_BYTES;
+    const { payloadBytes } = this.header;
+    if (payloadBytes > MAX_DRAINED_PAYLOAD_BYTES) return this.#end(Step.violation, 'a payload beyond all bounds');
+    this.#drainBytes = payloadBytes;
+    this.consumedBytes = this.headerBytes;
     this.errno = errno;
     return Step.refused;
   }

@@ -25,7 +25,8 @@ function check(
   const rules = rulesOf(described({ sizeBytes: SIZE, ...rest }), {
     exportName: 'disk',
     structuredReplies: structured,
-    baseAllocation: base,
+    extendedHeaders: false,
+    contextMask: base ? 1 : 0,
   });
   return checkCommand(Object.assign(new RequestHeader(), { type, offsetBytes, lengthBytes, flags }), rules);
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { Handshake } from '../../src/handshake/handshake.js';
+import type { TlsMode } from '../../src/handshake/negotiation.js';
 import { MAX_OPTIONS, MAX_OPTION_BYTES } from '../../src/limits.js';
 import { OptionReply, OptionType } from '../../src/protocol/constants.js';
 import { described, directoryOf } from '../support/described.js';
@@ -35,11 +36,11 @@ function feed(machine: Handshake, portions: readonly Uint8Array[]): { output: st
 }
 
 /** Types of the option replies behind the greeting. */
-function replies(output: string): number[] {
+function replies(output: string, from = 18): number[] {
   const bytes = unhex(output);
   const view = new DataView(bytes.buffer);
   const types: number[] = [];
-  for (let at = 18; at < bytes.length; at += 20 + view.getUint32(at + 16)) {
+  for (let at = from; at < bytes.length; at += 20 + view.getUint32(at + 16)) {
     expect(hex(bytes.subarray(at, at + 8))).toBe('0003e889045565a9');
     types.push(view.getUint32(at + 12));
   }
@@ -68,7 +69,13 @@ test.each<[string, string, number[], string]>([
   ['an unknown option with much data', FLAGS + option(99, big) + option(OptionType.list), [errUnsupported, server, ack], 'options'],
   ['a known option with much data', FLAGS + option(OptionType.go, big) + option(OptionType.list), [errTooBig, server, ack], 'options'],
   ['STARTTLS', FLAGS + option(OptionType.startTls) + option(OptionType.list), [errUnsupported, server, ack], 'options'],
-  ['EXTENDED_HEADERS', FLAGS + option(OptionType.extendedHeaders), [errUnsupported], 'options'],
+  ['EXTENDED_HEADERS', FLAGS + option(OptionType.extendedHeaders), [ack], 'options'],
+  [
+    'EXPORT_NAME after EXTENDED_HEADERS',
+    FLAGS + option(OptionType.extendedHeaders) + option(OptionType.exportName, ascii('disk')),
+    [ack],
+    'closed',
+  ],
   ['ABORT', FLAGS + option(OptionType.abort), [ack], 'closed'],
   ['ABORT with data', FLAGS + option(OptionType.abort, 'abcd'), [ack], 'closed'],
   ['ABORT with much data', FLAGS + option(OptionType.abort, big), [ack], 'closed'],
@@ -124,17 +131,60 @@ describe('contexts', () => {
     expect(negotiated(STRUCTURED + set('disk') + go('disk'))).toEqual({
       exportName: 'disk',
       structuredReplies: true,
-      baseAllocation: true,
+      extendedHeaders: false,
+      contextMask: 1,
     });
   });
   test('the default export is the same under both its names', () => {
-    expect(negotiated(STRUCTURED + set('') + go('disk'))).toMatchObject({ baseAllocation: true });
+    expect(negotiated(STRUCTURED + set('') + go('disk'))).toMatchObject({ contextMask: 1 });
   });
   test('selected for another export they do not count', () => {
-    expect(negotiated(STRUCTURED + set('two') + go('disk'), described({ name: 'two' }))).toMatchObject({ baseAllocation: false });
+    expect(negotiated(STRUCTURED + set('two') + go('disk'), described({ name: 'two' }))).toMatchObject({ contextMask: 0 });
   });
   test('a SET that failed has cleared them', () => {
-    expect(negotiated(STRUCTURED + set('disk') + set('nope') + go('disk'))).toMatchObject({ baseAllocation: false });
+    expect(negotiated(STRUCTURED + set('disk') + set('nope') + go('disk'))).toMatchObject({ contextMask: 0 });
+  });
+});
+
+describe('TLS', () => {
+  const secret = described({ name: 'secret', requiresTls: true });
+  const STARTTLS = option(OptionType.startTls);
+  const { errTlsRequired } = OptionReply;
+
+  function runTls(tls: TlsMode, text: string): { machine: Handshake; types: number[] } {
+    const machine = new Handshake(directoryOf(disk, secret), { tls });
+    const { output } = feed(machine, [unhex(FLAGS + text)]);
+    return { machine, types: replies(output) };
+  }
+
+  test.each<[string, TlsMode, string, number[], string]>([
+    ['off: an export for TLS alone is unknown', 'off', go('secret'), [errUnknown], 'options'],
+    ['off: nor by EXPORT_NAME', 'off', option(OptionType.exportName, ascii('secret')), [], 'closed'],
+    ['selective: GO of it', 'selective', go('secret') + go('disk'), [errTlsRequired, info, ack], 'transmission'],
+    ['selective: EXPORT_NAME of it', 'selective', option(OptionType.exportName, ascii('secret')), [], 'closed'],
+    ['forced: GO', 'forced', go('disk'), [errTlsRequired], 'options'],
+    ['forced: an unknown option with data', 'forced', option(99, 'aabb') + go('nope'), [errTlsRequired, errTlsRequired], 'options'],
+    ['forced: EXPORT_NAME', 'forced', option(OptionType.exportName, ascii('disk')), [], 'closed'],
+    ['forced: ABORT', 'forced', option(OptionType.abort), [ack], 'closed'],
+    ['STARTTLS', 'forced', STARTTLS, [ack], 'upgrading'],
+    ['plaintext behind STARTTLS', 'forced', STARTTLS + option(OptionType.list), [ack], 'closed'],
+  ])('%s', (_what, tls, text, types, state) => {
+    const result = runTls(tls, text);
+    expect(result.types).toEqual(types);
+    expect(result.machine.state.kind).toBe(state);
+  });
+
+  test('what was negotiated before is forgotten; then all is served', () => {
+    const set = option(OptionType.setMetaContext, u32(4) + ascii('disk') + u32(1) + u32(15) + ascii('base:allocation'));
+    const { machine } = runTls('selective', option(OptionType.extendedHeaders) + set + STARTTLS);
+    machine.output.length = 0;
+    machine.secured();
+    const { output } = feed(machine, [unhex(STARTTLS + go('secret', OptionType.info) + go('disk'))]);
+    expect(replies(output, 0)).toEqual([errInvalid, info, ack, info, ack]);
+    expect(machine.state).toMatchObject({
+      kind: 'transmission',
+      negotiated: { structuredReplies: false, extendedHeaders: false, contextMask: 0 },
+    });
   });
 });
 

@@ -31,7 +31,32 @@ describe('LIST', () => {
   test('it selects nothing', () => {
     const negotiation = negotiationOf(described());
     handleListMetaContext(negotiation, request('disk', BASE));
-    expect(negotiation.baseAllocation).toBe(false);
+    expect(negotiation.contextMask).toBe(0);
+  });
+});
+
+describe('contexts beside base:allocation', () => {
+  const CONTEXTS = ['qemu:dirty-bitmap:a', 'qemu:dirty-bitmap:b', 'qemu:allocation-depth'];
+
+  test.each<[string[], string[]]>([
+    [[], [BASE, ...CONTEXTS]],
+    [['qemu:'], CONTEXTS],
+    [['qemu:dirty-bitmap:'], CONTEXTS.slice(0, 2)],
+    [
+      ['qemu:dirty-bitmap:b', 'base:'],
+      [BASE, 'qemu:dirty-bitmap:b'],
+    ],
+    [['qemu', 'qemu:dirty-bitmap'], []],
+  ])('LIST of %j', (queries, expected) => {
+    const { replies } = handleListMetaContext(negotiationOf(described({ contexts: CONTEXTS })), request('disk', ...queries));
+    expect(replies.slice(0, -1).map(reply => hex(reply.data))).toEqual(expected.map(name => u32(0) + ascii(name)));
+  });
+
+  test('SET takes exact names, each has its own id', () => {
+    const negotiation = negotiationOf(described({ contexts: CONTEXTS }));
+    const { replies } = handleSetMetaContext(negotiation, request('disk', 'qemu:allocation-depth', 'qemu:dirty-bitmap:', BASE));
+    expect(replies.slice(0, -1).map(reply => hex(reply.data))).toEqual([u32(1) + ascii(BASE), u32(4) + ascii('qemu:allocation-depth')]);
+    expect(negotiation.contextMask).toBe(0b1001);
   });
 });
 
@@ -43,19 +68,19 @@ describe('SET', () => {
       [OptionReply.metaContext, u32(1) + ascii(BASE)],
       [OptionReply.ack, ''],
     ]);
-    expect(negotiation).toMatchObject({ baseAllocation: true, metaExportName: 'disk' });
+    expect(negotiation).toMatchObject({ contextMask: 1, metaExportName: 'disk' });
   });
 
   test.each([[[]], [['base:']], [['nothing:here']]])('%j selects nothing', queries => {
-    const negotiation = { ...negotiationOf(described()), baseAllocation: true, metaExportName: 'disk' };
+    const negotiation = { ...negotiationOf(described()), contextMask: 1, metaExportName: 'disk' };
     expect(handleSetMetaContext(negotiation, request('disk', ...queries)).replies.map(reply => reply.type)).toEqual([OptionReply.ack]);
-    expect(negotiation.baseAllocation).toBe(false);
+    expect(negotiation.contextMask).toBe(0);
   });
 
   test('an export without block status has no context', () => {
     const negotiation = negotiationOf(described({ features: { blockStatus: false } }));
     expect(handleSetMetaContext(negotiation, request('disk', BASE)).replies.map(reply => reply.type)).toEqual([OptionReply.ack]);
-    expect(negotiation.baseAllocation).toBe(false);
+    expect(negotiation.contextMask).toBe(0);
   });
 });
 
@@ -71,10 +96,10 @@ describe.each([
     ['too many queries', request('disk', ...Array.from({ length: 300 }, (_, i) => `a:${i}`)), OptionReply.errTooBig],
     ['a query with a NUL', request('disk', 'base:\0'), OptionReply.errInvalid],
   ])('%s', (_what, data, error) => {
-    const negotiation = { ...negotiationOf(described()), baseAllocation: true, metaExportName: 'disk' };
+    const negotiation = { ...negotiationOf(described()), contextMask: 1, metaExportName: 'disk' };
     expect(handle(negotiation, data).replies.map(reply => reply.type)).toEqual([error]);
     // A SET that failed has cleared what an earlier one selected; a LIST changes nothing.
-    expect(negotiation.baseAllocation).toBe(option === 'LIST');
+    expect(negotiation.contextMask).toBe(option === 'LIST' ? 1 : 0);
   });
 
   test('clients without structured replies', () => {

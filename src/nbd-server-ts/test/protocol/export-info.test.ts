@@ -48,9 +48,21 @@ test('flags follow features', () => {
     multiConn: false,
     rotational: false,
   };
-  expect(transmissionFlags(described({ features: none }), false)).toBe(hasFlags);
+  expect(transmissionFlags(described({ features: none }), COMPACT)).toBe(hasFlags);
   // SEND_FAST_ZERO never without SEND_WRITE_ZEROES
-  expect(transmissionFlags(described({ features: { ...none, fastZero: true } }), false) & sendFastZero).toBe(0);
-  expect(transmissionFlags(described({ features: { ...none, rotational: true } }), true)).toBe(hasFlags | sendDf | rotational);
-  expect(transmissionFlags(described({ readOnly: true }), true) & (sendTrim | sendWriteZeroes | sendFastZero)).toBe(0);
+  expect(transmissionFlags(described({ features: { ...none, fastZero: true } }), COMPACT) & sendFastZero).toBe(0);
+  expect(transmissionFlags(described({ features: { ...none, rotational: true } }), CHUNKS)).toBe(hasFlags | sendDf | rotational);
+  expect(transmissionFlags(described({ readOnly: true }), CHUNKS) & (sendTrim | sendWriteZeroes | sendFastZero)).toBe(0);
+  // BLOCK_STATUS_PAYLOAD only with extended headers and contexts of this export
+  const { blockStatusPayload, sendResize } = TransmissionFlag;
+  const withContexts = { ...CHUNKS, extendedHeaders: true, contextMask: 1, metaExportName: 'disk' };
+  expect(transmissionFlags(described(), withContexts) & blockStatusPayload).toBe(blockStatusPayload);
+  for (const less of [{ extendedHeaders: false }, { contextMask: 0 }, { metaExportName: 'other' }])
+    expect(transmissionFlags(described(), { ...withContexts, ...less }) & blockStatusPayload).toBe(0);
+  expect(transmissionFlags(described(), CHUNKS) & sendResize).toBe(0);
+  expect(transmissionFlags(described({ resize: () => undefined }), CHUNKS) & sendResize).toBe(sendResize);
+  expect(transmissionFlags(described({ resize: () => undefined, readOnly: true }), CHUNKS) & sendResize).toBe(0);
 });
+
+const COMPACT = { structuredReplies: false, extendedHeaders: false, contextMask: 0, metaExportName: null };
+const CHUNKS = { ...COMPACT, structuredReplies: true };

@@ -43,8 +43,12 @@ export function negotiationOf(...exports: Export[]): Negotiation {
     directory: directoryOf(...exports),
     noZeroes: true,
     structuredReplies: true,
+    extendedHeaders: false,
     metaExportName: null,
-    baseAllocation: false,
+    contextMask: 0,
+    tls: 'off',
+    secure: false,
+    offerList: true,
     shuttingDown: false,
   };
 }

@@ -6,6 +6,7 @@ import type {
   MovedConnection,
   ServerCounters,
   ServerLimits,
+  TlsCredentials,
 } from '../../src/index.js';
 
 /** What a server of a test is made of; goes to its thread. */
@@ -15,8 +16,12 @@ export interface ServerSetup {
   readonly memory: readonly MemoryExportOptions[];
   readonly files: readonly FileExportOptions[];
   readonly limits?: Partial<ServerLimits>;
+  readonly tls?: { readonly mode: 'selective' | 'forced'; readonly credentials: TlsCredentials };
+  readonly offerList?: boolean;
   /** Memory exports are behind gates. */
   readonly gated?: boolean;
+  /** An export `huge` ({@link HugeExport}), which fails from that offset on, or nowhere (Infinity). */
+  readonly hugeFailFrom?: number;
   /** Connections are handed out when they are negotiated. */
   readonly moveAll?: boolean;
 }
@@ -37,4 +42,6 @@ export interface Status {
   readonly sessionsOpen: number;
   readonly probed: { readonly received: number; readonly replied: number };
   readonly outstanding: number;
+  readonly asked: readonly [number, number, number][];
+  readonly mostAtOnce: number;
 }

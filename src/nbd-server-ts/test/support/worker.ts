@@ -8,9 +8,11 @@ import {
   NbdServer,
   serverRegionBytes,
   DEFAULT_LIMITS,
+  TlsThread,
   type Export,
   type MovedConnection,
 } from '../../src/index.js';
+import { HugeExport } from './huge-export.js';
 import { GatedExport } from './gated-export.js';
 import type { Command, ServerSetup, Status } from './setup.js';
 
@@ -19,7 +21,7 @@ import type { Command, ServerSetup, Status } from './setup.js';
 const setup = workerData as ServerSetup;
 const port = parentPort!;
 const limits = { ...DEFAULT_LIMITS, maxConnections: 16, ...setup.limits };
-const sizes = setup.memory.reduce((sum, one) => sum + one.sizeBytes + 4096, 0);
+const sizes = setup.memory.reduce((sum, one) => sum + (one.maxSizeBytes ?? one.sizeBytes) + 4096, 0);
 const byteLength = serverRegionBytes(limits) + sizes + setup.files.length * (FILE_EXPORT_REGION_BYTES + 4096) + (4 << 20);
 const arena = createArena(Math.ceil(byteLength / (2 << 20)) * (2 << 20));
 const engine = createEngine({ arena, kind: setup.engine });
@@ -36,12 +38,25 @@ for (const options of setup.memory) {
 }
 for (const options of setup.files) exports.add(new FileExport(engine, region, options) satisfies Export);
 
+let hugeTurn = (): void => undefined;
+const hugeClient = engine.register({ onCompletion: () => hugeTurn() });
+const huge = new HugeExport(turn => {
+  hugeTurn = turn;
+  engine.timer(0, hugeClient, 0);
+});
+if (setup.hugeFailFrom !== undefined) {
+  exports.add(huge);
+  huge.failFrom = setup.hugeFailFrom;
+}
+const terminator = setup.tls === undefined ? null : new TlsThread(setup.tls.credentials);
 const probed = { received: 0, replied: 0 };
 const server = new NbdServer({
   engine,
   region,
   exports,
   limits,
+  ...(terminator === null ? {} : { tls: { mode: setup.tls!.mode, terminator } }),
+  ...(setup.offerList === undefined ? {} : { offerList: setup.offerList }),
   log: (level, message, fields) => port.postMessage({ kind: 'log', line: `${level} ${message} ${JSON.stringify(fields)}` }),
   probes: { onReceived: count => (probed.received += count), onReplied: bytes => (probed.replied += bytes) },
   ...(setup.moveAll === true ? { onTransmission: () => (moved: MovedConnection) => port.postMessage({ kind: 'moved', moved }) } : {}),
@@ -55,6 +70,8 @@ function status(): Status {
     sessionsOpen: gate?.sessionsOpen ?? 0,
     probed: { ...probed },
     outstanding: engine.outstanding,
+    asked: huge.asked,
+    mostAtOnce: huge.mostAtOnce,
   };
 }
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { MAX_DRAINED_PAYLOAD_BYTES } from '../../src/limits.js';
 import { Command, CommandFlag, NbdErrno } from '../../src/protocol/constants.js';
 import { rulesOf } from '../../src/transmission/rules.js';
@@ -9,8 +9,9 @@ import { u16, u32, u64, unhex } from '../support/hex.js';
 
 const SIZE = 64 << 20;
 
-function machine(): Transmission {
-  return new Transmission(rulesOf(described({ sizeBytes: SIZE }), { exportName: 'disk', structuredReplies: true, baseAllocation: true }));
+function machine(extendedHeaders = false, contextMask = 1): Transmission {
+  const negotiated = { exportName: 'disk', structuredReplies: true, extendedHeaders, contextMask };
+  return new Transmission(rulesOf(described({ sizeBytes: SIZE }), negotiated));
 }
 
 function request(type: number, offset: number | bigint, length: number, flags = 0, cookie: bigint = 0x1122334455667788n): string {
@@ -47,10 +48,16 @@ function run(portions: readonly Uint8Array[], transmission = machine()): string[
       if (step === Step.disconnect) return [...events, 'disconnect'];
       if (step === Step.violation) return [...events, `violation: ${transmission.violation}`];
       const name = step === Step.refused ? `refused ${transmission.errno}` : step === Step.largeWrite ? 'large' : 'request';
-      events.push(`${name} ${header.type} ${header.offsetBytes}+${header.lengthBytes} flags ${header.flags} cookie ${cookie}`);
+      events.push(
+        `${name} ${header.type} ${header.offsetBytes}+${header.lengthBytes} flags ${header.flags} cookie ${cookie}${contextsOf(header, step)}`,
+      );
     }
   }
   return events;
+}
+
+function contextsOf({ type, contextMask }: Transmission['header'], step: Step): string {
+  return type === Command.blockStatus && step === Step.request && contextMask !== 1 ? ` contexts ${contextMask.toString(2)}` : '';
 }
 
 const C = 'cookie 1122334455667788';
@@ -153,4 +160,59 @@ test('how the bytes are cut up does not matter', () => {
 
 test('noise never takes more than was there', () => {
   fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), noise => void run([noise])));
+});
+
+describe('extended headers', () => {
+  const ids = (lengthBytes: number | bigint, ...contexts: number[]): string => u64(lengthBytes) + contexts.map(u32).join('');
+  const { payloadLength } = CommandFlag;
+
+  function extended(type: number, offset: number | bigint, length: number | bigint, flags = 0): string {
+    return '21e41c71' + u16(flags) + u16(type) + u64(0x1122334455667788n) + u64(offset) + u64(length);
+  }
+
+  test.each<[string, string, string[]]>([
+    ['a READ', extended(Command.read, 4096, 8192), [`request 0 4096+8192 flags 0 ${C}`]],
+    ['a length of 64 bits', extended(Command.trim, 0, 2n ** 40n), [`refused 22 4 0+${2 ** 40} flags 0 ${C}`]],
+    ['a WRITE', extended(Command.write, 0, 2, payloadLength) + 'aabb', [`request 1 0+2 flags 32 ${C}`]],
+    ['a large WRITE', extended(Command.write, 0, 100_000, payloadLength) + '00'.repeat(100_000), [`large 1 0+100000 flags 32 ${C}`]],
+    [
+      'a WRITE without the flag has no payload',
+      extended(Command.write, 0, 2) + extended(Command.flush, 0, 0),
+      [`refused 22 1 0+2 flags 0 ${C}`, `request 3 0+0 flags 0 ${C}`],
+    ],
+    [
+      'a payload where none belongs is passed over',
+      extended(Command.read, 0, 3, payloadLength) + 'aabbcc' + extended(Command.flush, 0, 0),
+      [`refused 22 0 0+3 flags 32 ${C}`, `request 3 0+0 flags 0 ${C}`],
+    ],
+    ['a payload beyond all bounds', extended(Command.write, 0, 2n ** 32n, payloadLength), ['violation: a payload beyond all bounds']],
+    ['the compact header', '25609513' + '00'.repeat(28), ['violation: bad request magic']],
+    [
+      'BLOCK_STATUS of one context',
+      extended(Command.blockStatus, 512, 12, payloadLength) + ids(4096, 3),
+      [`request 7 512+4096 flags 32 ${C} contexts 100`],
+    ],
+    ['BLOCK_STATUS of all', extended(Command.blockStatus, 512, 4096), [`request 7 512+4096 flags 0 ${C} contexts 101`]],
+    ['of a context twice', extended(Command.blockStatus, 0, 16, payloadLength) + ids(4096, 3, 3), [`refused 22 7 0+16 flags 32 ${C}`]],
+    ['of one not negotiated', extended(Command.blockStatus, 0, 12, payloadLength) + ids(4096, 2), [`refused 22 7 0+12 flags 32 ${C}`]],
+    ['of the id 0', extended(Command.blockStatus, 0, 12, payloadLength) + ids(4096, 0), [`refused 22 7 0+12 flags 32 ${C}`]],
+    [
+      'of the id 2^32 - 1',
+      extended(Command.blockStatus, 0, 12, payloadLength) + ids(4096, 0xffff_ffff),
+      [`refused 22 7 0+12 flags 32 ${C}`],
+    ],
+    ['past the end', extended(Command.blockStatus, 0, 12, payloadLength) + ids(2n ** 40n, 1), [`refused 22 7 0+${2 ** 40} flags 32 ${C}`]],
+    [
+      'a payload of a wrong length, in step',
+      extended(Command.blockStatus, 0, 11, payloadLength) + '00'.repeat(11) + extended(Command.flush, 0, 0),
+      [`refused 22 7 0+11 flags 32 ${C}`, `request 3 0+0 flags 0 ${C}`],
+    ],
+  ])('%s', (_what, text, events) => {
+    // In portions of every size: what is incomplete waits.
+    for (const portion of [text.length / 2, 1, 31]) {
+      const bytes = unhex(text);
+      const portions = Array.from({ length: Math.ceil(bytes.length / portion) }, (_, i) => bytes.subarray(i * portion, (i + 1) * portion));
+      if (portions.length < 10_000) expect(run(portions, machine(true, 0b101))).toEqual(events);
+    }
+  });
 });

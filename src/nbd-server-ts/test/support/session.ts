@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
-import { ascii, u16, u32, unhex } from '../../src/nbd-server-ts/test/support/hex.js';
-import type { OptionAnswer, RawClient, RawRequest } from '../../src/nbd-server-ts/test/support/raw-client.js';
+import { ascii, u16, u32, unhex } from './hex.js';
+import type { OptionAnswer, RawClient, RawRequest } from './raw-client.js';
 import { NotOffered } from './not-offered.js';
-import type { EndpointKind } from './peer.js';
 
 export const MIB = 1 << 20;
 
@@ -74,7 +73,6 @@ export function refusal(type: number): string {
 }
 
 export interface SessionOptions {
-  readonly kind?: EndpointKind;
   readonly structured?: boolean;
   readonly extended?: boolean;
   /** Contexts to select; what is not there is an error. */

@@ -1,0 +1,71 @@
+import { Socket } from 'node:net';
+import { createServer, type TLSSocket, type TlsOptions } from 'node:tls';
+import { parentPort, workerData } from 'node:worker_threads';
+import type { TlsCredentials, TlsHandover } from './tls-thread.js';
+
+const DEFAULT_HANDSHAKE_TIMEOUT_MS = 10_000;
+/** How long a client may take to close after the server's close_notify. */
+const LINGER_MS = 1_000;
+
+const credentials = workerData as TlsCredentials;
+const options = tlsOptions(credentials);
+
+function tlsOptions({
+  cert,
+  key,
+  clientCa,
+  psk,
+  minVersion = 'TLSv1.2',
+  handshakeTimeoutMs = DEFAULT_HANDSHAKE_TIMEOUT_MS,
+}: TlsCredentials): TlsOptions {
+  return {
+    minVersion,
+    handshakeTimeout: handshakeTimeoutMs,
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
+    ...(clientCa === undefined ? {} : { ca: clientCa, requestCert: true, rejectUnauthorized: true }),
+    ...(psk === undefined ? {} : pskOptions(psk)),
+  };
+}
+
+function pskOptions(psk: Readonly<Record<string, string>>): TlsOptions {
+  const keys = new Map(Object.entries(psk).map(([identity, hex]) => [identity, Buffer.from(hex, 'hex')]));
+  return {
+    pskCallback: (_socket: TLSSocket, identity: string) => keys.get(identity) ?? null,
+    // OpenSSL's list has them, Node's has not.
+    ciphers:
+      'ECDHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES256-GCM-SHA384:PSK-AES256-GCM-SHA384:ECDHE-PSK-CHACHA20-POLY1305:PSK-AES128-GCM-SHA256:HIGH:!aNULL',
+  };
+}
+
+/** A server of its own for each connection, which never listens: so that the two ends find each other. */
+function take({ clientFd, plainFd }: TlsHandover): void {
+  const plain = new Socket({ fd: plainFd, readable: true, writable: true, allowHalfOpen: true });
+  const client = new Socket({ fd: clientFd, readable: true, writable: true });
+  const drop = (): void => {
+    client.destroy();
+    plain.destroy();
+  };
+  let secured = false;
+  client.on('error', drop).on('close', drop);
+  plain.on('error', drop).on('end', () => {
+    if (!secured) drop();
+  });
+  const server = createServer(options, secure => {
+    secured = true;
+    secure.disableRenegotiation();
+    join(secure, plain, drop);
+  });
+  server.on('tlsClientError', drop);
+  server.emit('connection', client);
+}
+
+function join(secure: TLSSocket, plain: Socket, drop: () => void): void {
+  secure.setNoDelay(true);
+  secure.on('error', drop).on('close', drop);
+  // `end` says close_notify; a client that does not answer is not waited for.
+  secure.once('finish', () => setTimeout(drop, LINGER_MS).unref());
+  plain.pipe(secure).pipe(plain);
+}
+
+parentPort!.on('message', (handover: TlsHandover) => take(handover));
