@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { closeSync } from 'node:fs';
-import { RECV_ALL, SEND_LAZY, socketPair, type ClientId, type Engine, type Gather, type Slot } from 'uring-engine';
+import { EngineError, RECV_ALL, SEND_LAZY, socketPair, type ClientId, type Engine, type Gather, type Slot } from 'uring-engine';
 import { Staging, type BufferSet } from './buffers.js';
 import type { ServerProbes } from './counters.js';
 import type { Export, ExportDirectory } from './export.js';
@@ -163,7 +163,8 @@ export class Connection implements IntakeListener, ReplySink {
     if (kind === ConnectionTag.recvDirect) this.#intake!.directFinished(Math.max(result, 0));
     else if (result > 0) this.#staging.end += result;
     if (this.phase === 'closing') return;
-    if (result < 0) this.abort(`recv failed (errno ${-result})`);
+    if (this.phase === 'upgrading' && result <= 0) this.abort('the client went before the TLS handshake');
+    else if (result < 0) this.abort(`recv failed (errno ${-result})`);
     else if (this.phase === 'handshake') {
       if (result === 0) this.abort('the client went during the handshake');
       else this.#runHandshake();
@@ -231,15 +232,23 @@ export class Connection implements IntakeListener, ReplySink {
 
   /** The answer to STARTTLS is sent: from here on the client's socket is the TLS thread's, and this end of a pair of sockets is ours. */
   #upgrade(): void {
-    const { engine, tls } = this.host;
+    const { engine, arena, tls } = this.host;
+    const staging = this.#staging;
     let pair: [number, number] | null = null;
     try {
       pair = socketPair();
-      tls!.terminate(engine.release(this.#slot), pair[1]);
+      const clientFd = engine.release(this.#slot);
+      // Whatever it is, it comes to TLS and to nothing else.
+      const head = arena.bytes.slice(staging.position, staging.end);
+      staging.position = staging.end;
+      tls!.terminate(clientFd, pair[1], head);
     } catch (error) {
       pair?.forEach(fd => closeSync(fd));
-      // An engine that has read ahead cannot let a socket go: nothing may come before the client has the answer.
-      this.abort(`cannot go over to TLS: ${(error as Error).message}`);
+      // An engine that has read ahead lets the socket go when that is taken.
+      if (error instanceof EngineError && error.code === 'ERR_SLOT') {
+        this.#wantsRecv = true;
+        this.#recv();
+      } else this.abort(`cannot go over to TLS: ${(error as Error).message}`);
       return;
     }
     this.#slot = engine.adopt(pair[0], 'socket');
@@ -406,7 +415,7 @@ export class Connection implements IntakeListener, ReplySink {
   /** Nothing to send: the end of what has an end. */
   #idle(): void {
     if (this.phase === 'moving') this.#move();
-    else if (this.phase === 'upgrading') this.#upgrade();
+    else if (this.phase === 'upgrading' && !this.#receiving) this.#upgrade();
     else if (this.phase === 'finishing' && (this.#intake === null || this.#intake.openRequests === 0)) this.#close();
   }
 

@@ -5,7 +5,7 @@ import type { TlsCredentials } from '../../../src/nbd-server-ts/src/index.js';
 import { TestServer } from '../../../src/nbd-server-ts/test/support/server.js';
 import type { ServerSetup } from '../../../src/nbd-server-ts/test/support/setup.js';
 import type { Endpoint, EndpointKind, Peer } from '../peer.js';
-import { Certificates } from './certificates.js';
+import { Certificates } from '../../../src/nbd-server-ts/test/support/certificates.js';
 
 const MIB = 1 << 20;
 const BLOCKY = { minimumBytes: 4096, preferredBytes: 4096, maximumBytes: 32 * MIB };

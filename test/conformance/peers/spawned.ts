@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { TestProcess } from '../../support/process.js';
 import { waitFor } from '../../support/wait.js';
 import type { Endpoint, EndpointKind, Peer } from '../peer.js';
-import { Certificates } from './certificates.js';
+import { Certificates } from '../../../src/nbd-server-ts/test/support/certificates.js';
 
 const START_MS = 10_000;
 

@@ -3,8 +3,11 @@ import { NbdServerError } from '../errors.js';
 
 /** Takes over the sockets of clients that go over to TLS. */
 export interface TlsTerminator {
-  /** Both descriptors are its own from here on: the client's socket, and the server's end of the plaintext. It closes both when one of them ends. */
-  terminate(clientFd: number, plainFd: number): void;
+  /**
+   * Both descriptors are its own from here on: the client's socket, and the far end of the server's plaintext. It closes both when one of
+   * them ends. `head`: what was received of TLS already.
+   */
+  terminate(clientFd: number, plainFd: number, head: Uint8Array): void;
 }
 
 export interface TlsCredentials {
@@ -25,6 +28,7 @@ export interface TlsCredentials {
 export interface TlsHandover {
   readonly clientFd: number;
   readonly plainFd: number;
+  readonly head: Uint8Array;
 }
 
 /**
@@ -42,8 +46,8 @@ export class TlsThread implements TlsTerminator {
     this.#worker.unref();
   }
 
-  terminate(clientFd: number, plainFd: number): void {
-    this.#worker.postMessage({ clientFd, plainFd } satisfies TlsHandover);
+  terminate(clientFd: number, plainFd: number, head: Uint8Array): void {
+    this.#worker.postMessage({ clientFd, plainFd, head } satisfies TlsHandover);
   }
 
   /** Ends all its connections. */

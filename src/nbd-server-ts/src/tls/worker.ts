@@ -39,24 +39,30 @@ function pskOptions(psk: Readonly<Record<string, string>>): TlsOptions {
 }
 
 /** A server of its own for each connection, which never listens: so that the two ends find each other. */
-function take({ clientFd, plainFd }: TlsHandover): void {
+function take({ clientFd, plainFd, head }: TlsHandover): void {
   const plain = new Socket({ fd: plainFd, readable: true, writable: true, allowHalfOpen: true });
   const client = new Socket({ fd: clientFd, readable: true, writable: true });
+  // TLS begins with what is in the socket's buffer.
+  if (head.length > 0) client.unshift(head);
+  let secure: TLSSocket | null = null;
   const drop = (): void => {
-    client.destroy();
+    // Never the socket under TLS first: Node 20 does not survive that.
+    (secure ?? client).destroy();
     plain.destroy();
   };
-  let secured = false;
   client.on('error', drop).on('close', drop);
   plain.on('error', drop).on('end', () => {
-    if (!secured) drop();
+    if (secure === null) drop();
   });
-  const server = createServer(options, secure => {
-    secured = true;
-    secure.disableRenegotiation();
-    join(secure, plain, drop);
+  const server = createServer(options, socket => {
+    secure = socket;
+    socket.disableRenegotiation();
+    join(socket, plain, drop);
   });
-  server.on('tlsClientError', drop);
+  server.on('tlsClientError', (_error, socket) => {
+    secure ??= socket;
+    drop();
+  });
   server.emit('connection', client);
 }
 
