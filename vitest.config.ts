@@ -13,6 +13,7 @@ const SYSTEM = [
   'test/meta/etcd-cluster.test.ts',
   'test/drills/real.test.ts',
   'test/main/',
+  'test/datapath/cluster.test.ts',
   'test/clients/',
 ];
 /** Of the others, those that take half a minute. */
