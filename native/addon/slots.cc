@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 static const int SEND_BUFFER_BYTES = 1 << 20;
+// A connect to a machine that does not answer is given up after 3 s: whoever connects tries again by itself, and soon.
+static const int CONNECT_RETRIES = 1;
 
 // The slot's place in the kernel's table; -1 empties it.
 static bool setFixed(Ring* ring, size_t index, int fd) {
@@ -26,8 +28,10 @@ static void setUpSocket(int fd) {
   if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &SEND_BUFFER_BYTES, sizeof SEND_BUFFER_BYTES) < 0)
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &SEND_BUFFER_BYTES, sizeof SEND_BUFFER_BYTES);
   length = sizeof family;
-  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0 && family != AF_UNIX)
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &length) == 0 && family != AF_UNIX) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &CONNECT_RETRIES, sizeof CONNECT_RETRIES);
+  }
 }
 
 // setSlot(slot, fd)

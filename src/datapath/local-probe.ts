@@ -1,5 +1,6 @@
 import type { ShardTransport } from '../transport/shard-transport.js';
 import { PROBE_INTERVAL_MS } from './limits.js';
+import { streamOf } from './path-open.js';
 import type { PathTarget } from './paths.js';
 
 /** Whether the Stargate of this machine is well, for sessions that would come back to it. Asked only while somebody wants to know. */
@@ -26,7 +27,7 @@ export class LocalProbe {
     if (this.#asking || nowNs - this.#askedNs < PROBE_INTERVAL_MS * 1e6) return;
     this.#asking = true;
     this.#askedNs = nowNs;
-    this.transport.unix.probe(this.local.socketPath, answers => {
+    this.transport.unix.probe(streamOf(this.local), answers => {
       this.#asking = false;
       // Well from when it was asked: it may have come back only then.
       this.wellSinceNs = answers ? (this.wellSinceNs ?? this.#askedNs) : null;

@@ -1,8 +1,9 @@
 import type { ShardContext } from '../shard/context.js';
+import type { StreamTarget } from '../transport/dial.js';
 import type { PathAttempt, PathListener } from '../transport/path-listener.js';
 import type { ShardTransport } from '../transport/shard-transport.js';
 import type { SessionRequest, VdiskServing } from '../wire/serving.js';
-import type { PathTarget } from './paths.js';
+import type { PathTarget, StreamPathTarget } from './paths.js';
 
 /** The ways that a shard's sessions can take. */
 export interface Ways {
@@ -11,6 +12,8 @@ export interface Ways {
   /** The Stargate part of this process, if any. */
   readonly serving: VdiskServing | null;
 }
+
+export const streamOf = (target: StreamPathTarget): StreamTarget => (target.kind === 'unix' ? target.socketPath : target);
 
 const NO_ATTEMPT: PathAttempt = { abandon: () => undefined };
 
@@ -21,7 +24,7 @@ export function openPathAt(
   session: SessionRequest,
   listener: PathListener,
 ): PathAttempt {
-  if (target.kind === 'unix') return transport.unix.open(target.socketPath, session, listener);
+  if (target.kind !== 'in-process') return transport.unix.open(streamOf(target), session, listener);
   const shard = serving?.shardOf(session.vdiskId) ?? -1;
   if (shard < 0) listener.onRefused('not-served', 'the Stargate of this process does not serve it now');
   else if (shard !== context.index) return transport.mailbox.open(shard, session, listener);
@@ -38,8 +41,8 @@ export function openPathAt(
 /** Tells the Stargate there that the session is over for good. Best effort. */
 export function closeSessionAt({ context, transport, serving }: Ways, target: PathTarget, session: SessionRequest): void {
   const done = (): void => undefined;
-  if (target.kind === 'unix') {
-    transport.unix.closeSession(target.socketPath, session, done);
+  if (target.kind !== 'in-process') {
+    transport.unix.closeSession(streamOf(target), session, done);
     return;
   }
   const shard = serving?.shardOf(session.vdiskId) ?? -1;

@@ -1,13 +1,28 @@
+import { parseTcp } from '../wire/placement.js';
 import { MAX_OTHERS, RECONNECT_FIRST_MS, RECONNECT_LAST_MS, SHUN_MS } from './limits.js';
 
 /** Pure: which nodes may serve a vdisk, and which of them is asked first. When they are asked is path-search.ts. */
 
 export type PathTarget =
   /** A Stargate in this process; its shard is known when the path is opened. */
-  { readonly kind: 'in-process' } | { readonly kind: 'unix'; readonly socketPath: string };
+  | { readonly kind: 'in-process' }
+  | { readonly kind: 'unix'; readonly socketPath: string }
+  /** `node`: who has to be there, where that can be proved. */
+  | { readonly kind: 'tcp'; readonly host: string; readonly port: number; readonly node?: string };
+
+export type StreamPathTarget = Exclude<PathTarget, { kind: 'in-process' }>;
+
+export const unixTarget = (socketPath: string): StreamPathTarget => ({ kind: 'unix', socketPath });
+
+/** `address` as node records have it. */
+export function tcpTarget(address: string, node?: string): StreamPathTarget {
+  const target = { kind: 'tcp', ...parseTcp(address) } as const;
+  return node === undefined ? target : { ...target, node };
+}
 
 export function addressOf(target: PathTarget): string {
-  return target.kind === 'in-process' ? 'this process' : `unix:${target.socketPath}`;
+  if (target.kind === 'in-process') return 'this process';
+  return target.kind === 'unix' ? `unix:${target.socketPath}` : `tcp:${target.host}:${target.port}`;
 }
 
 /** A node that may serve the vdisk, or knows who does. */

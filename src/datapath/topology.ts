@@ -3,7 +3,7 @@ import { groupRecord, keys, nodeRecord, type NodeRecord } from '../meta/model.js
 import type { MetadataStore, Versioned, Watch } from '../meta/store.js';
 import { ATTACH_RETRY_MS, MAX_NODES, TOPOLOGY_PAUSE_MS } from './limits.js';
 import type { KnownGroup, KnownNode } from './nodes.js';
-import { addressOf, type PathTarget } from './paths.js';
+import { addressOf, tcpTarget, unixTarget, type PathTarget } from './paths.js';
 
 export interface TopologyOptions {
   readonly store: MetadataStore;
@@ -142,8 +142,9 @@ export function knownNodes(records: readonly NodeRecord[], local: PathTarget, lo
   const isLocal = ({ id, addresses }: NodeRecord): boolean =>
     localNode !== null ? id === localNode : addressOf(local) === `unix:${addresses.unix}` && sharing(addresses.unix) === 1;
   return records.flatMap(record => {
-    const { unix } = record.addresses;
-    const node: KnownNode = { id: record.id, target: { kind: 'unix', socketPath: unix }, isLocal: isLocal(record) };
-    return node.isLocal || sharing(unix) === 1 ? [node] : [];
+    const { unix, tcp } = record.addresses;
+    const [id, isHere] = [record.id, isLocal(record)];
+    if (tcp !== null && !isHere) return [{ id, target: tcpTarget(tcp, id), isLocal: false }];
+    return isHere || sharing(unix) === 1 ? [{ id, target: unixTarget(unix), isLocal: isHere }] : [];
   });
 }

@@ -3,6 +3,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { StatusService } from '../control/status.js';
+import { addressOf, tcpTarget, unixTarget, type StreamPathTarget } from '../datapath/paths.js';
 import { WireStore, type MetaEndpoint } from '../meta/wire-store.js';
 import { datapathConfig, type DatapathConfig } from './config/datapath.js';
 import { loadConfig } from './config/load.js';
@@ -28,9 +29,9 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     await clearSocketPath(path);
   }
   const nodesFile = `${config.socket}.nodes`;
-  const others = otherSockets(config, readRememberedNodes(nodesFile, log));
+  const others = otherStargates(config, readRememberedNodes(nodesFile, log));
   const local = { kind: 'unix', socketPath: config.stargate } as const;
-  const targets = [local, ...others.map(socketPath => ({ kind: 'unix', socketPath }) as const)];
+  const targets = [local, ...others];
   const { failbackAfterMs } = config;
   const pool = await startShards({
     count: config.shards,
@@ -53,7 +54,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     local,
     localNode: config.node ?? null,
     onNodes: records => {
-      store.setOthers(metaEndpoints(otherSockets(config, records)));
+      store.setOthers(metaEndpoints(otherStargates(config, records)));
       rememberNodes(nodesFile, records, log);
     },
   });
@@ -72,10 +73,13 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
 }
 
 /** Of the other Stargates: those of the configuration first, then those that are known. */
-function otherSockets({ stargate, stargates }: DatapathConfig, known: readonly Pick<RememberedNode, 'addresses'>[]): string[] {
-  const sockets = new Set([...stargates, ...known.map(({ addresses }) => addresses.unix)]);
-  sockets.delete(stargate);
-  return [...sockets];
+function otherStargates({ stargate, stargates }: DatapathConfig, known: readonly Pick<RememberedNode, 'addresses'>[]): StreamPathTarget[] {
+  const targets = [...stargates, ...known.map(({ addresses: { unix, tcp } }) => (tcp === null ? unixTarget(unix) : tcpTarget(tcp)))];
+  const byAddress = new Map(targets.map(target => [addressOf(target), target]));
+  byAddress.delete(addressOf(unixTarget(stargate)));
+  return [...byAddress.values()];
 }
 
-const metaEndpoints = (sockets: readonly string[]): MetaEndpoint[] => sockets.map(socket => ({ path: metaSocketOf(socket) }));
+/** Over TCP one listener serves sessions and metadata. */
+const metaEndpoints = (targets: readonly StreamPathTarget[]): MetaEndpoint[] =>
+  targets.map(target => (target.kind === 'unix' ? { path: metaSocketOf(target.socketPath) } : { host: target.host, port: target.port }));

@@ -11,13 +11,23 @@ import { SOFTWARE } from './version.js';
 /** What one shard of a process mounts. Both: the datapath reaches the Stargate without leaving the process. */
 export interface WorkerSettings {
   readonly engine: EngineChoice;
-  readonly stargate: (StargateShardSettings & { readonly socketPath: string }) | null;
+  readonly stargate: StargateSettings | null;
   readonly datapath: {
     readonly datapathUuid: string;
     readonly nbdSocket: string;
     readonly targets: readonly PathTarget[];
     readonly failbackAfterMs?: number | null;
   } | null;
+}
+
+export type StargateSettings = StargateShardSettings & { readonly socketPath: string; readonly tcp: TcpListening | null };
+
+export interface TcpListening {
+  /** A numeric address. */
+  readonly host: string;
+  readonly port: number;
+  /** `host:port` at which others reach it. */
+  readonly advertised: string;
 }
 
 /** The shard that accepts connections; those of others move on from there. */
@@ -34,7 +44,9 @@ export default function run(task: ShardTask): Promise<void> {
     if (settings.stargate !== null) {
       const stargate = new StargateShard(context, settings.stargate, (listener, self) => transport.peers(listener, self));
       serving = stargate.node;
-      transport.serve(serving, listen(settings.stargate.socketPath));
+      const { socketPath, tcp } = settings.stargate;
+      const server = transport.serve(serving, listen(socketPath));
+      if (tcp !== null && accepts) server.listenAt(context.engine.listen({ family: 'tcp', host: tcp.host, port: tcp.port }));
       parts.push(stargate);
     }
     parts.unshift(transport);

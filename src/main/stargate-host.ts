@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
@@ -21,13 +22,15 @@ import {
   type VdiskDescription,
   type VdiskProblem,
 } from '../stargate/messages.js';
+import { Topic } from '../transport/mailbox-messages.js';
+import type { MovedMeta } from '../transport/unix-server.js';
 import { shardOfStream, streamOf } from '../wire/placement.js';
-import type { StargateShardSettings } from '../stargate/service.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
 import { Deletions } from './deletions.js';
 import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS } from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
+import type { StargateSettings, TcpListening } from './shard-worker.js';
 import { CONTROL_SOCKET } from './sockets.js';
 import { SOFTWARE } from './version.js';
 
@@ -39,6 +42,8 @@ export interface StargateHostOptions {
   readonly oplogBytes: number;
   /** Where datapaths connect; beside it, `.meta`, they read the metadata. */
   readonly stargateSocket: string;
+  /** Where other machines connect, beside the socket; `advertised` is what they are told. Null: nowhere. */
+  readonly tcp?: TcpListening | null;
   /** Where the metadata of the node's cluster is. Null: in its data directory, for itself. */
   readonly etcd?: EtcdOptions | null;
   /** The cluster that is expected there. */
@@ -79,9 +84,9 @@ export class StargateHost {
   }
 
   static async open(options: StargateHostOptions): Promise<StargateHost> {
-    const { dataDirectory, stargateSocket, etcd = null, clusterId = null, replicationFactor = 1 } = options;
+    const { dataDirectory, stargateSocket, tcp = null, etcd = null, clusterId = null, replicationFactor = 1 } = options;
     const directory = openDataDirectory(dataDirectory, NEW_STREAMS);
-    const addresses = { unix: stargateSocket, tcp: null };
+    const addresses = { unix: stargateSocket, tcp: tcp?.advertised ?? null };
     const control = `unix:${join(dataDirectory, CONTROL_SOCKET)}`;
     try {
       const metadata = await NodeMetadata.open({ ...options, directory, addresses, control, etcd, clusterId, replicationFactor });
@@ -95,8 +100,8 @@ export class StargateHost {
   }
 
   /** For one shard; `port` has to be transferred. */
-  shardSettings(): { settings: StargateShardSettings & { socketPath: string }; transfer: MessagePort } {
-    const { dataDirectory, nodeId, shards, cacheBytes, oplogBytes, stargateSocket } = this.options;
+  shardSettings(): { settings: StargateSettings; transfer: MessagePort } {
+    const { dataDirectory, nodeId, shards, cacheBytes, oplogBytes, stargateSocket, tcp = null } = this.options;
     const store = this.blockStore.connect();
     const settings = {
       nodeId,
@@ -107,6 +112,7 @@ export class StargateHost {
       store,
       self: this.metadata.isShared ? this.metadata.member : null,
       socketPath: stargateSocket,
+      tcp,
     };
     return { settings, transfer: store.port };
   }
@@ -115,6 +121,7 @@ export class StargateHost {
   listen(pool: ShardPool): void {
     this.#pool = pool;
     const { log, onFatal } = this.options;
+    pool.on(Topic.meta, message => this.#onMetaConnection(message as MovedMeta));
     pool.on(StargateTopic.fatal, message => onFatal(message as string));
     pool.on(StargateTopic.badBlock, message => {
       const { errno, ...block } = message as BadBlock;
@@ -195,6 +202,12 @@ export class StargateHost {
     await this.blockStore.stop();
     await this.metadata.close();
     this.directory.lock.release();
+  }
+
+  /** Before it serves, it closes: who asks comes again. */
+  #onMetaConnection({ fd, leftover }: MovedMeta): void {
+    if (this.#meta === null) closeSync(fd);
+    else this.#meta.adopt(fd, leftover);
   }
 
   /** Why some of them are not to be served. */

@@ -5,7 +5,7 @@ import { ControlService } from '../control/service.js';
 import { StatusService } from '../control/status.js';
 import { etcdOptions } from './config/etcd.js';
 import { loadConfig } from './config/load.js';
-import { stargateConfig } from './config/stargate.js';
+import { stargateConfig, tcpListening } from './config/stargate.js';
 import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
@@ -31,6 +31,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     cacheBytes: config.cache,
     oplogBytes: config.oplog,
     stargateSocket: config.socket,
+    tcp: tcpListening(config),
     etcd: config.etcd === undefined ? null : etcdOptions(config.etcd),
     clusterId: config.cluster ?? null,
     faultDomain: config.faultDomain ?? null,

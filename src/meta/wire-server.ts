@@ -1,5 +1,5 @@
 import { chmodSync, unlinkSync } from 'node:fs';
-import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect, createServer, Socket, type Server } from 'node:net';
 import type { Logger } from '../base/log.js';
 import { decodeControl, encodeControl, WireFormatError } from '../wire/control.js';
 import { createHeader, encodeHeader, FrameType, type FrameHeader } from '../wire/frame.js';
@@ -26,23 +26,34 @@ export interface MetaServerOptions {
 }
 
 /**
- * Serves a metadata store over Unix sockets, on the main thread. For the datapaths of other
+ * Serves a metadata store over a Unix socket, and over connections that others have accepted, on the main thread. For the datapaths of other
  * processes, which have no store of their own.
  */
 export class MetaServer {
   readonly server: Server;
   readonly #connections = new Set<MetaConnection>();
 
-  constructor(options: MetaServerOptions) {
-    this.server = createServer(socket => {
-      if (this.#connections.size === MAX_CONNECTIONS) {
-        options.log.log('warn', `a metadata connection was refused: there are ${MAX_CONNECTIONS}`);
-        socket.destroy();
-        return;
-      }
-      const connection = new MetaConnection(socket, options, () => this.#connections.delete(connection));
-      this.#connections.add(connection);
-    });
+  constructor(private readonly options: MetaServerOptions) {
+    this.server = createServer(socket => this.#take(socket));
+  }
+
+  /** A connection that came to another listener of this process, with what was received of it. */
+  adopt(fd: number, received: Uint8Array): void {
+    const socket = new Socket({ fd, readable: true, writable: true });
+    socket.setNoDelay(true);
+    socket.unshift(received);
+    this.#take(socket);
+  }
+
+  #take(socket: Socket): void {
+    const { log } = this.options;
+    if (this.#connections.size === MAX_CONNECTIONS) {
+      log.log('warn', `a metadata connection was refused: there are ${MAX_CONNECTIONS}`);
+      socket.destroy();
+      return;
+    }
+    const connection = new MetaConnection(socket, this.options, () => this.#connections.delete(connection));
+    this.#connections.add(connection);
   }
 
   /**

@@ -213,7 +213,7 @@ export class WireStore implements MetadataStore {
       encodeControl(FrameType.hello, {
         versionMin: WIRE_VERSION_MIN,
         versionMax: WIRE_VERSION_MAX,
-        role: 'datapath',
+        role: 'meta',
         software: this.options.software,
       }),
     );

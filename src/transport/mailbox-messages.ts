@@ -12,6 +12,8 @@ export const Topic = {
   sessionClosed: 'path.session-closed',
   /** A connection of the Stargate's socket moves to the shard it is for. */
   moved: 'wire.moved',
+  /** MovedMeta, to the main thread: a connection that wants the metadata store. */
+  meta: 'wire.meta',
   /** From the main thread: readonly PeerNode[], all nodes there are. */
 } as const;
 

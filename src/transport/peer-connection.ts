@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { Gather, type Slot, type SocketAddress } from 'uring-engine';
+import { Gather, type Slot } from 'uring-engine';
 import { decodeControl, encodeControl } from '../wire/control.js';
 import { createHeader, encodeHeader, FrameType, resetHeader, type FrameHeader } from '../wire/frame.js';
 import { heartbeat } from '../wire/heartbeat.js';
@@ -18,6 +18,7 @@ import type { EntryList } from '../wire/peers.js';
 import { carriesEntries, encodeEntryLengths, encodeReplica, entriesBytes } from '../wire/replica-frame.js';
 import type { ReplicaMessage } from '../wire/replicate.js';
 import { Operation, type TableEntry } from './connection-table.js';
+import { dial, type StreamTarget } from './dial.js';
 import { FrameReceiver, KEEP, type FrameHandler } from './frame-receiver.js';
 import { CHUNK_BYTES, PEER_OPEN_TIMEOUT_MS } from './limits.js';
 import { newShareCounts, type MemoryShare } from './memory.js';
@@ -63,7 +64,7 @@ export class PeerConnection implements TableEntry, FrameHandler, MemoryShare {
   /** Throws when the table of connections is full. */
   constructor(
     private readonly parts: ClientParts,
-    address: SocketAddress,
+    target: StreamTarget,
     open: PeerOpen,
     private readonly owner: PeerConnectionOwner,
   ) {
@@ -77,7 +78,7 @@ export class PeerConnection implements TableEntry, FrameHandler, MemoryShare {
     // Without memory for these it is lost when it is connected, and another one is made later.
     this.#put(encodeControl(FrameType.hello, hello));
     this.#put(encodeControl(FrameType.peerOpen, open));
-    engine.connect(address, table.client, table.tag(this.#index, Operation.connect));
+    dial(table, target, table.tag(this.#index, Operation.connect), parts.dialer);
   }
 
   get isUp(): boolean {

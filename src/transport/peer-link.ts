@@ -1,7 +1,8 @@
-import type { SocketAddress } from 'uring-engine';
 import type { PeerOpen, PeerSelf } from '../wire/peer-open.js';
 import type { EntryList, PeerNode } from '../wire/peers.js';
+import { parseTcp } from '../wire/placement.js';
 import type { ReplicaMessage } from '../wire/replicate.js';
+import type { StreamTarget } from './dial.js';
 import { MAX_PEER_ATTEMPTS, PEER_RETRY_MAX_MS, PEER_RETRY_MIN_MS, PEER_WANTED_MS } from './limits.js';
 import { PeerConnection, type PeerConnectionOwner } from './peer-connection.js';
 import type { ClientParts } from './unix-path.js';
@@ -87,14 +88,12 @@ export class PeerLink implements PeerConnectionOwner {
       shards,
       streams,
     };
-    this.#connection = new PeerConnection(this.parts, addressOf(this.peer), open, this);
+    this.#connection = new PeerConnection(this.parts, targetOf(this.peer), open, this);
     this.#connections.add(this.#connection);
   }
 }
 
 /** TCP where the node listens there, else its socket on this machine. */
-export function addressOf(peer: PeerNode): SocketAddress {
-  if (peer.tcp === null) return { family: 'unix', path: peer.unix };
-  const colon = peer.tcp.lastIndexOf(':');
-  return { family: 'tcp', host: peer.tcp.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(peer.tcp.slice(colon + 1)) };
+function targetOf({ node, unix, tcp }: PeerNode): StreamTarget {
+  return tcp === null ? unix : { ...parseTcp(tcp), node };
 }

@@ -1,6 +1,6 @@
 import type { Slot } from 'uring-engine';
 import { decodeControl, encodeControl, WireFormatError } from '../wire/control.js';
-import { createHeader, encodeHeader, FrameType, type FrameHeader } from '../wire/frame.js';
+import { createHeader, encodeHeader, FrameType, resetHeader, type FrameHeader } from '../wire/frame.js';
 import { heartbeatReply } from '../wire/heartbeat.js';
 import { chooseVersion, helloMessage, versionMismatch, type HelloReply } from '../wire/hello.js';
 import { checkIoRequest } from '../wire/io.js';
@@ -31,6 +31,8 @@ export type ConnectionPurpose =
   { readonly kind: 'open' | 'close'; readonly session: SessionOpen } | { readonly kind: 'peer'; readonly open: PeerOpen };
 
 const MS = 1e6;
+/** Instead of a shard: to who serves the metadata store. */
+const META = -2;
 
 /** The server's end of a connection, in the shard that accepted it and then in that of its vdisk. */
 export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, SessionListener {
@@ -43,6 +45,7 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
   #purpose: ConnectionPurpose | null = null;
   #toShard = -1;
   #vdiskId = '';
+  #hello = NOTHING;
   #io: ServerIo | null = null;
   #peer: PeerInput | null = null;
   #term = 0;
@@ -236,6 +239,10 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
       this.#fail(code, message);
       return;
     }
+    if (hello.role === 'meta') {
+      this.#routeMeta(payload);
+      return;
+    }
     const { software, limits } = this.parts;
     const reply: HelloReply = { version, software, maxRequests: limits.maxRequests, maxBytes: limits.maxBytes };
     this.#state = 'session';
@@ -262,13 +269,32 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
     else this.#fail(refusal.code, refusal.message);
   }
 
+  /** Who serves the metadata reads the HELLO again. */
+  #routeMeta(hello: Uint8Array): void {
+    if (this.parts.moveMeta === undefined) {
+      this.#fail('ERR_WIRE_ORDER', 'the metadata is not served here');
+      return;
+    }
+    const frame = new Uint8Array(HEADER_BYTES + hello.length);
+    const header = resetHeader(this.#header, FrameType.hello);
+    header.payloadBytes = hello.length;
+    encodeHeader(new DataView(frame.buffer), 0, header);
+    frame.set(hello, HEADER_BYTES);
+    this.#hello = frame;
+    this.#leaveFor(META);
+  }
+
   #route(purpose: ConnectionPurpose, shard: number): void {
     if (shard === this.parts.shard) {
       this.#arrive(purpose);
       return;
     }
-    this.#receiver.pause();
     this.#purpose = purpose;
+    this.#leaveFor(shard);
+  }
+
+  #leaveFor(shard: number): void {
+    this.#receiver.pause();
     this.#toShard = shard;
     this.#state = 'moving';
     this.#touch();
@@ -346,7 +372,8 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
   #move(): void {
     const leftover = this.#receiver.leftover();
     const fd = this.parts.engine.release(this.slot);
-    this.parts.move(this.#toShard, { fd, leftover, purpose: this.#purpose! });
+    if (this.#toShard === META) this.parts.moveMeta!({ fd, leftover: concat(this.#hello, leftover) });
+    else this.parts.move(this.#toShard, { fd, leftover, purpose: this.#purpose! });
     this.#receiver.stop();
     this.#gone();
   }
@@ -397,6 +424,15 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
     table.remove(this.#index);
     this.parts.onGone(this);
   }
+}
+
+const NOTHING = new Uint8Array(0);
+
+function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length);
+  both.set(a);
+  both.set(b, a.length);
+  return both;
 }
 
 const NO_PEERS = { code: 'ERR_PEER_NOT_READY', message: 'this Stargate takes no part in replication now' } as const;

@@ -1,5 +1,5 @@
 import type { Slot } from 'uring-engine';
-import type { ShardContext } from '../shard/context.js';
+import { MAIN, type ShardContext } from '../shard/context.js';
 import type { PeerSelf } from '../wire/peer-open.js';
 import type { PeerListener } from '../wire/peers.js';
 import type { VdiskServing } from '../wire/serving.js';
@@ -46,7 +46,8 @@ export class ShardTransport {
 
   /**
    * The Stargate part's door: sessions of other shards and processes reach `serving`. To be called in every shard that has a Stargate part, once. `listener`:
-   * the Stargate socket, in the shard that accepts; connections move to the shards of their vdisks.
+   * the Stargate socket, in the shard that accepts; connections move to the shards of their vdisks, and those that want the metadata store to the main
+   * thread (`Topic.meta`).
    */
   serve(serving: VdiskServing, listener: Slot | null): UnixServer {
     const { context, software } = this.options;
@@ -60,6 +61,7 @@ export class ShardTransport {
       shard: context.index,
       listener,
       move: (shard, moved) => context.send(shard, Topic.moved, moved),
+      moveMeta: moved => context.send(MAIN, Topic.meta, moved),
       log: context.log,
     });
     context.onMessage(Topic.moved, message => server.onMoved(message as MovedConnection));

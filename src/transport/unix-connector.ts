@@ -1,6 +1,7 @@
 import { HEARTBEAT_INTERVAL_MS } from '../wire/limits.js';
 import type { SessionRequest } from '../wire/serving.js';
 import { Operation, type TableEntry } from './connection-table.js';
+import type { StreamTarget } from './dial.js';
 import type { PathAttempt, PathListener } from './path-listener.js';
 import { UnixPath, type ClientParts, type Purpose } from './unix-path.js';
 
@@ -12,7 +13,7 @@ const STALL_NS = 2 * HEARTBEAT_INTERVAL_MS * 1e6;
 
 const NO_SESSION: SessionRequest = { vdiskId: '', generation: 0, datapathUuid: '', shard: 0 };
 
-/** Opens paths over Unix sockets for the sessions of one shard, and keeps their heartbeats. */
+/** Opens paths over Unix sockets and TCP for the sessions of one shard, and keeps their heartbeats. */
 export class UnixConnector implements TableEntry {
   readonly #paths = new Set<UnixPath>();
   readonly #index: number;
@@ -26,19 +27,19 @@ export class UnixConnector implements TableEntry {
   }
 
   /** A connection for the session; the listener is told, never during this call. */
-  open(socketPath: string, session: SessionRequest, listener: PathListener): PathAttempt {
-    const path = this.#connect(socketPath, 'open', session, listener);
+  open(target: StreamTarget, session: SessionRequest, listener: PathListener): PathAttempt {
+    const path = this.#connect(target, 'open', session, listener);
     return { abandon: () => path.close() };
   }
 
   /** Tells the Stargate that the session is over for good. Best effort. */
-  closeSession(socketPath: string, session: SessionRequest, done: () => void): void {
-    this.#connect(socketPath, 'close', session, { onOpened: path => path.close(), onRefused: done, onEnded: done });
+  closeSession(target: StreamTarget, session: SessionRequest, done: () => void): void {
+    this.#connect(target, 'close', session, { onOpened: path => path.close(), onRefused: done, onEnded: done });
   }
 
   /** Whether a Stargate answers there: its HELLO, no more. */
-  probe(socketPath: string, done: (answers: boolean) => void): void {
-    this.#connect(socketPath, 'probe', NO_SESSION, {
+  probe(target: StreamTarget, done: (answers: boolean) => void): void {
+    this.#connect(target, 'probe', NO_SESSION, {
       onOpened: path => path.close(),
       onRefused: () => done(false),
       onEnded: reason => done(reason === 'closed'),
@@ -51,8 +52,8 @@ export class UnixConnector implements TableEntry {
     this.#checkIdle();
   }
 
-  #connect(socketPath: string, purpose: Purpose, session: SessionRequest, listener: PathListener): UnixPath {
-    const path = new UnixPath(this.parts, socketPath, purpose, session, listener, gone => {
+  #connect(target: StreamTarget, purpose: Purpose, session: SessionRequest, listener: PathListener): UnixPath {
+    const path = new UnixPath(this.parts, target, purpose, session, listener, gone => {
       this.#paths.delete(gone);
       this.#checkIdle();
     });

@@ -10,6 +10,7 @@ import type { SessionEnd, SessionRefusal, SessionRequest } from '../wire/serving
 import { sessionEnded, sessionOpened, sessionRefused } from '../wire/session.js';
 import { IoStatus } from '../wire/status.js';
 import { Operation, type ConnectionTable, type TableEntry } from './connection-table.js';
+import { dial, streamKind, type Dialer, type StreamTarget } from './dial.js';
 import { FrameReceiver, KEEP, REFUSE, type FrameHandler } from './frame-receiver.js';
 import { FrameSender } from './frame-sender.js';
 import { CHUNK_BYTES, CLOSE_TIMEOUT_MS, OPEN_TIMEOUT_MS } from './limits.js';
@@ -23,6 +24,8 @@ export interface ClientParts {
   readonly memory: TransportMemory;
   /** Name and version, told to the other side. */
   readonly software: string;
+  /** For TCP; absent: the engine, in the clear. */
+  readonly dialer?: Dialer;
 }
 
 /** What the connection is for: a session's I/O, telling that a session is over, or finding out whether anybody answers. */
@@ -36,9 +39,9 @@ type State = 'connecting' | 'greeting' | 'open' | 'closing' | 'closed';
 
 const MS = 1e6;
 
-/** The client's end of a connection: one session's path over a Unix socket. */
+/** The client's end of a connection: one session's path over a Unix socket or TCP. */
 export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryShare {
-  readonly kind = 'unix';
+  readonly kind: 'unix' | 'tcp';
   readonly held = newShareCounts();
   readonly #index: number;
   #state: State = 'connecting';
@@ -68,7 +71,7 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
   /** Throws when the table of connections is full. */
   constructor(
     private readonly parts: ClientParts,
-    socketPath: string,
+    target: StreamTarget,
     private readonly purpose: Purpose,
     private readonly session: SessionRequest,
     listener: PathListener,
@@ -79,7 +82,8 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
     this.#startedNs = engine.nowNs;
     this.#index = table.add(this);
     if (this.#index < 0) throw new Error('too many connections of this shard');
-    engine.connect({ family: 'unix', path: socketPath }, table.client, table.tag(this.#index, Operation.connect));
+    this.kind = streamKind(target);
+    dial(table, target, table.tag(this.#index, Operation.connect), parts.dialer);
   }
 
   // ---------------------------------------------------------------- StargatePath

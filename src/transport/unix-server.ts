@@ -6,6 +6,7 @@ import { Operation, type ConnectionTable, type TableEntry } from './connection-t
 import type { TransportMemory } from './memory.js';
 import type { PeerAcceptor } from './peer-input.js';
 import { ServedRequestPool } from './served-request.js';
+import { ServerListener } from './server-listener.js';
 import { ServerConnection, ServerFullError, type ConnectionPurpose } from './server-connection.js';
 import type { ServerLimits } from './server-io.js';
 
@@ -16,6 +17,12 @@ export interface MovedConnection {
   readonly purpose: ConnectionPurpose;
 }
 
+/** A connection that wants the metadata store. What was received of it begins with its HELLO. */
+export interface MovedMeta {
+  readonly fd: number;
+  readonly leftover: Uint8Array;
+}
+
 export interface UnixServerOptions {
   readonly engine: Engine;
   readonly table: ConnectionTable;
@@ -24,10 +31,12 @@ export interface UnixServerOptions {
   readonly serving: VdiskServing;
   /** Index of this shard. */
   readonly shard: number;
-  /** Listening socket of this shard's engine; null where another shard accepts. */
+  /** Listening socket of this shard's engine; null where another shard accepts. More of them: `listenAt`. */
   readonly listener: Slot | null;
   /** Hands a connection to another shard's `onMoved`. */
   readonly move: (shard: number, moved: MovedConnection) => void;
+  /** Hands a connection that wants the metadata store to who serves it; absent: refused here. */
+  readonly moveMeta?: (moved: MovedMeta) => void;
   readonly log: Logger;
   readonly limits?: ServerLimits;
 }
@@ -43,8 +52,6 @@ export interface ServerParts extends UnixServerOptions {
 }
 
 const TICK_NS = 1e9;
-/** When accepting fails (no descriptors left): try again then. */
-const ACCEPT_RETRY_NS = 100e6;
 
 /** The Stargate protocol's server in one shard. */
 export class UnixServer implements TableEntry {
@@ -52,7 +59,7 @@ export class UnixServer implements TableEntry {
   readonly #index: number;
   readonly #connections = new Set<ServerConnection>();
   #peers: PeerAcceptor | null = null;
-  #accepting = false;
+  readonly #listeners: ServerListener[] = [];
   #ticking = false;
   #onClosed: (() => void) | null = null;
 
@@ -66,7 +73,7 @@ export class UnixServer implements TableEntry {
       onGone: connection => this.#onGone(connection),
     };
     this.#index = options.table.add(this);
-    this.#accept();
+    if (options.listener !== null) this.listenAt(options.listener);
   }
 
   get connections(): number {
@@ -79,6 +86,12 @@ export class UnixServer implements TableEntry {
     if (acceptor === null) for (const connection of this.#connections) if (connection.peerKey !== null) connection.stop();
   }
 
+  /** One more listening socket. */
+  listenAt(listener: Slot): void {
+    const { table, log } = this.#parts;
+    this.#listeners.push(new ServerListener(table, listener, log, slot => this.#add(slot, connection => connection.start())));
+  }
+
   /** A connection that another shard has accepted for this one. */
   onMoved(moved: MovedConnection): void {
     const slot = this.#parts.engine.adopt(moved.fd, 'socket');
@@ -87,42 +100,18 @@ export class UnixServer implements TableEntry {
 
   /** Accepts no more and ends all connections; their clients are told to try again. */
   close(done: () => void): void {
-    const { engine, listener, table } = this.#parts;
     this.#onClosed = done;
-    if (listener !== null) engine.close(listener, table.client, table.tag(this.#index, Operation.close));
+    for (const listener of this.#listeners) listener.close();
     for (const connection of this.#connections) connection.stop();
     this.#checkClosed();
   }
 
-  onCompletion(operation: number, result: number): void {
-    if (operation === Operation.accept) this.#onAccepted(result);
-    else if (operation === Operation.timer) this.#onTick();
+  onCompletion(operation: number): void {
+    if (operation === Operation.timer) this.#onTick();
   }
 
   onTurnEnd(): void {
     // Never touched.
-  }
-
-  #accept(): void {
-    const { engine, listener, table } = this.#parts;
-    if (listener === null || this.#onClosed !== null) return;
-    this.#accepting = true;
-    engine.accept(listener, table.client, table.tag(this.#index, Operation.accept));
-  }
-
-  #onAccepted(result: number): void {
-    this.#accepting = false;
-    if (this.#onClosed !== null) {
-      if (result >= 0) this.#drop(result);
-      return;
-    }
-    if (result >= 0) {
-      this.#add(result, connection => connection.start());
-      this.#accept();
-      return;
-    }
-    this.#parts.log.log('warn', 'accepting a connection to the Stargate socket failed; trying again', { errno: -result });
-    this.#arm(ACCEPT_RETRY_NS);
   }
 
   #add(slot: Slot, start: (connection: ServerConnection) => void): void {
@@ -137,7 +126,7 @@ export class UnixServer implements TableEntry {
     }
     this.#connections.add(connection);
     start(connection);
-    this.#arm(TICK_NS);
+    this.#arm();
   }
 
   #drop(slot: Slot): void {
@@ -145,18 +134,17 @@ export class UnixServer implements TableEntry {
     engine.close(slot, table.client, table.tag(this.#index, Operation.close));
   }
 
-  #arm(delayNs: number): void {
+  #arm(): void {
     if (this.#ticking) return;
     this.#ticking = true;
     const { engine, table } = this.#parts;
-    engine.timer(delayNs, table.client, table.tag(this.#index, Operation.timer));
+    engine.timer(TICK_NS, table.client, table.tag(this.#index, Operation.timer));
   }
 
   #onTick(): void {
     this.#ticking = false;
     for (const connection of this.#connections) connection.onTick(this.#parts.engine.nowNs);
-    if (!this.#accepting) this.#accept();
-    if (this.#connections.size > 0) this.#arm(TICK_NS);
+    if (this.#connections.size > 0) this.#arm();
   }
 
   #onPeer(connection: ServerConnection): void {

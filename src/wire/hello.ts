@@ -14,7 +14,8 @@ const version = z.number().int().min(1).max(65_535);
 export const helloMessage = z.object({
   versionMin: version,
   versionMax: version,
-  role: z.enum(['datapath', 'stargate', 'tool']),
+  /** What for: sessions, messages between Stargates, the metadata store. A tool's are sessions. */
+  role: z.enum(['datapath', 'stargate', 'meta', 'tool']),
   /** Name and version of the software, for logs. */
   software: z.string().max(200),
 });

@@ -15,3 +15,9 @@ export function shardOfStream(stream: number, shards: number): number {
 export function shardOfVdisk(vdiskId: string, streams: number, shards: number): number {
   return shardOfStream(streamOf(vdiskId, streams), shards);
 }
+
+/** "host:port" of a node's record; an IPv6 address stands in brackets. */
+export function parseTcp(text: string): { host: string; port: number } {
+  const colon = text.lastIndexOf(':');
+  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ''), port: Number(text.slice(colon + 1)) };
+}

@@ -1,7 +1,9 @@
+import { resolve } from 'node:path';
 import { z } from 'zod';
 import { DEFAULT_FAILBACK_MS } from '../../datapath/limits.js';
+import { tcpTarget, unixTarget } from '../../datapath/paths.js';
 import { DEFAULT_SHARDS } from '../limits.js';
-import { engine, logLevel, name, path, shards } from './fields.js';
+import { engine, formatTcp, hostPort, logLevel, name, path, shards } from './fields.js';
 
 const MAX_STARGATES = 64;
 const failback = z.union([
@@ -13,10 +15,19 @@ const failback = z.union([
     .max(86_400_000, 'at most a day'),
 ]);
 
+/** A socket's path, or ADDRESS:PORT. */
+const stargateAddress = z.string('it has to be a path, or ADDRESS:PORT').transform(text => {
+  const tcp = hostPort.safeParse(text);
+  return tcp.success ? tcpTarget(formatTcp(tcp.data)) : unixTarget(resolve(text));
+});
+
 export const datapathConfig = z.strictObject({
   socket: path,
   stargate: path,
-  stargates: z.array(path, 'it has to be a list of paths').max(MAX_STARGATES, `at most ${MAX_STARGATES} are possible`).default([]),
+  stargates: z
+    .array(stargateAddress, 'it has to be a list of paths and ADDRESS:PORT')
+    .max(MAX_STARGATES, `at most ${MAX_STARGATES} are possible`)
+    .default([]),
   node: name.optional(),
   failbackAfterMs: failback.default(DEFAULT_FAILBACK_MS),
   control: path.optional(),
@@ -33,8 +44,9 @@ export const DATAPATH_EXAMPLE = `# gatepath datapath --config FILE
 socket: /run/gatepath/nbd.sock
 # The socket of the Stargate that keeps the data ("socket" in its configuration).
 stargate: /run/gatepath/stargate.sock
-# Sockets of other Stargates of the cluster, to start from while that one is away. What the cluster says of its nodes is remembered for the next start.
-# stargates: [/run/gatepath/node-2.sock]
+# Other Stargates of the cluster, to start from while that one is away. What the cluster says of its nodes is remembered for the next start.
+# An ADDRESS:PORT is that of another machine ("listen" in the Stargate's configuration).
+# stargates: [10.0.0.2:9440, /run/gatepath/node-3.sock]
 # Id of the node of this machine. Default: the node with that socket.
 # node: node-1
 # A disk that another node serves is asked back when the Stargate of this machine has been well for so many ms; or never.

@@ -1,8 +1,10 @@
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import type { GatepathError } from '../../base/errors.js';
 import { parseSize } from '../../base/size.js';
 import { MAX_SHARDS } from '../../shard/limits.js';
+import { parseTcp } from '../../wire/placement.js';
 
 /** Fields that configurations share. */
 
@@ -17,6 +19,24 @@ export const shards = z
   .int('it has to be a whole number')
   .min(2, 'at least two shards are needed')
   .max(MAX_SHARDS, `at most ${MAX_SHARDS} shards are possible`);
+/** `10.0.0.1:9440` or `[fd00::1]:9440`. Names are not looked up: shards have no time for that. */
+export const hostPort = z.string('it has to be ADDRESS:PORT, like 10.0.0.1:9440').transform((text, context) => {
+  const { host, port } = parseTcp(text);
+  if (isIP(host) > 0 && Number.isInteger(port) && port >= 1 && port <= 65_535) return { host, port };
+  context.addIssue({
+    code: 'custom',
+    message: `"${text}" is not ADDRESS:PORT with a numeric address, like 10.0.0.1:9440 or [fd00::1]:9440`,
+  });
+  return z.NEVER;
+});
+
+export function formatTcp({ host, port }: { host: string; port: number }): string {
+  return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+export const isLoopback = (host: string): boolean => host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+export const isAnyAddress = (host: string): boolean => host === '0.0.0.0' || host === '::';
+
 export { name } from '../../meta/model.js';
 
 /** `512M`, or a number of bytes. */

@@ -2,23 +2,48 @@ import { z } from 'zod';
 import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES } from '../limits.js';
 import { replicationFactor, uuid } from '../../meta/model.js';
 import { etcdConfig } from './etcd.js';
-import { engine, logLevel, name, path, shards, size } from './fields.js';
+import { engine, formatTcp, hostPort, isAnyAddress, isLoopback, logLevel, name, path, shards, size } from './fields.js';
+import type { TcpListening } from '../shard-worker.js';
 
-export const stargateConfig = z.strictObject({
-  data: path,
-  socket: path,
-  node: name.default('node-1'),
-  shards: shards.default(DEFAULT_SHARDS),
-  cache: size(LEAST_CACHE_BYTES, '16M').default(DEFAULT_CACHE_BYTES),
-  oplog: size(LEAST_OPLOG_BYTES, '512M').default(DEFAULT_OPLOG_BYTES),
-  etcd: etcdConfig.optional(),
-  cluster: uuid.optional(),
-  faultDomain: name.optional(),
-  replicationFactor: replicationFactor.optional(),
-  engine: engine.default('auto'),
-  logLevel: logLevel.default('info'),
-});
+export const stargateConfig = z
+  .strictObject({
+    data: path,
+    socket: path,
+    listen: hostPort.optional(),
+    advertise: hostPort.optional(),
+    insecure: z.boolean('it has to be true or false').default(false),
+    node: name.default('node-1'),
+    shards: shards.default(DEFAULT_SHARDS),
+    cache: size(LEAST_CACHE_BYTES, '16M').default(DEFAULT_CACHE_BYTES),
+    oplog: size(LEAST_OPLOG_BYTES, '512M').default(DEFAULT_OPLOG_BYTES),
+    etcd: etcdConfig.optional(),
+    cluster: uuid.optional(),
+    faultDomain: name.optional(),
+    replicationFactor: replicationFactor.optional(),
+    engine: engine.default('auto'),
+    logLevel: logLevel.default('info'),
+  })
+  .check(({ value, issues }) => {
+    const { listen, advertise, insecure } = value;
+    const issue = (key: string, message: string): void => void issues.push({ code: 'custom', input: value, path: [key], message });
+    if (listen === undefined) {
+      if (advertise !== undefined) issue('advertise', 'it needs "listen" beside it');
+      return;
+    }
+    if (!isLoopback(listen.host) && !insecure) {
+      issue(
+        'listen',
+        'whoever reaches this address could read and write all disks: take one of 127.0.0.1 or ::1, or say "insecure: true" where the network is trusted',
+      );
+    }
+    if (isAnyAddress(listen.host) && advertise === undefined)
+      issue('listen', 'others cannot connect to it: name in "advertise" the address at which they reach this node');
+  });
 export type StargateConfig = z.infer<typeof stargateConfig>;
+
+export function tcpListening({ listen, advertise = listen }: Pick<StargateConfig, 'listen' | 'advertise'>): TcpListening | null {
+  return listen === undefined || advertise === undefined ? null : { ...listen, advertised: formatTcp(advertise) };
+}
 
 export const STARGATE_EXAMPLE = `# gatepath stargate --config FILE
 
@@ -26,6 +51,12 @@ export const STARGATE_EXAMPLE = `# gatepath stargate --config FILE
 data: /var/lib/gatepath
 # Where datapaths of this machine connect. Beside it, with ".meta" behind its name, they read the metadata.
 socket: /run/gatepath/stargate.sock
+# Where Stargates and datapaths of other machines connect: ADDRESS:PORT.
+# listen: 127.0.0.1:9440
+# What they are told, if it is another address.
+# advertise: 10.0.0.1:9440
+# Needed to listen at an address that other machines reach: nothing is encrypted, and nobody has to prove who they are.
+# insecure: true
 # Name of this node in the cluster.
 node: node-1
 # Threads that serve I/O; at least 2.
