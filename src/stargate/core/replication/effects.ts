@@ -51,8 +51,8 @@ export type ReplicaEvent =
   | { readonly kind: 'casResult'; readonly nonce: string; readonly outcome: CasOutcome }
   | { readonly kind: 'group'; readonly readId: number; readonly group: Group }
   | { readonly kind: 'tick'; readonly nowMs: number }
-  /** Somebody waits for this vdisk and its controller is silent; `nonce` is fresh. */
-  | { readonly kind: 'takeOver' }
+  /** Somebody waits for this vdisk and its controller is silent: the one at `insteadOf`. If the record names another by now, that one has been faster. */
+  | { readonly kind: 'takeOver'; readonly insteadOf?: string }
   | { readonly kind: 'addMember'; readonly member: MemberId }
   | { readonly kind: 'peerClosed'; readonly member: MemberId }
   /** Members whose nodes the metadata store shows alive: a hint. */

@@ -159,6 +159,7 @@ export class Member {
   #promise(promise: TermPromise, attempt: number): void {
     if (promise.term > this.promisedTerm) {
       this.promise = promise;
+      this.heardMs = this.context.nowMs;
       this.#persist({ kind: 'promise', promise });
     }
     this.#state = go(TRANSITIONS, this.#state, 'promise', { kind: 'promising', ticket: this.#lastTicket, attempt });

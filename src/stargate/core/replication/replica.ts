@@ -43,7 +43,7 @@ export class Replica {
         this.#context.nowMs = event.nowMs;
         return takeover.tick();
       case 'takeOver':
-        return takeover.takeOver();
+        return takeover.takeOver(event.insteadOf);
       case 'addMember':
         return takeover.leader?.addLearner(event.member);
       case 'peerClosed':
@@ -80,6 +80,6 @@ export class Replica {
     const { state, leader } = this.takeover;
     leader?.check();
     if (state.kind === 'serving') assert(state.leader.isServing && this.member.isWorking);
-    if (state.kind === 'equalizing') assert(state.leader.committedSeq === 0, 'commits before it serves');
+    if (state.kind === 'equalizing') assert(state.leader.committedSeq <= this.member.log.base.seq, 'commits before it serves');
   }
 }

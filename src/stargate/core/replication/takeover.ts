@@ -3,6 +3,7 @@ import type { CasOutcome, Group, ReplicaContext } from './effects.js';
 import { GroupChange, type ChangeResult } from './group-change.js';
 import { Leader } from './leader.js';
 import { REISSUE_MS } from './limits.js';
+import { nodeOfMember } from '../../../wire/replicate.js';
 import type { Member } from './member.js';
 import { go, type Transitions } from './states.js';
 
@@ -13,7 +14,7 @@ import { go, type Transitions } from './states.js';
  * ```
  *         take over          a member of it           won               promise and tail durable
  *   idle ──────────▶ reading ─────────────▶ proposing ────▶ promising ──────────────────────────▶ equalizing
- *    ▲                  │ no member            │ lost            │ resign                            │  │ all equal
+ *    ▲                  │ no member,            │ lost            │ resign                            │  │ all equal
  *    └──────────────────┴──────────────────────┴─────────────────┴──────────────── resign ───────────┘  ▼
  *    └───────────────────────────────────────────────────────────────────────────── resign ───────── serving
  * ```
@@ -26,12 +27,12 @@ export type OfficeState =
   | { readonly kind: 'equalizing'; readonly leader: Leader }
   | { readonly kind: 'serving'; readonly leader: Leader };
 
-type OfficeEvent = 'takeOver' | 'again' | 'notMember' | 'propose' | 'lost' | 'won' | 'frozen' | 'equal' | 'resign';
+type OfficeEvent = 'takeOver' | 'again' | 'notMember' | 'tooLate' | 'propose' | 'lost' | 'won' | 'frozen' | 'equal' | 'resign';
 
 const TRANSITIONS: Transitions<OfficeState['kind'], OfficeEvent> = {
   idle: { takeOver: 'reading' },
   // Won at once: the mutant alone, which takes the record's word for its being the controller.
-  reading: { again: 'reading', notMember: 'idle', propose: 'proposing', won: 'promising', resign: 'idle' },
+  reading: { again: 'reading', notMember: 'idle', tooLate: 'idle', propose: 'proposing', won: 'promising', resign: 'idle' },
   proposing: { won: 'promising', lost: 'idle', resign: 'idle' },
   promising: { frozen: 'equalizing', resign: 'idle' },
   equalizing: { equal: 'serving', resign: 'idle' },
@@ -42,6 +43,8 @@ export class Takeover {
   #state: OfficeState = { kind: 'idle' };
   #reads = 0;
   #promisedAtRead = 0;
+  /** Node of the controller that was found silent; null: whoever it is. */
+  #insteadOf: string | null = null;
 
   constructor(
     readonly context: ReplicaContext,
@@ -56,8 +59,10 @@ export class Takeover {
     return this.#state.kind === 'equalizing' || this.#state.kind === 'serving' ? this.#state.leader : null;
   }
 
-  takeOver(): void {
-    if (this.#state.kind === 'idle' && this.member.isWorking) this.#read('takeOver');
+  takeOver(insteadOf: string | null = null): void {
+    if (this.#state.kind !== 'idle' || !this.member.isWorking) return;
+    this.#insteadOf = insteadOf;
+    this.#read('takeOver');
   }
 
   tick(): void {
@@ -74,6 +79,8 @@ export class Takeover {
     if (this.#state.kind !== 'reading' || readId !== this.#state.readId || !this.member.isWorking) return;
     const { self, mutations } = this.context;
     if (!group.members.includes(self)) return this.#go('notMember', { kind: 'idle' });
+    const isOther = this.#insteadOf !== null && nodeOfMember(group.controller) !== this.#insteadOf && group.controller !== self;
+    if (isOther) return this.#go('tooLate', { kind: 'idle' });
     const changes = new GroupChange(this.context, group);
     const tailSeq = this.member.log.lastSeq;
     if (mutations.sameTermAfterRestart && group.controller === self) {

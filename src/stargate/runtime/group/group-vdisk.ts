@@ -8,7 +8,7 @@ import { Controller, type ControllerHost, type ControllerPorts, type VdiskState 
 import type { Drainable } from '../../core/drainable.js';
 import { encodeRecord, type PlaceRecord, type ReplicaHeadRecord } from '../../core/head.js';
 import { EntryKind, NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
-import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent } from '../../core/replication/effects.js';
+import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent, TermPromise } from '../../core/replication/effects.js';
 import type { Entry } from '../../core/replication/entry.js';
 import type { Leader } from '../../core/replication/leader.js';
 import type { Message } from '../../core/replication/messages.js';
@@ -89,11 +89,13 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   #isRefused = false;
   #prepared: Entry | null = null;
   #leader: Leader | null = null;
+  #promise: TermPromise | null;
   #nextRepairMs = 0;
   #isStopped = false;
   #isRestarting = false;
   /** Up to here the extents may have more than is applied, and the session table too. */
   #aheadSeq: number;
+  #notedMs = 0;
   #sessionsSeq: number;
 
   constructor(readonly options: GroupVdiskOptions) {
@@ -115,6 +117,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     };
     this.opens = new WaitingOpens(this);
     this.resyncs = new Resyncs(this);
+    this.#promise = recovered.promise;
     this.#aheadSeq = options.aheadSeq;
     this.#sessionsSeq = options.sessionsSeq;
   }
@@ -150,7 +153,6 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
     if (this.#isRestarting) return;
     if (message.kind === 'resync') return this.resyncs.onMessage(from, message, list);
-    this.#noteController(from, message);
     if (message.kind !== 'append' && message.kind !== 'entries')
       return this.step({ kind: 'message', message: { ...message, from } as Message });
     const entries: Entry[] = [];
@@ -164,10 +166,16 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     this.#arrived.clear();
   }
 
-  #noteController(from: MemberId, { kind, term }: ReplicaMessage): void {
-    const { promise } = this.replica.member;
-    const isFromController = (kind === 'append' || kind === 'watermark') && promise?.controller === from && promise.term === term;
-    if (isFromController) this.controllerNode = nodeOfMember(from);
+  /** Whom the record names; one that it has not named before is given time to be heard of. */
+  noteController(node: string): void {
+    if (this.controller !== null || node === this.controllerNode) return;
+    this.controllerNode = node;
+    this.#notedMs = this.parts.nowMs;
+  }
+
+  /** When the controller that is known was last known to live. */
+  get heardMs(): number {
+    return Math.max(this.replica.member.heardMs, this.#notedMs);
   }
 
   onTick(nowMs: number): void {
@@ -278,6 +286,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     const { leader } = this.replica.takeover;
     if (leader !== null && leader !== this.#leader) this.#tellClosed();
     this.#leader = leader;
+    this.#followPromise();
     const isServing = leader?.isServing === true;
     if (this.controller !== null && (!isServing || leader.term !== this.controller.state.term)) this.#endController();
     this.#apply();
@@ -287,6 +296,14 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
       this.controller?.onLogSpace();
     }
     this.opens.follow();
+  }
+
+  /** A promise to another node: that one is in control, or about to be. */
+  #followPromise(): void {
+    const { promise } = this.replica.member;
+    if (promise === this.#promise) return;
+    this.#promise = promise;
+    if (promise !== null && promise.controller !== this.parts.self) this.noteController(nodeOfMember(promise.controller));
   }
 
   /** Links that broke before this term are not told again. */

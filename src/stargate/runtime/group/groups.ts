@@ -120,7 +120,7 @@ export class Groups implements PeerListener {
   add(group: GroupVdisk): void {
     this.all.set(group.vdiskId, group);
     // What the record names is this node, and its term ended with its process: it has to be won again (rule 11).
-    if (group.controllerNode === this.parts.node) group.step({ kind: 'takeOver' });
+    if (group.controllerNode === this.parts.node) group.step({ kind: 'takeOver', insteadOf: this.parts.node });
   }
 
   remove(group: GroupVdisk): void {
@@ -145,9 +145,7 @@ export class Groups implements PeerListener {
 
   /** The metadata names another controller, or this node again. A hint. */
   onRecord(vdiskId: string, controllerNode: string): void {
-    const group = this.all.get(vdiskId);
-    if (group === undefined || group.controller !== null) return;
-    group.controllerNode = controllerNode;
+    this.all.get(vdiskId)?.noteController(controllerNode);
   }
 
   onCas(vdiskId: string, nonce: string, outcome: CasOutcome): void {
@@ -155,7 +153,9 @@ export class Groups implements PeerListener {
   }
 
   onGroup(vdiskId: string, readId: number, group: Group): void {
-    this.all.get(vdiskId)?.step({ kind: 'group', readId, group });
+    const one = this.all.get(vdiskId);
+    one?.step({ kind: 'group', readId, group });
+    one?.noteController(nodeOfMember(group.controller));
   }
 
   // ---------------------------------------------------------------- PeerListener

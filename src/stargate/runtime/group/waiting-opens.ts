@@ -49,7 +49,7 @@ export class WaitingOpens {
 
   #takeOver(nowMs: number): void {
     if (this.#waiting.length > 0 && !this.#isAlive(nowMs) && this.group.replica.takeover.state.kind === 'idle')
-      this.group.step({ kind: 'takeOver' });
+      this.group.step({ kind: 'takeOver', insteadOf: this.group.controllerNode });
   }
 
   #redirect(listener: SessionListener): void {
@@ -63,7 +63,7 @@ export class WaitingOpens {
     const { group } = this;
     const { parts, controllerNode } = group;
     if (controllerNode === parts.node || parts.isClosed(controllerNode)) return false;
-    const { heardMs } = group.replica.member;
+    const { heardMs } = group;
     // Nothing yet: it may be starting, as this node is.
     if (heardMs === 0) return nowMs - parts.startedMs < START_GRACE_MS;
     return nowMs - heardMs < CONTROLLER_SILENT_MS;
