@@ -7,6 +7,7 @@ import { BAD_USAGE, reportError } from '../cli/output.js';
 import { addStatusVerb } from '../cli/status.js';
 import { addVdiskVerbs } from '../cli/vdisk.js';
 import { addDrillVerb } from '../drill/verb.js';
+import { addClusterVerbs } from './cluster/verbs.js';
 import { addProcessVerbs } from './verbs.js';
 import { VERSION } from './version.js';
 
@@ -18,6 +19,7 @@ const program = new Command('gatepath')
   .showHelpAfterError('(--help shows how it is used)')
   .exitOverride();
 addProcessVerbs(program);
+addClusterVerbs(program);
 addContainerVerbs(program);
 addVdiskVerbs(program);
 addAttachmentVerbs(program);

@@ -8,6 +8,7 @@ import type { EtcdOptions } from '../meta/etcd-options.js';
 import { EtcdStore } from '../meta/etcd.js';
 import { LmdbStore } from '../meta/lmdb.js';
 import type { MetadataStore } from '../meta/store.js';
+import { hasTransferBegun } from '../meta/transfer.js';
 import { keepClusterId, type DataDirectory } from '../stargate/data-directory.js';
 
 /** So long a start waits for etcd, which may be starting too. */
@@ -36,7 +37,7 @@ export interface OpenStoreOptions {
  */
 export async function openMetadataStore(options: OpenStoreOptions): Promise<OpenedStore> {
   const { directory, etcd } = options;
-  if (etcd === null) return { store: openOwn(directory), isShared: false };
+  if (etcd === null) return { store: await openOwn(directory), isShared: false };
   if (directory.clusterId === null && hasOwnMetadata(directory.path)) {
     throw invalid(
       'ERR_SINGLE_NODE',
@@ -44,14 +45,27 @@ export async function openMetadataStore(options: OpenStoreOptions): Promise<Open
       'move it to etcd, with its data, by "gatepath cluster upgrade-from-single --config FILE"; or leave "etcd" out',
     );
   }
-  const store = await EtcdStore.open(etcd);
+  const { store, clusterId } = await openCluster({ ...options, etcd });
   try {
-    await joinCluster(store, options, etcd);
+    if (directory.clusterId === null) keepClusterId(directory.path, clusterId);
   } catch (error) {
     await store.close();
     throw error;
   }
   return { store, isShared: true };
+}
+
+/** The cluster's store, where it is that of the directory's cluster, if it is in one, and of the expected one. Changes nothing in the directory. */
+export async function openCluster(
+  options: OpenStoreOptions & { readonly etcd: EtcdOptions },
+): Promise<{ readonly store: MetadataStore; readonly clusterId: string }> {
+  const store = await EtcdStore.open(options.etcd);
+  try {
+    return { store, clusterId: await joinCluster(store, options, options.etcd) };
+  } catch (error) {
+    await store.close();
+    throw error;
+  }
 }
 
 export function ownMetadataFolder(dataDirectory: string): string {
@@ -62,7 +76,7 @@ export function hasOwnMetadata(dataDirectory: string): boolean {
   return existsSync(join(ownMetadataFolder(dataDirectory), 'data.mdb'));
 }
 
-function openOwn({ path, clusterId }: DataDirectory): MetadataStore {
+async function openOwn({ path, clusterId }: DataDirectory): Promise<MetadataStore> {
   if (clusterId !== null) {
     throw invalid(
       'ERR_CLUSTER_DIRECTORY',
@@ -70,10 +84,14 @@ function openOwn({ path, clusterId }: DataDirectory): MetadataStore {
       'name its "etcd" in the configuration, or another data directory',
     );
   }
-  return LmdbStore.open(ownMetadataFolder(path));
+  const store = LmdbStore.open(ownMetadataFolder(path));
+  if (!(await hasTransferBegun(store))) return store;
+  await store.close();
+  const message = `the metadata of ${path} is on its way into a cluster: an upgrade has begun, and not ended`;
+  throw invalid('ERR_UPGRADE_BEGUN', message, 'finish it: run "gatepath cluster upgrade-from-single" again');
 }
 
-async function joinCluster(store: MetadataStore, options: OpenStoreOptions, etcd: EtcdOptions): Promise<void> {
+async function joinCluster(store: MetadataStore, options: OpenStoreOptions, etcd: EtcdOptions): Promise<string> {
   const { directory, clusterId } = options;
   const expected = directory.clusterId ?? clusterId;
   if (directory.clusterId !== null && clusterId !== null && directory.clusterId !== clusterId) {
@@ -87,7 +105,7 @@ async function joinCluster(store: MetadataStore, options: OpenStoreOptions, etcd
     const message = `${placeOf(etcd)} is that of cluster ${id}; the configuration is of cluster ${clusterId}`;
     throw invalid('ERR_OTHER_CLUSTER', message, 'correct "etcd" or "cluster" in the configuration');
   }
-  if (directory.clusterId === null) keepClusterId(directory.path, id);
+  return id;
 }
 
 function otherCluster({ path, clusterId }: DataDirectory, found: string): GatepathError {
