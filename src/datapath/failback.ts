@@ -8,6 +8,8 @@ const MS = 1e6;
  */
 export class Failback {
   #holdMs: number;
+  #isLocal = true;
+  /** Elsewhere, and the local node could serve it: since then. */
   #awayNs: number | null = null;
   #askedNs = -Infinity;
   /** Back at the local node because it was asked for: since then. */
@@ -27,15 +29,22 @@ export class Failback {
     return this.afterMs !== null && this.#awayNs !== null;
   }
 
-  /** A path has opened. `isAway`: not at the local node, which is a member and could serve. */
-  opened(isAway: boolean, nowNs: number): void {
-    if (isAway) {
+  /** A path has opened. `canReturn`: the local node is a member of the group. */
+  opened(isLocal: boolean, canReturn: boolean, nowNs: number): void {
+    this.#isLocal = isLocal;
+    if (!isLocal) {
       this.#ended(nowNs);
-      this.#awayNs ??= nowNs;
+      this.canReturn(canReturn, nowNs);
       return;
     }
     if (this.#awayNs !== null && this.#askedNs > this.#awayNs) this.#backNs = nowNs;
     this.#awayNs = null;
+  }
+
+  /** The group has changed: a local node that was away is removed from it, and comes back into it as a new member. */
+  canReturn(canReturn: boolean, nowNs: number): void {
+    if (this.#isLocal || !canReturn) this.#awayNs = null;
+    else this.#awayNs ??= nowNs;
   }
 
   /** True: ask now. `wellSinceNs`: the local Stargate; null: it is not. */

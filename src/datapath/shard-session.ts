@@ -123,6 +123,7 @@ export class ShardSession {
     const { vdiskId } = this.identity;
     const group = nodes.groupOf(vdiskId);
     this.#search.setCandidates(nodes.candidatesOf(vdiskId), group?.controller ?? null, group?.epoch ?? -1);
+    if (this.#pathId !== 0) this.#failback.canReturn(this.#localMember() !== null, this.parts.context.engine.nowNs);
   }
 
   /** The process ends: answers what is left, says nothing to the Stargate. Its next start is another datapath, and ends this session by opening its own. */
@@ -197,7 +198,7 @@ export class ShardSession {
     this.sinceMs = Date.now();
     this.session.opened(this.#epoch, path, opened.term);
     if (this.session.state.kind !== 'open') return;
-    this.#failback.opened(!candidate.isLocal && this.#localMember() !== null, this.parts.context.engine.nowNs);
+    this.#failback.opened(candidate.isLocal, this.#localMember() !== null, this.parts.context.engine.nowNs);
     if (!this.#told) return;
     this.#told = false;
     const { node } = candidate;

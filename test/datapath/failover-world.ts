@@ -139,8 +139,8 @@ export class FailoverWorld implements SessionFrontEnd {
   }
 
   /** What the metadata says. */
-  tellGroup(controller: string, epoch: number): void {
-    this.table.setGroup({ vdiskId: this.vdiskId, epoch, controller, members: ['A', 'B', 'C'] });
+  tellGroup(controller: string, epoch: number, members = ['A', 'B', 'C']): void {
+    this.table.setGroup({ vdiskId: this.vdiskId, epoch, controller, members });
     this.session.nodesChanged();
     this.client.poke();
   }

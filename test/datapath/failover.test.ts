@@ -155,6 +155,18 @@ describe.each([1, 2, 3])('a session over three nodes (seed %d)', seed => {
     settled(world);
   });
 
+  it('asks for the vdisk only when the local node is a member again', () => {
+    const world = new FailoverWorld(seed, 1_000);
+    const { A, B } = world.nodes;
+    world.load(500, { 100: () => A.engine.kill(), 130: () => world.tellGroup('B', 2, ['B', 'C']), 150: () => B.takeOver() });
+    A.start('B');
+    world.idle(5_000);
+    expect(B.serving.handovers).toEqual([]);
+    world.tellGroup('B', 3, ['B', 'C', 'A']);
+    world.idle(4_000);
+    expect(B.serving.handovers.length).toBeGreaterThan(0);
+  });
+
   it('does not ask a local Stargate back that is not well', () => {
     const world = new FailoverWorld(seed, 1_000);
     const { A, B } = world.nodes;
