@@ -1,8 +1,40 @@
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { GatepathError } from '../../base/errors.js';
+import type { CertificateWish, Role } from './authority.js';
+
+interface JoinFlags extends Partial<Record<Role, string>> {
+  readonly host: readonly string[];
+}
 
 /** `gatepath cluster …`: what is done to the files and the metadata of a cluster, with no node running. */
 export function addClusterVerbs(program: Command): void {
   const cluster = program.command('cluster').description('clusters: several nodes with their metadata in etcd');
+  cluster
+    .command('init <dir>')
+    .description("make a cluster's certificate authority and its id, in a new directory that its administrator keeps")
+    .action(async (dir: string) => {
+      const { createAuthority } = await import('./authority.js');
+      const id = createAuthority(resolve(dir));
+      console.log(`The cluster is ${id}: "cluster: ${id}" in the configuration of each node.`);
+      console.log(`Its authority is in ${resolve(dir)}; who has ca.key of there is trusted by all nodes: keep it off them.`);
+      console.log(`Next, for each node: gatepath cluster join ${dir} --node NAME --host ADDRESS`);
+    });
+  cluster
+    .command('join <dir>')
+    .description('a certificate for one more member of the cluster, by its authority in DIR')
+    .option('--node <name>', 'of a node')
+    .option('--datapath <name>', 'of the datapath of a host')
+    .option('--client <name>', 'of somebody who manages it')
+    .option('--host <address>', 'a name or address under which a node is reached; may be given again', collect, [])
+    .action(async (dir: string, flags: JoinFlags) => {
+      const { issue } = await import('./authority.js');
+      const wish = wishOf(flags);
+      const { cert, key } = issue(resolve(dir), wish);
+      console.log(`The certificate of the ${wish.role} "${wish.name}": ${cert}`);
+      console.log(`Its key: ${key}`);
+      console.log(`Copy both there, with ${join(resolve(dir), 'ca.crt')}; the key for nobody else to read.`);
+    });
   cluster
     .command('upgrade-from-single')
     .description(
@@ -17,3 +49,15 @@ export function addClusterVerbs(program: Command): void {
       console.log(`Its old metadata is in ${kept}; it is not used any more.`);
     });
 }
+
+const collect = (text: string, before: readonly string[]): readonly string[] => [...before, text];
+
+function wishOf({ host: hosts, ...flags }: JoinFlags): CertificateWish {
+  const given = (['node', 'datapath', 'client'] as const).flatMap(role => (flags[role] === undefined ? [] : [{ role, name: flags[role] }]));
+  const [one] = given;
+  if (one === undefined || given.length > 1) throw usage('a certificate is for one member', 'give one of --node, --datapath, --client');
+  if (one.role === 'node' && hosts.length === 0) throw usage('a node is known by its address', 'give --host ADDRESS');
+  return { ...one, hosts };
+}
+
+const usage = (message: string, action: string): GatepathError => new GatepathError('invalid', 'ERR_USAGE', message, action);
