@@ -198,9 +198,10 @@ class Drill {
     return report.passed;
   }
 
-  /** null: there is one copy, or something has failed already. */
+  /** null: there is one copy, or something is wrong with what was read already. */
   async #checkReplicas(cluster: Cluster, copies: number, load: LoadOptions): Promise<ReplicaReport | null> {
-    if (copies < 2 || !this.#rounds.every(round => round.passed)) return null;
+    const isSound = ({ stuck, verdict }: RoundReport): boolean => stuck === 0 && verdict.findings.length === 0;
+    if (copies < 2 || !this.#rounds.every(isSound)) return null;
     return checkReplicas({
       cluster,
       vdisk: this.#vdisk,
