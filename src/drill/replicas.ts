@@ -64,6 +64,7 @@ export async function checkReplicas(options: ReplicaCheckOptions): Promise<Repli
   } catch (error) {
     failures.push((error as Error).message);
   }
+  for (const id of cluster.ended()) if (!stopped.includes(id)) failures.push(`${id} has ended by itself: see its log`);
   await startAll().catch((error: Error) => failures.push(error.message));
   await watch.stop();
   return { passed: failures.length === 0, failures, served };
