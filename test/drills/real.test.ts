@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Report } from '../../src/drill/report.js';
-import { runGatepath } from '../support/gatepath.js';
-import type { RunResult } from '../support/process.js';
+import { gatepathArgv, runGatepath } from '../support/gatepath.js';
+import { run, type RunResult } from '../support/process.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 import { sleep } from '../support/wait.js';
 import { SplitCluster } from './split-cluster.js';
@@ -26,6 +26,10 @@ afterEach(async () => {
   removeTempDir(dir);
 });
 
+/** It starts several processes, one after another: on a busy machine that takes its time. */
+const DRILL_TIMEOUT_MS = 240_000;
+const runDrill = (...args: readonly string[]): Promise<RunResult> => run(gatepathArgv('drill', ...args), { timeoutMs: DRILL_TIMEOUT_MS });
+
 const reportOf = ({ stdout, stderr }: RunResult): Report => {
   expect(stdout, stderr).toMatch(/^\{/);
   return JSON.parse(stdout) as Report;
@@ -39,17 +43,17 @@ async function drillOverDeafLink(env: Readonly<Record<string, string>>): Promise
   const deafening = (async () => {
     for (; running; await sleep(REST_MS)) await split.link.deafen(DEAF_MS);
   })();
-  const result = await runGatepath('drill', 'quiet', '--data', split.dataDir, '--seconds', '4', '--json');
+  const result = await runDrill('quiet', '--data', split.dataDir, '--seconds', '4', '--json');
   running = false;
   await deafening;
   expect(split.link.cuts).toBeGreaterThan(2);
   return reportOf(result);
 }
 
-describe('a drill', () => {
+describe('a drill', { timeout: 2 * DRILL_TIMEOUT_MS }, () => {
   it('starts a system of its own, kills its only process, and finds nothing wrong', async () => {
     const report = join(dir, 'report');
-    const result = await runGatepath('drill', 'kill', '--nodes', '1', '--seconds', '2', '--json', '--report', report);
+    const result = await runDrill('kill', '--nodes', '1', '--seconds', '2', '--json', '--report', report);
     const { passed, rounds } = reportOf(result);
     expect({ code: result.code, passed }).toEqual({ code: 0, passed: true });
     expect(rounds[0]!.verdict.counts).toEqual(NOTHING);
@@ -62,7 +66,7 @@ describe('a drill', () => {
 
   it('kills the Stargate of a system that runs, whose datapath stays: no connection is lost; its vdisk is gone afterwards', async () => {
     cluster = await SplitCluster.start(join(dir, 's'));
-    const result = await runGatepath('drill', 'kill', '--data', cluster.dataDir, '--seconds', '2', '--json');
+    const result = await runDrill('kill', '--data', cluster.dataDir, '--seconds', '2', '--json');
     const { passed, rounds } = reportOf(result);
     expect({ code: result.code, passed, failures: rounds[0]!.failures }).toEqual({ code: 0, passed: true, failures: [] });
     expect(rounds[0]).toMatchObject({ disconnects: 0, errors: 0, stuck: 0, verdict: { counts: NOTHING } });
@@ -87,12 +91,12 @@ describe('a drill', () => {
     ['a drill that there is not', ['drill', 'earthquake'], /there is no drill "earthquake".*kill/s],
     ['no rounds', ['drill', 'kill', '--rounds', '0'], /--rounds 0 is not a whole number/],
   ])('says what is wrong with %s', async (_what, args, message) => {
-    const { code, stderr } = await runGatepath(...args);
+    const { code, stderr } = await runDrill(...args.slice(1));
     expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringMatching(message) as string });
   });
 
   it('says that no system runs', async () => {
-    const { code, stderr } = await runGatepath('drill', 'kill', '--data', join(dir, 'nothing'));
+    const { code, stderr } = await runDrill('kill', '--data', join(dir, 'nothing'));
     expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringMatching(/there is no .*cluster\.json/) as string });
     expect(existsSync(join(dir, 'nothing'))).toBe(false);
   });
