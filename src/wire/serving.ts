@@ -14,7 +14,7 @@ export interface VdiskServing {
   /**
    * Opens the session, or resumes it: a session is known by the four fields of `request`, and its clientSeqs go on where they were
    * (rules 14, 15). To be called in the vdisk's shard. Exactly one of `onOpened` and `onRefused` follows, during the call or
-   * later. An earlier path of the same session is given up first, as if it had been closed.
+   * later. An earlier path of the same session ends first, with 'fenced': where its user has not closed it, it opens again.
    */
   openSession(request: SessionRequest, listener: SessionListener): void;
   /**

@@ -354,7 +354,8 @@ export class Controller implements LogOwner, Drainable {
 
   /** A path of the session, which nobody else has now. */
   openPath(session: SessionState, listener: SessionListener): void {
-    this.closePaths(session);
+    // Told, and not only closed: which of two connections was the later one is not known here, where one of them was held up on its way.
+    for (const before of [...this.#paths]) if (before.session === session) before.end('fenced');
     const path = new ControllerPath(this, session, listener);
     this.#paths.add(path);
     listener.onOpened(path, { term: this.state.term, sizeBytes: this.state.sizeBytes });
