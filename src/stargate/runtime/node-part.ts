@@ -154,6 +154,8 @@ export class NodePart implements VdiskServing, ControllerHost {
     if (this.served.has(vdiskId) || this.groups?.all.has(vdiskId) === true) return done('');
     if (this.#opening.has(vdiskId)) return done('it is being opened already');
     if (this.#removing.has(vdiskId)) return done('it is being deleted');
+    // What the log has of it is opened with what was recovered: by the start, and only there.
+    if (!this.#allAsked) return done('this Stargate is starting');
     this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
   }
 
@@ -306,6 +308,9 @@ export class NodePart implements VdiskServing, ControllerHost {
       this.#opened(vdiskId);
       done?.(message);
     };
+    const before = this.problems.find(one => one.vdiskId === vdiskId);
+    const isUnread = recovered === undefined && log.oldestNeededLsn !== Infinity;
+    if (isUnread) return fail(before?.message ?? 'its log was read by this start without being asked for: start the node again');
     const isOther = found !== undefined && found.replica === null;
     const isLost = isNew && recovered !== undefined && description.term > 0;
     if (isLost) return fail('this node is a member of its group, and has nothing of it: its log is lost, or was never begun');
