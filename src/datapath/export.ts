@@ -54,7 +54,7 @@ export interface VdiskExportOptions {
 export class VdiskExport implements Export, ExportSession, SessionFrontEnd, ReleaseListener {
   readonly name: string;
   readonly description: string;
-  /** New connections learn a changed size. */
+  /** New connections learn a changed size; those that are there may use it. */
   sizeBytes: number;
   readonly readOnly = false;
   readonly features = FEATURES;

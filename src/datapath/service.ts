@@ -262,7 +262,9 @@ export class DatapathShard implements ShardPart, EngineClient {
 
   #resize(key: ExportResize): void {
     const mounted = this.#mounted.get(keyOf(key));
-    if (mounted !== undefined) mounted.nbd.sizeBytes = key.sizeBytes;
+    if (mounted === undefined) return;
+    mounted.nbd.sizeBytes = key.sizeBytes;
+    this.nbd.exportResized(mounted.nbd.name);
   }
 
   #reportStatus({ request }: StatusRequest): void {

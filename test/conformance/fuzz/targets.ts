@@ -1,0 +1,28 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Certificates } from '../../../src/nbd-server-ts/test/support/certificates.js';
+import { TestServer } from '../../../src/nbd-server-ts/test/support/server.js';
+import type { ServerSetup } from '../../../src/nbd-server-ts/test/support/setup.js';
+import type { FuzzTargets } from './fuzz.js';
+
+const MIB = 1 << 20;
+
+export async function startTargets(engine: ServerSetup['engine']): Promise<FuzzTargets & { readonly stop: () => Promise<void> }> {
+  const directory = mkdtempSync(join(tmpdir(), 'nbd-fuzz-'));
+  const certificates = Certificates.make(directory);
+  const credentials = { cert: certificates.read('server-cert.pem'), key: certificates.read('server-key.pem') };
+  const memory = [{ name: 'disk', sizeBytes: 64 * MIB, maxSizeBytes: 65 * MIB, dirtyBitmaps: ['daily'] }];
+  const limits = { maxConnections: 64, handshakeTimeoutMs: 2_000 };
+  const plain = await TestServer.start({ engine, memory, limits });
+  const tls = await TestServer.start({ engine, memory, limits, tls: { mode: 'selective', credentials } });
+  return {
+    plain,
+    tls,
+    stop: async () => {
+      await plain.stop();
+      await tls.stop();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
