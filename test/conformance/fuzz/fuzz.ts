@@ -35,7 +35,7 @@ export async function checkAlive({ plain, tls }: FuzzTargets): Promise<void> {
   const client = await RawClient.connect(plain.socketPath);
   try {
     await client.begin();
-    await (await openSession(client, 'disk', {})).inStep();
+    await (await openSession(client, 'still', {})).inStep();
   } finally {
     client.destroy();
   }

@@ -12,7 +12,11 @@ export async function startTargets(engine: ServerSetup['engine']): Promise<FuzzT
   const directory = mkdtempSync(join(tmpdir(), 'nbd-fuzz-'));
   const certificates = Certificates.make(directory);
   const credentials = { cert: certificates.read('server-cert.pem'), key: certificates.read('server-key.pem') };
-  const memory = [{ name: 'disk', sizeBytes: 64 * MIB, maxSizeBytes: 65 * MIB, dirtyBitmaps: ['daily'] }];
+  const memory = [
+    { name: 'disk', sizeBytes: 64 * MIB, maxSizeBytes: 65 * MIB, dirtyBitmaps: ['daily'] },
+    // Clients may well resize the disk: whether the server lives is seen by this one.
+    { name: 'still', sizeBytes: MIB },
+  ];
   const limits = { maxConnections: 64, handshakeTimeoutMs: 2_000 };
   const plain = await TestServer.start({ engine, memory, limits });
   const tls = await TestServer.start({ engine, memory, limits, tls: { mode: 'selective', credentials } });
