@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { closeSync } from 'node:fs';
 import { EngineError, RECV_ALL, SEND_LAZY, socketPair, type ClientId, type Engine, type Gather, type Slot } from 'uring-engine';
 import { Staging, type BufferSet } from './buffers.js';
 import type { ServerProbes } from './counters.js';
@@ -234,16 +233,10 @@ export class Connection implements IntakeListener, ReplySink {
   #upgrade(): void {
     const { engine, arena, tls } = this.host;
     const staging = this.#staging;
-    let pair: [number, number] | null = null;
+    let clientFd: number;
     try {
-      pair = socketPair();
-      const clientFd = engine.release(this.#slot);
-      // Whatever it is, it comes to TLS and to nothing else.
-      const head = arena.bytes.slice(staging.position, staging.end);
-      staging.position = staging.end;
-      tls!.terminate(clientFd, pair[1], head);
+      clientFd = engine.release(this.#slot);
     } catch (error) {
-      pair?.forEach(fd => closeSync(fd));
       // An engine that has read ahead lets the socket go when that is taken.
       if (error instanceof EngineError && error.code === 'ERR_SLOT') {
         this.#wantsRecv = true;
@@ -251,6 +244,18 @@ export class Connection implements IntakeListener, ReplySink {
       } else this.abort(`cannot go over to TLS: ${(error as Error).message}`);
       return;
     }
+    let pair: [number, number];
+    try {
+      pair = socketPair();
+    } catch (error) {
+      this.#slot = engine.adopt(clientFd, 'socket');
+      this.abort(`cannot go over to TLS: ${(error as Error).message}`);
+      return;
+    }
+    // Whatever was read ahead, it comes to TLS and to nothing else.
+    const head = arena.bytes.slice(staging.position, staging.end);
+    staging.position = staging.end;
+    tls!.terminate(clientFd, pair[1], head);
     this.#slot = engine.adopt(pair[0], 'socket');
     this.host.counters.securedConnections++;
     this.#handshake!.secured();
