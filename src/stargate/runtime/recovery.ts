@@ -94,11 +94,10 @@ export class RecoveryCollector implements RecoveryVisitor {
         return;
       case EntryKind.replicaReset:
         replica.entries = [];
-        replica.head = decodeReplicaHead(this.#payload(entry));
+        this.#takeHead(replica, entry);
         return;
       case EntryKind.replicaHead:
-        replica.head = decodeReplicaHead(this.#payload(entry));
-        if ((replica.head.promise?.term ?? 0) >= (replica.promise?.term ?? 0)) replica.promise = replica.head.promise;
+        this.#takeHead(replica, entry);
         replica.entries = replica.entries.filter(one => one.seq > replica.head!.drained.seq);
         return;
       case EntryKind.cut:
@@ -107,6 +106,12 @@ export class RecoveryCollector implements RecoveryVisitor {
       default:
         replica.entries.push(replicatedEntry(entry, this.arena));
     }
+  }
+
+  /** What stood before it may have been given up: the promise's own record, too. */
+  #takeHead(replica: RecoveredReplica, entry: RecoveredEntry): void {
+    replica.head = decodeReplicaHead(this.#payload(entry));
+    if ((replica.head.promise?.term ?? 0) >= (replica.promise?.term ?? 0)) replica.promise = replica.head.promise;
   }
 
   #written(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
