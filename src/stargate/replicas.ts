@@ -70,15 +70,16 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
 export function replicaStatus(groups: Groups | null): ReplicaStatus[] {
   if (groups === null) return [];
   return [...groups.all.values()].map(group => {
-    const { vdiskId, replica, controllerNode, appliedSeq, drained, controller, ports, options } = group;
+    const { vdiskId, replica, controllerNode, local, controller, options } = group;
     return {
-      ...{ vdiskId, controllerNode, appliedSeq },
-      drainedSeq: drained.seq,
+      ...{ vdiskId, controllerNode },
+      appliedSeq: local.appliedSeq,
+      drainedSeq: local.drained.seq,
       office: replica.takeover.state.kind,
       term: replica.takeover.leader?.term ?? replica.member.promisedTerm,
       members: group.group?.members ?? [],
       lastSeq: replica.member.log.lastSeq,
-      allocatedBytes: ports.store.allocatedBytes(options.layer),
+      allocatedBytes: local.ports.store.allocatedBytes(options.layer),
       sessions: controller?.sessions.size ?? 0,
     };
   });

@@ -8,11 +8,10 @@ import { STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
 import type { DrainMutations } from './segment-drain.js';
-import { openReplica, replicaDamage, type GroupDescription } from './group/open.js';
+import { replicaDamage, startReplica } from './group/open.js';
 import type { GroupVdisk } from './group/group-vdisk.js';
 import { Groups, type GroupPorts } from './group/groups.js';
 import type { ReplicationMutations } from '../core/replication/effects.js';
-import type { LayerId, StoreOwner } from '../core/ports.js';
 import { damageOf, openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';
 import type { Engine } from 'uring-engine';
 
@@ -206,9 +205,9 @@ export class NodePart implements VdiskServing, ControllerHost {
   #endReplica(group: GroupVdisk, ended: () => void, again: () => void): void {
     const { scheduler, log } = this.#streamOf(group.vdiskId)!;
     group.stop();
-    if (!group.isQuiet || scheduler.isBusy(group)) return again();
+    if (!group.isQuiet || scheduler.isBusy(group.local)) return again();
     this.groups!.remove(group);
-    scheduler.remove(group);
+    scheduler.remove(group.local);
     log.dropVdisk(group.log);
     ended();
   }
@@ -276,86 +275,55 @@ export class NodePart implements VdiskServing, ControllerHost {
       mutations: mutations?.replication ?? {},
       controllerMutations: mutations?.controller ?? {},
       nextCacheOwner: () => this.#nextCacheOwner++,
-      onCommitted: one => this.#streamOf(one.vdiskId)!.scheduler.onCommitted(one),
+      onCommitted: one => this.#streamOf(one.vdiskId)!.scheduler.onCommitted(one.local),
       onLogFailed: errno => this.onLogFailed(errno),
       onBadBlock: (vdiskId, offsetBytes, errno) => this.onBadBlock(vdiskId, offsetBytes, errno),
-      isDraining: one => this.#streamOf(one.vdiskId)!.scheduler.isBusy(one),
+      isDraining: one => this.#streamOf(one.vdiskId)!.scheduler.isBusy(one.local),
       after: (delayNs, call) => this.#delays.after(delayNs, call),
       isOutOfSpace: log => this.streams.find(one => one.log === log)?.scheduler.isOutOfSpace === true,
     });
   }
 
   #openReplica(
-    description: GroupDescription,
+    description: VdiskDescription,
     stream: Stream,
     recovered: RecoveryCollector | undefined,
     done?: (problem: string) => void,
   ): void {
-    const { vdiskId, historyId } = description;
+    const { vdiskId, group } = description;
     this.#opening.add(vdiskId);
-    const { store } = this.options.ports;
-    const found = recovered?.vdisks.get(vdiskId);
-    const log = stream.log.openVdisk(vdiskId, historyId);
-    const layer = found?.layer ?? store.layersOf(vdiskId).at(-1) ?? null;
-    const isNew = found === undefined && layer === null;
-    if (isNew && !description.isMember) {
-      stream.log.dropVdisk(log);
-      this.#opened(vdiskId);
-      return done?.('');
-    }
-    const fail = (message: string): void => {
-      this.#refuse({ vdiskId, message }, stream);
-      this.#opened(vdiskId);
-      done?.(message);
-    };
-    const before = this.problems.find(one => one.vdiskId === vdiskId);
-    const isUnread = recovered === undefined && log.oldestNeededLsn !== Infinity;
-    if (isUnread) return fail(before?.message ?? 'its log was read by this start without being asked for: start the node again');
-    const isOther = found !== undefined && found.replica === null;
-    const isLost = isNew && recovered !== undefined && description.term > 0;
-    if (isLost) return fail('this node is a member of its group, and has nothing of it: its log is lost, or was never begun');
-    const damage = isOther
-      ? 'its log is one that a single node has written'
-      : found?.problem || replicaDamage(log, found?.replica ?? null, layer, historyId);
-    if (damage !== null && damage !== undefined && damage !== '') return fail(damage);
-    const open = (onLayer: LayerId): void => {
-      const replica = openReplica({
-        parts: this.groups!.parts,
-        description,
-        stream: stream.log,
-        layer: onLayer,
-        recovered: found?.replica ?? null,
-        isTorn: stream.report.tornBytes > 0,
-      });
-      const serve = (): void => {
+    startReplica({
+      parts: this.groups!.parts,
+      description: { ...description, ...group! },
+      stream: stream.log,
+      isStart: recovered !== undefined,
+      problem: this.problems.find(one => one.vdiskId === vdiskId)?.message ?? '',
+      found: recovered?.vdisks.get(vdiskId),
+      isTorn: stream.report.tornBytes > 0,
+      onOpen: replica => {
         this.groups!.add(replica);
-        stream.scheduler.add(replica, replica.log);
+        stream.scheduler.add(replica.local, replica.log);
         this.#forgetProblem(vdiskId);
         this.#opened(vdiskId);
         done?.('');
-      };
-      if (found !== undefined) return serve();
-      // A crash before this is durable leaves a layer without data, which is taken up again.
-      const begin = (): void => {
-        if (!replica.begin(serve)) this.#delays.after(QUIET_POLL_NS, begin);
-      };
-      begin();
-    };
-    if (layer !== null) return open(layer);
-    const owner: StoreOwner = {
-      onLayerCreated: (_tag, created) => open(created),
-      onCommitted: () => undefined,
-      onStoreFull: () => fail('the file system is full'),
-      onStoreFailed: message => fail(message),
-    };
-    store.createLayer(vdiskId, owner, 0);
+      },
+      onNothing: () => {
+        this.#opened(vdiskId);
+        done?.('');
+      },
+      onProblem: message => {
+        this.#refuse({ vdiskId, message }, stream);
+        this.#opened(vdiskId);
+        done?.(message);
+      },
+    });
   }
 
   #open(description: VdiskDescription, stream: Stream, recovered: RecoveryCollector | undefined, done?: (problem: string) => void): void {
     const { nodeId, ports, mutations } = this.options;
     const { vdiskId } = description;
     if (description.group !== undefined && this.groups !== null) {
-      return this.#openReplica({ ...description, ...description.group }, stream, recovered, done);
+      return this.#openReplica(description, stream, recovered, done);
     }
     this.#opening.add(vdiskId);
     openVdisk({

@@ -62,7 +62,7 @@ export class EntrySender {
 
   /** Of the payload in memory; -1: it is in the log. */
   #place(entry: Entry): number {
-    return bodyOf(entry).payloadBytes === 0 ? 0 : this.group.retainedAt(entry.seq);
+    return bodyOf(entry).payloadBytes === 0 ? 0 : this.group.own.placeOf(entry.seq);
   }
 
   #gather(entries: readonly Entry[]): void {

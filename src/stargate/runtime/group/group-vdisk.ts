@@ -1,27 +1,23 @@
 import assert from 'node:assert/strict';
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList } from '../../../wire/peers.js';
-import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
-import { AppliedLog, type LogBody } from '../../core/applied.js';
-import { BlockIndex } from '../../core/block-index.js';
-import { Controller, type ControllerHost, type ControllerPorts, type VdiskState } from '../../core/controller.js';
-import type { Drainable } from '../../core/drainable.js';
-import { encodeRecord, type PlaceRecord, type ReplicaHeadRecord } from '../../core/head.js';
+import { nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
+import { Controller, type VdiskState } from '../../core/controller.js';
 import { EntryKind, NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
 import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent, TermPromise } from '../../core/replication/effects.js';
 import type { Entry } from '../../core/replication/entry.js';
 import type { Leader } from '../../core/replication/leader.js';
 import type { Message } from '../../core/replication/messages.js';
 import { Replica } from '../../core/replication/replica.js';
-import { SessionTable, type SessionTableRecord } from '../../core/sessions.js';
+import { SessionTable } from '../../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
-import { nodeOfMember } from '../../../wire/replicate.js';
-import { blockCrcs, bodyOf, receivedEntry } from './entries.js';
+import { receivedEntry } from './entries.js';
 import { EntrySender } from './entry-sender.js';
 import { GroupLog } from './group-log.js';
+import { OwnEntries } from './own-entries.js';
 import type { GroupParts } from './parts.js';
 import { ReplicaLog, type PersistRecord, type ReplicaLogHost } from './replica-log.js';
-import { HOLD_FILL, RESTART_RETRY_MS } from './limits.js';
+import { ReplicaState, type ReplicaStateOptions } from './replica-state.js';
 import { Resyncs } from './resyncs.js';
 import { WaitingOpens } from './waiting-opens.js';
 
@@ -35,51 +31,25 @@ export interface GroupVdiskOptions {
   readonly stream: OplogStream;
   readonly log: StreamVdiskLog;
   readonly recovered: RecoveredLog;
-  readonly applied: AppliedLog;
-  readonly appliedSeq: number;
-  readonly drained: PlaceRecord;
-  readonly aheadSeq: number;
-  /** The session table is as of this entry. */
-  readonly sessionsSeq: number;
+  readonly state: ReplicaStateOptions;
   /** Whom the metadata named as controller last. */
   readonly controllerNode: string;
-}
-
-/** An entry of the controller here that is not committed: its payload is kept for the members, its tag for the controller. */
-interface Own {
-  /** -1: it has no payload. */
-  readonly offset: number;
-  readonly owner: LogOwner;
-  readonly tag: number;
-}
-
-export interface Restart {
-  readonly base: PlaceRecord;
-  readonly at: PlaceRecord;
-  readonly sizeBytes: number;
-  readonly sessions: SessionTableRecord;
-  readonly aheadSeq: number;
 }
 
 /**
  * One replica of a vdisk on this node: runs the effects of its machines (`core/replication`), applies what is committed, and has a controller
  * while it holds the office. One owner, one order of events: an event that comes while effects are being run has its own run behind them.
  */
-export class GroupVdisk implements Drainable, ReplicaLogHost {
+export class GroupVdisk implements ReplicaLogHost {
   readonly replica: Replica;
   readonly replicaLog: ReplicaLog;
   readonly opens: WaitingOpens;
   readonly resyncs: Resyncs;
-  applied: AppliedLog;
-  readonly host: ControllerHost;
-  readonly ports: ControllerPorts;
+  readonly own: OwnEntries;
+  readonly local: ReplicaState;
   controller: Controller | null = null;
-  /** What the extents and the session table here have of the log. */
-  appliedSeq: number;
   controllerNode: string;
-  #drained: PlaceRecord;
   readonly #groupLog = new GroupLog(this);
-  readonly #own = new Map<number, Own>();
   readonly #senders = new Map<MemberId, EntrySender>();
   /** Payloads of the message at hand: seq → place. */
   readonly #arrived = new Map<number, number>();
@@ -92,34 +62,20 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   #promise: TermPromise | null;
   #nextRepairMs = 0;
   #isStopped = false;
-  #isRestarting = false;
-  /** Up to here the extents may have more than is applied, and the session table too. */
-  #aheadSeq: number;
   #notedMs = 0;
-  #sessionsSeq: number;
 
   constructor(readonly options: GroupVdiskOptions) {
     const { parts, stream, log, recovered, replicationFactor, minMembers } = options;
     const { self, newNonce, ports } = parts;
-    this.applied = options.applied;
-    this.appliedSeq = options.appliedSeq;
     this.controllerNode = options.controllerNode;
-    this.#drained = options.drained;
-    this.ports = { ...ports, log: stream };
+    this.own = new OwnEntries(parts);
     this.replicaLog = new ReplicaLog(stream, log, ports.arena, ports.controlScratch, this);
     const makeEntry = (): Entry => this.#takePrepared();
     this.replica = new Replica({ self, replicationFactor, minMembers, makeEntry, newNonce, mutations: parts.mutations }, recovered);
-    this.host = {
-      onLogFailed: errno => this.onLogFailed(errno),
-      onBadBlock: (vdiskId, offsetBytes, errno) => parts.onBadBlock(vdiskId, offsetBytes, errno),
-      onCommitted: () => undefined,
-      isOutOfSpace: () => parts.isOutOfSpace(stream),
-    };
+    this.local = new ReplicaState(this, options.state);
     this.opens = new WaitingOpens(this);
     this.resyncs = new Resyncs(this);
     this.#promise = recovered.promise;
-    this.#aheadSeq = options.aheadSeq;
-    this.#sessionsSeq = options.sessionsSeq;
   }
 
   get parts(): GroupParts {
@@ -151,13 +107,13 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
   }
 
   onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
-    if (this.#isRestarting) return;
+    if (this.local.isRestarting) return;
     if (message.kind === 'resync') return this.resyncs.onMessage(from, message, list);
     if (message.kind !== 'append' && message.kind !== 'entries')
       return this.step({ kind: 'message', message: { ...message, from } as Message });
     const entries: Entry[] = [];
     for (let i = 0; i < list.count; i++) {
-      const entry = receivedEntry(this.log, this.ports.arena, list.headerOffset[i]!, list.payloadOffset[i]!, list.payloadBytes[i]!);
+      const entry = receivedEntry(this.log, this.parts.ports.arena, list.headerOffset[i]!, list.payloadOffset[i]!, list.payloadBytes[i]!);
       if (entry === null) return this.parts.say('error', 'an entry came damaged from another node', { vdiskId: this.vdiskId, from });
       this.#arrived.set(entry.seq, list.payloadOffset[i]!);
       entries.push(entry);
@@ -289,7 +245,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     this.#followPromise();
     const isServing = leader?.isServing === true;
     if (this.controller !== null && (!isServing || leader.term !== this.controller.state.term)) this.#endController();
-    this.#apply();
+    this.local.apply();
     if (isServing && this.controller === null) this.#startController(leader.term);
     if (this.#isRefused && this.#mayAppend()) {
       this.#isRefused = false;
@@ -313,49 +269,22 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
         this.#queue(this.replica.step({ kind: 'peerClosed', member }));
   }
 
-  #apply(): void {
-    const { member } = this.replica;
-    const before = this.appliedSeq;
-    // A learner may hear that more is committed than it has on its disk.
-    while (this.appliedSeq < Math.min(member.committedSeq, member.durableSeq)) {
-      const seq = ++this.appliedSeq;
-      const entry = member.log.at(seq);
-      const own = this.#own.get(seq);
-      if (own === undefined) this.#applyOther(seq, bodyOf(entry));
-      else this.#commitOwn(seq, entry, own);
-    }
-    if (this.appliedSeq > before) this.parts.onCommitted(this);
-  }
-
-  #applyOther(seq: number, body: LogBody): void {
-    if (seq > this.#aheadSeq) return this.applied.apply(seq, body);
-    this.applied.applyUndrained(seq, body, segment => this.ports.store.drainSeq(this.options.layer, segment));
-    if (seq > this.#sessionsSeq) this.applied.applySession(seq, body);
-  }
-
-  #commitOwn(seq: number, entry: Entry, own: Own): void {
-    this.#own.delete(seq);
-    this.applied.applySession(seq, bodyOf(entry));
-    own.owner.onDurable(own.tag, own.offset, entry.crc);
-    this.#release(own);
-  }
-
   // ---------------------------------------------------------------- the controller here
 
   #startController(term: number): void {
     const { parts, vdiskId } = this;
-    assert.equal(this.appliedSeq, this.log.lastSeq, 'a controller starts when all is committed');
+    assert.equal(this.local.appliedSeq, this.log.lastSeq, 'a controller starts when all is committed');
     const sessions = new SessionTable();
-    sessions.restore(this.applied.sessions.record());
+    sessions.restore(this.local.applied.sessions.record());
     const { sizeBytes, layer } = this.options;
-    const { seq: drainedSeq, hash: drainedHash } = this.#drained;
+    const { seq: drainedSeq, hash: drainedHash } = this.local.drained;
     const state: VdiskState = {
       ...{ vdiskId, sizeBytes, layer, term, sessions, drainedSeq, drainedHash },
-      index: this.applied.index,
+      index: this.local.index,
       isReplicated: true,
     };
     const ports = { ...parts.ports, log: this.#groupLog };
-    this.controller = new Controller(ports, state, this.log, parts.nextCacheOwner(), this.host, parts.controllerMutations);
+    this.controller = new Controller(ports, state, this.log, parts.nextCacheOwner(), this.local.host, parts.controllerMutations);
     this.controllerNode = parts.node;
   }
 
@@ -365,23 +294,17 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     this.controller = null;
     this.#isRefused = false;
     controller.stop();
-    this.ports.cache.dropOwner(controller.cacheOwner);
-    for (const [seq, own] of this.#own) {
-      const { log } = this.replica.member;
-      const body = seq <= log.lastSeq && seq > log.base.seq ? bodyOf(log.at(seq)) : null;
-      const isBlocks = body !== null && own.offset >= 0 && (body.kind === EntryKind.write || body.kind === EntryKind.fullImage);
-      if (isBlocks) (body as { crcs: readonly number[] | null }).crcs = blockCrcs(this.ports.arena, own.offset, body.payloadBytes);
-      this.#release(own);
-    }
-    this.#own.clear();
+    this.parts.ports.cache.dropOwner(controller.cacheOwner);
+    this.own.end(this.replica.member.log);
   }
 
-  #release({ offset }: Own): void {
-    if (offset >= 0) this.parts.giveRetained(offset);
+  /** Nothing waits that a record now would overtake. */
+  get mayRecord(): boolean {
+    return this.#unpersisted === 0 && !this.replicaLog.isBlocked;
   }
 
   #mayAppend(): boolean {
-    return this.replica.takeover.leader?.mayWrite === true && this.#unpersisted === 0 && !this.replicaLog.isBlocked;
+    return this.replica.takeover.leader?.mayWrite === true && this.mayRecord;
   }
 
   /** For the controller here: see {@link GroupLog}. */
@@ -389,7 +312,7 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     if (this.controller === null || !this.#mayAppend()) return this.#refuse(NoRoom.busy);
     const { log, parts } = this;
     const bytes = draft.payload.totalBytes;
-    const offset = bytes > 0 ? parts.retained.take(bytes) : -1;
+    const offset = bytes > 0 ? this.own.reserve(bytes) : -1;
     if (bytes > 0 && offset < 0) return this.#refuse(NoRoom.busy);
     const prevHash = log.lastHash;
     const lsn = this.replicaLog.appendOwn(draft);
@@ -397,12 +320,11 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
       if (offset >= 0) parts.giveRetained(offset);
       return this.#refuse(lsn);
     }
-    this.#copy(draft, offset);
+    this.own.add(draft, offset, owner, tag);
     const { seq, creationTerm, kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes } = draft;
     const open = kind === EntryKind.sessionOpen ? parts.decodeOpen(offset, bytes) : null;
     const body = { kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes, payloadBytes: bytes, lsn, crcs: null, open };
     const crc = bytes > 0 ? log.lastPayloadCrc : 0;
-    this.#own.set(seq, { offset, owner, tag });
     this.#prepared = { seq, creationTerm, crc, prevHash, hash: log.lastHash, body };
     // Its own record is in the log already.
     const effects = this.replica.step({ kind: 'write', body: { crc, body } });
@@ -424,20 +346,6 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     return why;
   }
 
-  #copy({ payload }: EntryDraft, offset: number): void {
-    const { bytes } = this.ports.arena;
-    let at = offset;
-    for (let i = 0; i < payload.count; i++) {
-      bytes.copyWithin(at, payload.offsets[i]!, payload.offsets[i]! + payload.lengths[i]!);
-      at += payload.lengths[i]!;
-    }
-  }
-
-  /** Of an entry of the controller here that is not committed: where its payload is; else -1. */
-  retainedAt(seq: number): number {
-    return this.#own.get(seq)?.offset ?? -1;
-  }
-
   // ---------------------------------------------------------------- sessions
 
   openSession(request: SessionRequest, listener: SessionListener): void {
@@ -450,116 +358,6 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     else done();
   }
 
-  // ---------------------------------------------------------------- Drainable
-
-  get state(): { readonly vdiskId: string; readonly layer: LayerId } {
-    return this.options;
-  }
-
-  get index(): AppliedLog['index'] {
-    return this.applied.index;
-  }
-
-  get cacheOwner(): number {
-    return this.controller?.cacheOwner ?? -1;
-  }
-
-  get committedSeq(): number {
-    return this.appliedSeq;
-  }
-
-  get drained(): PlaceRecord {
-    return this.#drained;
-  }
-
-  get isDirty(): boolean {
-    return this.appliedSeq > this.#drained.seq && this.appliedSeq >= Math.max(this.#aheadSeq, this.#sessionsSeq) && !this.resyncs.isTarget;
-  }
-
-  beginRound(): { readonly seq: number; readonly hash: number } {
-    return { seq: this.appliedSeq, hash: this.replica.member.log.hashAt(this.appliedSeq) };
-  }
-
-  endRound({ seq }: { readonly seq: number }, done: () => void): boolean {
-    const { log } = this.replica.member;
-    if (this.replicaLog.isBlocked || this.#unpersisted > 0 || log.base.seq > seq) return false;
-    const drained = { seq, hash: log.hashAt(seq), term: seq === log.base.seq ? log.base.term : log.at(seq).creationTerm };
-    const record = encodeRecord(this.headRecord(drained));
-    const lsn = this.replicaLog.appendLocal(EntryKind.replicaHead, record, () => {
-      this.#drained = drained;
-      this.#forget(seq, lsn);
-      done();
-    });
-    return lsn >= 0;
-  }
-
-  headRecord(drained = this.#drained): ReplicaHeadRecord {
-    const { sizeBytes, layer } = this.options;
-    const { log, promise } = this.replica.member;
-    const seq = this.appliedSeq;
-    const at = { seq, hash: log.hashAt(seq), term: seq === log.base.seq ? log.base.term : log.at(seq).creationTerm };
-    return { version: 1, sizeBytes, layer, at, drained, promise, sessions: this.applied.sessions.record() };
-  }
-
-  /** The log up to `seq` is in the extents: it is kept only for members that have not got it yet. */
-  #forget(seq: number, headLsn: number): void {
-    const { log } = this.replica.member;
-    const { leader } = this.replica.takeover;
-    if (this.#isHolding) return;
-    const upTo = Math.max(log.base.seq, Math.min(seq, leader?.sentToAllSeq ?? seq, this.resyncs.holdSeq));
-    const next = upTo < log.lastSeq ? bodyOf(log.at(upTo + 1)).lsn : headLsn;
-    log.trimTo(upTo);
-    this.stream.truncate(this.log, next < 0 ? this.log.oldestNeededLsn : Math.min(next, headLsn));
-  }
-
-  /** Members are missing: while there is room, what they lack is kept for their return. */
-  get #isHolding(): boolean {
-    const { group } = this;
-    const { usedBytes, capacityBytes } = this.stream.usage;
-    return group !== null && group.members.length < this.options.replicationFactor && usedBytes < capacityBytes * HOLD_FILL;
-  }
-
-  /** A resync has ended early: some segments are further than the log here. */
-  extentsAhead(seq: number): void {
-    this.#aheadSeq = Math.max(this.#aheadSeq, seq);
-  }
-
-  /** Everything up to `base` is in the extents now, by another replica's help: the log goes on behind it. */
-  restart({ base, at, sizeBytes, sessions, aheadSeq }: Restart, done: () => void): void {
-    const { layer } = this.options;
-    if (this.#isStopped || this.replica.takeover.state.kind !== 'idle') return;
-    this.#isRestarting = true;
-    const { promise } = this.replica.member;
-    this.log.goOnAfter(base.seq, base.hash, base.term);
-    const record = encodeRecord({ version: 1, sizeBytes, layer, at, drained: base, promise, sessions });
-    const begin = (): void => {
-      const lsn = this.replicaLog.appendLocal(EntryKind.replicaReset, record, () => {
-        this.#isRestarting = false;
-        const table = new SessionTable();
-        table.restore(sessions);
-        this.applied = new AppliedLog(new BlockIndex(), table);
-        this.#drained = base;
-        this.appliedSeq = base.seq;
-        this.#aheadSeq = Math.max(aheadSeq, at.seq);
-        this.#sessionsSeq = at.seq;
-        this.replica.member.restart(base);
-        this.stream.truncate(this.log, lsn);
-        done();
-      });
-      if (lsn < 0) this.parts.after(RESTART_RETRY_MS, begin);
-    };
-    begin();
-  }
-
-  /** The first record of a new replica: what its log starts from. */
-  begin(done: () => void): boolean {
-    return this.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord()), done) >= 0;
-  }
-
-  onOutOfSpace(): void {
-    this.controller?.onOutOfSpace();
-  }
-
   // ---------------------------------------------------------------- life
 
   /** The shard stops, or the replica is removed: sessions go elsewhere, what is in flight has an unknown outcome. */
@@ -568,6 +366,11 @@ export class GroupVdisk implements Drainable, ReplicaLogHost {
     this.resyncs.stop();
     if (this.controller !== null) this.#endController();
     this.#isStopped = true;
+  }
+
+  /** No office is held or wanted here. */
+  get isIdle(): boolean {
+    return !this.#isStopped && this.replica.takeover.state.kind === 'idle';
   }
 
   /** After the stop: nothing of it is on its way to the log. */

@@ -38,7 +38,7 @@ export class ResyncSource {
     readonly term: number,
     readonly onEnd: (isDone: boolean) => void,
   ) {
-    this.base = group.drained;
+    this.base = group.local.drained;
     this.#askedMs = group.parts.nowMs;
   }
 
@@ -84,7 +84,7 @@ export class ResyncSource {
   #ask(wish: Wish, payloadBytes: number, then: (reply: ResyncReply) => void): void {
     if (this.#isOver) return;
     const { parts, vdiskId } = this.group;
-    const data = encodeResync({ ...wish, id: this.#id, step: ++this.#step } as ResyncRequest);
+    const data = encodeResync({ ...wish, id: this.#id, step: ++this.#step });
     this.#list.clear();
     if (payloadBytes > 0) this.#list.add(parts.headers.baseOffset, this.#buffer, payloadBytes);
     this.#then = then;
@@ -192,7 +192,7 @@ export class ResyncSource {
 
   #finish(): void {
     const { arena } = this.group.parts.ports;
-    const { at, sizeBytes, sessions } = this.group.headRecord();
+    const { at, sizeBytes, sessions } = this.group.local.headRecord();
     const bytes = encodeSessions(sessions);
     arena.bytes.set(bytes, this.#buffer);
     this.#ask({ kind: 'finish', base: this.base, at, sizeBytes }, bytes.length, () => this.end(true));

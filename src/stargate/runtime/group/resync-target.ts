@@ -69,7 +69,7 @@ export class ResyncTarget {
     if (!isWhole)
       return this.group.parts.say('error', 'blocks of a resync do not fit what is said of them', { vdiskId: this.group.vdiskId });
     // The bytes are gone when this call returns.
-    const copy = bytes === 0 ? null : arena.bytes.slice(list.payloadOffset[0]!, list.payloadOffset[0]! + bytes);
+    const copy = bytes === 0 ? null : arena.bytes.slice(list.payloadOffset[0], list.payloadOffset[0]! + bytes);
     const segment = this.#segment;
     const write = (offset: number): void => {
       if (copy !== null) arena.bytes.set(copy, offset);
@@ -163,8 +163,8 @@ export class ResyncTarget {
     const { arena } = this.group.parts.ports;
     const { base, at, sizeBytes } = request;
     try {
-      const sessions = decodeSessions(arena.bytes.slice(list.payloadOffset[0]!, list.payloadOffset[0]! + list.payloadBytes[0]!));
-      this.group.restart({ base, at, sizeBytes, sessions, aheadSeq: this.aheadSeq }, () => this.#ok(request));
+      const sessions = decodeSessions(arena.bytes.slice(list.payloadOffset[0], list.payloadOffset[0]! + list.payloadBytes[0]!));
+      this.group.local.restart({ base, at, sizeBytes, sessions, aheadSeq: this.aheadSeq }, () => this.#ok(request));
     } catch (error) {
       this.group.parts.say('error', 'a resync ends: its session table is none', { vdiskId: this.group.vdiskId, error: String(error) });
     }

@@ -78,7 +78,7 @@ export class Resyncs {
 
   #giveUp(target: ResyncTarget): void {
     this.#target = null;
-    this.group.extentsAhead(target.aheadSeq);
+    this.group.local.extentsAhead(target.aheadSeq);
   }
 
   stop(): void {

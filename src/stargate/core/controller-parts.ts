@@ -1,0 +1,63 @@
+import type { Arena } from 'uring-engine';
+import type { Probes } from '../../base/probe.js';
+import type { BlockIndex } from './block-index.js';
+import type { Controller } from './controller.js';
+import type { BlockStorePort, BufferPort, CachePort, ExtentPort, LayerId, OplogPort } from './ports.js';
+import type { SessionTable } from './sessions.js';
+
+/** The mechanisms of a shard that its controllers share. */
+export interface ControllerPorts {
+  readonly arena: Arena;
+  readonly log: OplogPort;
+  readonly extents: ExtentPort;
+  readonly store: BlockStorePort;
+  readonly cache: CachePort;
+  readonly buffers: BufferPort;
+  /** A block of zeroes in the arena, never written. */
+  readonly zeroBlock: number;
+  /** A place in the arena of MAX_CONTROL_BYTES for control records on their way to the log. */
+  readonly controlScratch: number;
+  readonly probes: Probes;
+  /** Time of the shard's turn. */
+  readonly clock: { readonly nowNs: number };
+}
+
+export const MAX_CONTROL_BYTES = 1 << 20;
+
+/** What a controller starts from: nothing, or what recovery has rebuilt. */
+export interface VdiskState {
+  readonly vdiskId: string;
+  sizeBytes: number;
+  readonly layer: LayerId;
+  readonly term: number;
+  readonly index: BlockIndex;
+  readonly sessions: SessionTable;
+  drainedSeq: number;
+  drainedHash: number;
+  /** Other nodes hold the log too: whoever resumes a session is answered only when they have confirmed that this is still the controller (rule 17). */
+  readonly isReplicated?: boolean;
+}
+
+/** What a controller tells whoever runs it. */
+export interface ControllerHost {
+  /** The log's disk failed (rule 6). */
+  onLogFailed(errno: number): void;
+  /** No good copy of a block is left: `errno` 0: it is damaged; else reads of it end so. */
+  onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void;
+  /** Something was committed: there is something to drain. */
+  onCommitted(controller: Controller): void;
+  /** The log has room again. */
+  onLogRoom?(): void;
+  /** Whether nothing that is going on will free a part of the log: the disk is full. */
+  isOutOfSpace?(): boolean;
+}
+
+/** Planted bugs, for tests alone. */
+export interface ControllerMutations {
+  readonly indexBeforeDurable?: boolean;
+  readonly noDedupe?: boolean;
+  /** M13 */
+  readonly sessionsMissingFromHead?: boolean;
+  /** M14: a session that is being ended goes on until its end is committed. */
+  readonly applyClosedSessions?: boolean;
+}

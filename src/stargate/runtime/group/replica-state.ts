@@ -1,0 +1,198 @@
+import { AppliedLog, type LogBody } from '../../core/applied.js';
+import { BlockIndex } from '../../core/block-index.js';
+import type { ControllerHost, ControllerPorts } from '../../core/controller.js';
+import type { Drainable } from '../../core/drainable.js';
+import { encodeRecord, type PlaceRecord, type ReplicaHeadRecord } from '../../core/head.js';
+import { EntryKind, type LayerId } from '../../core/ports.js';
+import { SessionTable, type SessionTableRecord } from '../../core/sessions.js';
+import { bodyOf } from './entries.js';
+import type { GroupVdisk } from './group-vdisk.js';
+import { HOLD_FILL, RESTART_RETRY_MS } from './limits.js';
+
+/** What a start has found, or made. */
+export interface ReplicaStateOptions {
+  readonly applied: AppliedLog;
+  readonly appliedSeq: number;
+  readonly drained: PlaceRecord;
+  /** The extents may have entries up to this one. */
+  readonly aheadSeq: number;
+  /** The session table is as of this entry. */
+  readonly sessionsSeq: number;
+}
+
+export interface Restart {
+  readonly base: PlaceRecord;
+  readonly at: PlaceRecord;
+  readonly sizeBytes: number;
+  readonly sessions: SessionTableRecord;
+  readonly aheadSeq: number;
+}
+
+/** What one replica has made of its log: applied, drained, forgotten. The same whether its controller is here or elsewhere. */
+export class ReplicaState implements Drainable {
+  readonly host: ControllerHost;
+  readonly ports: ControllerPorts;
+  applied: AppliedLog;
+  appliedSeq: number;
+  drained: PlaceRecord;
+  /** The log is about to go on elsewhere: nothing is taken in meanwhile. */
+  isRestarting = false;
+  #aheadSeq: number;
+  #sessionsSeq: number;
+
+  constructor(
+    readonly group: GroupVdisk,
+    { applied, appliedSeq, drained, aheadSeq, sessionsSeq }: ReplicaStateOptions,
+  ) {
+    const { parts, stream } = group;
+    this.applied = applied;
+    this.appliedSeq = appliedSeq;
+    this.drained = drained;
+    this.#aheadSeq = aheadSeq;
+    this.#sessionsSeq = sessionsSeq;
+    this.ports = { ...parts.ports, log: stream };
+    this.host = {
+      onLogFailed: errno => group.onLogFailed(errno),
+      onBadBlock: (vdiskId, offsetBytes, errno) => parts.onBadBlock(vdiskId, offsetBytes, errno),
+      onCommitted: () => undefined,
+      isOutOfSpace: () => parts.isOutOfSpace(stream),
+    };
+  }
+
+  // ---------------------------------------------------------------- what is committed
+
+  /** Takes in what is committed and durable here: a learner may hear of more than it has on its disk. */
+  apply(): void {
+    const { member } = this.group.replica;
+    const before = this.appliedSeq;
+    while (this.appliedSeq < Math.min(member.committedSeq, member.durableSeq)) {
+      const seq = ++this.appliedSeq;
+      const entry = member.log.at(seq);
+      const own = this.group.own.take(seq);
+      if (own === undefined) this.#applyOther(seq, bodyOf(entry));
+      else {
+        this.applied.applySession(seq, bodyOf(entry));
+        own.owner.onDurable(own.tag, own.offset, entry.crc);
+        this.group.own.release(own);
+      }
+    }
+    if (this.appliedSeq > before) this.group.parts.onCommitted(this.group);
+  }
+
+  #applyOther(seq: number, body: LogBody): void {
+    if (seq > this.#aheadSeq) return this.applied.apply(seq, body);
+    this.applied.applyUndrained(seq, body, segment => this.ports.store.drainSeq(this.group.options.layer, segment));
+    if (seq > this.#sessionsSeq) this.applied.applySession(seq, body);
+  }
+
+  // ---------------------------------------------------------------- drains
+
+  get state(): { readonly vdiskId: string; readonly layer: LayerId } {
+    return this.group.options;
+  }
+
+  get index(): BlockIndex {
+    return this.applied.index;
+  }
+
+  get cacheOwner(): number {
+    return this.group.controller?.cacheOwner ?? -1;
+  }
+
+  get committedSeq(): number {
+    return this.appliedSeq;
+  }
+
+  get isDirty(): boolean {
+    const isBehind = this.appliedSeq < Math.max(this.#aheadSeq, this.#sessionsSeq);
+    return this.appliedSeq > this.drained.seq && !isBehind && !this.group.resyncs.isTarget;
+  }
+
+  beginRound(): { readonly seq: number; readonly hash: number } {
+    return { seq: this.appliedSeq, hash: this.group.replica.member.log.hashAt(this.appliedSeq) };
+  }
+
+  endRound({ seq }: { readonly seq: number }, done: () => void): boolean {
+    if (!this.group.mayRecord || this.group.replica.member.log.base.seq > seq) return false;
+    const drained = this.#placeOf(seq);
+    const lsn = this.group.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord(drained)), () => {
+      this.drained = drained;
+      this.#forget(seq, lsn);
+      done();
+    });
+    return lsn >= 0;
+  }
+
+  headRecord(drained = this.drained): ReplicaHeadRecord {
+    const { sizeBytes, layer } = this.group.options;
+    const { promise } = this.group.replica.member;
+    const at = this.#placeOf(this.appliedSeq);
+    return { version: 1, sizeBytes, layer, at, drained, promise, sessions: this.applied.sessions.record() };
+  }
+
+  #placeOf(seq: number): PlaceRecord {
+    const { log } = this.group.replica.member;
+    return seq === log.base.seq ? log.base : { seq, hash: log.hashAt(seq), term: log.at(seq).creationTerm };
+  }
+
+  /** The log up to `seq` is in the extents: it is kept only for members that have not got it yet. */
+  #forget(seq: number, headLsn: number): void {
+    const { replica, stream, log: streamLog, resyncs } = this.group;
+    const { log } = replica.member;
+    if (this.#isHolding) return;
+    const upTo = Math.max(log.base.seq, Math.min(seq, replica.takeover.leader?.sentToAllSeq ?? seq, resyncs.holdSeq));
+    const next = upTo < log.lastSeq ? bodyOf(log.at(upTo + 1)).lsn : headLsn;
+    log.trimTo(upTo);
+    stream.truncate(streamLog, next < 0 ? streamLog.oldestNeededLsn : Math.min(next, headLsn));
+  }
+
+  /** Members are missing: while there is room, what they lack is kept for their return. */
+  get #isHolding(): boolean {
+    const { group: record, options, stream } = this.group;
+    const { usedBytes, capacityBytes } = stream.usage;
+    return record !== null && record.members.length < options.replicationFactor && usedBytes < capacityBytes * HOLD_FILL;
+  }
+
+  onOutOfSpace(): void {
+    this.group.controller?.onOutOfSpace();
+  }
+
+  // ---------------------------------------------------------------- new beginnings
+
+  /** The first record of a new replica: what its log starts from. */
+  begin(done: () => void): boolean {
+    return this.group.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord()), done) >= 0;
+  }
+
+  /** A resync has ended early: some segments are further than the log here. */
+  extentsAhead(seq: number): void {
+    this.#aheadSeq = Math.max(this.#aheadSeq, seq);
+  }
+
+  /** Everything up to `base` is in the extents now, by another replica's help: the log goes on behind it. */
+  restart({ base, at, sizeBytes, sessions, aheadSeq }: Restart, done: () => void): void {
+    const { options, replica, replicaLog, log, stream, parts } = this.group;
+    if (!this.group.isIdle) return;
+    this.isRestarting = true;
+    log.goOnAfter(base.seq, base.hash, base.term);
+    const { promise } = replica.member;
+    const record = encodeRecord({ version: 1, sizeBytes, layer: options.layer, at, drained: base, promise, sessions });
+    const begin = (): void => {
+      const lsn = replicaLog.appendLocal(EntryKind.replicaReset, record, () => {
+        this.isRestarting = false;
+        const table = new SessionTable();
+        table.restore(sessions);
+        this.applied = new AppliedLog(new BlockIndex(), table);
+        this.drained = base;
+        this.appliedSeq = base.seq;
+        this.#aheadSeq = Math.max(aheadSeq, at.seq);
+        this.#sessionsSeq = at.seq;
+        replica.member.restart(base);
+        stream.truncate(log, lsn);
+        done();
+      });
+      if (lsn < 0) parts.after(RESTART_RETRY_MS, begin);
+    };
+    begin();
+  }
+}
