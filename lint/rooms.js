@@ -46,7 +46,7 @@ export const ROOMS = [
     imports: ['base', 'stargate/core', ...MECHANISMS, 'wire', 'transport', 'meta', 'uring-engine'],
     packages: ['@node-rs/crc32'],
   },
-  { room: 'stargate/service', at: 'src/stargate/service.ts', imports: ['base', 'stargate', 'meta', 'shard', 'wire:types', 'uring-engine'] },
+  { room: 'stargate/service', at: 'src/stargate/service.ts', imports: ['base', 'stargate', 'meta', 'shard', 'wire', 'uring-engine'] },
   { room: 'stargate/replicas', at: 'src/stargate/replicas.ts', imports: ['base', 'stargate', 'wire', 'shard', 'uring-engine'] },
   { room: 'stargate/messages', at: 'src/stargate/messages.ts', imports: ['base', 'stargate:types'] },
   { room: 'stargate/data-directory', at: 'src/stargate/data-directory.ts', imports: ['base', 'uring-engine'], packages: ['zod'] },

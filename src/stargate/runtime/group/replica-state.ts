@@ -105,7 +105,7 @@ export class ReplicaState implements Drainable {
 
   get isDirty(): boolean {
     const isBehind = this.appliedSeq < Math.max(this.#aheadSeq, this.#sessionsSeq);
-    return this.appliedSeq > this.drained.seq && !isBehind && !this.group.resyncs.isTarget;
+    return this.appliedSeq > this.drained.seq && !isBehind && !this.isRestarting && !this.group.resyncs.isTarget;
   }
 
   beginRound(): { readonly seq: number; readonly hash: number } {
@@ -113,7 +113,7 @@ export class ReplicaState implements Drainable {
   }
 
   endRound({ seq }: { readonly seq: number }, done: () => void): boolean {
-    if (!this.group.mayRecord || this.group.replica.member.log.base.seq > seq) return false;
+    if (!this.group.mayRecord || this.isRestarting) return false;
     const drained = this.#placeOf(seq);
     const lsn = this.group.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord(drained)), () => {
       this.drained = drained;
@@ -172,12 +172,15 @@ export class ReplicaState implements Drainable {
   /** Everything up to `base` is in the extents now, by another replica's help: the log goes on behind it. */
   restart({ base, at, sizeBytes, sessions, aheadSeq }: Restart, done: () => void): void {
     const { options, replica, replicaLog, log, stream, parts } = this.group;
-    if (!this.group.isIdle) return;
     this.isRestarting = true;
-    log.goOnAfter(base.seq, base.hash, base.term);
-    const { promise } = replica.member;
-    const record = encodeRecord({ version: 1, sizeBytes, layer: options.layer, at, drained: base, promise, sessions });
     const begin = (): void => {
+      if (!this.group.isIdle) return void (this.isRestarting = false);
+      // What is on its way into the log goes first.
+      if (!this.group.mayRecord) return parts.after(RESTART_RETRY_MS, begin);
+      const before = { seq: log.lastSeq, hash: log.lastHash, term: log.lastTerm };
+      log.goOnAfter(base.seq, base.hash, base.term);
+      const { promise } = replica.member;
+      const record = encodeRecord({ version: 1, sizeBytes, layer: options.layer, at, drained: base, promise, sessions });
       const lsn = replicaLog.appendLocal(EntryKind.replicaReset, record, () => {
         this.isRestarting = false;
         const table = new SessionTable();
@@ -191,7 +194,9 @@ export class ReplicaState implements Drainable {
         stream.truncate(log, lsn);
         done();
       });
-      if (lsn < 0) parts.after(RESTART_RETRY_MS, begin);
+      if (lsn >= 0) return;
+      log.goOnAfter(before.seq, before.hash, before.term);
+      parts.after(RESTART_RETRY_MS, begin);
     };
     begin();
   }

@@ -6,7 +6,7 @@ import { encodeSessions, type PlaceRecord } from '../../core/head.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { RESYNC_BLOCKS, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
-import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from './resync-messages.js';
+import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from '../../core/replication/resync-messages.js';
 
 type Wish = ResyncRequest extends infer R ? (R extends ResyncRequest ? Omit<R, 'id' | 'step'> : never) : never;
 

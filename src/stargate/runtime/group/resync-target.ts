@@ -3,7 +3,7 @@ import type { MemberId } from '../../../wire/replicate.js';
 import { decodeSessions } from '../../core/head.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type DrainCommit } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { encodeResync, type ResyncReply, type ResyncRequest } from './resync-messages.js';
+import { encodeResync, type ResyncReply, type ResyncRequest } from '../../core/replication/resync-messages.js';
 
 /**
  * The side of the replica that is brought up. A crash in the middle leaves segments as they were, or done: the next attempt goes on there. Until the end

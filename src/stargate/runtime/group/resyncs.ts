@@ -2,7 +2,7 @@ import type { EntryList } from '../../../wire/peers.js';
 import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { RESYNC_HOLD_MS, RESYNC_TIMEOUT_MS } from './limits.js';
-import { decodeResync } from './resync-messages.js';
+import { decodeResync } from '../../core/replication/resync-messages.js';
 import { ResyncSource } from './resync-source.js';
 import { ResyncTarget } from './resync-target.js';
 

@@ -1,6 +1,6 @@
 import { Packr } from 'msgpackr';
 import { z } from 'zod';
-import { BLOCKS_PER_SEGMENT, BlockState } from '../../core/ports.js';
+import { BLOCKS_PER_SEGMENT, BlockState } from '../ports.js';
 
 /**
  * What a controller and a replica that is too far behind for its log say to each other (rule 23). The controller asks, one step at a time; the replica
