@@ -8,6 +8,8 @@ export const LEAST_OPLOG_BYTES = 512 << 20;
 /** Memory of a shard's connections, logs and transfers, beside the cache. It is taken from the system as it is touched. */
 export const SHARD_MEMORY_BYTES = 256 << 20;
 export const CREATE_TIMEOUT_MS = 30_000;
+/** At a stop: so long other nodes have to take over what this one controls. */
+export const LEAVE_TIMEOUT_MS = 1_200;
 export const STATUS_TIMEOUT_MS = 2_000;
 /** Between two lines that tell how far a start has come. */
 export const PROGRESS_INTERVAL_MS = 1_000;

@@ -28,7 +28,7 @@ import { shardOfStream, streamOf } from '../wire/placement.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
 import { Deletions } from './deletions.js';
-import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS } from './limits.js';
+import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS, LEAVE_TIMEOUT_MS } from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
 import type { StargateSettings, TcpListening } from './shard-worker.js';
 import { CONTROL_SOCKET } from './sockets.js';
@@ -192,6 +192,22 @@ export class StargateHost {
     });
     this.#statusRequests.delete(request);
     return answers.sort((a, b) => a.shard - b.shard);
+  }
+
+  /** Before the shards end: other nodes take over what this one controls, those that can. */
+  async leave(): Promise<void> {
+    const pool = this.#pool;
+    if (pool === null || this.#replicas === null) return;
+    let waiting = pool.count;
+    await new Promise<void>(resolve => {
+      const timer = setTimeout(resolve, LEAVE_TIMEOUT_MS);
+      pool.on(StargateTopic.left, () => {
+        if (--waiting > 0) return;
+        clearTimeout(timer);
+        resolve();
+      });
+      pool.broadcast(StargateTopic.leave, null);
+    });
   }
 
   /** After the shards have ended. */

@@ -58,6 +58,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   const stop = async (): Promise<void> => {
     removePidFile(config.data);
     await control.close();
+    await host.leave();
     await pool.stop();
     for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await host.close();

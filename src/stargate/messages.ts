@@ -35,6 +35,9 @@ export const StargateTopic = {
   groupHint: 'stargate.group-hint',
   /** shard → main: { vdiskId }. A controller wants this node to hold a replica; answered by create, perhaps. */
   replicaWanted: 'stargate.replica-wanted',
+  /** main → shard: null. The process is about to stop: hand over what others can take; answered by left */
+  leave: 'stargate.leave',
+  left: 'stargate.left',
   /** main → shard: PeerNode[] */
   nodes: 'stargate.nodes',
 } as const;

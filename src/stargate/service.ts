@@ -99,6 +99,7 @@ export class StargateShard implements ShardPart {
       const { vdiskId } = message as { vdiskId: string };
       this.node.remove(vdiskId, () => context.send(MAIN, StargateTopic.removed, { vdiskId }));
     });
+    context.onMessage(StargateTopic.leave, () => this.node.leave(() => context.send(MAIN, StargateTopic.left, null)));
     context.onMessage(StargateTopic.status, message =>
       context.send(MAIN, StargateTopic.statusReply, this.#status((message as { request: number }).request)),
     );

@@ -385,15 +385,15 @@ export class Controller implements LogOwner, Drainable {
     this.#endAllPaths('fenced');
   }
 
-  /** Nothing happens here any more; what is in flight has an unknown outcome. */
-  stop(): void {
+  /** Nothing happens here any more; what is in flight has an unknown outcome. `node`: who is in control now, if that is known. */
+  stop(node?: string): void {
     this.#state = 'stopped';
-    this.#endAllPaths('fenced');
+    this.#endAllPaths('fenced', node);
   }
 
   /** After the state has changed: who hears that a path has ended may want another one at once. */
-  #endAllPaths(reason: SessionEnd): void {
-    for (const path of [...this.#paths]) path.end(reason);
+  #endAllPaths(reason: SessionEnd, node?: string): void {
+    for (const path of [...this.#paths]) path.end(reason, node);
     this.#sessionChanges.refuseAll();
   }
 

@@ -29,9 +29,9 @@ export class ControllerPath implements StargatePath {
   }
 
   /** The controller ends it: the session is over, or the controller is. */
-  end(reason: 'closed' | 'fenced'): void {
+  end(reason: 'closed' | 'fenced', node?: string): void {
     if (!this.isOpen) return;
     this.close();
-    this.listener.onEnded(reason);
+    this.listener.onEnded(reason, node);
   }
 }

@@ -12,6 +12,8 @@ export const DRAIN_AGE_NS = 5e9;
 export const DRAIN_TICK_NS = 250e6;
 /** Wait after a round that could not be ended (no space). */
 export const DRAIN_RETRY_NS = 1e9;
+/** How long a node that stops waits for others to take over what it controls. */
+export const LEAVE_NS = 0.8e9;
 /** How long a clean stop drains before it leaves the rest in the log. */
 export const STOP_DRAIN_NS = 1.0e9;
 /** Transfer buffers of a shard's Stargate part: of 4 KiB, 64 KiB, 1 MiB. */

@@ -4,7 +4,7 @@ import type { LayerRemoval } from '../extents/index.js';
 import { OplogStream, type OplogOptions, type RecoveryReport, type StreamVdiskLog } from '../oplog/index.js';
 import { Delays } from './delays.js';
 import { DrainScheduler } from './drain-scheduler.js';
-import { STOP_DRAIN_NS } from './limits.js';
+import { LEAVE_NS, STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
 import type { DrainMutations } from './segment-drain.js';
@@ -143,6 +143,23 @@ export class NodePart implements VdiskServing, ControllerHost {
     if (group !== undefined) return group.closeSession(request, done);
     if (served === undefined) return done();
     served.controller.closeSession(request, done);
+  }
+
+  requestHandover(vdiskId: string, toNode: string): void {
+    this.groups?.all.get(vdiskId)?.handover.start(toNode);
+  }
+
+  /** Before the links to other nodes are closed: hands over what others can take. `done` when they have, or will not. */
+  leave(done: () => void): void {
+    const { groups } = this;
+    if (groups === null) return done();
+    groups.handAllOver();
+    const untilNs = this.options.engine.nowNs + LEAVE_NS;
+    const look = (): void => {
+      if (!groups.isHandingOver || this.options.engine.nowNs > untilNs) done();
+      else this.#delays.after(QUIET_POLL_NS, look);
+    };
+    look();
   }
 
   // ---------------------------------------------------------------- vdisks

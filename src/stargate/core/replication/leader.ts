@@ -99,6 +99,18 @@ export class Leader {
     this.#admitLearners();
   }
 
+  /** Everything is committed, that member has it, and no change of the group is under way. */
+  mayHandOverTo(id: MemberId): boolean {
+    const peer = this.#peers.get(id);
+    const { lastSeq } = this.member.log;
+    const isThere = peer !== undefined && !peer.isLearner && peer.state.kind === 'attached' && peer.confirmedSeq === lastSeq;
+    return this.isServing && isThere && this.committedSeq === lastSeq && this.changes.allows('propose');
+  }
+
+  handOver(to: MemberId): void {
+    this.#giveUp(`handed over to ${to}`, to);
+  }
+
   get mayWrite(): boolean {
     return this.isServing && this.#hasEnoughMembers && this.member.log.lastSeq - this.committedSeq < MAX_UNCOMMITTED_ENTRIES;
   }

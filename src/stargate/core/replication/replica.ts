@@ -44,6 +44,8 @@ export class Replica {
         return takeover.tick();
       case 'takeOver':
         return takeover.takeOver(event.insteadOf);
+      case 'handOver':
+        return takeover.handOver(event.to);
       case 'addMember':
         return takeover.leader?.addLearner(event.member);
       case 'peerClosed':
@@ -71,7 +73,7 @@ export class Replica {
       case 'entries':
         return this.takeover.leader?.step(message);
       case 'standIn':
-        return this.takeover.takeOver();
+        return this.takeover.takeOver(null, true);
     }
   }
 

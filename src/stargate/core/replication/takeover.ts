@@ -4,6 +4,7 @@ import { GroupChange, type ChangeResult } from './group-change.js';
 import { Leader } from './leader.js';
 import { REISSUE_MS } from './limits.js';
 import { nodeOfMember } from '../../../wire/replicate.js';
+import type { MemberId } from './entry.js';
 import type { Member } from './member.js';
 import { go, type Transitions } from './states.js';
 
@@ -45,6 +46,7 @@ export class Takeover {
   #promisedAtRead = 0;
   /** Node of the controller that was found silent; null: whoever it is. */
   #insteadOf: string | null = null;
+  #isAsked = false;
 
   constructor(
     readonly context: ReplicaContext,
@@ -59,9 +61,17 @@ export class Takeover {
     return this.#state.kind === 'equalizing' || this.#state.kind === 'serving' ? this.#state.leader : null;
   }
 
-  takeOver(insteadOf: string | null = null): void {
+  /** Gives the office up to a member that is asked to take it: between the two nobody serves, and whoever is asked by a client may. */
+  handOver(to: MemberId): void {
+    const { leader } = this;
+    if (leader?.mayHandOverTo(to) === true) leader.handOver(to);
+  }
+
+  /** `isAsked`: the former controller has asked for it, and stays a member. */
+  takeOver(insteadOf: string | null = null, isAsked = false): void {
     if (this.#state.kind !== 'idle' || !this.member.isWorking) return;
     this.#insteadOf = insteadOf;
+    this.#isAsked = isAsked;
     this.#read('takeOver');
   }
 
@@ -88,7 +98,7 @@ export class Takeover {
       return this.#promise();
     }
     // The failed controller goes, but not while this member may need it to compare its torn tail with.
-    const isKept = group.controller === self || this.member.isTorn;
+    const isKept = group.controller === self || this.member.isTorn || this.#isAsked;
     const members = isKept ? group.members : group.members.filter(id => id !== group.controller);
     this.#go('propose', { kind: 'proposing', changes, tailSeq });
     changes.propose('takeover', { term: group.epoch + 1, controller: self, members });

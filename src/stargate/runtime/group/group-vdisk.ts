@@ -14,6 +14,7 @@ import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
 import { receivedEntry } from './entries.js';
 import { EntrySender } from './entry-sender.js';
 import { GroupLog } from './group-log.js';
+import { Handover } from './handover.js';
 import { OwnEntries } from './own-entries.js';
 import type { GroupParts } from './parts.js';
 import { ReplicaLog, type PersistRecord, type ReplicaLogHost } from './replica-log.js';
@@ -45,6 +46,7 @@ export class GroupVdisk implements ReplicaLogHost {
   readonly replicaLog: ReplicaLog;
   readonly opens: WaitingOpens;
   readonly resyncs: Resyncs;
+  readonly handover: Handover;
   readonly own: OwnEntries;
   readonly local: ReplicaState;
   controller: Controller | null = null;
@@ -75,6 +77,7 @@ export class GroupVdisk implements ReplicaLogHost {
     this.local = new ReplicaState(this, options.state);
     this.opens = new WaitingOpens(this);
     this.resyncs = new Resyncs(this);
+    this.handover = new Handover(this);
     this.#promise = recovered.promise;
   }
 
@@ -136,6 +139,7 @@ export class GroupVdisk implements ReplicaLogHost {
 
   onTick(nowMs: number): void {
     this.step({ kind: 'tick', nowMs });
+    this.handover.onTick(nowMs);
     this.opens.onTick(nowMs);
     this.resyncs.onTick(nowMs);
     if (this.controller !== null && nowMs >= this.#nextRepairMs) this.#nextRepairMs = nowMs + this.parts.repair(this);
@@ -210,7 +214,7 @@ export class GroupVdisk implements ReplicaLogHost {
       case 'serving':
         return parts.say('info', 'controls the vdisk', { vdiskId, term: effect.term });
       case 'resigned':
-        return parts.say('warn', 'controls the vdisk no longer', { vdiskId, term: effect.term, why: effect.reason });
+        return parts.say('info', 'controls the vdisk no longer', { vdiskId, term: effect.term, why: effect.reason });
       case 'alarm':
         return parts.say('error', `replication: ${effect.text}`, { vdiskId, code: effect.code });
       case 'resync':
@@ -251,6 +255,7 @@ export class GroupVdisk implements ReplicaLogHost {
       this.#isRefused = false;
       this.controller?.onLogSpace();
     }
+    this.handover.follow();
     this.opens.follow();
   }
 
@@ -293,7 +298,7 @@ export class GroupVdisk implements ReplicaLogHost {
     const controller = this.controller!;
     this.controller = null;
     this.#isRefused = false;
-    controller.stop();
+    controller.stop(this.handover.target ?? undefined);
     this.parts.ports.cache.dropOwner(controller.cacheOwner);
     this.own.end(this.replica.member.log);
   }
@@ -304,7 +309,7 @@ export class GroupVdisk implements ReplicaLogHost {
   }
 
   #mayAppend(): boolean {
-    return this.replica.takeover.leader?.mayWrite === true && this.mayRecord;
+    return this.replica.takeover.leader?.mayWrite === true && this.mayRecord && this.handover.target === null;
   }
 
   /** For the controller here: see {@link GroupLog}. */

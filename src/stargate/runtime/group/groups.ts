@@ -132,6 +132,18 @@ export class Groups implements PeerListener {
     group.openSession(request, listener);
   }
 
+  /** Whoever controls a vdisk here hands it over first, where another member can take it. */
+  handAllOver(): void {
+    for (const group of this.all.values()) {
+      const other = group.group?.members.find(member => member !== this.parts.self && !this.#closed.has(nodeOfMember(member)));
+      if (other !== undefined) group.handover.start(nodeOfMember(other));
+    }
+  }
+
+  get isHandingOver(): boolean {
+    return [...this.all.values()].some(group => group.handover.target !== null);
+  }
+
   stop(): void {
     this.#isStopped = true;
     for (const group of this.all.values()) group.stop();

@@ -20,7 +20,8 @@ export class WaitingOpens {
   add(request: SessionRequest, listener: SessionListener): void {
     const { nowMs } = this.group.parts;
     const isSuspected = request.left !== undefined && request.left === this.group.controllerNode;
-    if (this.#isAlive(nowMs) && !isSuspected) return this.#redirect(listener);
+    const isComing = this.group.replica.takeover.state.kind !== 'idle';
+    if (!isComing && this.#isAlive(nowMs) && !isSuspected) return this.#redirect(listener);
     if (this.#waiting.length === MAX_WAITING_OPENS) return listener.onRefused('busy', 'too many sessions wait for a takeover of the vdisk');
     this.#waiting.push({ request, listener, sinceMs: nowMs });
     this.#takeOver(nowMs);
