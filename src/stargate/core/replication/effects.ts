@@ -53,7 +53,7 @@ export type ReplicaEvent =
   | { readonly kind: 'tick'; readonly nowMs: number }
   /** Somebody waits for this vdisk and its controller is silent: the one at `insteadOf`. If the record names another by now, that one has been faster. */
   | { readonly kind: 'takeOver'; readonly insteadOf?: string }
-  /** Another member is to be the controller (rule 12): does nothing unless that one has everything and nothing is under way. */
+  /** Another member is to be the controller (rule 12), one that follows this one's log: it is asked to take over. */
   | { readonly kind: 'handOver'; readonly to: MemberId }
   | { readonly kind: 'addMember'; readonly member: MemberId }
   | { readonly kind: 'peerClosed'; readonly member: MemberId }

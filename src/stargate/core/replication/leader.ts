@@ -99,16 +99,11 @@ export class Leader {
     this.#admitLearners();
   }
 
-  /** Everything is committed, that member has it, and no change of the group is under way. */
-  mayHandOverTo(id: MemberId): boolean {
-    const peer = this.#peers.get(id);
-    const { lastSeq } = this.member.log;
-    const isThere = peer !== undefined && !peer.isLearner && peer.state.kind === 'attached' && peer.confirmedSeq === lastSeq;
-    return this.isServing && isThere && this.committedSeq === lastSeq && this.changes.allows('propose');
-  }
-
+  /** Asks a member to take over. This one serves on until it is sealed: what is in flight then has an unknown outcome, and comes again there. */
   handOver(to: MemberId): void {
-    this.#giveUp(`handed over to ${to}`, to);
+    const peer = this.#peers.get(to);
+    if (this.isServing && peer !== undefined && !peer.isLearner && peer.state.kind === 'attached')
+      this.context.out.push({ kind: 'send', to, message: { kind: 'standIn', ...this.#speaker } });
   }
 
   get mayWrite(): boolean {

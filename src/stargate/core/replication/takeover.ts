@@ -61,10 +61,8 @@ export class Takeover {
     return this.#state.kind === 'equalizing' || this.#state.kind === 'serving' ? this.#state.leader : null;
   }
 
-  /** Gives the office up to a member that is asked to take it: between the two nobody serves, and whoever is asked by a client may. */
   handOver(to: MemberId): void {
-    const { leader } = this;
-    if (leader?.mayHandOverTo(to) === true) leader.handOver(to);
+    this.leader?.handOver(to);
   }
 
   /** `isAsked`: the former controller has asked for it, and stays a member. */

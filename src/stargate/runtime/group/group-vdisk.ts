@@ -127,7 +127,7 @@ export class GroupVdisk implements ReplicaLogHost {
 
   /** Whom the record names; one that it has not named before is given time to be heard of. */
   noteController(node: string): void {
-    if (this.controller !== null || node === this.controllerNode) return;
+    if (node === this.controllerNode) return;
     this.controllerNode = node;
     this.#notedMs = this.parts.nowMs;
   }
@@ -139,7 +139,6 @@ export class GroupVdisk implements ReplicaLogHost {
 
   onTick(nowMs: number): void {
     this.step({ kind: 'tick', nowMs });
-    this.handover.onTick(nowMs);
     this.opens.onTick(nowMs);
     this.resyncs.onTick(nowMs);
     if (this.controller !== null && nowMs >= this.#nextRepairMs) this.#nextRepairMs = nowMs + this.parts.repair(this);
@@ -255,7 +254,6 @@ export class GroupVdisk implements ReplicaLogHost {
       this.#isRefused = false;
       this.controller?.onLogSpace();
     }
-    this.handover.follow();
     this.opens.follow();
   }
 
@@ -298,7 +296,7 @@ export class GroupVdisk implements ReplicaLogHost {
     const controller = this.controller!;
     this.controller = null;
     this.#isRefused = false;
-    controller.stop(this.handover.target ?? undefined);
+    controller.stop(this.controllerNode === this.parts.node ? undefined : this.controllerNode);
     this.parts.ports.cache.dropOwner(controller.cacheOwner);
     this.own.end(this.replica.member.log);
   }
@@ -309,7 +307,7 @@ export class GroupVdisk implements ReplicaLogHost {
   }
 
   #mayAppend(): boolean {
-    return this.replica.takeover.leader?.mayWrite === true && this.mayRecord && this.handover.target === null;
+    return this.replica.takeover.leader?.mayWrite === true && this.mayRecord;
   }
 
   /** For the controller here: see {@link GroupLog}. */

@@ -141,7 +141,7 @@ export class Groups implements PeerListener {
   }
 
   get isHandingOver(): boolean {
-    return [...this.all.values()].some(group => group.handover.target !== null);
+    return [...this.all.values()].some(group => group.handover.isUnderWay);
   }
 
   stop(): void {
@@ -157,7 +157,8 @@ export class Groups implements PeerListener {
 
   /** The metadata names another controller, or this node again. A hint. */
   onRecord(vdiskId: string, controllerNode: string): void {
-    this.all.get(vdiskId)?.noteController(controllerNode);
+    const group = this.all.get(vdiskId);
+    if (group?.controller === null) group.noteController(controllerNode);
   }
 
   onCas(vdiskId: string, nonce: string, outcome: CasOutcome): void {
@@ -167,7 +168,7 @@ export class Groups implements PeerListener {
   onGroup(vdiskId: string, readId: number, group: Group): void {
     const one = this.all.get(vdiskId);
     one?.step({ kind: 'group', readId, group });
-    one?.noteController(nodeOfMember(group.controller));
+    if (one?.controller === null) one.noteController(nodeOfMember(group.controller));
   }
 
   // ---------------------------------------------------------------- PeerListener

@@ -28,5 +28,5 @@ export const RESYNC_HOLD_MS = 5_000;
 export const HOLD_FILL = 0.3;
 /** A restart of the log that found no room is tried again. */
 export const RESTART_RETRY_MS = 10;
-/** A handover that has not come about is given up: the controller goes on. */
+/** Another member that was asked to take over is asked again only after this time. */
 export const HANDOVER_TIMEOUT_MS = 1_000;
