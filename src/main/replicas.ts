@@ -22,11 +22,14 @@ export interface ReplicasOptions {
   readonly self: GroupMember;
   readonly pool: ShardPool;
   readonly shardOf: (vdiskId: string) => number;
+  /** Nodes that live, as far as the metadata tells. */
+  readonly living: () => readonly GroupMember[];
   readonly log: Logger;
 }
 
 /** Between two looks whether a new vdisk is served. */
 const SERVED_POLL_MS = 20;
+const LIVING_INTERVAL_MS = 1_000;
 /** Metadata that could not be read is read again after this time. */
 const RETRY_MS = 500;
 
@@ -35,6 +38,7 @@ export class Replicas {
   /** Told to a shard already. */
   readonly #known = new Set<string>();
   readonly #watches: Watch[] = [];
+  #timer: NodeJS.Timeout | undefined;
   #isLooking = false;
   #again = false;
   #isClosed = false;
@@ -56,13 +60,15 @@ export class Replicas {
 
   /** From here on new vdisks and other controllers are noticed. */
   follow(): void {
-    const { store } = this.options;
+    const { store, pool, living } = this.options;
     for (const prefix of [keys.groups, keys.nodes]) this.#watches.push(store.watch(prefix, () => this.#look()));
     this.#look();
+    this.#timer = setInterval(() => pool.broadcast(StargateTopic.living, living().map(idOf)), LIVING_INTERVAL_MS);
   }
 
   close(): void {
     this.#isClosed = true;
+    clearInterval(this.#timer);
     for (const watch of this.#watches) watch.close();
   }
 

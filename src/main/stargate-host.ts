@@ -135,7 +135,11 @@ export class StargateHost {
     );
     if (this.metadata.isShared) {
       const { store } = this;
-      this.#replicas = new Replicas({ store, self: this.metadata.member, pool, shardOf: id => this.#shardOf(id), log });
+      this.#replicas = new Replicas({
+        ...{ store, self: this.metadata.member, pool, log },
+        shardOf: id => this.#shardOf(id),
+        living: () => this.metadata.living().map(({ id: node, storeUuid, incarnation }) => ({ node, storeUuid, incarnation })),
+      });
     }
     this.#showProgress(pool);
     this.#serving = this.#whenRecovered(pool).then(() => this.#whenServing(pool));

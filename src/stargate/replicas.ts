@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MAIN, type ShardContext } from '../shard/context.js';
 import { MAX_APPEND_ENTRIES } from '../wire/limits.js';
 import type { PeerLinksPort, PeerListener, PeerNode } from '../wire/peers.js';
+import type { MemberId } from '../wire/replicate.js';
 import { memberOf, type PeerSelf } from '../wire/peer-open.js';
 import { TransferBuffers, transferBufferBytes } from './cache/transfer-buffers.js';
 import {
@@ -40,6 +41,7 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     links.setNodes(message as readonly PeerNode[]);
     groups().setNodes(message as readonly PeerNode[]);
   });
+  context.onMessage(StargateTopic.living, message => groups().setLiving(message as readonly MemberId[]));
   context.onMessage(StargateTopic.groupCasDone, message => {
     const { vdiskId, nonce, outcome } = message as GroupCasDone;
     groups().onCas(vdiskId, nonce, outcome);

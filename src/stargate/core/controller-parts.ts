@@ -3,6 +3,7 @@ import type { Probes } from '../../base/probe.js';
 import type { BlockIndex } from './block-index.js';
 import type { Controller } from './controller.js';
 import type { BlockStorePort, BufferPort, CachePort, ExtentPort, LayerId, OplogPort } from './ports.js';
+import type { Blocker } from '../../wire/path.js';
 import type { SessionTable } from './sessions.js';
 
 /** The mechanisms of a shard that its controllers share. */
@@ -50,6 +51,8 @@ export interface ControllerHost {
   onLogRoom?(): void;
   /** Whether nothing that is going on will free a part of the log: the disk is full. */
   isOutOfSpace?(): boolean;
+  /** What its oldest change waits for; absent: not known. */
+  blockedBy?(): Blocker;
 }
 
 /** Planted bugs, for tests alone. */

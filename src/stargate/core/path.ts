@@ -1,4 +1,4 @@
-import type { PathRequest, StargatePath } from '../../wire/path.js';
+import { Blocker, type PathRequest, type StargatePath } from '../../wire/path.js';
 import type { SessionListener } from '../../wire/serving.js';
 import type { Controller } from './controller.js';
 import type { SessionState } from './sessions.js';
@@ -20,6 +20,10 @@ export class ControllerPath implements StargatePath {
 
   release(request: PathRequest): void {
     this.controller.reads.release(request);
+  }
+
+  blockedBy(): Blocker {
+    return this.controller.host.blockedBy?.() ?? Blocker.unknown;
   }
 
   close(): void {

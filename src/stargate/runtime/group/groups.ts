@@ -155,6 +155,11 @@ export class Groups implements PeerListener {
     this.#nodes = nodes;
   }
 
+  /** Who says that it lives: a controller that hears of none of them is cut off itself (rule 9). */
+  setLiving(members: readonly MemberId[]): void {
+    for (const group of this.all.values()) if (group.controller !== null) group.step({ kind: 'alive', members });
+  }
+
   /** The metadata names another controller, or this node again. A hint. */
   onRecord(vdiskId: string, controllerNode: string): void {
     const group = this.all.get(vdiskId);

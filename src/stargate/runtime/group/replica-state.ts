@@ -1,3 +1,4 @@
+import { Blocker } from '../../../wire/path.js';
 import { AppliedLog, type LogBody } from '../../core/applied.js';
 import { BlockIndex } from '../../core/block-index.js';
 import type { ControllerHost, ControllerPorts } from '../../core/controller.js';
@@ -56,6 +57,7 @@ export class ReplicaState implements Drainable {
       onBadBlock: (vdiskId, offsetBytes, errno) => parts.onBadBlock(vdiskId, offsetBytes, errno),
       onCommitted: () => undefined,
       isOutOfSpace: () => parts.isOutOfSpace(stream),
+      blockedBy: () => this.#blockedBy(),
     };
   }
 
@@ -83,6 +85,13 @@ export class ReplicaState implements Drainable {
     if (seq > this.#aheadSeq) return this.applied.apply(seq, body);
     this.applied.applyUndrained(seq, body, segment => this.ports.store.drainSeq(this.group.options.layer, segment));
     if (seq > this.#sessionsSeq) this.applied.applySession(seq, body);
+  }
+
+  /** Its own disk, or another member: a datapath leaves a controller that its own disk holds up. */
+  #blockedBy(): Blocker {
+    const { member } = this.group.replica;
+    if (member.durableSeq < member.log.lastSeq) return Blocker.itself;
+    return this.appliedSeq < member.log.lastSeq ? Blocker.member : Blocker.unknown;
   }
 
   // ---------------------------------------------------------------- drains
