@@ -141,6 +141,7 @@ export class GroupVdisk implements ReplicaLogHost {
     this.step({ kind: 'tick', nowMs });
     this.opens.onTick(nowMs);
     this.resyncs.onTick(nowMs);
+    this.local.forget();
     if (this.controller !== null && nowMs >= this.#nextRepairMs) this.#nextRepairMs = nowMs + this.parts.repair(this);
   }
 
@@ -299,6 +300,11 @@ export class GroupVdisk implements ReplicaLogHost {
     controller.stop(this.controllerNode === this.parts.node ? undefined : this.controllerNode);
     this.parts.ports.cache.dropOwner(controller.cacheOwner);
     this.own.end(this.replica.member.log);
+  }
+
+  /** A head may be written while entries wait for the room that it makes; not while a cut does: the log's end is another one then than the machines know. */
+  get mayHead(): boolean {
+    return this.#unpersisted === 0 && this.replica.member.log.holds(this.log.lastSeq, this.log.lastHash);
   }
 
   /** Nothing waits that a record now would overtake. */

@@ -40,6 +40,8 @@ export class ReplicaState implements Drainable {
   isRestarting = false;
   #aheadSeq: number;
   #sessionsSeq: number;
+  /** Position of the head that says what is drained; -1: written before this start. */
+  #headLsn = -1;
 
   constructor(
     readonly group: GroupVdisk,
@@ -122,11 +124,12 @@ export class ReplicaState implements Drainable {
   }
 
   endRound({ seq }: { readonly seq: number }, done: () => void): boolean {
-    if (!this.group.mayRecord || this.isRestarting) return false;
+    if (!this.group.mayHead || this.isRestarting) return false;
     const drained = this.#placeOf(seq);
     const lsn = this.group.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord(drained)), () => {
       this.drained = drained;
-      this.#forget(seq, lsn);
+      this.#headLsn = lsn;
+      this.forget();
       done();
     });
     return lsn >= 0;
@@ -144,15 +147,22 @@ export class ReplicaState implements Drainable {
     return seq === log.base.seq ? log.base : { seq, hash: log.hashAt(seq), term: log.at(seq).creationTerm };
   }
 
-  /** The log up to `seq` is in the extents: it is kept only for members that have not got it yet. */
-  #forget(seq: number, headLsn: number): void {
+  /**
+   * The log up to `drained` is in the extents: it is kept only for members that have not got it yet. When they have, it is given up with the head that is
+   * there: rounds that say nothing new would only take the room that is kept for heads.
+   */
+  forget(): void {
     const { replica, stream, log: streamLog, resyncs } = this.group;
     const { log } = replica.member;
-    if (this.#isHolding) return;
+    const { seq } = this.drained;
+    const headLsn = this.#headLsn;
+    if (headLsn < 0 || this.isRestarting || this.#isHolding) return;
     const upTo = Math.max(log.base.seq, Math.min(seq, replica.takeover.leader?.sentToAllSeq ?? seq, resyncs.holdSeq));
     const next = upTo < log.lastSeq ? bodyOf(log.at(upTo + 1)).lsn : headLsn;
     log.trimTo(upTo);
-    stream.truncate(streamLog, next < 0 ? streamLog.oldestNeededLsn : Math.min(next, headLsn));
+    // What follows waits for room: the log ends with what is drained.
+    if (next < 0 && streamLog.lastSeq === upTo) stream.truncate(streamLog, headLsn);
+    else if (next >= 0) stream.truncate(streamLog, Math.min(next, headLsn));
   }
 
   /** Members are missing: while there is room, what they lack is kept for their return. */
@@ -196,6 +206,7 @@ export class ReplicaState implements Drainable {
         table.restore(sessions);
         this.applied = new AppliedLog(new BlockIndex(), table);
         this.drained = base;
+        this.#headLsn = lsn;
         this.appliedSeq = base.seq;
         this.#aheadSeq = Math.max(aheadSeq, at.seq);
         this.#sessionsSeq = at.seq;
