@@ -17,3 +17,19 @@ export function check(history: History): Violation[] {
   }
   return violations;
 }
+
+export interface Finding {
+  readonly message: string;
+  /** Operations on the block in question, where it is about one. */
+  readonly ops?: ReadonlySet<number>;
+}
+
+/** What clients saw and may not have seen. */
+export function findingsIn(vdisks: readonly { readonly index: number; readonly history: History }[]): Finding[] {
+  return vdisks.flatMap(({ index, history }) =>
+    check(history).map(({ block, message }) => ({
+      message: `vdisk ${index} block ${block}: ${message}`,
+      ops: new Set(history.blocks.get(block)!.map(({ op }) => op)),
+    })),
+  );
+}

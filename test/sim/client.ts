@@ -1,18 +1,14 @@
 import { Gather } from 'uring-engine';
-import { Probe } from '../../src/base/probe.js';
-import { backOffMs } from '../../src/datapath/paths.js';
-import { Session, type TermFloor } from '../../src/datapath/session.js';
+import type { Session } from '../../src/datapath/session.js';
 import type { SessionFrontEnd, SessionRequest } from '../../src/datapath/session-request.js';
-import { IoOp, type StargatePath } from '../../src/wire/path.js';
+import { IoOp } from '../../src/wire/path.js';
 import type { SessionRequest as SessionIdentity } from '../../src/wire/serving.js';
 import { IoStatus } from '../../src/wire/status.js';
 import { fillPayload, valuesOf } from './content.js';
-import { Direct } from './direct.js';
 import type { Piece } from './history.js';
-import { Link, type Connection, type LinkListener } from './link.js';
+import type { Load, Vdisk } from './load.js';
 import { traceKind } from './trace.js';
 import type { Wish } from './workload.js';
-import type { Vdisk, World } from './world.js';
 
 const OP_NAMES = Object.fromEntries(Object.entries(IoOp).map(([name, op]) => [op, name]));
 const STATUS_NAMES = Object.fromEntries(Object.entries(IoStatus).map(([name, status]) => [status, name]));
@@ -24,6 +20,16 @@ const Answered = traceKind((client, op, kind, status) => `client ${client}: #${o
 const Opened = traceKind((client, term, replayed) => `client ${client}: session open, term ${term}, ${replayed} requests come again`);
 const Lost = traceKind(client => `client ${client}: has lost its path`);
 const Died = traceKind((client, open) => `client ${client}: dies with ${open} changes open`);
+
+/** How the session of a client gets its paths. */
+export interface ClientPaths {
+  readonly session: Session;
+  enter(call: () => void): void;
+  cut(): void;
+  stall(forNs: number): void;
+  /** The client dies. */
+  close(): void;
+}
 
 /** One operation, from its call to its answer. */
 export interface Operation {
@@ -40,6 +46,7 @@ export interface Operation {
 export class Client implements SessionFrontEnd {
   readonly number: number;
   readonly session: Session;
+  readonly paths: ClientPaths;
   readonly outstanding = new Map<number, Operation>();
   isDead = false;
   /** The session is over: another datapath's has ended it. */
@@ -48,33 +55,18 @@ export class Client implements SessionFrontEnd {
   }
   /** Called once for each path. */
   onOpened: () => void = () => undefined;
-  #connection: Connection | null = null;
 
   constructor(
-    readonly world: World,
+    readonly world: Load,
     readonly vdisk: Vdisk,
     readonly identity: SessionIdentity,
-    floor: TermFloor,
-    readonly isDirect: boolean,
+    /** Of {@link createTermFloor}: the datapath's. */
+    floor: SharedArrayBuffer,
+    isDirect: boolean,
   ) {
     this.number = world.nextClient++;
-    const { clock } = world;
-    this.session = new Session(
-      {
-        openPath: epoch => this.#openPath(epoch),
-        abandonPath: () => this.#connection?.close(),
-        startRetry: (epoch, failures) =>
-          void clock.after(backOffMs(1 + failures) * 1e6, () => {
-            if (!this.isDead) this.session.retry(epoch);
-          }),
-        endSession: () => undefined,
-        nowNs: () => clock.nowNs,
-        floor,
-        sessionProbe: new Probe(),
-        pathProbe: new Probe(),
-      },
-      new Gather(1),
-    );
+    this.paths = world.makePaths(this, floor, isDirect);
+    this.session = this.paths.session;
     this.session.start();
   }
 
@@ -103,8 +95,7 @@ export class Client implements SessionFrontEnd {
 
   /** Runs something of the session where its path may be used. */
   enter(call: () => void): void {
-    if (this.#connection === null) call();
-    else this.#connection.enter(call);
+    this.paths.enter(call);
   }
 
   onAnswer(request: SessionRequest): void {
@@ -128,7 +119,7 @@ export class Client implements SessionFrontEnd {
 
   /** Without a word: what was open may take effect until the node has ended the session. */
   die(): Operation[] {
-    this.enter(() => this.#connection?.close());
+    this.enter(() => this.paths.close());
     this.isDead = true;
     const open = [...this.outstanding.values()].filter(isChange);
     this.world.trace.add(Died, this.number, open.length);
@@ -145,41 +136,22 @@ export class Client implements SessionFrontEnd {
 
   /** The connection breaks. */
   cut(): void {
-    this.#connection?.cut();
+    this.paths.cut();
   }
 
   /** Answers do not arrive any more, and after that time the connection breaks: what was asked for has happened, or not. */
   stall(forNs: number): void {
-    this.#connection?.stall(forNs);
+    this.paths.stall(forNs);
   }
 
-  nodeGone(): void {
-    if (!this.isDead) this.#connection?.nodeGone();
+  /** To be called by whoever has opened a path for it. */
+  opened(term: number, replayed: number): void {
+    this.world.trace.add(Opened, this.number, term, replayed);
+    this.onOpened();
   }
 
-  #openPath(epoch: number): void {
-    const { world, identity, session } = this;
-    const alive = (call: () => void): void => {
-      if (!this.isDead) call();
-    };
-    const listener: LinkListener = {
-      onOpened: (path: StargatePath, { term }) =>
-        alive(() => {
-          const before = session.counters.replayed;
-          session.opened(epoch, path, term);
-          world.trace.add(Opened, this.number, term, session.counters.replayed - before);
-          this.onOpened();
-        }),
-      onRefused: reason => alive(() => session.refused(epoch, reason)),
-      onEnded: reason =>
-        alive(() => {
-          world.trace.add(Lost, this.number);
-          session.pathEnded(epoch, reason);
-        }),
-    };
-    this.#connection = this.isDirect
-      ? new Direct(world.clock, world.node, identity, listener)
-      : new Link(world.clock, world.memory, world.node, identity, listener);
+  lost(): void {
+    this.world.trace.add(Lost, this.number);
   }
 }
 

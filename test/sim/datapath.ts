@@ -1,12 +1,9 @@
-import type { TermFloor } from '../../src/datapath/session.js';
+import { createTermFloor } from '../../src/datapath/floor.js';
 import { Client } from './client.js';
-import type { Vdisk, World } from './world.js';
+import type { Load, Vdisk } from './load.js';
 
-/** Longest time between two things that a client asks for: of hasty and of slow ones. */
-const MAX_THINK_NS = [40_000, 150_000, 600_000];
 /** Of so many times it thinks for long, so that others come to their ends. */
 const ONE_LONG_IN = 40;
-const MAX_LONG_NS = 8_000_000;
 
 /** A datapath process: sessions of every vdisk, side by side, of one attachment generation. */
 export class Datapath {
@@ -17,7 +14,7 @@ export class Datapath {
   readonly #maxThinkNs: number;
 
   constructor(
-    readonly world: World,
+    readonly world: Load,
     generation: number,
     datapathUuid: string,
     /** Per vdisk. */
@@ -25,9 +22,9 @@ export class Datapath {
     isDirect: boolean,
     readonly depth: number,
   ) {
-    this.#maxThinkNs = MAX_THINK_NS[world.clock.below(MAX_THINK_NS.length)]!;
+    this.#maxThinkNs = world.pace.maxThinkNs[world.clock.below(world.pace.maxThinkNs.length)]!;
     for (const vdisk of world.vdisks) {
-      const floor = termFloor();
+      const floor = createTermFloor();
       for (let shard = 0; shard < shards; shard++) {
         const client = new Client(world, vdisk, { vdiskId: vdisk.id, generation, datapathUuid, shard }, floor, isDirect);
         client.onOpened = () => this.#opened(vdisk);
@@ -54,17 +51,12 @@ export class Datapath {
   }
 
   #think(client: Client): void {
-    const { clock } = this.world;
-    const delay = clock.below(ONE_LONG_IN) === 0 ? clock.below(MAX_LONG_NS) : clock.below(this.#maxThinkNs);
+    const { clock, pace } = this.world;
+    const delay = clock.below(ONE_LONG_IN) === 0 ? clock.below(pace.maxLongNs) : clock.below(this.#maxThinkNs);
     clock.after(delay, () => {
       if (this.isDead || client.isOver) return;
       if (!this.isPaused && client.outstanding.size < this.depth) client.ask(client.vdisk.workload.next());
       this.#think(client);
     });
   }
-}
-
-function termFloor(): TermFloor {
-  let floor = 0;
-  return { current: () => floor, raise: term => void (floor = Math.max(floor, term)) };
 }

@@ -63,7 +63,7 @@ export class Direct implements Connection {
     if (this.#state === 'closed') return;
     if (!this.node.isServing) {
       this.#state = 'closed';
-      return this.listener.onRefused('not-served');
+      return this.listener.onRefused('not-served', 'it starts');
     }
     this.node.turn(part =>
       part.openSession(this.identity, {
@@ -73,10 +73,10 @@ export class Direct implements Connection {
           this.#path = path;
           this.listener.onOpened(this, session);
         },
-        onRefused: reason => {
+        onRefused: (reason, message) => {
           if (this.#state === 'closed') return;
           this.#state = 'closed';
-          this.listener.onRefused(reason);
+          this.listener.onRefused(reason, message);
         },
         onEnded: reason => {
           if (this.#state === 'closed') return;

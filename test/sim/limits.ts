@@ -6,6 +6,10 @@ export const BUFFERS = 256;
 export const ENGINE_CAPACITY = { operations: 1_024, slots: 128 };
 /** Of a node: few buffers and pages, so that they run out. */
 export const TRANSFER_BUFFERS = [24, 12, 2] as const;
+/** Of a node with replicas: what is not committed is kept here. */
+export const RETAINED_BUFFERS = [48, 16, 4] as const;
+/** Of one world. */
+export const MAX_NODES = 4;
 export const MAX_CACHE_PAGES = 256;
 export const MAX_STREAMS = 2;
 /** Longest time a store's transaction takes to become durable. */

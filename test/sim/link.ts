@@ -21,24 +21,34 @@ export interface Connection extends StargatePath {
 
 export interface LinkListener {
   onOpened(path: StargatePath, session: OpenedSession): void;
-  onRefused(reason: SessionRefusal): void;
+  /** `node`: where the vdisk is, as the node knows. */
+  onRefused(reason: SessionRefusal, message: string, node?: string): void;
   /** Not after `close`. */
-  onEnded(reason: SessionEnd | 'lost'): void;
+  onEnded(reason: SessionEnd | 'lost', node?: string): void;
 }
+
+/** What lies between two processes: lets through what arrives, now or when it is whole again. */
+export type Wire = (arrive: () => void) => void;
+const WHOLE: Wire = arrive => arrive();
 
 /** What one side has sent and the other has not got. */
 class Direction {
   #lastNs = 0;
   #isLost = false;
 
-  constructor(readonly clock: VirtualClock) {}
+  constructor(
+    readonly clock: VirtualClock,
+    readonly wire: Wire,
+  ) {}
 
   /** In order, each after a time of its own. */
   send(arrive: () => void): void {
     this.#lastNs = Math.max(this.#lastNs + 1, this.clock.nowNs + 1 + this.clock.below(MAX_MESSAGE_NS));
-    this.clock.at(this.#lastNs, () => {
-      if (!this.#isLost) arrive();
-    });
+    this.clock.at(this.#lastNs, () =>
+      this.wire(() => {
+        if (!this.#isLost) arrive();
+      }),
+    );
   }
 
   /** What is on its way does not arrive, nor does anything later. */
@@ -55,6 +65,9 @@ export class Link implements Connection {
   readonly kind = 'unix' as const;
   /** For the client: closed by it, or broken. */
   #isOpen = true;
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
   /** For the node. */
   #isServed = true;
   readonly #up: Direction;
@@ -69,9 +82,11 @@ export class Link implements Connection {
     readonly node: SimNode,
     readonly identity: SessionRequest,
     readonly listener: LinkListener,
+    up: Wire = WHOLE,
+    down: Wire = WHOLE,
   ) {
-    this.#up = new Direction(clock);
-    this.#down = new Direction(clock);
+    this.#up = new Direction(clock, up);
+    this.#down = new Direction(clock, down);
     this.#up.send(() => this.#atNode(() => this.#openSession()));
   }
 
@@ -122,31 +137,41 @@ export class Link implements Connection {
     this.#letGo();
     this.#server = null;
     if (this.clock.below(2) === 0) this.#down.lose();
-    this.clock.after(this.clock.below(2 * MAX_MESSAGE_NS), () => {
-      if (!this.#isOpen) return;
-      this.#isOpen = false;
-      this.listener.onEnded('lost');
-    });
+    this.clock.after(this.clock.below(2 * MAX_MESSAGE_NS), () =>
+      this.#down.wire(() => {
+        if (!this.#isOpen) return;
+        this.#isOpen = false;
+        this.listener.onEnded('lost');
+      }),
+    );
   }
 
   // ---------------------------------------------------------------- the node's side
 
   #atNode(call: () => void): void {
-    if (this.#isServed) this.node.turn(call);
+    if (!this.#isServed) return;
+    // Nobody listens there.
+    if (this.node.part === null) return this.nodeGone();
+    // A node that is paused gets to it later.
+    this.node.turn(() => {
+      if (this.#isServed) call();
+    });
   }
 
   #openSession(): void {
-    if (!this.node.isServing) return this.#toClient(() => this.listener.onRefused('not-served'), true);
+    if (!this.node.isServing) return this.#toClient(() => this.listener.onRefused('not-served', 'it starts'), true);
     this.node.part!.openSession(this.identity, {
       onOpened: (path, session) => {
+        // Closed meanwhile.
+        if (!this.#isServed) return path.close();
         this.#server = path;
         this.#toClient(() => this.listener.onOpened(this, session));
       },
-      onRefused: reason => this.#toClient(() => this.listener.onRefused(reason), true),
-      onEnded: reason => {
+      onRefused: (reason, message, node) => this.#toClient(() => this.listener.onRefused(reason, message, node), true),
+      onEnded: (reason, node) => {
         this.#server = null;
         this.#letGo();
-        this.#toClient(() => this.listener.onEnded(reason), true);
+        this.#toClient(() => this.listener.onEnded(reason, node), true);
       },
     });
   }

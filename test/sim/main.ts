@@ -1,9 +1,11 @@
 import { parseArgs } from 'node:util';
 import { hunt, MUTANTS } from './mutants.js';
-import { tell, Totals } from './report.js';
+import { ClusterRun } from './nodes/run.js';
+import { isBad, tell, tellCluster, Totals, type AnyResult } from './report.js';
 import { Run } from './run.js';
 
-const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--full] [--mutant WORD]
+const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--full] [--cluster] [--mutant WORD]
+  --cluster a cluster of nodes, instead of one that is alone
   --seeds   how many seeds to run; 1000
   --from    the first one; 1
   --full    of a seed that fails, print everything that happened
@@ -14,6 +16,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
     full: { type: 'boolean', default: false },
+    cluster: { type: 'boolean', default: false },
     mutant: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
@@ -23,15 +26,18 @@ const { values } = parseArgs({
 const MAX_FAILED = 5;
 
 function runAll(seeds: number, from: number): number {
-  const totals = new Totals();
+  const totals = new Totals<Readonly<object>>();
+  const run = (seed: number): AnyResult => (values.cluster ? new ClusterRun({ seed }) : new Run({ seed })).run();
+  const again = values.cluster ? ' --cluster' : '';
   const startedMs = performance.now();
   let failed = 0;
   for (let seed = from; seed < from + seeds && failed < MAX_FAILED; seed++) {
-    const result = new Run({ seed }).run();
+    const result = run(seed);
     totals.add(result);
-    if (result.violations.length > 0 || result.exception !== null) {
+    if (isBad(result)) {
       failed++;
-      console.log(`${tell({ seed }, values.full)}\n\nagain: npm run sim -- --seeds 1 --from ${seed} --full\n`);
+      const text = values.cluster ? tellCluster({ seed }, values.full) : tell({ seed }, values.full);
+      console.log(`${text}\n\nagain: npm run sim --${again} --seeds 1 --from ${seed} --full\n`);
     }
     if (totals.seeds % 1_000 === 0) console.log(`${totals.seeds} seeds, ${failed} failed`);
   }

@@ -1,4 +1,5 @@
-import { FaultyDisk, FaultyEngine, PowerLoss, type Random, type VirtualClock } from 'uring-engine/faulty';
+import type { ArenaRegion } from 'uring-engine';
+import { FaultyDisk, FaultyEngine, PowerLoss, type VirtualClock } from 'uring-engine/faulty';
 import { createProbes } from '../../src/base/probe.js';
 import { TransferBuffers, transferBufferBytes } from '../../src/stargate/cache/transfer-buffers.js';
 import { UnifiedCache } from '../../src/stargate/cache/unified-cache.js';
@@ -6,7 +7,8 @@ import { MAX_CONTROL_BYTES } from '../../src/stargate/core/controller.js';
 import { BLOCK_BYTES } from '../../src/stargate/core/ports.js';
 import { ExtentStore, LayerRemoval } from '../../src/stargate/extents/index.js';
 import { OPLOG_MEMORY_BYTES, type OplogMutations } from '../../src/stargate/oplog/index.js';
-import { NodePart, type StargateMutations } from '../../src/stargate/runtime/node-part.js';
+import type { GroupPorts } from '../../src/stargate/runtime/group/groups.js';
+import { NodePart, type NodePartOptions, type StargateMutations } from '../../src/stargate/runtime/node-part.js';
 import { SimulatedStoreDisk } from '../../src/stargate/store/simulated.js';
 import { ENGINE_CAPACITY, TRANSFER_BUFFERS } from './limits.js';
 import type { Memory } from './memory.js';
@@ -52,11 +54,48 @@ export interface NodeCounters {
   resentDrains: number;
 }
 
-const Started = traceKind((term, entries, torn) => `node: starts, term ${term}; ${entries} entries in its logs, ${torn} bytes torn`);
-const Serving = traceKind(term => `node: serves, term ${term}`);
-const Fatal = traceKind(term => `node: fatal, term ${term}`);
-const Stopped = traceKind(() => 'node: has stopped cleanly');
-const Ended = traceKind(power => (power === 1 ? 'node: POWER CUT' : 'node: KILLED'));
+/** 0: there is only one. */
+const who = (node: number): string => (node === 0 ? 'node' : `node ${node}`);
+
+const Started = traceKind(
+  (term, entries, torn, node) => `${who(node)}: starts, term ${term}; ${entries} entries in its logs, ${torn} bytes torn`,
+);
+const Serving = traceKind((term, node) => `${who(node)}: serves, term ${term}`);
+const Fatal = traceKind((term, node) => `${who(node)}: fatal, term ${term}`);
+const Stopped = traceKind(node => `${who(node)}: has stopped cleanly`);
+const Ended = traceKind((power, node) => `${who(node)}: ${power === 1 ? 'POWER CUT' : 'KILLED'}`);
+
+/** An engine whose process can be held: what happens meanwhile, it finds when it goes on. */
+class PausableEngine extends FaultyEngine {
+  #isPaused = false;
+  #held: (() => void)[] = [];
+  afterTurn: () => void = () => undefined;
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (this.isDead || this.disk.isOff) return;
+    this.turn();
+    for (const call of this.#held.splice(0)) if (!this.isDead && !this.disk.isOff) this.turn(call);
+  }
+
+  override turn(call?: () => void): void {
+    if (this.#isPaused) {
+      if (call !== undefined) this.#held.push(call);
+      return;
+    }
+    super.turn(call);
+    this.afterTurn();
+  }
+}
 
 /**
  * One Stargate node: the production runtime over production oplog and extents, with the records of the production block store, on a
@@ -67,7 +106,7 @@ export class SimNode {
   readonly storeDisk = new SimulatedStoreDisk();
   readonly counters: NodeCounters = { starts: 0, drains: 0, tornTails: 0, rotFound: 0, resentDrains: 0 };
   term = 0;
-  engine: FaultyEngine | null = null;
+  engine: PausableEngine | null = null;
   part: NodePart | null = null;
   store: ResendingStore | null = null;
   isServing = false;
@@ -81,9 +120,10 @@ export class SimNode {
     readonly shape: NodeShape,
     readonly listener: NodeListener,
     readonly bugs: NodeBugs = {},
-    random: Random = clock.random,
+    /** From 1 on, where there are several. */
+    readonly number = 0,
   ) {
-    this.disk = new FaultyDisk({ random, maxLatencyNs: shape.maxLatencyNs });
+    this.disk = new FaultyDisk({ random: clock.random, maxLatencyNs: shape.maxLatencyNs });
     const { files } = new FaultyEngine(memory.arena, clock, this.disk, ENGINE_CAPACITY);
     files.makeDirectory(`${DIRECTORY}/oplog`);
     for (const path of ['/', '/data', DIRECTORY, `${DIRECTORY}/oplog`]) files.syncDirectory(path);
@@ -95,7 +135,8 @@ export class SimNode {
     this.term++;
     this.counters.starts++;
     this.isServing = false;
-    const engine = new FaultyEngine(this.memory.arena, this.clock, this.disk, ENGINE_CAPACITY);
+    const engine = new PausableEngine(this.memory.arena, this.clock, this.disk, ENGINE_CAPACITY);
+    engine.afterTurn = () => this.afterTurn();
     this.engine = engine;
     this.bugs.engine?.(engine);
     try {
@@ -109,7 +150,7 @@ export class SimNode {
     this.counters.tornTails += streams.filter(({ report }) => report.tornBytes > 0).length;
     this.counters.rotFound += streams.reduce((sum, { report }) => sum + report.rotRanges, 0);
     const entries = streams.reduce((sum, { report }) => sum + report.entries, 0);
-    this.trace.add(Started, this.term, entries, torn);
+    this.trace.add(Started, this.term, entries, torn, this.number);
     // The loop that a process runs begins with a turn.
     engine.poke();
     return !this.disk.isOff;
@@ -117,7 +158,7 @@ export class SimNode {
 
   #compose(engine: FaultyEngine): NodePart {
     const { memory, shape, bugs, listener } = this;
-    const region = memory.nodeRegion();
+    const region = memory.nodeRegion(Math.max(0, this.number - 1));
     const store = new ResendingStore(this.storeDisk, engine, this.clock, bugs.store);
     this.store = store;
     const zeroBlock = region.take(BLOCK_BYTES);
@@ -140,7 +181,7 @@ export class SimNode {
         clock: engine,
       },
       removal: new LayerRemoval(store.store, extents, message => listener.onFatal(message)),
-      nodeId: 'node-1',
+      nodeId: `node-${Math.max(1, this.number)}`,
       shard: 0,
       shards: 1,
       streams: shape.streams,
@@ -152,19 +193,33 @@ export class SimNode {
         fillRandom: words => void words.forEach((_, i) => (words[i] = Math.floor(random() * 2 ** 32))),
         ...(bugs.oplog === undefined ? {} : { mutations: bugs.oplog }),
       }),
-      vdisks: shape.vdisks.map(vdiskId => ({ vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term: this.term, nonce: `n${this.term}` })),
+      ...this.duty(region),
       ...(bugs.stargate === undefined ? {} : { mutations: bugs.stargate }),
       onServing: () => {
         this.isServing = true;
-        this.trace.add(Serving, this.term);
+        this.trace.add(Serving, this.term, this.number);
         listener.onServing();
       },
       onFatal: message => {
-        this.trace.add(Fatal, this.term);
+        this.trace.add(Fatal, this.term, this.number);
         listener.onFatal(message);
       },
       onBadBlock: (vdiskId, offsetBytes) => listener.onBadBlock(vdiskId, offsetBytes),
     });
+  }
+
+  /** What it serves: of a node that is alone, everything there is. */
+  protected duty(_region: ArenaRegion): Pick<NodePartOptions, 'vdisks'> | { readonly group: GroupPorts } {
+    const { term } = this;
+    return { vdisks: this.shape.vdisks.map(vdiskId => ({ vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term, nonce: `n${term}` })) };
+  }
+
+  protected afterTurn(): void {
+    // For nodes of a cluster.
+  }
+
+  get isPaused(): boolean {
+    return this.engine?.isPaused === true;
   }
 
   /** Runs `call` in a turn of the process, as something that came from outside would. Without a process nothing happens. */
@@ -177,7 +232,7 @@ export class SimNode {
   stop(done: () => void): void {
     this.turn(part =>
       part.stop(() => {
-        this.trace.add(Stopped);
+        this.trace.add(Stopped, this.number);
         const { engine } = this;
         // Out of the turn that it is told in; the power may go before.
         this.clock.after(1, () => {
@@ -190,12 +245,12 @@ export class SimNode {
   }
 
   kill(): void {
-    this.trace.add(Ended, 0);
+    this.trace.add(Ended, 0, this.number);
     this.#end(false);
   }
 
   powerCut(): void {
-    this.trace.add(Ended, 1);
+    this.trace.add(Ended, 1, this.number);
     this.#end(true);
   }
 

@@ -1,6 +1,6 @@
 import { BLOCK_BYTES } from '../../src/stargate/core/ports.js';
 import { IoOp } from '../../src/wire/path.js';
-import { check } from './checker.js';
+import { findingsIn, type Finding } from './checker.js';
 import type { Datapath } from './datapath.js';
 import { Disturbances, type Trouble } from './disturbances.js';
 import { ALL_MOMENTS, Ending, type How, type Moment } from './endings.js';
@@ -39,12 +39,6 @@ export interface Counters {
   rotPlanted: number;
   rotFound: number;
   events: number;
-}
-
-export interface Finding {
-  readonly message: string;
-  /** Operations on the block in question, where it is about one. */
-  readonly ops?: ReadonlySet<number>;
 }
 
 export interface Result {
@@ -109,7 +103,7 @@ export class Run {
     }
     const violations: Finding[] = world.complaints.map(message => ({ message }));
     try {
-      violations.push(...this.#checkHistories());
+      violations.push(...findingsIn(world.vdisks));
     } catch (error) {
       exception ??= error as Error;
     }
@@ -117,15 +111,6 @@ export class Run {
     // Whoever runs the next seed finds nothing of this one in its memory.
     world.node.disk.killAll();
     return { seed: options.seed, hash: world.trace.hash, violations, exception, counters: this.counters, lines: world.trace.lines };
-  }
-
-  #checkHistories(): Finding[] {
-    return this.world.vdisks.flatMap(({ index, history }) =>
-      check(history).map(({ block, message }) => ({
-        message: `vdisk ${index} block ${block}: ${message}`,
-        ops: new Set(history.blocks.get(block)!.map(({ op }) => op)),
-      })),
-    );
   }
 
   // ---------------------------------------------------------------- lives

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { hunt, MUTANTS } from './mutants.js';
-import { tell, Totals } from './report.js';
-import { Run, type Result } from './run.js';
+import { isBad, tell, Totals } from './report.js';
+import { Run, type Counters, type Result } from './run.js';
 
 /** Power cuts over which the disk formats and everything above them have to hold. */
 const POWER_CUTS = 1_000;
@@ -9,18 +9,16 @@ const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
 /** Seeds within which each planted bug is found. */
 const HUNT_SEEDS = 150;
 
-const isBad = ({ violations, exception }: Result): boolean => violations.length > 0 || exception !== null;
-
 describe('one node, simulated', () => {
   it(`loses nothing, applies nothing twice and tells no lies over ${POWER_CUTS} power cuts`, { timeout: 300_000 }, () => {
-    const totals = new Totals();
+    const totals = new Totals<Counters>();
     for (let seed = FIRST_SEED; totals.of('powerCuts') < POWER_CUTS; seed++) {
       const result = new Run({ seed }).run();
       totals.add(result);
       if (isBad(result)) expect.fail(tell({ seed }, false));
     }
     // What it is for has happened.
-    const wanted: Partial<Record<Parameters<Totals['of']>[0], number>> = {
+    const wanted: Partial<Record<keyof Counters, number>> = {
       kills: 100,
       cutsInStart: 30,
       cleanStops: 100,

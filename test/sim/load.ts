@@ -1,0 +1,127 @@
+import { VirtualClock } from 'uring-engine/faulty';
+import { IoOp } from '../../src/wire/path.js';
+import { IoStatus } from '../../src/wire/status.js';
+import type { Client, ClientPaths, Operation } from './client.js';
+import { Datapath } from './datapath.js';
+import { History } from './history.js';
+import { Memory } from './memory.js';
+import { Trace } from './trace.js';
+import { Workload } from './workload.js';
+
+const VDISK_IDS = ['0d2c8a10-5b6e-4a53-9f0e-7a5d0c1e2f30', '0d2c8a11-1c7f-4b1e-8d6a-3f2b9c4d5e6f'];
+
+/** A vdisk and what is known of it. */
+export interface Vdisk {
+  readonly id: string;
+  readonly index: number;
+  readonly workload: Workload;
+  readonly history: History;
+  /** Changes of clients that died, until the node has ended their sessions. */
+  readonly abandoned: Operation[];
+}
+
+/** Counted over a run. */
+export interface WorldCounters {
+  asked: number;
+  changes: number;
+  reads: number;
+  trims: number;
+  replayed: number;
+  lostPaths: number;
+  closed: number;
+}
+
+/** How fast clients ask. */
+export interface Pace {
+  /** Longest time between two things that a client asks for: of hasty and of slow ones. */
+  readonly maxThinkNs: readonly number[];
+  /** And when it thinks for long. */
+  readonly maxLongNs: number;
+}
+
+export interface LoadOptions {
+  readonly seed: number;
+  /** Keep the trace as text. */
+  readonly isRead?: boolean | undefined;
+  /** Instead of what the seed says. */
+  readonly vdiskCount?: number | undefined;
+  readonly hotBlocks?: number | undefined;
+}
+
+/** One clock, vdisks, and datapaths that use them: what one node and a cluster of nodes have in common. */
+export abstract class Load {
+  readonly clock: VirtualClock;
+  readonly trace: Trace;
+  readonly memory = new Memory();
+  readonly vdisks: readonly Vdisk[];
+  readonly datapaths: Datapath[] = [];
+  readonly counters: WorldCounters = { asked: 0, changes: 0, reads: 0, trims: 0, replayed: 0, lostPaths: 0, closed: 0 };
+  /** What must not happen, beside what the checker finds. */
+  readonly complaints: string[] = [];
+  /** Damage has been planted: it may be reported. */
+  mayBeCorrupt = false;
+  /** The disk has been full: changes may be refused for that. */
+  mayBeFull = false;
+  nextClient = 1;
+  nextOperation = 1;
+  abstract readonly pace: Pace;
+  #generation = 0;
+
+  constructor({ seed, isRead, vdiskCount, hotBlocks }: LoadOptions) {
+    this.clock = new VirtualClock(seed);
+    const { clock } = this;
+    this.trace = new Trace(clock, isRead === true);
+    const count = vdiskCount ?? 1 + clock.below(2);
+    this.vdisks = VDISK_IDS.slice(0, count).map((id, index) => ({
+      id,
+      index,
+      workload: new Workload(clock, hotBlocks),
+      history: new History(),
+      abandoned: [],
+    }));
+  }
+
+  abstract makePaths(client: Client, floor: SharedArrayBuffer, isDirect: boolean): ClientPaths;
+
+  /** The next event. */
+  step(): void {
+    if (!this.clock.step()) throw new Error('simulation: nothing happens any more');
+  }
+
+  // ---------------------------------------------------------------- datapaths
+
+  /** A datapath that takes the vdisks over from any other: of a newer attachment, or another one of the same. */
+  startDatapath(shards: number, isDirect: boolean, depth: number, newGeneration: boolean): Datapath {
+    if (newGeneration || this.#generation === 0) this.#generation++;
+    const datapath = new Datapath(this, this.#generation, `datapath-${this.datapaths.length}`, shards, isDirect, depth);
+    this.datapaths.push(datapath);
+    return datapath;
+  }
+
+  /** Clients that live and whose sessions are not over. */
+  get clients(): Client[] {
+    return this.datapaths.flatMap(({ clients }) => clients).filter(client => !client.isDead && !client.isOver);
+  }
+
+  get outstanding(): number {
+    return this.datapaths.filter(({ isDead }) => !isDead).reduce((sum, datapath) => sum + datapath.outstanding, 0);
+  }
+
+  answered(client: Client, { op, wish, startedNs }: Operation, status: IoStatus): void {
+    const { counters } = this;
+    counters.asked++;
+    if (wish.op === IoOp.read) counters.reads++;
+    else if (wish.op !== IoOp.flush) counters.changes++;
+    if (wish.op === IoOp.trim) counters.trims++;
+    if (status === IoStatus.ok) return;
+    if (status === IoStatus.closed) counters.closed++;
+    else if (!(status === IoStatus.corrupt && this.mayBeCorrupt) && !(status === IoStatus.noSpace && this.mayBeFull)) {
+      this.complaints.push(`client ${client.number}: #${op}, asked at ${startedNs}, was answered with status ${status}`);
+    }
+  }
+
+  /** A client died with this open. */
+  abandoned(vdisk: Vdisk, operation: Operation): void {
+    vdisk.abandoned.push(operation);
+  }
+}

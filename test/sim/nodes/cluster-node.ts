@@ -1,0 +1,225 @@
+import type { ArenaRegion } from 'uring-engine';
+import { TransferBuffers, transferBufferBytes } from '../../../src/stargate/cache/transfer-buffers.js';
+import type { Group } from '../../../src/stargate/core/replication/effects.js';
+import { ENTRY_HEADER_BYTES } from '../../../src/stargate/oplog/index.js';
+import type { GroupPorts } from '../../../src/stargate/runtime/group/groups.js';
+import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
+import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
+import { MAX_APPEND_ENTRIES } from '../../../src/wire/limits.js';
+import type { EntryList, PeerNode } from '../../../src/wire/peers.js';
+import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../src/wire/replicate.js';
+import { RETAINED_BUFFERS } from '../limits.js';
+import type { Link } from '../link.js';
+import { RECEIVE_BYTES } from '../memory.js';
+import { SimNode, type NodeBugs, type NodeShape } from '../node.js';
+import { traceKind } from '../trace.js';
+import { VDISK_BYTES } from '../workload.js';
+import type { Cluster } from './cluster.js';
+import { MAX_WATCH_NS, META_RETRY_NS } from './limits.js';
+import { SimPeers } from './peers.js';
+
+const said = new Map<number, string>();
+const Says = traceKind(
+  (node, vdisk, message, term) => `node ${node}: vdisk ${vdisk}: ${said.get(message)}${term > 0 ? `, term ${term}` : ''}`,
+);
+
+/** A node of a cluster: the one of a node that is alone, with replicas and, beside its shard, what its main thread does for them. */
+export class ClusterNode extends SimNode {
+  readonly nodeId: string;
+  readonly member: MemberId;
+  /** Of its starts. */
+  process = 0;
+  peers: SimPeers | null = null;
+  /** Connections of datapaths. */
+  readonly links = new Set<Link>();
+  readonly counters2 = { takeovers: 0, resigned: 0, resyncs: 0, alarms: 0 };
+  readonly #known = new Set<string>();
+  #receiveAt = 0;
+  #nonces = 0;
+  #isLooking = false;
+  #looksAgain = false;
+
+  constructor(
+    readonly cluster: Cluster,
+    number: number,
+    shape: NodeShape,
+    bugs: NodeBugs | undefined,
+  ) {
+    const { clock, memory, trace } = cluster;
+    const listener = {
+      onServing: () => this.#look(),
+      onFatal: (message: string) => cluster.onFatal(this, message),
+      onBadBlock: (vdiskId: string, offsetBytes: number) => cluster.onBadBlock(this, vdiskId, offsetBytes),
+    };
+    super(clock, memory, trace, shape, listener, bugs, number);
+    this.nodeId = `node-${number}`;
+    this.member = memberId(this.nodeId, `store${number}`, 1);
+  }
+
+  get peerNode(): PeerNode {
+    const { nodeId: node, shape } = this;
+    return { node, storeUuid: `store${this.number}`, incarnation: 1, unix: node, tcp: null, shards: 1, streams: shape.streams };
+  }
+
+  get replicas(): IterableIterator<GroupVdisk> {
+    return this.part!.groups!.all.values();
+  }
+
+  // ---------------------------------------------------------------- the process
+
+  override start(): boolean {
+    this.process++;
+    this.#known.clear();
+    this.#isLooking = this.#looksAgain = false;
+    this.peers = new SimPeers(this);
+    const started = super.start();
+    if (started) this.#recovered();
+    return started;
+  }
+
+  protected override duty(region: ArenaRegion): { readonly group: GroupPorts } {
+    const headersOffset = region.take(MAX_APPEND_ENTRIES * ENTRY_HEADER_BYTES);
+    const retained = new TransferBuffers(region.take(transferBufferBytes(RETAINED_BUFFERS)), RETAINED_BUFFERS);
+    this.#receiveAt = region.take(RECEIVE_BYTES);
+    const { cluster, number, process } = this;
+    const { metadata } = cluster;
+    return {
+      group: {
+        self: this.member,
+        sender: this.peers!,
+        retained,
+        headersOffset,
+        newNonce: () => `${number}.${process}.${++this.#nonces}`,
+        cas: (vdiskId, expectedEpoch, group) =>
+          metadata.cas(number, vdiskId, expectedEpoch, group, outcome =>
+            this.#inProcess(process, () => this.part!.groups!.onCas(vdiskId, group.nonce, outcome)),
+          ),
+        readGroup: (vdiskId, readId) =>
+          metadata.read(number, groups => {
+            const group = groups?.get(vdiskId);
+            if (group !== undefined) this.#inProcess(process, () => this.part!.groups!.onGroup(vdiskId, readId, group));
+          }),
+        wanted: vdiskId => this.#wanted(vdiskId),
+        say: (_level, message, fields) => this.#say(message, fields),
+      },
+    };
+  }
+
+  #inProcess(process: number, call: () => void): void {
+    if (this.process === process) this.turn(call);
+  }
+
+  /** The process has gone. */
+  gone(): void {
+    this.process++;
+    this.peers!.isDead = true;
+    for (const link of this.links) link.nodeGone();
+    this.links.clear();
+  }
+
+  protected override afterTurn(): void {
+    if (this.part !== null && this.engine?.isDead === false) this.cluster.observe(this);
+  }
+
+  /** From another node. */
+  receive(from: MemberId, vdiskId: string, message: ReplicaMessage, entries: readonly Buffer[] | null, list: EntryList): void {
+    list.clear();
+    let at = this.#receiveAt;
+    for (const entry of entries ?? []) {
+      // As in production: headers anywhere, payloads at pages.
+      this.memory.arena.bytes.set(entry.subarray(0, ENTRY_HEADER_BYTES), at);
+      const payloadAt = at + ENTRY_HEADER_BYTES;
+      this.memory.arena.bytes.set(entry.subarray(ENTRY_HEADER_BYTES), payloadAt);
+      list.add(at, payloadAt, entry.length - ENTRY_HEADER_BYTES);
+      at = payloadAt + Math.ceil((entry.length - ENTRY_HEADER_BYTES) / 8) * 8;
+    }
+    this.part!.groups!.onPeerMessage(from, vdiskId, message, list);
+  }
+
+  #say(message: string, { vdiskId, term, why }: Readonly<Record<string, unknown>>): void {
+    const { counters2, trace } = this;
+    if (message === 'controls the vdisk') counters2.takeovers++;
+    else if (message === 'controls the vdisk no longer') counters2.resigned++;
+    else if (message === 'a replica has been brought up') counters2.resyncs++;
+    else if (message.startsWith('replication:')) counters2.alarms++;
+    const text = typeof why === 'string' ? `${message}: ${why}` : message;
+    const name = trace.nameOf(text);
+    if (trace.isRead) said.set(name, text);
+    const vdisk = this.cluster.vdisks.findIndex(({ id }) => id === vdiskId);
+    trace.add(Says, this.number, vdisk, name, typeof term === 'number' ? term : 0);
+  }
+
+  // ---------------------------------------------------------------- the main thread: what src/main/replicas.ts does
+
+  #recovered(): void {
+    const { process } = this;
+    this.cluster.metadata.read(this.number, groups => {
+      if (this.process !== process) return;
+      if (groups === null) return void this.clock.after(META_RETRY_NS, () => this.process === process && this.#recovered());
+      this.#inProcess(process, () => {
+        this.#setNodes();
+        const all = [...groups].map(([vdiskId, group]) => this.#description(vdiskId, group));
+        for (const { vdiskId } of all) this.#known.add(vdiskId);
+        this.part!.serve(all, []);
+      });
+    });
+  }
+
+  #setNodes(): void {
+    this.part!.groups!.setNodes(this.cluster.nodes.filter(node => node !== this).map(node => node.peerNode));
+  }
+
+  #description(vdiskId: string, { term, nonce, controller, members }: Group): VdiskDescription {
+    const { replicationFactor, minMembers } = this.cluster;
+    const group = { replicationFactor, minMembers, controllerNode: nodeOfMember(controller), isMember: members.includes(this.member) };
+    return { vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term, nonce, group };
+  }
+
+  #wanted(vdiskId: string): void {
+    const { process } = this;
+    this.cluster.metadata.read(this.number, groups => {
+      if (groups === null) return;
+      const description = this.#description(vdiskId, groups.get(vdiskId)!);
+      this.#inProcess(process, () => this.#create({ ...description, term: 0, group: { ...description.group!, isMember: true } }));
+    });
+  }
+
+  #create(description: VdiskDescription): void {
+    this.#known.add(description.vdiskId);
+    this.part!.create(description, problem => this.cluster.onProblem(this, description.vdiskId, problem));
+  }
+
+  /** The metadata has changed, or the node has just begun to serve. */
+  noticed(): void {
+    const { process } = this;
+    if (!this.isServing) return;
+    this.clock.after(1 + this.clock.below(MAX_WATCH_NS), () => this.process === process && this.#look());
+  }
+
+  #look(): void {
+    this.#looksAgain = true;
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    this.#run(this.process);
+  }
+
+  #run(process: number): void {
+    this.#looksAgain = false;
+    this.cluster.metadata.read(this.number, groups => {
+      if (this.process !== process) return;
+      if (groups === null) return void this.clock.after(META_RETRY_NS, () => this.process === process && this.#run(process));
+      this.#inProcess(process, () => {
+        this.#setNodes();
+        for (const [vdiskId, group] of groups) this.#found(this.#description(vdiskId, group));
+      });
+      if (this.#looksAgain) this.#run(process);
+      else this.#isLooking = false;
+    });
+  }
+
+  #found(description: VdiskDescription): void {
+    const { vdiskId, group } = description;
+    if (!this.#known.has(vdiskId) && group!.isMember) this.#create(description);
+    this.part!.groups!.onRecord(vdiskId, group!.controllerNode);
+  }
+}

@@ -1,0 +1,119 @@
+import type { FaultOperation } from 'uring-engine/faulty';
+import type { Client, ClientPaths } from '../client.js';
+import { Load, type Pace } from '../load.js';
+import type { NodeBugs, NodeShape } from '../node.js';
+import { traceKind } from '../trace.js';
+import { ClusterNode } from './cluster-node.js';
+import { ClusterPath, Home } from './cluster-path.js';
+import { Metadata } from './metadata.js';
+import { Network } from './network.js';
+import { Watcher } from './watcher.js';
+
+export interface ClusterOptions {
+  readonly seed: number;
+  readonly isRead?: boolean;
+  readonly bugs?: NodeBugs;
+  /** Instead of what the seed says. */
+  readonly shape?: Partial<NodeShape> & ClusterShape;
+}
+
+export interface ClusterShape {
+  readonly nodeCount?: number;
+  readonly replicationFactor?: number;
+  readonly minMembers?: number;
+  readonly vdiskCount?: number;
+  readonly hotBlocks?: number;
+}
+
+/** Time is made of the milliseconds in which members are missed, not of the microseconds of a disk. */
+const PACE: Pace = { maxThinkNs: [2_000_000, 6_000_000, 20_000_000], maxLongNs: 200_000_000 };
+const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
+
+const Disk = traceKind(
+  (node, operation, at, length, result) =>
+    `disk ${node}: ${OPERATIONS[operation] ?? 'other'} ${at}+${length}${result < 0 ? `: ${result}` : ''}`,
+);
+
+/** Nodes, their network and metadata store, datapaths on their machines: one clock. */
+export class Cluster extends Load {
+  readonly pace = PACE;
+  readonly network: Network;
+  readonly metadata: Metadata;
+  readonly nodes: readonly ClusterNode[];
+  readonly watcher: Watcher;
+  readonly replicationFactor: number;
+  readonly minMembers: number;
+  /** Processes that have said they cannot go on. */
+  readonly fatal = new Map<ClusterNode, string>();
+  readonly #homes = new Map<string, Home>();
+
+  constructor(readonly options: ClusterOptions) {
+    super({ seed: options.seed, isRead: options.isRead, vdiskCount: options.shape?.vdiskCount, hotBlocks: options.shape?.hotBlocks });
+    const { clock } = this;
+    this.network = new Network(clock);
+    this.metadata = new Metadata(this);
+    const count = options.shape?.nodeCount ?? 3 + clock.below(2);
+    this.replicationFactor = options.shape?.replicationFactor ?? 2 + clock.below(2);
+    this.minMembers = options.shape?.minMembers ?? (this.replicationFactor === 2 ? 1 : 1 + clock.below(2));
+    const shape: NodeShape = {
+      vdisks: this.vdisks.map(({ id }) => id),
+      streams: 1 + clock.below(2),
+      segmentBytes: [128, 256, 512][clock.below(3)]! << 10,
+      segments: 8 + clock.below(24),
+      cachePages: [8, 32, 128][clock.below(3)]!,
+      maxLatencyNs: [300_000, 1_500_000, 6_000_000][clock.below(3)]!,
+      ...options.shape,
+    };
+    this.nodes = Array.from({ length: count }, (_, i) => new ClusterNode(this, i + 1, shape, options.bugs));
+    this.watcher = new Watcher(this);
+    for (const node of this.nodes) {
+      node.onGone = () => this.#gone(node);
+      node.disk.observer = (operation, _path, at, length, result) =>
+        this.trace.add(Disk, node.number, OPERATIONS.indexOf(operation), at, length, result);
+    }
+    for (const { id, index } of this.vdisks) {
+      const members = Array.from({ length: this.replicationFactor }, (_, i) => this.nodes[(index + i) % count]!.member);
+      // Placed, and never served yet.
+      this.metadata.groups.set(id, { epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed' });
+    }
+    this.metadata.onChanged = () => {
+      for (const node of this.nodes) node.noticed();
+    };
+  }
+
+  node(number: number): ClusterNode {
+    return this.nodes[number - 1]!;
+  }
+
+  makePaths(client: Client, floor: SharedArrayBuffer): ClientPaths {
+    const { datapathUuid } = client.identity;
+    let home = this.#homes.get(datapathUuid);
+    if (home === undefined) this.#homes.set(datapathUuid, (home = new Home(this, 1 + this.clock.below(this.nodes.length))));
+    return new ClusterPath(client, home, floor);
+  }
+
+  /** After each turn of a node. */
+  observe(node: ClusterNode): void {
+    this.watcher.observe(node);
+  }
+
+  onFatal(node: ClusterNode, message: string): void {
+    this.fatal.set(node, message);
+  }
+
+  onBadBlock(node: ClusterNode, vdiskId: string, offsetBytes: number): void {
+    this.complaints.push(`node ${node.number}: vdisk ${vdiskId}: block ${offsetBytes / 4096} is said to be damaged`);
+  }
+
+  onProblem(node: ClusterNode, vdiskId: string, problem: string): void {
+    if (problem !== '' && !/already|is starting/.test(problem))
+      this.complaints.push(`node ${node.number} does not hold vdisk ${vdiskId}: ${problem}`);
+  }
+
+  #gone(node: ClusterNode): void {
+    this.fatal.delete(node);
+    node.gone();
+    this.watcher.gone(node);
+    for (const other of this.nodes) if (other !== node && other.part !== null) other.peers!.peerGone(node.number);
+  }
+}

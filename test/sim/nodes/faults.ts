@@ -1,0 +1,209 @@
+import type { ClockEvent } from 'uring-engine/faulty';
+import { traceKind } from '../trace.js';
+import type { Cluster } from './cluster.js';
+import type { ClusterNode } from './cluster-node.js';
+
+export type FaultKind =
+  | 'kill'
+  | 'power'
+  | 'stop'
+  | 'pause'
+  | 'cut'
+  | 'alone'
+  | 'metadata'
+  | 'answers'
+  | 'link'
+  | 'slow'
+  | 'hang'
+  | 'path'
+  | 'datapath'
+  | 'takeover';
+
+/** How often each comes, of all that comes. */
+const WEIGHTS: Readonly<Record<FaultKind, number>> = {
+  kill: 4,
+  power: 4,
+  stop: 1,
+  pause: 3,
+  cut: 3,
+  alone: 2,
+  metadata: 2,
+  answers: 2,
+  link: 3,
+  slow: 1,
+  hang: 1,
+  path: 3,
+  datapath: 1,
+  takeover: 2,
+};
+
+const KINDS = Object.keys(WEIGHTS) as FaultKind[];
+const MS = 1e6;
+const Happens = traceKind(
+  (kind, node, other, ms) => `fault: ${KINDS[kind]}, node ${node}${other > 0 ? ` and ${other}` : ''}${ms > 0 ? ` for ${ms} ms` : ''}`,
+);
+const Heals = traceKind(() => 'fault: everything heals');
+
+export interface FaultOptions {
+  readonly kinds?: readonly FaultKind[];
+  /** Longest time from one to the next. */
+  readonly maxGapMs?: number;
+}
+
+/** Things that go wrong, one after another, each for a while. */
+export class Faults {
+  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0 };
+  #isOver = false;
+  readonly #later = new Set<ClockEvent>();
+  readonly #kinds: FaultKind[];
+  readonly #maxGapMs: number;
+
+  constructor(
+    readonly cluster: Cluster,
+    options: FaultOptions,
+    readonly replaceDatapath: (isCrash: boolean) => void,
+  ) {
+    const { clock } = cluster;
+    const kinds = options.kinds ?? KINDS;
+    this.#kinds = kinds.flatMap(kind => Array<FaultKind>(WEIGHTS[kind]).fill(kind));
+    this.#maxGapMs = options.maxGapMs ?? [150, 500, 1_200][clock.below(3)]!;
+    cluster.metadata.oneLostIn = [0, 40, 8][clock.below(3)]!;
+    this.#next();
+  }
+
+  /** All is well from here on: networks, disks, processes. */
+  heal(): void {
+    const { cluster } = this;
+    this.#isOver = true;
+    cluster.trace.add(Heals);
+    for (const event of this.#later) cluster.clock.cancel(event);
+    cluster.metadata.oneLostIn = 0;
+    cluster.metadata.isSilent = false;
+    for (const node of cluster.nodes) {
+      node.disk.maxLatencyNs = node.shape.maxLatencyNs;
+      node.disk.faults.clear();
+      node.disk.faults.release();
+      node.engine?.resume();
+    }
+    cluster.network.heal();
+    for (const node of cluster.nodes) this.mend(node);
+  }
+
+  mend(node: ClusterNode): void {
+    if (this.cluster.fatal.has(node)) node.kill();
+    if (node.part === null) node.start();
+  }
+
+  #next(): void {
+    const { clock } = this.cluster;
+    clock.after(5 * MS + clock.below(this.#maxGapMs * MS), () => {
+      if (this.#isOver) return;
+      this.#happen(this.#kinds[clock.below(this.#kinds.length)]!);
+      this.#next();
+    });
+  }
+
+  #for(ms: number, end: () => void): void {
+    const { clock } = this.cluster;
+    const event = clock.after(ms * MS, () => {
+      this.#later.delete(event);
+      end();
+    });
+    this.#later.add(event);
+  }
+
+  #happen(kind: FaultKind): void {
+    const { cluster, counters } = this;
+    const { clock, nodes, metadata, trace } = cluster;
+    const node = nodes[clock.below(nodes.length)]!;
+    const other = nodes[clock.below(nodes.length)]!;
+    const isShort = clock.below(3) === 0;
+    const ms = 1 + clock.below(isShort ? 60 : 2_500);
+    trace.add(Happens, KINDS.indexOf(kind), node.number, kind === 'cut' || kind === 'link' ? other.number : 0, ms);
+    switch (kind) {
+      case 'kill':
+      case 'power':
+      case 'stop':
+        if (node.part === null) return;
+        node.engine!.resume();
+        if (kind === 'stop') {
+          node.stop(() => this.#for(ms, () => this.mend(node)));
+          // One that does not get to its end is killed.
+          return this.#for(1_500, () => this.#crash(node, false, ms));
+        }
+        if (kind === 'kill') counters.kills++;
+        else counters.powerCuts++;
+        return this.#crash(node, kind === 'power', ms);
+      case 'pause':
+        if (node.part === null) return;
+        counters.pauses++;
+        node.engine!.pause();
+        return this.#for(ms, () => node.engine?.resume());
+      case 'cut':
+        counters.partitions++;
+        return this.#cut([[node.number, other.number]], clock.below(2) === 0, ms);
+      case 'alone': {
+        counters.partitions++;
+        const reachesMetadata = clock.below(2) === 0;
+        const pairs = nodes.map(({ number }): [number, number] => [node.number, number]);
+        return this.#cut(reachesMetadata ? pairs : [...pairs, [node.number, 0]], clock.below(4) > 0, ms);
+      }
+      case 'metadata':
+        if (clock.below(2) === 0) return this.#cut([[node.number, 0]], true, ms);
+        metadata.isSilent = true;
+        return this.#for(ms, () => (metadata.isSilent = false));
+      case 'answers':
+        // What is asked of it happens.
+        return this.#cut([[0, node.number]], false, ms);
+      case 'link':
+        return node.part === null || node === other ? undefined : node.peers!.cut(other.number);
+      case 'slow':
+        node.disk.maxLatencyNs = 40e6;
+        return this.#for(ms, () => (node.disk.maxLatencyNs = node.shape.maxLatencyNs));
+      case 'hang':
+        node.disk.faults.add({
+          operation: 'any',
+          path: clock.below(2) === 0 ? /\.seg$/ : /\.ext$/,
+          error: 'hang',
+          times: 1 + clock.below(4),
+        });
+        return this.#for(ms, () => node.disk.faults.release());
+      case 'path': {
+        const client = cluster.clients[clock.below(Math.max(1, cluster.clients.length))];
+        return clock.below(2) === 0 ? client?.cut() : client?.stall(clock.below(50 * MS));
+      }
+      case 'datapath':
+        return this.replaceDatapath(clock.below(2) === 0);
+      case 'takeover':
+        return node.turn(part => {
+          for (const group of part.groups!.all.values()) if (clock.below(2) === 0) group.step({ kind: 'takeOver' });
+        });
+    }
+  }
+
+  #crash(node: ClusterNode, isPower: boolean, downMs: number): void {
+    if (node.part === null) return;
+    if (isPower) node.powerCut();
+    else node.kill();
+    this.#for(downMs, () => this.mend(node));
+  }
+
+  #cut(pairs: readonly (readonly [number, number])[], isBothWays: boolean, ms: number): void {
+    const { network } = this.cluster;
+    for (const [from, to] of pairs) {
+      network.block(from, to);
+      if (isBothWays) network.block(to, from);
+    }
+    this.#for(ms, () => {
+      for (const [from, to] of pairs) {
+        network.clear(from, to);
+        network.clear(to, from);
+      }
+    });
+  }
+
+  /** Processes that cannot go on end, and start again. */
+  sweep(): void {
+    for (const node of [...this.cluster.fatal.keys()]) this.#crash(node, false, 20);
+  }
+}

@@ -1,0 +1,88 @@
+import type { CasOutcome, Group } from '../../../src/stargate/core/replication/effects.js';
+import type { MemberId } from '../../../src/wire/replicate.js';
+import { traceKind } from '../trace.js';
+import type { Cluster } from './cluster.js';
+import { MAX_META_NS, META_TIMEOUT_NS } from './limits.js';
+
+const Changed = traceKind(
+  (vdisk, epoch, term, controller, members) =>
+    `metadata: vdisk ${vdisk} epoch ${epoch}, term ${term}, controller ${controller}, members {${bits(members)}}`,
+);
+const Lost = traceKind((node, isAnswer) => `metadata: ${isAnswer === 1 ? 'an answer to' : 'a request of'} node ${node} is lost`);
+
+const bits = (mask: number): string => [1, 2, 3, 4].filter(n => (mask & (1 << n)) !== 0).join(' ');
+
+export const numberOf = (member: MemberId): number => Number(/^node-(\d+)/.exec(member)![1]);
+
+/**
+ * The metadata store: one record for each vdisk, linearizable. Requests and answers are late or lost; of those whose answer does not come in time nobody knows
+ * whether they were carried out, or still will be.
+ */
+export class Metadata {
+  readonly groups = new Map<string, Group>();
+  /** Of so many requests or answers one is lost, one is very late; 0: none. */
+  oneLostIn = 0;
+  isSilent = false;
+  unknown = 0;
+  onChanged: () => void = () => undefined;
+
+  constructor(readonly cluster: Cluster) {}
+
+  cas(node: number, vdiskId: string, expectedEpoch: number, group: Group, done: (outcome: CasOutcome) => void): void {
+    this.#ask<CasOutcome>(
+      node,
+      () => this.#cas(vdiskId, expectedEpoch, group),
+      outcome => {
+        if (outcome === null) this.unknown++;
+        done(outcome ?? { kind: 'unknown' });
+      },
+    );
+  }
+
+  /** null: no answer. */
+  read(node: number, done: (groups: ReadonlyMap<string, Group> | null) => void): void {
+    this.#ask(node, () => new Map(this.groups), done);
+  }
+
+  #cas(vdiskId: string, expectedEpoch: number, group: Group): CasOutcome {
+    const found = this.groups.get(vdiskId)!;
+    if (found.epoch !== expectedEpoch) return { kind: 'refused', group: found };
+    this.groups.set(vdiskId, group);
+    const { trace, vdisks } = this.cluster;
+    const members = group.members.reduce((mask, one) => mask | (1 << numberOf(one)), 0);
+    trace.add(
+      Changed,
+      vdisks.findIndex(({ id }) => id === vdiskId),
+      group.epoch,
+      group.term,
+      numberOf(group.controller),
+      members,
+    );
+    this.onChanged();
+    return { kind: 'applied' };
+  }
+
+  #ask<T>(node: number, carryOut: () => T, done: (answer: T | null) => void): void {
+    const { clock, network, trace } = this.cluster;
+    let isOver = false;
+    const end = (answer: T | null): void => {
+      if (isOver) return;
+      isOver = true;
+      done(answer);
+    };
+    clock.after(META_TIMEOUT_NS, () => end(null));
+    const isLost = (): boolean => this.isSilent || (this.oneLostIn > 0 && clock.below(this.oneLostIn) === 0);
+    // Cut off: what is on its way is lost, or arrives when nobody waits for it any more.
+    const travel = (from: number, to: number, arrive: () => void): void => {
+      const delayNs = 1 + clock.below(MAX_META_NS) + (this.oneLostIn > 0 && clock.below(this.oneLostIn) === 0 ? clock.below(1.5e9) : 0);
+      clock.after(delayNs, () => {
+        if (isLost() || (!network.isClear(from, to) && clock.below(2) === 0)) return trace.add(Lost, node, from === 0 ? 1 : 0);
+        network.wire(from, to)(arrive);
+      });
+    };
+    travel(node, 0, () => {
+      const answer = carryOut();
+      travel(0, node, () => end(answer));
+    });
+  }
+}

@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { isBad, tellCluster, Totals } from '../report.js';
+import { ClusterRun, type ClusterCounters, type ClusterResult } from './run.js';
+
+const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
+const SEEDS = 30;
+
+describe('a cluster of nodes, simulated', () => {
+  it(`loses nothing, applies nothing twice, and comes to rest with equal replicas, over ${SEEDS} histories`, { timeout: 300_000 }, () => {
+    const totals = new Totals<ClusterCounters>();
+    for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
+      const result = new ClusterRun({ seed }).run();
+      totals.add(result);
+      if (isBad(result)) expect.fail(tellCluster({ seed }, false));
+    }
+    // What it is for has happened.
+    const wanted: Partial<Record<keyof ClusterCounters, number>> = {
+      changes: 5_000,
+      kills: 20,
+      powerCuts: 20,
+      pauses: 15,
+      partitions: 40,
+      takeovers: 60,
+      unknownCas: 15,
+      replayed: 30,
+      resyncs: 5,
+      drains: 200,
+    };
+    for (const [name, least] of Object.entries(wanted))
+      expect(totals.of(name as keyof ClusterCounters), `${name}\n${totals.text()}`).toBeGreaterThan(least);
+  });
+
+  it('is the same twice, event for event, and another one with another seed', () => {
+    const run = (seed: number, isRead = false): ClusterResult => new ClusterRun({ seed, isRead }).run();
+    const first = run(161);
+    expect(run(161).hash).toBe(first.hash);
+    expect(run(7).hash).not.toBe(first.hash);
+    const read = run(161, true);
+    expect(read.hash).toBe(first.hash);
+    expect(read.lines.length).toBe(first.counters.events);
+  });
+});

@@ -1,0 +1,238 @@
+import { BLOCK_BYTES } from '../../../src/stargate/core/ports.js';
+import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
+import { IoOp } from '../../../src/wire/path.js';
+import { findingsIn, type Finding } from '../checker.js';
+import type { Datapath } from '../datapath.js';
+import { MAX_EVENTS } from '../limits.js';
+import type { Vdisk } from '../load.js';
+import { dedupeHits } from '../probe.js';
+import { Cluster, type ClusterOptions } from './cluster.js';
+import type { ClusterNode } from './cluster-node.js';
+import { differences, readReplica } from './contents.js';
+import { Faults, type FaultOptions } from './faults.js';
+import { RECOVERY_NS } from './limits.js';
+
+export interface ClusterRunOptions extends ClusterOptions {
+  /** What goes wrong; all kinds of things, where it is missing. */
+  readonly faults?: FaultOptions;
+}
+
+export interface ClusterCounters {
+  asked: number;
+  changes: number;
+  reads: number;
+  lostPaths: number;
+  replayed: number;
+  dedupeHits: number;
+  kills: number;
+  powerCuts: number;
+  pauses: number;
+  partitions: number;
+  takeovers: number;
+  resigned: number;
+  unknownCas: number;
+  epochs: number;
+  drains: number;
+  tornTails: number;
+  resyncs: number;
+  alarms: number;
+  events: number;
+  virtualMs: number;
+}
+
+export interface ClusterResult {
+  readonly seed: number;
+  readonly hash: string;
+  readonly violations: readonly Finding[];
+  readonly exception: Error | null;
+  readonly counters: ClusterCounters;
+  readonly lines: readonly string[];
+}
+
+const READ_BLOCKS = 8;
+
+/** One seed: a cluster under a load while things go wrong; then all heals, and everything has to come to rest, complete and equal. */
+export class ClusterRun {
+  readonly cluster: Cluster;
+  readonly #dedupeHitsBefore = dedupeHits();
+  #datapath: Datapath | null = null;
+  #faults: Faults | null = null;
+
+  constructor(readonly options: ClusterRunOptions) {
+    this.cluster = new Cluster(options);
+  }
+
+  run(): ClusterResult {
+    const { cluster, options } = this;
+    let exception: Error | null = null;
+    try {
+      this.#live();
+      if (cluster.complaints.length === 0) this.#rest();
+    } catch (error) {
+      exception = error as Error;
+    }
+    const violations: Finding[] = cluster.complaints.map(message => ({ message }));
+    try {
+      violations.push(...findingsIn(cluster.vdisks));
+    } catch (error) {
+      exception ??= error as Error;
+    }
+    const counters = this.#count();
+    // Whoever runs the next seed finds nothing of this one in its memory.
+    for (const node of cluster.nodes) node.disk.killAll();
+    return { seed: options.seed, hash: cluster.trace.hash, violations, exception, counters, lines: cluster.trace.lines };
+  }
+
+  // ---------------------------------------------------------------- while things go wrong
+
+  #live(): void {
+    const { cluster, options } = this;
+    const { clock } = cluster;
+    for (const node of cluster.nodes) node.start();
+    this.#replaceDatapath(false);
+    this.#until(() => cluster.counters.asked > 10, 30e9, 'the first answers');
+    this.#faults = new Faults(cluster, options.faults ?? {}, isCrash => this.#replaceDatapath(isCrash));
+    const endNs = clock.nowNs + 2e9 + clock.below(4e9);
+    this.#steps(() => clock.nowNs >= endNs || cluster.complaints.length > 0);
+    this.#faults.heal();
+  }
+
+  #replaceDatapath(isCrash: boolean): void {
+    const { cluster } = this;
+    const { clock } = cluster;
+    if (isCrash) this.#datapath?.die();
+    const shards = 1 + clock.below(2);
+    const depth = 1 + clock.below(Math.floor(8 / shards));
+    this.#datapath = cluster.startDatapath(shards, false, depth, clock.below(2) === 0);
+  }
+
+  #steps(done: () => boolean): void {
+    const { cluster } = this;
+    for (let events = 0; !done(); events++) {
+      if (events === MAX_EVENTS) throw new Error(`simulation: no end in ${MAX_EVENTS} events`);
+      cluster.step();
+      if (cluster.fatal.size > 0) this.#faults?.sweep();
+    }
+  }
+
+  /** False, and a complaint: it did not come about in that time. */
+  #until(done: () => boolean, withinNs: number, what: string): boolean {
+    const { cluster } = this;
+    const deadline = cluster.clock.nowNs + withinNs;
+    this.#steps(() => done() || cluster.clock.nowNs > deadline || cluster.complaints.length > 0);
+    if (cluster.complaints.length > 0) return false;
+    if (done()) return true;
+    cluster.complaints.push(`no progress: ${what} did not come about in ${withinNs / 1e9} s; ${this.#state()}`);
+    return false;
+  }
+
+  // ---------------------------------------------------------------- when all is well again
+
+  #rest(): void {
+    const { cluster } = this;
+    if (!this.#quiet()) return;
+    const isWhole = (): boolean => cluster.vdisks.every(vdisk => this.#isWhole(vdisk));
+    if (!this.#until(isWhole, RECOVERY_NS, 'all replicas of all vdisks, equal')) return;
+    for (const vdisk of cluster.vdisks) this.#compare(vdisk);
+    if (cluster.complaints.length > 0) return;
+    this.#readAll();
+    // Each member serves in turn what it has.
+    for (const node of cluster.nodes) if (cluster.complaints.length === 0 && cluster.clock.below(2) === 0) this.#readAt(node);
+    this.#datapath!.die();
+  }
+
+  #quiet(): boolean {
+    const { cluster } = this;
+    for (const datapath of cluster.datapaths) datapath.isPaused = true;
+    return this.#until(() => cluster.outstanding === 0, RECOVERY_NS, 'the last answers');
+  }
+
+  #groupsOf(vdisk: Vdisk): (readonly [ClusterNode, GroupVdisk])[] {
+    const { members } = this.cluster.metadata.groups.get(vdisk.id)!;
+    return this.cluster.nodes.flatMap(node => {
+      const group = members.includes(node.member) ? node.part?.groups?.all.get(vdisk.id) : undefined;
+      return group === undefined ? [] : [[node, group] as const];
+    });
+  }
+
+  /** Somebody serves it, and every member has applied all there is. */
+  #isWhole(vdisk: Vdisk): boolean {
+    const record = this.cluster.metadata.groups.get(vdisk.id)!;
+    const groups = this.#groupsOf(vdisk);
+    const leader = groups.find(([, { controller }]) => controller?.state.term === record.term)?.[1];
+    if (leader === undefined) return false;
+    const isFull = groups.length === this.cluster.replicationFactor;
+    const { lastSeq } = leader.replica.member.log;
+    return isFull && groups.every(([, { local, replica }]) => local.appliedSeq === lastSeq && replica.member.log.lastSeq === lastSeq);
+  }
+
+  #compare(vdisk: Vdisk): void {
+    const { cluster } = this;
+    const groups = this.#groupsOf(vdisk);
+    const contents = new Map<ClusterNode, Map<number, Buffer | null>>();
+    for (const [node, group] of groups) readReplica(node, group, vdisk, blocks => contents.set(node, blocks));
+    if (this.#until(() => contents.size === groups.length, RECOVERY_NS, 'the contents of all replicas'))
+      cluster.complaints.push(...differences(vdisk, contents).slice(0, 3));
+  }
+
+  #readAll(): void {
+    const { cluster } = this;
+    for (const datapath of cluster.datapaths) datapath.isPaused = true;
+    for (const vdisk of cluster.vdisks) {
+      const reader = this.#datapath!.clients.find(client => client.vdisk === vdisk)!;
+      for (const { block, blocks } of vdisk.workload.runs(READ_BLOCKS))
+        reader.ask({ op: IoOp.read, offsetBytes: block * BLOCK_BYTES, lengthBytes: blocks * BLOCK_BYTES });
+    }
+    this.#quiet();
+  }
+
+  #readAt(node: ClusterNode): void {
+    node.turn(part => {
+      for (const group of part.groups!.all.values()) group.step({ kind: 'takeOver' });
+    });
+    this.#readAll();
+  }
+
+  #state(): string {
+    const { cluster } = this;
+    const nodes = cluster.nodes.map(node => {
+      const groups = node.part === null ? [] : [...node.replicas];
+      const said = groups.map(({ replica, local, controllerNode }) => {
+        const { member, takeover } = replica;
+        return `${takeover.state.kind} ${member.state.kind} term ${member.promisedTerm} log ${member.log.base.seq}..${member.log.lastSeq} committed ${member.committedSeq} applied ${local.appliedSeq} controller ${controllerNode}`;
+      });
+      return `node ${node.number} ${node.isServing ? 'serves' : 'does not serve'} [${said.join(' | ')}] ${node.part?.problems.map(({ message }) => message).join() ?? 'down'}`;
+    });
+    const records = [...cluster.metadata.groups.values()].map(
+      ({ epoch, term, controller, members }) => `epoch ${epoch} term ${term} ${controller} {${members.join(' ')}}`,
+    );
+    return [...records, ...nodes, `${cluster.outstanding} unanswered`].join('\n    ');
+  }
+
+  #count(): ClusterCounters {
+    const { cluster } = this;
+    const { nodes } = cluster;
+    const sessions = cluster.datapaths.flatMap(({ clients }) => clients.map(({ session }) => session.counters));
+    const sum = <T>(list: readonly T[], of: (one: T) => number): number => list.reduce((total, one) => total + of(one), 0);
+    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0 } = this.#faults?.counters ?? {};
+    return {
+      asked: cluster.counters.asked,
+      changes: cluster.counters.changes,
+      reads: cluster.counters.reads,
+      lostPaths: sum(sessions, ({ lost }) => lost),
+      replayed: sum(sessions, ({ replayed }) => replayed),
+      dedupeHits: dedupeHits() - this.#dedupeHitsBefore,
+      ...{ kills, powerCuts, pauses, partitions },
+      takeovers: sum(nodes, node => node.counters2.takeovers),
+      resigned: sum(nodes, node => node.counters2.resigned),
+      unknownCas: cluster.metadata.unknown,
+      epochs: sum([...cluster.metadata.groups.values()], ({ epoch }) => epoch),
+      drains: sum(nodes, node => node.counters.drains + (node.store?.commits ?? 0)),
+      tornTails: sum(nodes, node => node.counters.tornTails),
+      resyncs: sum(nodes, node => node.counters2.resyncs),
+      alarms: sum(nodes, node => node.counters2.alarms),
+      events: cluster.trace.events,
+      virtualMs: Math.round(cluster.clock.nowNs / 1e6),
+    };
+  }
+}

@@ -1,0 +1,70 @@
+import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
+import type { Cluster } from './cluster.js';
+import type { ClusterNode } from './cluster-node.js';
+
+/** What must hold at every moment, looked at after each turn of a node. */
+export class Watcher {
+  /** vdisk/term → the node that has served in it. */
+  readonly #controllers = new Map<string, number>();
+  /** vdisk/seq → the entry's hash that somebody has said is committed. */
+  readonly #committed = new Map<string, Map<number, number>>();
+  /** Up to where the replica was looked at. */
+  readonly #seen = new Map<GroupVdisk, number>();
+
+  constructor(readonly cluster: Cluster) {}
+
+  observe(node: ClusterNode): void {
+    const { groups } = node.part!;
+    if (groups === null) return;
+    for (const group of groups.all.values()) this.#observe(node, group);
+  }
+
+  gone(node: ClusterNode): void {
+    for (const group of this.#seen.keys()) if (group.parts.self === node.member) this.#seen.delete(group);
+  }
+
+  #observe(node: ClusterNode, group: GroupVdisk): void {
+    const { cluster } = this;
+    const { vdiskId } = group;
+    const { member } = group.replica;
+    const record = cluster.metadata.groups.get(vdiskId)!;
+    const vdisk = cluster.vdisks.findIndex(({ id }) => id === vdiskId);
+    if (member.promisedTerm > record.epoch)
+      this.#complain(
+        `vdisk ${vdisk}: node ${node.number} has promised term ${member.promisedTerm}, the record is of epoch ${record.epoch}`,
+      );
+    if (group.controller !== null) {
+      const { term } = group.controller.state;
+      const before = this.#controllers.get(`${vdiskId}/${term}`);
+      if (before === undefined) this.#controllers.set(`${vdiskId}/${term}`, node.number);
+      else if (before !== node.number)
+        this.#complain(`vdisk ${vdisk}: two controllers in term ${term}: nodes ${before} and ${node.number}`);
+    }
+    this.#compare(node, group, vdisk);
+  }
+
+  /** What is committed is the same wherever it is committed. */
+  #compare(node: ClusterNode, group: GroupVdisk, vdisk: number): void {
+    const { log, committedSeq } = group.replica.member;
+    const to = Math.min(committedSeq, log.lastSeq);
+    const from = Math.max(this.#seen.get(group) ?? 0, log.base.seq);
+    if (to <= from) return;
+    this.#seen.set(group, to);
+    let known = this.#committed.get(group.vdiskId);
+    if (known === undefined) this.#committed.set(group.vdiskId, (known = new Map()));
+    for (let seq = Math.max(1, from); seq <= to; seq++) {
+      const hash = log.hashAt(seq);
+      const before = known.get(seq);
+      if (before === undefined) known.set(seq, hash);
+      else if (before !== hash) {
+        this.#complain(`vdisk ${vdisk}: divergent: entry ${seq} is committed at node ${node.number} with another content than elsewhere`);
+        return;
+      }
+    }
+  }
+
+  #complain(message: string): void {
+    const { complaints } = this.cluster;
+    if (!complaints.includes(message)) complaints.push(message);
+  }
+}
