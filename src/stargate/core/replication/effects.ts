@@ -59,6 +59,8 @@ export type ReplicaEvent =
   | { readonly kind: 'peerClosed'; readonly member: MemberId }
   /** Members whose nodes the metadata store shows alive: a hint. */
   | { readonly kind: 'alive'; readonly members: readonly MemberId[] }
+  /** What of the log is not known to be committed is given up: another replica's extents take its place. */
+  | { readonly kind: 'cutTail' }
   | { readonly kind: 'write'; readonly body: EntryBody };
 
 export type Effect =

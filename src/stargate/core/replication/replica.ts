@@ -52,6 +52,10 @@ export class Replica {
         return takeover.leader?.peerClosed(event.member);
       case 'alive':
         return takeover.leader?.alive(event.members);
+      case 'cutTail':
+        if (takeover.state.kind === 'idle' && member.isWorking && member.log.lastSeq > member.committedSeq)
+          member.cutAfter(member.committedSeq);
+        return;
       case 'write':
         if (takeover.state.kind === 'serving') return takeover.state.leader.write(event.body);
         this.#context.out.push({ kind: 'admitted', seq: 0, body: event.body });

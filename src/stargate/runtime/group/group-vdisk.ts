@@ -307,6 +307,11 @@ export class GroupVdisk implements ReplicaLogHost {
     return this.#unpersisted === 0 && this.replica.member.log.holds(this.log.lastSeq, this.log.lastHash);
   }
 
+  /** All that the machines have said is durable. */
+  get hasRecorded(): boolean {
+    return this.mayRecord && this.replicaLog.isQuiet;
+  }
+
   /** Nothing waits that a record now would overtake. */
   get mayRecord(): boolean {
     return this.#unpersisted === 0 && !this.replicaLog.isBlocked;

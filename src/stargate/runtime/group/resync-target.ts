@@ -31,6 +31,8 @@ export class ResyncTarget {
     const { layer } = this.group.options;
     switch (request.kind) {
       case 'begin':
+        // Before the extents are another log's: from then on a start takes what they have for a sign that this log is committed so far.
+        this.group.step({ kind: 'cutTail' });
         this.aheadSeq = store.segments(layer).reduce((seq, one) => Math.max(seq, one.drainSeq), 0);
         return this.#whenQuiet(() => this.#ok(request));
       case 'open':
@@ -49,7 +51,8 @@ export class ResyncTarget {
 
   /** Its own drains end first: from then on the doors stand still. */
   #whenQuiet(go: () => void): void {
-    if (this.group.parts.isDraining(this.group)) this.group.parts.after(QUIET_POLL_MS, () => this.#whenQuiet(go));
+    if (this.group.parts.isDraining(this.group) || !this.group.hasRecorded)
+      this.group.parts.after(QUIET_POLL_MS, () => this.#whenQuiet(go));
     else go();
   }
 
