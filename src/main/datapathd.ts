@@ -14,6 +14,7 @@ import { readRememberedNodes, rememberNodes, type RememberedNode } from './remem
 import { engineChoice, orStop, startShards, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
+import { connectTls, startTls } from './tls.js';
 import { SOFTWARE, VERSION } from './version.js';
 
 /** `gatepath datapath --config FILE`: the NBD endpoint of one host, until a signal ends it. */
@@ -23,6 +24,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
   const engine = engineChoice(config.engine);
   const host = config.host ?? hostName();
   const datapathUuid = randomUUID();
+  const tls = startTls(config.tls, null, log);
   const controlSocket = config.control ?? join(dirname(config.socket), CONTROL_SOCKET);
   for (const path of [config.socket, controlSocket]) {
     mkdirSync(dirname(path), { recursive: true });
@@ -39,11 +41,22 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     log,
     parts: 2,
     settings: () => ({
-      settings: { engine, stargate: null, datapath: { datapathUuid, nbdSocket: config.socket, targets, failbackAfterMs } },
+      settings: {
+        engine,
+        tls: tls !== null,
+        stargate: null,
+        datapath: { datapathUuid, nbdSocket: config.socket, targets, failbackAfterMs },
+      },
       transfer: [],
     }),
+    prepare: started => tls?.attach(started),
   });
-  const store = new WireStore({ socketPath: metaSocketOf(config.stargate), others: metaEndpoints(others), software: SOFTWARE });
+  const store = new WireStore({
+    socketPath: metaSocketOf(config.stargate),
+    others: metaEndpoints(others),
+    software: SOFTWARE,
+    ...(tls === null ? {} : { connectTcp: connectTls(tls.options.credentials) }),
+  });
   const datapath = new DatapathHost({
     store,
     host,
@@ -62,7 +75,9 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
   const stop = async (): Promise<void> => {
     await control.close();
     datapath.close();
+    tls?.refuse();
     await pool.stop();
+    await tls?.stop();
     for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await store.close();
   };
@@ -73,8 +88,14 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
 }
 
 /** Of the other Stargates: those of the configuration first, then those that are known. */
-function otherStargates({ stargate, stargates }: DatapathConfig, known: readonly Pick<RememberedNode, 'addresses'>[]): StreamPathTarget[] {
-  const targets = [...stargates, ...known.map(({ addresses: { unix, tcp } }) => (tcp === null ? unixTarget(unix) : tcpTarget(tcp)))];
+function otherStargates(
+  { stargate, stargates }: DatapathConfig,
+  known: readonly Pick<RememberedNode, 'id' | 'addresses'>[],
+): StreamPathTarget[] {
+  const targets = [
+    ...stargates,
+    ...known.map(({ id, addresses: { unix, tcp } }) => (tcp === null ? unixTarget(unix) : tcpTarget(tcp, id))),
+  ];
   const byAddress = new Map(targets.map(target => [addressOf(target), target]));
   byAddress.delete(addressOf(unixTarget(stargate)));
   return [...byAddress.values()];
@@ -82,4 +103,4 @@ function otherStargates({ stargate, stargates }: DatapathConfig, known: readonly
 
 /** Over TCP one listener serves sessions and metadata. */
 const metaEndpoints = (targets: readonly StreamPathTarget[]): MetaEndpoint[] =>
-  targets.map(target => (target.kind === 'unix' ? { path: metaSocketOf(target.socketPath) } : { host: target.host, port: target.port }));
+  targets.map(target => (target.kind === 'unix' ? { path: metaSocketOf(target.socketPath) } : target));

@@ -11,6 +11,8 @@ import { SOFTWARE } from './version.js';
 /** What one shard of a process mounts. Both: the datapath reaches the Stargate without leaving the process. */
 export interface WorkerSettings {
   readonly engine: EngineChoice;
+  /** Connections over TCP are made by the TLS thread. */
+  readonly tls?: boolean;
   readonly stargate: StargateSettings | null;
   readonly datapath: {
     readonly datapathUuid: string;
@@ -28,6 +30,8 @@ export interface TcpListening {
   readonly port: number;
   /** `host:port` at which others reach it. */
   readonly advertised: string;
+  /** The process's TLS thread listens, not a shard. */
+  readonly tls?: boolean;
 }
 
 /** The shard that accepts connections; those of others move on from there. */
@@ -36,7 +40,7 @@ export const ACCEPTING_SHARD = 0;
 export default function run(task: ShardTask): Promise<void> {
   const settings = task.settings as WorkerSettings;
   return runShard(task, settings.engine, context => {
-    const transport = new ShardTransport({ context, software: SOFTWARE });
+    const transport = new ShardTransport({ context, software: SOFTWARE, tls: settings.tls ?? false });
     const accepts = context.index === ACCEPTING_SHARD;
     const listen = (path: string): Slot | null => (accepts ? context.engine.listen({ family: 'unix', path }, { mode: 0o660 }) : null);
     const parts: ShardPart[] = [];
@@ -46,7 +50,8 @@ export default function run(task: ShardTask): Promise<void> {
       serving = stargate.node;
       const { socketPath, tcp } = settings.stargate;
       const server = transport.serve(serving, listen(socketPath));
-      if (tcp !== null && accepts) server.listenAt(context.engine.listen({ family: 'tcp', host: tcp.host, port: tcp.port }));
+      if (tcp !== null && tcp.tls !== true && accepts)
+        server.listenAt(context.engine.listen({ family: 'tcp', host: tcp.host, port: tcp.port }));
       parts.push(stargate);
     }
     parts.unshift(transport);

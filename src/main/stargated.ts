@@ -6,6 +6,7 @@ import { StatusService } from '../control/status.js';
 import { etcdOptions } from './config/etcd.js';
 import { loadConfig } from './config/load.js';
 import { stargateConfig, tcpListening } from './config/stargate.js';
+import { startTls } from './tls.js';
 import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
@@ -21,6 +22,8 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   const log = await createLogger(config.logLevel, logFormat);
   const controlSocket = join(config.data, CONTROL_SOCKET);
   const engine = engineChoice(config.engine);
+  const tcp = tcpListening(config);
+  const tls = startTls(config.tls, config.node, log);
   mkdirSync(dirname(config.socket), { recursive: true });
   await clearSocketPath(config.socket);
   await clearSocketPath(metaSocketOf(config.socket));
@@ -31,7 +34,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     cacheBytes: config.cache,
     oplogBytes: config.oplog,
     stargateSocket: config.socket,
-    tcp: tcpListening(config),
+    tcp,
     etcd: config.etcd === undefined ? null : etcdOptions(config.etcd),
     clusterId: config.cluster ?? null,
     faultDomain: config.faultDomain ?? null,
@@ -48,9 +51,12 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     parts: 2,
     settings: () => {
       const { settings, transfer } = host.shardSettings();
-      return { settings: { engine, stargate: settings, datapath: null }, transfer: [transfer] };
+      return { settings: { engine, tls: tls !== null, stargate: settings, datapath: null }, transfer: [transfer] };
     },
-    prepare: started => host.listen(started),
+    prepare: started => {
+      tls?.attach(started);
+      host.listen(started);
+    },
   });
   const storage = { store: host.store, node: managedNode(host) };
   const service = new ControlService({ ...storage, defaultHost: hostName() });
@@ -59,12 +65,15 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     removePidFile(config.data);
     await control.close();
     await host.leave();
+    tls?.refuse();
     await pool.stop();
+    await tls?.stop();
     for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await host.close();
   };
   stopOnSignal(log, stop);
   await orStop(stop, async () => {
+    if (tcp !== null) await tls?.listen(tcp.host, tcp.port);
     await host.serve();
     await control.listen(controlSocket);
     writePidFile(config.data);

@@ -1,4 +1,4 @@
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { decodeControl, encodeControl } from '../wire/control.js';
 import { createHeader, encodeHeader, FrameType, type FrameHeader } from '../wire/frame.js';
 import { heartbeat } from '../wire/heartbeat.js';
@@ -24,7 +24,13 @@ const LEAVE_AFTER_FAILURES = 3;
 const MAX_OTHERS = 64;
 
 /** Where a metadata store is served: options of node:net's connect. */
-export type MetaEndpoint = { readonly path: string } | { readonly host: string; readonly port: number };
+export type MetaEndpoint = { readonly path: string } | TcpEndpoint;
+/** `node`: who has to be there, where that can be proved. */
+export interface TcpEndpoint {
+  readonly host: string;
+  readonly port: number;
+  readonly node?: string;
+}
 
 export interface WireStoreOptions {
   /** Of the Stargate of this machine: asked first, whenever a connection is needed. */
@@ -32,6 +38,8 @@ export interface WireStoreOptions {
   /** Others of the same cluster, in this order behind it. See {@link WireStore.setOthers}. */
   readonly others?: readonly MetaEndpoint[];
   readonly software: string;
+  /** How connections over TCP are made; absent: in the clear. */
+  readonly connectTcp?: (endpoint: TcpEndpoint) => Socket;
   /** A request is given up (MetaUnavailable) after so long without an answer. */
   readonly requestTimeoutMs?: number;
 }
@@ -200,7 +208,8 @@ export class WireStore implements MetadataStore {
     this.#current = this.#next;
     const endpoint = this.#next === 0 ? { path: this.options.socketPath } : this.#others[this.#next - 1]!;
     this.#at = 'path' in endpoint ? endpoint.path : `${endpoint.host}:${endpoint.port}`;
-    const socket = connect({ ...endpoint });
+    const { connectTcp = connect } = this.options;
+    const socket = 'path' in endpoint ? connect({ ...endpoint }) : connectTcp(endpoint);
     const stream = new FrameStream(socket, {
       onFrame: (header, payload) => this.#onFrame(header, payload),
       onClosed: message => this.#onLost(message),

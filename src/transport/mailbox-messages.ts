@@ -14,6 +14,11 @@ export const Topic = {
   moved: 'wire.moved',
   /** MovedMeta, to the main thread: a connection that wants the metadata store. */
   meta: 'wire.meta',
+  /** DialRequest to the main thread, DialReply back: a connection over TLS. */
+  dial: 'tls.dial',
+  dialed: 'tls.dialed',
+  /** AcceptedConnection, from the main thread: over TLS. */
+  accepted: 'tls.accepted',
   /** From the main thread: readonly PeerNode[], all nodes there are. */
 } as const;
 

@@ -16,6 +16,7 @@ import { CHUNK_BYTES, INLINE_BYTES } from './limits.js';
 import { newShareCounts, type MemoryShare } from './memory.js';
 import { PeerInput } from './peer-input.js';
 import { ServerIo } from './server-io.js';
+import type { TlsPeer } from './tls/credentials.js';
 import type { ServerParts } from './unix-server.js';
 
 /**
@@ -60,6 +61,8 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
   constructor(
     private readonly parts: ServerParts,
     private readonly slot: Slot,
+    /** Who a certificate says it is; null: nobody was asked, or it was checked where the connection comes from. */
+    private readonly certified: TlsPeer | null = null,
   ) {
     const { engine, table, memory } = parts;
     const area = memory.takeSendArea();
@@ -239,6 +242,10 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
       this.#fail(code, message);
       return;
     }
+    if (hello.role === 'stargate' && this.certified !== null && this.certified.role !== 'node') {
+      this.#fail('ERR_PEER_CERTIFICATE', `the certificate of the ${this.certified.role} "${this.certified.name}" is not one of a node`);
+      return;
+    }
     if (hello.role === 'meta') {
       this.#routeMeta(payload);
       return;
@@ -264,9 +271,14 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
 
   #routePeer(open: PeerOpen): void {
     const acceptor = this.parts.peers();
-    const refusal = acceptor === null ? NO_PEERS : checkPeerOpen(open, acceptor.self);
+    const refusal = acceptor === null ? NO_PEERS : (this.#checkCertificate(open) ?? checkPeerOpen(open, acceptor.self));
     if (refusal === null) this.#route({ kind: 'peer', open }, open.toShard);
     else this.#fail(refusal.code, refusal.message);
+  }
+
+  #checkCertificate({ from: { node } }: PeerOpen): { code: string; message: string } | null {
+    if (this.certified === null || this.certified.name === node) return null;
+    return { code: 'ERR_PEER_CERTIFICATE', message: `the certificate of the node "${this.certified.name}" does not speak for "${node}"` };
   }
 
   /** Who serves the metadata reads the HELLO again. */

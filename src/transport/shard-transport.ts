@@ -4,12 +4,15 @@ import type { PeerSelf } from '../wire/peer-open.js';
 import type { PeerListener } from '../wire/peers.js';
 import type { VdiskServing } from '../wire/serving.js';
 import { ConnectionTable } from './connection-table.js';
+import type { Dialer } from './dial.js';
 import { DEFAULT_MEMORY } from './limits.js';
 import { Topic } from './mailbox-messages.js';
 import { MailboxConnector } from './mailbox-path.js';
 import { MailboxServer } from './mailbox-server.js';
 import { TransportMemory, type MemoryCounts } from './memory.js';
 import { PeerLinks } from './peer-links.js';
+import type { AcceptedConnection } from './tls/messages.js';
+import { shardDialer } from './tls/shard-dialer.js';
 import { UnixConnector } from './unix-connector.js';
 import { UnixServer, type MovedConnection } from './unix-server.js';
 
@@ -18,6 +21,8 @@ export interface ShardTransportOptions {
   /** Name and version, told to other processes. */
   readonly software: string;
   readonly memory?: MemoryCounts;
+  /** Connections over TCP are made by the process's TLS thread. */
+  readonly tls?: boolean;
 }
 
 /** Arena bytes that a shard's transport takes of its region. */
@@ -31,16 +36,18 @@ export class ShardTransport {
   readonly mailbox: MailboxConnector;
   readonly memory: TransportMemory;
   readonly #table: ConnectionTable;
+  readonly #dialer: { readonly dialer?: Dialer };
   #server: UnixServer | null = null;
   #links: PeerLinks | null = null;
   #ear: { readonly self: PeerSelf; readonly listener: PeerListener } | null = null;
 
   constructor(private readonly options: ShardTransportOptions) {
-    const { context, software, memory = DEFAULT_MEMORY } = options;
+    const { context, software, memory = DEFAULT_MEMORY, tls = false } = options;
     const { engine } = context;
     this.memory = new TransportMemory(context.region.take(TransportMemory.bytesFor(memory)), memory);
     this.#table = new ConnectionTable(engine);
-    this.unix = new UnixConnector({ engine, table: this.#table, memory: this.memory, software });
+    this.#dialer = tls ? { dialer: shardDialer(context, this.#table) } : {};
+    this.unix = new UnixConnector({ engine, table: this.#table, memory: this.memory, software, ...this.#dialer });
     this.mailbox = new MailboxConnector(context);
   }
 
@@ -65,6 +72,7 @@ export class ShardTransport {
       log: context.log,
     });
     context.onMessage(Topic.moved, message => server.onMoved(message as MovedConnection));
+    context.onMessage(Topic.accepted, message => server.onAccepted(message as AcceptedConnection));
     this.#server = server;
     if (this.#ear !== null) server.acceptPeers(this.#ear);
     return server;
@@ -76,7 +84,7 @@ export class ShardTransport {
   peers(listener: PeerListener, self: PeerSelf): PeerLinks {
     const { context, software } = this.options;
     const { engine, index: shard, log } = context;
-    const links = new PeerLinks({ engine, table: this.#table, memory: this.memory, software, self, listener, shard, log });
+    const links = new PeerLinks({ engine, table: this.#table, memory: this.memory, software, self, listener, shard, log, ...this.#dialer });
     this.#links = links;
     this.#ear = { self, listener };
     this.#server?.acceptPeers(this.#ear);

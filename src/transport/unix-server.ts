@@ -2,6 +2,8 @@ import type { Engine, Slot } from 'uring-engine';
 import type { Logger } from '../base/log.js';
 import { MAX_CONNECTION_BYTES, MAX_CONNECTION_REQUESTS } from '../wire/limits.js';
 import type { VdiskServing } from '../wire/serving.js';
+import type { TlsPeer } from './tls/credentials.js';
+import type { AcceptedConnection } from './tls/messages.js';
 import { Operation, type ConnectionTable, type TableEntry } from './connection-table.js';
 import type { TransportMemory } from './memory.js';
 import type { PeerAcceptor } from './peer-input.js';
@@ -92,6 +94,11 @@ export class UnixServer implements TableEntry {
     this.#listeners.push(new ServerListener(table, listener, log, slot => this.#add(slot, connection => connection.start())));
   }
 
+  /** A connection over TLS, which others have accepted; `peer` is who it is. */
+  onAccepted({ fd, peer }: AcceptedConnection): void {
+    this.#add(this.#parts.engine.adopt(fd, 'socket'), connection => connection.start(), peer);
+  }
+
   /** A connection that another shard has accepted for this one. */
   onMoved(moved: MovedConnection): void {
     const slot = this.#parts.engine.adopt(moved.fd, 'socket');
@@ -114,10 +121,10 @@ export class UnixServer implements TableEntry {
     // Never touched.
   }
 
-  #add(slot: Slot, start: (connection: ServerConnection) => void): void {
+  #add(slot: Slot, start: (connection: ServerConnection) => void, peer: TlsPeer | null = null): void {
     let connection: ServerConnection;
     try {
-      connection = new ServerConnection(this.#parts, slot);
+      connection = new ServerConnection(this.#parts, slot, peer);
     } catch (error) {
       if (!(error instanceof ServerFullError)) throw error;
       this.#parts.log.log('warn', error.message, { code: error.code });

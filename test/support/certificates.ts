@@ -27,14 +27,15 @@ export class Authority {
     return this.#files(this.name).cert;
   }
 
-  async issue(name: string): Promise<Certificate> {
+  /** `role`: its OU. `days`: less than 0 for one that has expired. */
+  async issue(name: string, { role, days = 1 }: { readonly role?: string; readonly days?: number } = {}): Promise<Certificate> {
     const { cert, key } = this.#files(name);
     const request = join(this.directory, `${name}.csr`);
     const extensions = join(this.directory, `${name}.ext`);
     writeFileSync(extensions, 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n');
-    await openssl('req', ...NEW_KEY, '-subj', `/CN=${name}`, '-keyout', key, '-out', request);
+    await openssl('req', ...NEW_KEY, '-subj', `${role === undefined ? '' : `/OU=${role}`}/CN=${name}`, '-keyout', key, '-out', request);
     const own = this.#files(this.name);
-    const signed = ['-CA', own.cert, '-CAkey', own.key, '-CAcreateserial', '-days', '1', '-extfile', extensions];
+    const signed = ['-CA', own.cert, '-CAkey', own.key, '-CAcreateserial', '-days', String(days), '-extfile', extensions];
     await openssl('x509', '-req', '-in', request, ...signed, '-out', cert);
     return { cert, key };
   }

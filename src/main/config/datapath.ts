@@ -4,6 +4,7 @@ import { DEFAULT_FAILBACK_MS } from '../../datapath/limits.js';
 import { tcpTarget, unixTarget } from '../../datapath/paths.js';
 import { DEFAULT_SHARDS } from '../limits.js';
 import { engine, formatTcp, hostPort, logLevel, name, path, shards } from './fields.js';
+import { tlsConfig } from './tls.js';
 
 const MAX_STARGATES = 64;
 const failback = z.union([
@@ -28,6 +29,7 @@ export const datapathConfig = z.strictObject({
     .array(stargateAddress, 'it has to be a list of paths and ADDRESS:PORT')
     .max(MAX_STARGATES, `at most ${MAX_STARGATES} are possible`)
     .default([]),
+  tls: tlsConfig.optional(),
   node: name.optional(),
   failbackAfterMs: failback.default(DEFAULT_FAILBACK_MS),
   control: path.optional(),
@@ -47,6 +49,11 @@ stargate: /run/gatepath/stargate.sock
 # Other Stargates of the cluster, to start from while that one is away. What the cluster says of its nodes is remembered for the next start.
 # An ADDRESS:PORT is that of another machine ("listen" in the Stargate's configuration).
 # stargates: [10.0.0.2:9440, /run/gatepath/node-3.sock]
+# For all connections over TCP: "gatepath cluster join DIR --datapath NAME" makes the certificate.
+# tls:
+#   ca: /etc/gatepath/ca.crt
+#   cert: /etc/gatepath/hypervisor-1.crt
+#   key: /etc/gatepath/hypervisor-1.key
 # Id of the node of this machine. Default: the node with that socket.
 # node: node-1
 # A disk that another node serves is asked back when the Stargate of this machine has been well for so many ms; or never.

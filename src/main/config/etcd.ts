@@ -1,10 +1,8 @@
-import { readFileSync, statSync } from 'node:fs';
 import { z } from 'zod';
-import { GatepathError } from '../../base/errors.js';
 import type { EtcdOptions } from '../../meta/etcd-options.js';
 import { path } from './fields.js';
+import { readNamed } from './named-file.js';
 
-const MAX_FILE_BYTES = 1 << 20;
 const text = (what: string) => z.string(`it has to be ${what}`).min(1, `it has to be ${what}`);
 
 /** Where the metadata of a cluster is. */
@@ -52,16 +50,4 @@ export function etcdOptions(config: EtcdConfig): EtcdOptions {
         : { name: user, password: readNamed('etcd.passwordFile', passwordFile).toString('utf8').trim() },
     ...(namespace === undefined ? {} : { namespace }),
   };
-}
-
-function readNamed(name: string, file: string): Buffer {
-  try {
-    if (statSync(file).size > MAX_FILE_BYTES) throw new Error(`it has more than ${MAX_FILE_BYTES} bytes`);
-    return readFileSync(file);
-  } catch (cause) {
-    const message = `${name}: the file ${file} cannot be read: ${(cause as Error).message}`;
-    throw new GatepathError('invalid', 'ERR_CONFIG', message, 'correct the path in the configuration, or the rights of the file', {
-      cause,
-    });
-  }
 }

@@ -4,6 +4,7 @@ import { replicationFactor, uuid } from '../../meta/model.js';
 import { etcdConfig } from './etcd.js';
 import { engine, formatTcp, hostPort, isAnyAddress, isLoopback, logLevel, name, path, shards, size } from './fields.js';
 import type { TcpListening } from '../shard-worker.js';
+import { tlsConfig } from './tls.js';
 
 export const stargateConfig = z
   .strictObject({
@@ -12,6 +13,7 @@ export const stargateConfig = z
     listen: hostPort.optional(),
     advertise: hostPort.optional(),
     insecure: z.boolean('it has to be true or false').default(false),
+    tls: tlsConfig.optional(),
     node: name.default('node-1'),
     shards: shards.default(DEFAULT_SHARDS),
     cache: size(LEAST_CACHE_BYTES, '16M').default(DEFAULT_CACHE_BYTES),
@@ -24,16 +26,17 @@ export const stargateConfig = z
     logLevel: logLevel.default('info'),
   })
   .check(({ value, issues }) => {
-    const { listen, advertise, insecure } = value;
+    const { listen, advertise, insecure, tls } = value;
     const issue = (key: string, message: string): void => void issues.push({ code: 'custom', input: value, path: [key], message });
+    if (insecure && tls !== undefined) issue('insecure', 'with "tls" everything over TCP is secure: leave one of the two out');
     if (listen === undefined) {
       if (advertise !== undefined) issue('advertise', 'it needs "listen" beside it');
       return;
     }
-    if (!isLoopback(listen.host) && !insecure) {
+    if (!isLoopback(listen.host) && !insecure && tls === undefined) {
       issue(
         'listen',
-        'whoever reaches this address could read and write all disks: take one of 127.0.0.1 or ::1, or say "insecure: true" where the network is trusted',
+        'whoever reaches this address could read and write all disks: give the node its certificate in "tls", or say "insecure: true" where the network is trusted; 127.0.0.1 and ::1 need neither',
       );
     }
     if (isAnyAddress(listen.host) && advertise === undefined)
@@ -41,8 +44,12 @@ export const stargateConfig = z
   });
 export type StargateConfig = z.infer<typeof stargateConfig>;
 
-export function tcpListening({ listen, advertise = listen }: Pick<StargateConfig, 'listen' | 'advertise'>): TcpListening | null {
-  return listen === undefined || advertise === undefined ? null : { ...listen, advertised: formatTcp(advertise) };
+export function tcpListening({
+  listen,
+  advertise = listen,
+  tls,
+}: Pick<StargateConfig, 'listen' | 'advertise' | 'tls'>): TcpListening | null {
+  return listen === undefined || advertise === undefined ? null : { ...listen, advertised: formatTcp(advertise), tls: tls !== undefined };
 }
 
 export const STARGATE_EXAMPLE = `# gatepath stargate --config FILE
@@ -55,7 +62,13 @@ socket: /run/gatepath/stargate.sock
 # listen: 127.0.0.1:9440
 # What they are told, if it is another address.
 # advertise: 10.0.0.1:9440
-# Needed to listen at an address that other machines reach: nothing is encrypted, and nobody has to prove who they are.
+# For all that goes over TCP, to and from here: who connects has to show a certificate of the same authority, and so do we. "gatepath cluster init"
+# makes the authority, "gatepath cluster join" the certificate of each node; the name in it has to be that of this node.
+# tls:
+#   ca: /etc/gatepath/ca.crt
+#   cert: /etc/gatepath/node-1.crt
+#   key: /etc/gatepath/node-1.key
+# Instead, where the network is trusted: nothing is encrypted, and nobody has to prove who they are.
 # insecure: true
 # Name of this node in the cluster.
 node: node-1
