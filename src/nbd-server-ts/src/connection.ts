@@ -1,64 +1,21 @@
 import assert from 'node:assert/strict';
-import { EngineError, RECV_ALL, SEND_LAZY, socketPair, type ClientId, type Engine, type Gather, type Slot } from 'uring-engine';
-import { Staging, type BufferSet } from './buffers.js';
+import { EngineError, RECV_ALL, SEND_LAZY, socketPair, type Gather, type Slot } from 'uring-engine';
+import { Staging } from './buffers.js';
+import type { ConnectionHost, MovedConnection } from './connection-host.js';
+import { nextPhase, type Phase } from './connection-phase.js';
 import type { ServerProbes } from './counters.js';
-import type { Export, ExportDirectory } from './export.js';
-import { Handshake, type HandshakeOptions } from './handshake/handshake.js';
+import type { Export } from './export.js';
+import { driveHandshake } from './handshake-drive.js';
+import { Handshake } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
-import { Intake, Pump, type IntakeListener, type SharedResources } from './intake.js';
+import { Intake, Pump } from './intake.js';
 import { LAZY_SEND_BYTES, MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
 import type { PendingRequest } from './pending-request.js';
 import { OPTION_HEADER_BYTES } from './protocol/constants.js';
 import { ReplyQueue, type ReplySink } from './reply-queue.js';
+import type { IntakeListener } from './requests/open-requests.js';
 import { rulesOf } from './transmission/rules.js';
-import type { TlsTerminator } from './tls/tls-thread.js';
 import { Transmission } from './transmission/transmission.js';
-
-/** What a connection asks of its server. */
-export interface ConnectionHost extends SharedResources {
-  readonly engine: Engine;
-  readonly clientId: ClientId;
-  readonly exports: ExportDirectory;
-  readonly sharedStaging: BufferSet;
-  readonly closing: boolean;
-  readonly handshakeOptions: HandshakeOptions;
-  readonly tls: TlsTerminator | null;
-  /** An export has another size. */
-  onResized(exportName: string): void;
-  /** Calls `resume` before the next submission, `endTurn` at the end of the turn. */
-  markDirty(connection: Connection): void;
-  /** Null: the connection stays here. Else who takes it over. */
-  chooseOwner(exportName: string): ((moved: MovedConnection) => void) | null;
-  onGone(connection: Connection): void;
-  logEnd(connection: Connection, reason: string): void;
-}
-
-/** A connection on its way to another server of this process, in another thread perhaps: structured-cloneable. */
-export interface MovedConnection {
-  readonly fd: number;
-  readonly negotiated: Negotiated;
-  /** What was received behind the last option. */
-  readonly leftover: Uint8Array;
-}
-
-/**
- *  upgrading (to TLS)
- *      ▲ │ STARTTLS
- *      │ ▼
- *  handshake ──GO──▶ transmission ──DISC, EOF──▶ finishing ──all answered──▶ closing ──▶ gone
- *      │ └──GO, another owner──▶ moving ──all sent──▶ gone (or transmission)    ▲
- *      └──ABORT──▶ finishing          any ──error, violation, abort()───────────┘
- */
-export type Phase = 'handshake' | 'upgrading' | 'transmission' | 'moving' | 'finishing' | 'closing' | 'gone';
-const FOLLOWS: Readonly<Record<Phase, readonly Phase[]>> = {
-  handshake: ['upgrading', 'transmission', 'moving', 'finishing', 'closing'],
-  upgrading: ['handshake', 'closing'],
-  transmission: ['finishing', 'closing'],
-  moving: ['gone', 'transmission', 'closing'],
-  finishing: ['closing'],
-  closing: ['gone'],
-  gone: ['handshake', 'transmission'],
-};
 
 export const ConnectionTag = { recv: 0, recvDirect: 1, send: 2, close: 3 } as const;
 const TAG_SHIFT = 3;
@@ -135,8 +92,7 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   #enter(phase: Phase): void {
-    assert(FOLLOWS[this.phase].includes(phase), `connection: ${this.phase} → ${phase}`);
-    this.phase = phase;
+    this.phase = nextPhase(this.phase, phase);
   }
 
   // ---- completions
@@ -159,7 +115,7 @@ export class Connection implements IntakeListener, ReplySink {
   #onReceived(kind: number, result: number): void {
     this.#receiving = false;
     this.#receivedInTurn = true;
-    if (kind === ConnectionTag.recvDirect) this.#intake!.directFinished(Math.max(result, 0));
+    if (kind === ConnectionTag.recvDirect) this.#intake!.largeWrite.directFinished(Math.max(result, 0));
     else if (result > 0) this.#staging.end += result;
     if (this.phase === 'closing') return;
     if (this.phase === 'upgrading' && result <= 0) this.abort('the client went before the TLS handshake');
@@ -177,42 +133,17 @@ export class Connection implements IntakeListener, ReplySink {
   #runHandshake(): void {
     const handshake = this.#handshake!;
     if (this.host.closing) handshake.shutDown();
-    for (;;) {
-      if (!this.#pushHandshakeOutput(handshake)) return;
-      const { state } = handshake;
-      if (state.kind === 'transmission') return this.#handshakeDone(state.target, state.negotiated);
-      if (state.kind === 'closed') {
-        this.host.counters.failedHandshakes++;
-        this.#handshake = null;
-        this.host.logEnd(this, state.reason);
-        this.#enter('finishing');
-        return;
-      }
-      const staging = this.#staging;
-      if (state.kind === 'upgrading' && staging.availableBytes === 0) {
-        this.#enter('upgrading');
-        return;
-      }
-      const consumed = handshake.consume(this.host.arena.bytes.subarray(staging.position, staging.end));
-      staging.position += consumed;
-      if (consumed === 0) break;
+    const stop = driveHandshake(handshake, this.host.arena.bytes, this.#staging, this.#replies);
+    if (stop === 'more') this.#wantsRecv = true;
+    else if (stop === 'blocked') this.#blocked = true;
+    else if (stop.kind === 'transmission') this.#handshakeDone(stop.target, stop.negotiated);
+    else if (stop.kind === 'upgrading') this.#enter('upgrading');
+    else {
+      this.host.counters.failedHandshakes++;
+      this.#handshake = null;
+      this.host.logEnd(this, stop.reason);
+      this.#enter('finishing');
     }
-    this.#wantsRecv = true;
-  }
-
-  /** False: there is no room; what is left goes after the send. */
-  #pushHandshakeOutput({ output }: Handshake): boolean {
-    while (output.length > 0) {
-      const bytes = output[0]!;
-      const pushed = this.#replies.pushBytes(bytes);
-      if (pushed === bytes.length) output.shift();
-      else {
-        output[0] = bytes.subarray(pushed);
-        this.#blocked = true;
-        return false;
-      }
-    }
-    return true;
   }
 
   #handshakeDone(target: Export, negotiated: Negotiated): void {
@@ -331,7 +262,7 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   onReplied(request: PendingRequest): void {
-    this.#intake!.onReplied(request);
+    this.#intake!.requests.onReplied(request);
   }
 
   resize(sizeBytes: number, done: (errno: number) => void): void {
@@ -403,10 +334,10 @@ export class Connection implements IntakeListener, ReplySink {
     if (this.#receiving) return;
     const { engine, clientId } = this.host;
     if (this.#wantsDirect) {
-      const intake = this.#intake!;
+      const { largeWrite } = this.#intake!;
       this.#wantsDirect = false;
-      intake.directStarted();
-      engine.recv(this.#slot, intake.directOffset, intake.directBytes, RECV_ALL, clientId, this.#tag | ConnectionTag.recvDirect);
+      largeWrite.directStarted();
+      engine.recv(this.#slot, largeWrite.directOffset, largeWrite.directBytes, RECV_ALL, clientId, this.#tag | ConnectionTag.recvDirect);
     } else {
       const needed = this.#intake === null ? OPTION_HEADER_BYTES + MAX_OPTION_BYTES : this.#intake.neededBytes;
       // Without room nothing is read until payloads are taken: the next progress comes here again.
@@ -421,13 +352,13 @@ export class Connection implements IntakeListener, ReplySink {
   #idle(): void {
     if (this.phase === 'moving') this.#move();
     else if (this.phase === 'upgrading' && !this.#receiving) this.#upgrade();
-    else if (this.phase === 'finishing' && (this.#intake === null || this.#intake.openRequests === 0)) this.#close();
+    else if (this.phase === 'finishing' && (this.#intake === null || this.#intake.requests.count === 0)) this.#close();
   }
 
   // ---- ends
   /** Whether a server that closes may close this one: nothing under way. */
   get quiet(): boolean {
-    return !this.#sending && this.#replies.empty && (this.#intake === null || this.#intake.openRequests === 0);
+    return !this.#sending && this.#replies.empty && (this.#intake === null || this.#intake.requests.count === 0);
   }
 
   /** No more input; what is outstanding is finished and answered, then the connection is closed. */
@@ -461,11 +392,11 @@ export class Connection implements IntakeListener, ReplySink {
   #checkGone(): void {
     if (!this.#closeSent || this.#sending || this.#receiving) return;
     const intake = this.#intake;
-    if (intake !== null && intake.openRequests > 0) return;
+    if (intake !== null && intake.requests.count > 0) return;
     this.#enter('gone');
     this.#intake = null;
     this.#staging.destroy();
-    intake?.session.close();
+    intake?.requests.session.close();
     this.host.onGone(this);
   }
 

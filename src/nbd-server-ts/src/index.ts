@@ -1,5 +1,5 @@
 export { NbdServer, type CloseOptions, type NbdServerOptions, type ServerLog } from './server.js';
-export type { MovedConnection } from './connection.js';
+export type { MovedConnection } from './connection-host.js';
 export { ServerCounters, type ServerProbes } from './counters.js';
 export { NbdServerError, type NbdServerErrorCode } from './errors.js';
 export {

@@ -1,7 +1,8 @@
 import type { ClientId, Engine, EngineClient, Slot } from 'uring-engine';
 import type { ArenaRegion } from 'uring-engine';
 import { BufferSet, largeBufferSet } from './buffers.js';
-import { Connection, type ConnectionHost, type MovedConnection } from './connection.js';
+import { Connection } from './connection.js';
+import type { ConnectionHost, MovedConnection } from './connection-host.js';
 import { ServerCounters, type ServerProbes } from './counters.js';
 import { NbdServerError } from './errors.js';
 import type { ExportDirectory } from './export.js';

@@ -1,0 +1,35 @@
+import type { ClientId, Engine } from 'uring-engine';
+import type { BufferSet } from './buffers.js';
+import type { Connection } from './connection.js';
+import type { ExportDirectory } from './export.js';
+import type { HandshakeOptions } from './handshake/handshake.js';
+import type { Negotiated } from './handshake/negotiation.js';
+import type { SharedResources } from './requests/open-requests.js';
+import type { TlsTerminator } from './tls/tls-thread.js';
+
+/** What a connection asks of its server. */
+export interface ConnectionHost extends SharedResources {
+  readonly engine: Engine;
+  readonly clientId: ClientId;
+  readonly exports: ExportDirectory;
+  readonly sharedStaging: BufferSet;
+  readonly closing: boolean;
+  readonly handshakeOptions: HandshakeOptions;
+  readonly tls: TlsTerminator | null;
+  /** An export has another size. */
+  onResized(exportName: string): void;
+  /** Calls `resume` before the next submission, `endTurn` at the end of the turn. */
+  markDirty(connection: Connection): void;
+  /** Null: the connection stays here. Else who takes it over. */
+  chooseOwner(exportName: string): ((moved: MovedConnection) => void) | null;
+  onGone(connection: Connection): void;
+  logEnd(connection: Connection, reason: string): void;
+}
+
+/** A connection on its way to another server of this process, in another thread perhaps: structured-cloneable. */
+export interface MovedConnection {
+  readonly fd: number;
+  readonly negotiated: Negotiated;
+  /** What was received behind the last option. */
+  readonly leftover: Uint8Array;
+}
