@@ -1,4 +1,4 @@
-// Debian packages that the tests (and with --bench the benchmarks) run against. Installs what is missing, as root on Debian
+// Debian packages that the tests (and with --bench the benchmarks and `npm run conformance`) run against. Installs what is missing, as root on Debian
 // and its like; elsewhere it says what is missing, and the tests concerned are skipped by name.
 import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
@@ -25,7 +25,8 @@ const FOR_TESTS = {
   e2fsprogs: ['mke2fs', 'e2fsck'],
   xfsprogs: ['mkfs.xfs', 'xfs_repair'],
   kmod: ['depmod', 'modprobe'],
-  'util-linux': ['taskset', 'unshare', 'flock'],
+  'util-linux': ['taskset', 'unshare', 'flock', 'setpriv'],
+  bsdutils: ['script'],
   openssl: ['openssl'],
   'etcd-server': ['etcd'],
   'etcd-client': ['etcdctl'],
@@ -35,12 +36,13 @@ const FOR_BENCH = {
   'nfs-ganesha': ['ganesha.nfsd'],
   'nfs-ganesha-vfs': [`${LIB}/ganesha/libfsalvfs.so`],
   rpcbind: ['rpcbind'],
+  'nbd-server': ['nbd-server'],
 };
 const GUEST_KERNEL = 'linux-image-cloud-amd64';
 /** Debian starts a package's service when it is installed; the tests start their own. Its policy script says whether that may be. */
 const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
 /** Packages whose service would be started at the next boot. */
-const SERVICES = { 'etcd-server': 'etcd' };
+const SERVICES = { 'etcd-server': 'etcd', 'nbd-server': 'nbd-server' };
 const APT = ['-o', 'DPkg::Lock::Timeout=400'];
 const ENV = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
 
