@@ -1,37 +1,54 @@
 import type { Logger } from '../base/log.js';
-import type { VdiskRecord } from '../meta/model.js';
+import { leaveDeletedVdisk } from '../meta/groups.js';
+import type { GroupMember, VdiskRecord } from '../meta/model.js';
 import { keys } from '../meta/model.js';
+import { concerns, listNodes } from '../meta/nodes.js';
 import { listVdisks } from '../meta/operations.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 
 export interface DeletionsOptions {
   readonly store: MetadataStore;
+  readonly self: GroupMember;
   readonly log: Logger;
   /** Gives the space back that the vdisk takes here, if any. Not called again for one that is under way, or done. */
-  readonly remove: (vdisk: VdiskRecord) => Promise<void>;
+  readonly remove: (vdiskId: string) => Promise<void>;
+  readonly retryMs?: number;
 }
 
-/** Follows which vdisks are marked as being deleted: through whichever node, and before this process started. */
+const RETRY_MS = 5_000;
+
+/**
+ * Follows which vdisks are marked as being deleted: through whichever node, and before this process started. Each node removes what it has of them, then leaves
+ * the group's record; the last one forgets the vdisk. A node that is away does so when it is back: until then the record stays. One that will not come
+ * back holds it up only as long as the metadata knows it as a node.
+ */
 export class Deletions {
-  readonly #known = new Set<string>();
-  readonly #watch: Watch;
+  /** Nothing is left of them here. */
+  readonly #removed = new Set<string>();
+  readonly #under = new Set<string>();
+  readonly #told = new Set<string>();
+  readonly #watches: Watch[];
+  /** Something has changed while a deletion was under way. */
+  #isMissed = false;
   #running = false;
   #again = false;
   #closed = false;
+  #timer: NodeJS.Timeout | null = null;
 
   constructor(private readonly options: DeletionsOptions) {
-    this.#watch = options.store.watch(keys.vdisks, () => this.check());
+    this.#watches = [keys.vdisks, keys.nodes].map(prefix => options.store.watch(prefix, () => this.check()));
     this.check();
   }
 
   check(): void {
     this.#again = true;
-    if (!this.#running) void this.#run();
+    if (!this.#running && !this.#closed) void this.#run();
   }
 
   close(): void {
     this.#closed = true;
-    this.#watch.close();
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const watch of this.#watches) watch.close();
   }
 
   async #run(): Promise<void> {
@@ -40,21 +57,51 @@ export class Deletions {
     while (this.#again && !this.#closed) {
       this.#again = false;
       try {
-        for (const vdisk of await listVdisks(store)) if (vdisk.deleting) this.#remove(vdisk);
+        for (const vdisk of await listVdisks(store)) if (vdisk.deleting) void this.#delete(vdisk);
       } catch (error) {
-        // The next change of any vdisk, the watch's repair after a break, or the next start looks again.
         log.log('warn', 'deleted vdisks are looked for later', { error: String(error) });
+        this.#later();
       }
     }
     this.#running = false;
   }
 
-  #remove(vdisk: VdiskRecord): void {
-    if (this.#known.has(vdisk.id)) return;
-    this.#known.add(vdisk.id);
-    this.options.remove(vdisk).catch((error: unknown) => {
-      this.#known.delete(vdisk.id);
+  async #delete(vdisk: VdiskRecord): Promise<void> {
+    const { id } = vdisk;
+    if (this.#under.has(id)) {
+      this.#isMissed = true;
+      return;
+    }
+    this.#under.add(id);
+    try {
+      if (!this.#removed.has(id)) await this.options.remove(id);
+      this.#removed.add(id);
+      await this.#leave(vdisk);
+    } catch (error) {
       if (!this.#closed) this.options.log.log('error', 'a deleted vdisk still takes space', { vdisk: vdisk.name, error: String(error) });
-    });
+      this.#later();
+    }
+    this.#under.delete(id);
+    if (!this.#isMissed) return;
+    this.#isMissed = false;
+    this.check();
+  }
+
+  async #leave({ id, name }: VdiskRecord): Promise<void> {
+    const { store, self, log } = this.options;
+    const nodes = new Set((await listNodes(store)).map(one => one.id));
+    const waitsFor = await leaveDeletedVdisk(store, id, one => concerns({ members: [one] }, self) || !nodes.has(one.node));
+    if (waitsFor.length === 0 || this.#told.has(id)) return;
+    this.#told.add(id);
+    log.log('info', 'a deleted vdisk is still on other nodes', { vdisk: name, nodes: waitsFor });
+  }
+
+  #later(): void {
+    if (this.#timer !== null || this.#closed) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.check();
+    }, this.options.retryMs ?? RETRY_MS);
+    this.#timer.unref();
   }
 }

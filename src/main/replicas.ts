@@ -37,6 +37,7 @@ const RETRY_MS = 500;
 export class Replicas {
   /** Told to a shard already. */
   readonly #known = new Set<string>();
+  readonly #forgotten = new Set<string>();
   readonly #watches: Watch[] = [];
   #timer: NodeJS.Timeout | undefined;
   #isLooking = false;
@@ -88,8 +89,9 @@ export class Replicas {
     throw new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${vdisk.name}" is not served: ${why}`, 'see the logs of its nodes');
   }
 
+  /** It is being deleted: nothing of it is begun here any more, by whatever was read before that. */
   forget(vdiskId: string): void {
-    this.#known.delete(vdiskId);
+    this.#forgotten.add(vdiskId);
   }
 
   #description({ vdisk, group, replicationFactor, minMembers }: ReplicatedVdisk): VdiskDescription {
@@ -128,6 +130,7 @@ export class Replicas {
   }
 
   #create(description: VdiskDescription): void {
+    if (this.#forgotten.has(description.vdiskId)) return;
     this.#known.add(description.vdiskId);
     this.options.pool.send(this.options.shardOf(description.vdiskId), StargateTopic.create, description);
   }

@@ -4,8 +4,8 @@ import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
-import { concerns, groupOf, listGroups, winTerms } from '../meta/nodes.js';
-import { forgetVdisk, livingVdisks } from '../meta/operations.js';
+import { concerns, listGroups, winTerms } from '../meta/nodes.js';
+import { livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ContainerRecord, GroupMember, ReplicationFactor, VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
@@ -153,7 +153,8 @@ export class StargateHost {
     this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log: this.options.log });
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
     this.#replicas?.follow();
-    this.#deletions = new Deletions({ store: this.store, log: this.options.log, remove: vdisk => this.#removeData(vdisk) });
+    const { store, metadata } = this;
+    this.#deletions = new Deletions({ store, self: metadata.member, log: this.options.log, remove: vdiskId => this.#removeData(vdiskId) });
   }
 
   /** Who is to hold a new vdisk of the container; null: this node, and there is no other. */
@@ -295,18 +296,15 @@ export class StargateHost {
     });
   }
 
-  async #removeData(vdisk: VdiskRecord): Promise<void> {
-    const group = await groupOf(this.store, vdisk.id);
-    // Who has its data removes it, and forgets it.
-    if (group !== null && !concerns(group, this.metadata.member)) return;
+  /** Whether this node is a member of its group or not: it may have been one. */
+  async #removeData(vdiskId: string): Promise<void> {
+    this.#replicas?.forget(vdiskId);
     await new Promise<void>(resolve => {
-      this.#removed.set(vdisk.id, resolve);
-      this.#pool!.send(this.#shardOf(vdisk.id), StargateTopic.remove, { vdiskId: vdisk.id });
+      this.#removed.set(vdiskId, resolve);
+      this.#pool!.send(this.#shardOf(vdiskId), StargateTopic.remove, { vdiskId });
     });
-    this.#removed.delete(vdisk.id);
-    this.#terms.delete(vdisk.id);
-    this.#replicas?.forget(vdisk.id);
-    await forgetVdisk(this.store, vdisk.id);
+    this.#removed.delete(vdiskId);
+    this.#terms.delete(vdiskId);
   }
 
   #shardOf(vdiskId: string): number {

@@ -1,6 +1,16 @@
+import { randomUUID } from 'node:crypto';
 import { memberId, type MemberId } from '../wire/replicate.js';
 import { MetaUnavailable } from './errors.js';
-import { containerRecord, groupRecord, keys, vdiskRecord, type GroupMember, type GroupRecord, type VdiskRecord } from './model.js';
+import {
+  containerRecord,
+  groupRecord,
+  keys,
+  MAX_FORMER_MEMBERS,
+  vdiskRecord,
+  type GroupMember,
+  type GroupRecord,
+  type VdiskRecord,
+} from './model.js';
 import { parse, retry } from './records.js';
 import type { MetadataStore } from './store.js';
 
@@ -47,7 +57,9 @@ export async function casGroup(store: MetadataStore, vdiskId: string, expectedEp
       const record = parse(groupRecord, found);
       if (record.epoch !== expectedEpoch) return { kind: 'refused', group: viewOf(record) };
       const { epoch, term, controller, members, nonce } = next;
-      const value: GroupRecord = { ...record, epoch, term, controller: memberOf(controller).node, members: members.map(memberOf), nonce };
+      const kept = members.map(memberOf);
+      const former = formerMembers(record, kept);
+      const value: GroupRecord = { ...record, epoch, term, controller: memberOf(controller).node, members: kept, former, nonce };
       const result = await store.transaction([{ key, version: found.version }], [{ put: key, value }]);
       return result.ok ? { kind: 'applied' } : undefined;
     });
@@ -55,6 +67,50 @@ export async function casGroup(store: MetadataStore, vdiskId: string, expectedEp
     if (error instanceof MetaUnavailable) return { kind: 'unknown' };
     throw error;
   }
+}
+
+/** One for each node, which knows by itself what it was in other incarnations; none that is a member again. */
+function formerMembers({ members, former = [] }: GroupRecord, kept: readonly GroupMember[]): GroupMember[] {
+  const isThere = (one: GroupMember): boolean => kept.some(({ node, storeUuid }) => node === one.node || storeUuid === one.storeUuid);
+  const byNode = new Map([...former, ...members].filter(one => !isThere(one)).map(one => [one.node, one]));
+  return [...byNode.values()].slice(-MAX_FORMER_MEMBERS);
+}
+
+/**
+ * Takes those out of the group of a vdisk that is being deleted of which `isGone` says that they have its data no more. With the last of them go the vdisk's
+ * records. Returns the nodes that are still to remove theirs. Throws MetaUnavailable: then it is to be done again.
+ */
+export async function leaveDeletedVdisk(
+  store: MetadataStore,
+  vdiskId: string,
+  isGone: (holder: GroupMember) => boolean,
+): Promise<readonly string[]> {
+  const [vdiskKey, key] = [keys.vdisk(vdiskId), keys.group(vdiskId)];
+  return retry(async () => {
+    const vdisk = await store.get(vdiskKey);
+    const found = await store.get(key);
+    // Others were the last; or this is none that is being deleted.
+    if (vdisk === null || !parse(vdiskRecord, vdisk).deleting) return [];
+    const record = found === null ? null : parse(groupRecord, found);
+    const all = [...(record?.members ?? []), ...(record?.former ?? [])];
+    const left = all.filter(one => !isGone(one));
+    const isUnchanged = record !== null && left.length > 0 && left.length === all.length;
+    if (isUnchanged) return left.map(({ node }) => node);
+    const compares = [
+      { key: vdiskKey, version: vdisk.version },
+      { key, version: found?.version ?? 0 },
+    ];
+    if (record === null || left.length === 0) {
+      const result = await store.transaction(compares, [{ remove: vdiskKey }, { remove: key }]);
+      return result.ok ? [] : undefined;
+    }
+    // A change like any other, so that a controller that does not know of the end yet finds its proposals lost.
+    const members = record.members.filter(one => left.includes(one));
+    const former = (record.former ?? []).filter(one => left.includes(one));
+    const value: GroupRecord = { ...record, epoch: record.epoch + 1, members, former, nonce: randomUUID() };
+    const result = await store.transaction(compares, [{ put: key, value }]);
+    return result.ok ? left.map(({ node }) => node) : undefined;
+  });
 }
 
 /** A vdisk that several nodes hold. */

@@ -86,13 +86,19 @@ export type VdiskRecord = z.infer<typeof vdiskRecord>;
 export const groupMember = z.object({ node: name, storeUuid: uuid, incarnation: counter });
 export type GroupMember = z.infer<typeof groupMember>;
 
+/** Of a group, remembered: a node each. */
+export const MAX_FORMER_MEMBERS = 64;
+
 /** Rule 7's group record: who serves a vdisk. Term 0: nobody has yet. */
 export const groupRecord = z.object({
   vdiskId: uuid,
   epoch: counter,
   term: counter,
   controller: name,
-  members: z.array(groupMember).min(1).max(8),
+  /** None: of a vdisk that is being deleted. */
+  members: z.array(groupMember).max(8),
+  /** Were members, and may have its data still. */
+  former: z.array(groupMember).max(MAX_FORMER_MEMBERS).optional(),
   nonce: uuid,
   generation: counter,
 });

@@ -132,6 +132,7 @@ async function nextTerm(
     members: [member],
     nonce: randomUUID(),
     generation: known?.generation ?? 0,
+    ...(known?.former === undefined ? {} : { former: known.former }),
   };
   return { key, version: found?.version ?? 0, value };
 }
@@ -140,7 +141,7 @@ async function nextTerm(
  * The group has this node or this store in it, perhaps as another incarnation. Nothing else is this node's business: not to serve, and not to
  * complain about.
  */
-export function concerns({ members }: GroupRecord, { node, storeUuid }: GroupMember): boolean {
+export function concerns({ members }: Pick<GroupRecord, 'members'>, { node, storeUuid }: GroupMember): boolean {
   return members.some(one => one.node === node || one.storeUuid === storeUuid);
 }
 

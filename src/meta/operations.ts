@@ -158,11 +158,6 @@ export async function markDeleting(store: MetadataStore, name: string): Promise<
   });
 }
 
-/** The last step: its data is gone. */
-export async function forgetVdisk(store: MetadataStore, vdiskId: string): Promise<void> {
-  await store.transaction([], [{ remove: keys.vdisk(vdiskId) }, { remove: keys.group(vdiskId) }]);
-}
-
 // ---------------------------------------------------------------- attachments
 
 /** Attached already at that host: gives what there is. */

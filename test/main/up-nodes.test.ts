@@ -147,6 +147,33 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     await cluster.stop();
     expect(pidsOf(after).filter(isAlive)).toEqual([]);
   });
+
+  it('deletes a vdisk on all its nodes: one that was dead does so when it is back', async () => {
+    const cluster = make('deleted', 3, '--vdisk', 'demo:64M');
+    const data = cluster.options.dataDir;
+    await cluster.start();
+    await write(cluster, 5);
+    const { nodes } = cluster.file;
+    const holdsData = ({ dataDir }: { readonly dataDir: string }): boolean =>
+      readdirSync(join(dataDir, 'stargate', 'extents'), { recursive: true, encoding: 'utf8' }).some(name => name.endsWith('.ext'));
+    await waitFor('all have data in their extents', WAIT_MS, () => nodes.every(holdsData));
+
+    const dead = nodes[2]!;
+    process.kill(dead.pid, 'SIGKILL');
+    const membersOf = async (): Promise<string[]> =>
+      (JSON.parse(await gatepath('vdisk', 'show', 'demo', '--json', '--data', data)) as { members: string[] }).members;
+    await waitFor('it is out of the group', WAIT_MS, async () => !(await membersOf()).includes(dead.id));
+    await gatepath('detach', 'demo', '--data', data);
+    expect(await gatepath('vdisk', 'delete', 'demo', '--data', data)).toContain('deleted');
+    await waitFor('the others have removed it', WAIT_MS, () => !nodes.slice(0, 2).some(holdsData));
+    expect(holdsData(dead)).toBe(true);
+    byHand.push(TestProcess.start(dead.command));
+    await waitFor('it has removed it, too', WAIT_MS, () => !holdsData(dead));
+    const problems = async (): Promise<string[]> =>
+      (JSON.parse(await gatepath('status', '--json', '--data', dead.dataDir)) as { problems: string[] }).problems;
+    await waitFor('nothing is wrong there', WAIT_MS, async () => (await problems()).length === 0);
+    await cluster.stop();
+  });
 });
 
 describe('gatepath up --nodes, used wrongly', () => {

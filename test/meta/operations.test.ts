@@ -4,6 +4,7 @@ import { silentLogger } from '../../src/base/log.js';
 import { MetaUnavailable } from '../../src/meta/errors.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
 import { MAX_SIZE_BYTES } from '../../src/base/size.js';
+import { leaveDeletedVdisk } from '../../src/meta/groups.js';
 import { keys } from '../../src/meta/model.js';
 import { groupOf, winTerms } from '../../src/meta/nodes.js';
 import * as operations from '../../src/meta/operations.js';
@@ -12,7 +13,7 @@ import { MetaServer } from '../../src/meta/wire-server.js';
 import { WireStore } from '../../src/meta/wire-store.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
-const { attach, createContainer, createVdisk, detach, ensureDefaultContainer, findVdisk, forgetVdisk, markDeleting } = operations;
+const { attach, createContainer, createVdisk, detach, ensureDefaultContainer, findVdisk, markDeleting } = operations;
 const member = { node: 'n1', storeUuid: 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111', incarnation: 1 };
 const sizeBytes = 1 << 30;
 
@@ -124,7 +125,7 @@ describe('vdisks', () => {
     await expect(markDeleting(store, 'a')).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
     const next = await vdisk('a');
     expect(next).not.toBe(id);
-    await forgetVdisk(store, id);
+    expect(await leaveDeletedVdisk(store, id, () => true)).toEqual([]);
     expect(await store.get(keys.vdisk(id))).toBe(null);
     expect(await store.get(keys.group(id))).toBe(null);
     expect((await findVdisk(store, 'a')).id).toBe(next);
