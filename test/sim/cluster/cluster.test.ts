@@ -15,7 +15,7 @@ function timeline({ seed, violation }: ClusterResult, mutant?: Mutant): string {
 }
 
 describe('a group of replicas, by seed', () => {
-  it(`${COUNT} histories lose, double and fork nothing, and end with all replicas equal`, { timeout: 60_000 }, () => {
+  it(`${COUNT} histories lose, double and fork nothing, and end with all replicas equal`, { timeout: 180_000 }, () => {
     const sum = { takeovers: 0, unknown: 0, commits: 0, wiped: 0 };
     for (let seed = FIRST; seed < FIRST + COUNT; seed++) {
       const result = runCluster({ seed });

@@ -3,6 +3,7 @@ import type { MemberId } from '../../../src/stargate/core/replication/entry.js';
 import type { Message } from '../../../src/stargate/core/replication/messages.js';
 import { Replica } from '../../../src/stargate/core/replication/replica.js';
 import { makeEntry } from './body.js';
+import { Violation } from './checker.js';
 import { describeEffect } from './describe.js';
 import { SimDisk } from './disk.js';
 import { MS } from './network.js';
@@ -164,6 +165,9 @@ export class SimNode {
       case 'admitted':
       case 'alarm':
         world.counters[effect.kind]++;
+        return;
+      case 'resync':
+        throw new Violation(`${this.id} is to copy extents to ${effect.member}: every log here has all of its entries`);
     }
   }
 
