@@ -11,6 +11,7 @@ const SYSTEM = [
   'test/guest/',
   'test/crash/process/',
   'test/meta/etcd-cluster.test.ts',
+  'test/drills/cluster.test.ts',
   'test/drills/real.test.ts',
   'test/main/',
   'test/datapath/cluster.test.ts',

@@ -51,10 +51,11 @@ export class GatepathCluster {
     if (status.code !== 0) throw new Error(`gatepath up ended with ${JSON.stringify(status)}\n${this.process.output}`);
   }
 
-  /** For the end of a test, whatever has become of it. The processes of an `up` that is killed end themselves. */
+  /** For the end of a test, whatever has become of it. The processes of an `up` that is killed end themselves; a node that somebody has started by its command does not. */
   async kill(): Promise<void> {
     const pids = pidsOf(readClusterFile(this.options.dataDir));
     await this.#process?.kill();
+    for (const pid of pids) if (isAlive(pid)) process.kill(pid, 'SIGKILL');
     const endMs = performance.now() + STOP_TIMEOUT_MS;
     while (pids.some(isAlive) && performance.now() < endMs) await delay(POLL_MS);
   }
