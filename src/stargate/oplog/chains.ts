@@ -42,6 +42,7 @@ export class ChainReader implements ScanHandler {
     if (entry.kind === EntryKind.cut) log.goOnAfter(entry.offsetBytes, entry.clientSeq, entry.sessionId);
     else if (entry.kind === EntryKind.replicaReset) log.goOnAfter(entry.seq, entry.prevHash, entry.creationTerm);
     else if (!isLocal) log.goOnAfter(entry.seq, entry.hash, entry.creationTerm);
+    if (log.lastSeq < log.firstSeq - 1) beginAt(log, log.lastSeq + 1, log.lastHash);
     log.flags = entry.flags;
     this.#lastLsn.set(log, entry.lsn);
     this.visitor?.onEntry(log, entry);
@@ -101,10 +102,15 @@ export class ChainReader implements ScanHandler {
 
 /** The first that the stream still has of the vdisk. */
 function begin(log: StreamVdiskLog, entry: DecodedEntry, isLocal: boolean): void {
-  log.firstSeq = isLocal ? entry.seq + 1 : entry.seq;
-  log.firstPrevHash = entry.prevHash;
+  beginAt(log, isLocal ? entry.seq + 1 : entry.seq, entry.prevHash);
   log.oldestNeededLsn = entry.lsn;
   if (isLocal) log.goOnAfter(entry.seq, entry.prevHash, entry.creationTerm);
+}
+
+/** A local record names the end of the log at its time: what a cut then took away is not missing. */
+function beginAt(log: StreamVdiskLog, seq: number, prevHash: number): void {
+  log.firstSeq = seq;
+  log.firstPrevHash = prevHash;
 }
 
 function isAtEnd(log: StreamVdiskLog, entry: DecodedEntry): boolean {
