@@ -130,5 +130,5 @@ export function memberId(node: string, storeUuid: string, incarnation: number): 
 
 /** The node of a member: names of nodes have no "/". */
 export function nodeOfMember(member: MemberId): string {
-  return member.slice(0, member.indexOf('/'));
+  return member.split('/', 1)[0]!;
 }

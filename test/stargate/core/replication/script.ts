@@ -29,6 +29,7 @@ interface Node {
  *
  *   > group a b c        the record names them; each starts with an empty log
  *   > take over a        then: read a, cas a | cas a unanswered | cas a lost
+ *   > take over a instead of b;  > hand over a b
  *   > late a             a proposal of a that was lost is carried out after all
  *   > write a w1
  *   > sync a             what a has under way is durable
@@ -53,7 +54,7 @@ export class ReplicationScript {
       if (line.startsWith('#') || line === '') this.lines.push(line);
       if (!line.startsWith('> ')) continue;
       this.lines.push(line);
-      const words = line.slice(2).replace('take over', 'takeOver').split(' ');
+      const words = line.slice(2).replace('take over', 'takeOver').replace('hand over', 'handOver').replace('instead of ', '').split(' ');
       this.#event(words[0]!, words[1] as MemberId, words.slice(2));
     }
     return this.lines.join('\n');
@@ -62,7 +63,8 @@ export class ReplicationScript {
   #event(verb: string, id: MemberId, rest: string[]): void {
     const other = rest[0] as MemberId;
     if (verb === 'group') this.#begin([id, ...(rest as MemberId[])]);
-    else if (verb === 'takeOver') this.#step(id, { kind: 'takeOver' });
+    else if (verb === 'takeOver') this.#step(id, { kind: 'takeOver', ...(other === undefined ? {} : { insteadOf: other }) });
+    else if (verb === 'handOver') this.#step(id, { kind: 'handOver', to: other });
     else if (verb === 'write') this.#step(id, { kind: 'write', body: taggedBody(other) });
     else if (verb === 'sync') this.#sync(id);
     else if (verb === 'deliver') this.#deliver(one => one.from === id && one.to === other);
