@@ -38,6 +38,7 @@ export interface NodeStatus {
     readonly office: string;
     readonly allocatedBytes: number;
     readonly sessions: number;
+    readonly resync: { readonly member: string; readonly sentBlocks: number } | null;
   }[];
   /** Vdisks that are not served, and why. */
   readonly problems: readonly { readonly vdiskId: string; readonly message: string }[];

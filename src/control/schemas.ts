@@ -64,6 +64,12 @@ export const detachView = z.object({
 });
 export type DetachView = z.infer<typeof detachView>;
 
+/** A copy that is being brought up from the extents: by whole blocks of 4 KiB. */
+const resyncView = z.object({ node: z.string(), sentBlocks: count });
+
+/** A node that is to have a copy, or had one. Since when it has not been a member; null: it still is one, and does not answer. */
+const missingView = z.object({ node: z.string(), since: z.string().nullable() });
+
 export const vdiskView = z.object({
   name: z.string(),
   id: z.string(),
@@ -75,6 +81,9 @@ export const vdiskView = z.object({
   health,
   /** Why it is not healthy. */
   problem: z.string().nullable(),
+  /** Of one that is not healthy: whose copies are not there. */
+  missing: z.array(missingView),
+  resyncing: resyncView.nullable(),
   controller: z.string().nullable(),
   members: z.array(z.string()),
   epoch: count,
@@ -179,7 +188,9 @@ export type NodeView = z.infer<typeof nodeView>;
 /** What one node serves: nodes ask each other. */
 export const servedView = z.object({
   node: z.string(),
-  vdisks: z.array(z.object({ vdiskId: z.string(), allocatedBytes: count, sessions: count })),
+  vdisks: z.array(
+    z.object({ vdiskId: z.string(), allocatedBytes: count, sessions: count, resyncing: resyncView.nullable().default(null) }),
+  ),
   problems: z.array(z.object({ vdiskId: z.string(), message: z.string() })),
 });
 export type ServedView = z.infer<typeof servedView>;
@@ -193,7 +204,24 @@ export const statusView = z.object({
   /** All nodes of the system, this one too. */
   nodes: z.array(nodeView),
   hosts: z.array(z.object({ name: z.string(), nbdSocket: z.string() })),
-  vdisks: z.object({ count, attached: count, sizeBytes: count, allocatedBytes: count }).nullable(),
+  vdisks: z
+    .object({
+      count,
+      attached: count,
+      sizeBytes: count,
+      allocatedBytes: count,
+      /** Those that are not healthy, the first of them. */
+      ill: z.array(
+        z.object({
+          name: z.string(),
+          health,
+          problem: z.string().nullable(),
+          missing: z.array(missingView),
+          resyncing: resyncView.nullable(),
+        }),
+      ),
+    })
+    .nullable(),
   /** Space of the file system that holds the data. */
   space: z.object({ freeBytes: count, totalBytes: count }).nullable(),
   shards: z.array(shardView),

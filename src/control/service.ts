@@ -148,7 +148,7 @@ export class ControlService {
 
 function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
   const group = all.groups.get(vdisk.id);
-  const { allocatedBytes, health, problem, sessions } = vdiskFacts(vdisk, all);
+  const { allocatedBytes, health, problem, missing, resyncing, sessions } = vdiskFacts(vdisk, all);
   const attachment = around.attachments.find(one => one.vdiskId === vdisk.id);
   const host = around.hosts.find(one => one.host === attachment?.host) ?? null;
   const exported = around.exports.find(one => one.vdiskId === vdisk.id && one.host === attachment?.host) ?? null;
@@ -162,6 +162,8 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     createdAt,
     health,
     problem,
+    missing: [...missing],
+    resyncing,
     controller: group?.controller ?? null,
     members: group?.members.map(member => member.node) ?? [],
     epoch: group?.epoch ?? 0,

@@ -80,10 +80,13 @@ async function fromMetadata({ store, node }: NonNullable<StatusOptions['storage'
       .map(({ name, health, problem }) => `vdisk "${name}" is ${health === 'degraded' ? health : 'not served'}: ${problem}`),
     ...(ill.length > MOST_PROBLEMS ? [`and ${ill.length - MOST_PROBLEMS} more vdisks`] : []),
   ];
+  const illView = ill
+    .slice(0, MOST_PROBLEMS)
+    .map(({ name, health, problem, missing, resyncing }) => ({ name, health, problem, missing: [...missing], resyncing }));
   const view = {
     nodes: [...all.nodes],
     hosts: hosts.map(({ host, nbdSocket }: HostRecord) => ({ name: host, nbdSocket })),
-    vdisks: { count: all.vdisks.length, attached: attachments.length, ...totals(all.vdisks, all) },
+    vdisks: { count: all.vdisks.length, attached: attachments.length, ...totals(all.vdisks, all), ill: illView },
   };
   return { isUnavailable: ill.some(({ health }) => health === 'unavailable'), problems, view };
 }

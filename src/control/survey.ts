@@ -21,6 +21,9 @@ export interface VdiskFacts {
   readonly health: Health;
   /** Why it is not healthy. */
   readonly problem: string | null;
+  /** Nodes whose copies are not there; since when they have not been members. */
+  readonly missing: readonly { readonly node: string; readonly since: string | null }[];
+  readonly resyncing: { readonly node: string; readonly sentBlocks: number } | null;
   readonly allocatedBytes: number | null;
   readonly sessions: number;
 }
@@ -52,7 +55,13 @@ export function servedBy(nodeId: string, { vdisks, replicas, problems }: NodeSta
   const serving = replicas.filter(({ office }) => office === 'serving');
   return {
     node: nodeId,
-    vdisks: [...vdisks, ...serving].map(({ vdiskId, allocatedBytes, sessions }) => ({ vdiskId, allocatedBytes, sessions })),
+    vdisks: [
+      ...vdisks.map(({ vdiskId, allocatedBytes, sessions }) => ({ vdiskId, allocatedBytes, sessions, resyncing: null })),
+      ...serving.map(({ vdiskId, allocatedBytes, sessions, resync }) => ({
+        ...{ vdiskId, allocatedBytes, sessions },
+        resyncing: resync === null ? null : { node: nodeOf(resync.member), sentBlocks: resync.sentBlocks },
+      })),
+    ],
     problems: problems.map(({ vdiskId, message }) => ({ vdiskId, message })),
   };
 }
@@ -85,25 +94,40 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   const controller = group?.controller ?? of.self;
   const said = of.served.get(controller);
   const served = said?.vdisks.find(one => one.vdiskId === id);
-  const facts = { allocatedBytes: served?.allocatedBytes ?? null, sessions: served?.sessions ?? 0 };
+  const { replicationFactor: copies = 1, minMembers = 1 } = of.containers.get(container) ?? {};
+  const members = group?.members.map(member => member.node) ?? [of.self];
+  const silent = members.filter(member => group !== undefined && !of.nodes.some(one => one.id === member && one.alive));
+  const kept = members.length - silent.length;
+  // Those that left last: another node may have taken the place of one that left before.
+  const gone = [...(group?.former ?? [])].slice(-Math.max(1, copies - members.length)).map(({ node, until }) => ({ node, since: until }));
+  const missing = [...silent.map(node => ({ node, since: null })), ...(members.length < copies ? gone : [])];
+  const base = { allocatedBytes: served?.allocatedBytes ?? null, sessions: served?.sessions ?? 0, resyncing: served?.resyncing ?? null };
+  const facts = { ...base, missing };
   const refusal = [said, of.served.get(of.self)].flatMap(one => one?.problems ?? []).find(one => one.vdiskId === id);
   if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal.message };
-
-  const copies = of.containers.get(container)?.replicationFactor ?? 1;
-  const silent = (group?.members ?? []).map(member => member.node).filter(member => !of.nodes.some(one => one.id === member && one.alive));
-  const kept = (group?.members.length ?? 1) - silent.length;
-  if (said === undefined && silent.includes(controller)) {
-    if (kept === 0)
-      return { ...facts, health: 'unavailable', problem: `${silent.join(' and ')}, with its data, ${verb(silent)} not answer` };
-    return { ...facts, health: 'degraded', problem: `its controller ${controller} does not answer; another member can take over` };
+  if (kept === 0 && said === undefined) {
+    return { ...facts, health: 'unavailable', problem: `${silent.join(' and ')}, with its data, ${verb(silent)} not answer` };
   }
   if (said !== undefined && served === undefined) {
     const problem = `${controller === of.self ? 'its node' : controller} does not serve it, or did not say so in time`;
     return { ...facts, health: 'unavailable', problem };
   }
   if (kept >= copies) return { ...facts, health: 'healthy', problem: null };
-  const who = silent.length === 0 ? '' : `: ${silent.join(' and ')} ${verb(silent)} not answer`;
+
+  const resync = base.resyncing === null ? [] : [`${base.resyncing.node} is being brought up, ${base.resyncing.sentBlocks} blocks so far`];
+  const away = missing.filter(({ since }) => since !== null).map(({ node, since }) => `${node} is missing since ${since}`);
+  const mute = silent.length === 0 ? [] : [`${silent.join(' and ')} ${verb(silent)} not answer`];
+  const who = [...mute, ...away, ...resync].map((one, i) => `${i === 0 ? ': ' : ', '}${one}`).join('');
+  if (kept < minMembers) {
+    const problem = `writes wait: kept on ${kept} of ${copies} nodes now, and ${minMembers} are needed${who}`;
+    return { ...facts, health: 'unavailable', problem };
+  }
+  if (said === undefined && silent.includes(controller)) {
+    return { ...facts, health: 'degraded', problem: `its controller ${controller} does not answer; another member can take over` };
+  }
   return { ...facts, health: 'degraded', problem: `kept on ${kept} of ${copies} nodes now${who}` };
 }
 
 const verb = (nodes: readonly string[]): string => (nodes.length === 1 ? 'does' : 'do');
+/** Of node/store/incarnation. */
+const nodeOf = (member: string): string => member.slice(0, member.indexOf('/'));

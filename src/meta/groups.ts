@@ -7,6 +7,7 @@ import {
   keys,
   MAX_FORMER_MEMBERS,
   vdiskRecord,
+  type FormerMember,
   type GroupMember,
   type GroupRecord,
   type VdiskRecord,
@@ -70,9 +71,11 @@ export async function casGroup(store: MetadataStore, vdiskId: string, expectedEp
 }
 
 /** One for each node, which knows by itself what it was in other incarnations; none that is a member again. */
-function formerMembers({ members, former = [] }: GroupRecord, kept: readonly GroupMember[]): GroupMember[] {
+function formerMembers({ members, former = [] }: GroupRecord, kept: readonly GroupMember[]): FormerMember[] {
   const isThere = (one: GroupMember): boolean => kept.some(({ node, storeUuid }) => node === one.node || storeUuid === one.storeUuid);
-  const byNode = new Map([...former, ...members].filter(one => !isThere(one)).map(one => [one.node, one]));
+  const until = new Date().toISOString();
+  const all = [...former, ...members.map(one => ({ ...one, until }))];
+  const byNode = new Map(all.filter(one => !isThere(one)).map(one => [one.node, one]));
   return [...byNode.values()].slice(-MAX_FORMER_MEMBERS);
 }
 

@@ -97,12 +97,16 @@ export const groupRecord = z.object({
   controller: name,
   /** None: of a vdisk that is being deleted. */
   members: z.array(groupMember).max(8),
-  /** Were members, and may have its data still. */
-  former: z.array(groupMember).max(MAX_FORMER_MEMBERS).optional(),
+  /** Were members, until then, and may have its data still. */
+  former: z
+    .array(groupMember.extend({ until: z.string() }))
+    .max(MAX_FORMER_MEMBERS)
+    .optional(),
   nonce: uuid,
   generation: counter,
 });
 export type GroupRecord = z.infer<typeof groupRecord>;
+export type FormerMember = NonNullable<GroupRecord['former']>[number];
 
 /** Desired state: this vdisk is attached at this host. The host's datapath watches its attachments. */
 export const attachmentRecord = z.object({

@@ -122,6 +122,8 @@ export interface ReplicaStatus {
   readonly term: number;
   /** Node that controls the vdisk, as far as this one knows. */
   readonly controllerNode: string;
+  /** Of its controller: a replica that is being brought up from the extents. */
+  readonly resync: { readonly member: string; readonly sentBlocks: number } | null;
   /** Of its controller: the members of the record. */
   readonly members: readonly string[];
   readonly lastSeq: number;

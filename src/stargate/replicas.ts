@@ -83,6 +83,7 @@ export function replicaStatus(groups: Groups | null): ReplicaStatus[] {
       lastSeq: replica.member.log.lastSeq,
       allocatedBytes: local.ports.store.allocatedBytes(options.layer),
       sessions: controller?.sessions.size ?? 0,
+      resync: group.resyncs.progress,
     };
   });
 }

@@ -6,7 +6,7 @@ import type { ContainerRecord, GroupRecord, VdiskRecord } from '../../src/meta/m
 const STORE = 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111';
 const ID = 'c0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a333';
 const vdisk: VdiskRecord = { id: ID, name: 'v', container: 'c', sizeBytes: 4096, historyId: 1, createdAt: 'then', deleting: false };
-const SERVED = { vdiskId: ID, allocatedBytes: 7, sessions: 1 };
+const SERVED = { vdiskId: ID, allocatedBytes: 7, sessions: 1, resyncing: null };
 
 interface World {
   /** Of the container. */
@@ -18,9 +18,13 @@ interface World {
   /** Nodes that said what they serve. */
   readonly said: readonly string[];
   readonly problem?: string;
+  readonly minMembers?: number;
+  /** The one that left first in front. */
+  readonly former?: readonly string[];
+  readonly resyncing?: ServedView['vdisks'][number]['resyncing'];
 }
 
-function world({ copies, members, silent = [], serving, said, problem }: World): Survey {
+function world({ copies, members, silent = [], serving, said, problem, minMembers = 1, former = [], resyncing = null }: World): Survey {
   const node = (id: string): NodeView => ({
     ...{ id, alive: !silent.includes(id), storeUuid: STORE, incarnation: 1, faultDomain: null, unix: '', tcp: null, control: null },
     ...{ shards: 2, streams: 2, freeBytes: 1, totalBytes: 1, vdisks: 1, controls: 1 },
@@ -28,11 +32,12 @@ function world({ copies, members, silent = [], serving, said, problem }: World):
   const group: GroupRecord = {
     ...{ vdiskId: ID, epoch: 2, term: 2, controller: members[0]!, nonce: STORE, generation: 0 },
     members: members.map(one => ({ node: one, storeUuid: STORE, incarnation: 1 })),
+    former: former.map((one, i) => ({ node: one, storeUuid: STORE, incarnation: 1, until: `time ${i}` })),
   };
-  const container: ContainerRecord = { name: 'c', replicationFactor: copies, minMembers: 1, durability: 'always', createdAt: 'then' };
+  const container: ContainerRecord = { name: 'c', replicationFactor: copies, minMembers, durability: 'always', createdAt: 'then' };
   const served = (id: string): ServedView => ({
     node: id,
-    vdisks: id === serving ? [SERVED] : [],
+    vdisks: id === serving ? [{ ...SERVED, resyncing }] : [],
     problems: problem === undefined ? [] : [{ vdiskId: ID, message: problem }],
   });
   return {
@@ -74,6 +79,31 @@ describe('the health of a vdisk', () => {
       'its controller b does not answer; another member can take over',
     ],
     [
+      'of which a member is missing, and another one has taken the place of one before',
+      { copies: 3, members: ['b', 'a'], former: ['d', 'c'], serving: 'b', said: ['b'], minMembers: 2 },
+      'degraded',
+      'kept on 2 of 3 nodes now: c is missing since time 1',
+    ],
+    [
+      'of which a copy is being brought up',
+      { copies: 2, members: ['b'], former: ['c'], serving: 'b', said: ['b'], resyncing: { node: 'c', sentBlocks: 512 } },
+      'degraded',
+      'kept on 1 of 2 nodes now: c is missing since time 0, c is being brought up, 512 blocks so far',
+    ],
+    [
+      'with too few members for writes',
+      { copies: 3, members: ['b'], former: ['a', 'c'], serving: 'b', said: ['b'], minMembers: 2 },
+      'unavailable',
+      'writes wait: kept on 1 of 3 nodes now, and 2 are needed: a is missing since time 0, c is missing since time 1',
+    ],
+    [
+      'with a silent controller, and too few others',
+      { copies: 3, members: ['b', 'a', 'c'], silent: ['b', 'c'], said: ['a'], minMembers: 2 },
+      'unavailable',
+      'writes wait: kept on 1 of 3 nodes now, and 2 are needed: b and c do not answer',
+    ],
+    ['that had other members before', { copies: 2, members: ['b', 'a'], former: ['c'], serving: 'b', said: ['b'] }, 'healthy', null],
+    [
       'with nobody left',
       { copies: 2, members: ['b', 'c'], silent: ['b', 'c'], said: ['a'] },
       'unavailable',
@@ -82,6 +112,10 @@ describe('the health of a vdisk', () => {
   ])('%s', (_, given, health, problem) => {
     const facts = vdiskFacts(vdisk, world(given));
     expect([facts.health, facts.problem]).toEqual([health, problem]);
+    const { copies, members, silent = [], former = [] } = given;
+    const gone = members.length < copies ? former.slice(members.length - copies) : [];
+    expect(facts.missing.map(({ node }) => node)).toEqual([...silent, ...gone]);
+    expect(facts.resyncing).toEqual(given.resyncing ?? null);
     expect([facts.allocatedBytes, facts.sessions]).toEqual(given.serving === undefined ? [null, 0] : [7, 1]);
   });
 });

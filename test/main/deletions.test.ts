@@ -72,7 +72,7 @@ describe('a vdisk that is deleted', () => {
     await markDeleting(store, 'v');
     await waitFor('two have left', WAIT_MS, async () => (await groupOf(store, id))?.members.length === 0);
     expect((await listVdisks(store))[0]).toMatchObject({ id, deleting: true });
-    expect((await groupOf(store, id))!.former).toEqual([c]);
+    expect((await groupOf(store, id))!.former).toEqual([{ ...c, until: expect.any(String) as string }]);
     start(c);
     await waitFor('it is forgotten', WAIT_MS, () => isForgotten(id));
     expect(removed.sort()).toEqual(['n1', 'n2', 'n3']);

@@ -163,6 +163,17 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     const membersOf = async (): Promise<string[]> =>
       (JSON.parse(await gatepath('vdisk', 'show', 'demo', '--json', '--data', data)) as { members: string[] }).members;
     await waitFor('it is out of the group', WAIT_MS, async () => !(await membersOf()).includes(dead.id));
+    const degraded = {
+      health: 'degraded',
+      problem: expect.stringMatching(/^kept on 2 of 3 nodes now: node-3 is missing since 20/) as string,
+      missing: [{ node: 'node-3', since: expect.any(String) as string }],
+      resyncing: null,
+    };
+    expect(JSON.parse(await gatepath('vdisk', 'show', 'demo', '--json', '--data', data))).toMatchObject(degraded);
+    expect(JSON.parse(await gatepath('status', '--json', '--data', data))).toMatchObject({
+      health: 'degraded',
+      vdisks: { ill: [{ name: 'demo', ...degraded }] },
+    });
     await gatepath('detach', 'demo', '--data', data);
     expect(await gatepath('vdisk', 'delete', 'demo', '--data', data)).toContain('deleted');
     await waitFor('the others have removed it', WAIT_MS, () => !nodes.slice(0, 2).some(holdsData));
