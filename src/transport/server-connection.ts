@@ -1,6 +1,6 @@
 import type { Slot } from 'uring-engine';
 import { decodeControl, encodeControl, WireFormatError } from '../wire/control.js';
-import { createHeader, encodeHeader, FrameType, resetHeader, type FrameHeader } from '../wire/frame.js';
+import { createHeader, encodeHeader, FrameType, type FrameHeader } from '../wire/frame.js';
 import { heartbeatReply } from '../wire/heartbeat.js';
 import { chooseVersion, helloMessage, versionMismatch, type HelloReply } from '../wire/hello.js';
 import { checkIoRequest } from '../wire/io.js';
@@ -9,9 +9,11 @@ import { Blocker, type StargatePath } from '../wire/path.js';
 import { checkPeerOpen, peerOpen, type PeerOpen } from '../wire/peer-open.js';
 import type { OpenedSession, SessionEnd, SessionListener, SessionRefusal } from '../wire/serving.js';
 import { sessionHandover, sessionOpen, type SessionHandoverMessage, type SessionOpen } from '../wire/session.js';
+import { checkIsNode, checkNode } from './certified.js';
 import { Operation, type TableEntry } from './connection-table.js';
 import { FrameReceiver, KEEP, REFUSE, WAIT, type FrameHandler } from './frame-receiver.js';
 import { FrameSender } from './frame-sender.js';
+import { concat, helloFrame } from './hello-frame.js';
 import { CHUNK_BYTES, INLINE_BYTES } from './limits.js';
 import { newShareCounts, type MemoryShare } from './memory.js';
 import { PeerInput } from './peer-input.js';
@@ -242,8 +244,9 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
       this.#fail(code, message);
       return;
     }
-    if (hello.role === 'stargate' && this.certified !== null && this.certified.role !== 'node') {
-      this.#fail('ERR_PEER_CERTIFICATE', `the certificate of the ${this.certified.role} "${this.certified.name}" is not one of a node`);
+    const refusal = hello.role === 'stargate' ? checkIsNode(this.certified) : null;
+    if (refusal !== null) {
+      this.#fail(refusal.code, refusal.message);
       return;
     }
     if (hello.role === 'meta') {
@@ -271,14 +274,9 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
 
   #routePeer(open: PeerOpen): void {
     const acceptor = this.parts.peers();
-    const refusal = acceptor === null ? NO_PEERS : (this.#checkCertificate(open) ?? checkPeerOpen(open, acceptor.self));
+    const refusal = acceptor === null ? NO_PEERS : (checkNode(this.certified, open.from.node) ?? checkPeerOpen(open, acceptor.self));
     if (refusal === null) this.#route({ kind: 'peer', open }, open.toShard);
     else this.#fail(refusal.code, refusal.message);
-  }
-
-  #checkCertificate({ from: { node } }: PeerOpen): { code: string; message: string } | null {
-    if (this.certified === null || this.certified.name === node) return null;
-    return { code: 'ERR_PEER_CERTIFICATE', message: `the certificate of the node "${this.certified.name}" does not speak for "${node}"` };
   }
 
   /** Who serves the metadata reads the HELLO again. */
@@ -287,12 +285,7 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
       this.#fail('ERR_WIRE_ORDER', 'the metadata is not served here');
       return;
     }
-    const frame = new Uint8Array(HEADER_BYTES + hello.length);
-    const header = resetHeader(this.#header, FrameType.hello);
-    header.payloadBytes = hello.length;
-    encodeHeader(new DataView(frame.buffer), 0, header);
-    frame.set(hello, HEADER_BYTES);
-    this.#hello = frame;
+    this.#hello = helloFrame(hello);
     this.#leaveFor(META);
   }
 
@@ -439,13 +432,6 @@ export class ServerConnection implements TableEntry, FrameHandler, MemoryShare, 
 }
 
 const NOTHING = new Uint8Array(0);
-
-function concat(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
-}
 
 const NO_PEERS = { code: 'ERR_PEER_NOT_READY', message: 'this Stargate takes no part in replication now' } as const;
 
