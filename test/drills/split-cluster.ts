@@ -7,6 +7,19 @@ import { TestProcess } from '../support/process.js';
 
 const START_TIMEOUT_MS = 60_000;
 
+type Part = 'stargate' | 'datapath';
+
+const examples = new Map<Part, object>();
+
+/** What `gatepath config example` gives, asked for once. */
+async function example(part: Part): Promise<object> {
+  const known = examples.get(part);
+  if (known !== undefined) return known;
+  const config = parse(await gatepath('config', 'example', part)) as object;
+  examples.set(part, config);
+  return config;
+}
+
 /** A Stargate and a datapath that outlives it, over a link that can go deaf, with a cluster.json such as `gatepath up` writes: what the drill needs to know of a system. */
 export class SplitCluster {
   readonly dataDir: string;
@@ -35,9 +48,9 @@ export class SplitCluster {
       join(dir, 'link.sock'),
       join(dir, 'nbd.sock'),
     ];
-    const configure = async (part: 'stargate' | 'datapath', ours: object): Promise<readonly string[]> => {
+    const configure = async (part: Part, ours: object): Promise<readonly string[]> => {
       const path = join(dir, `${part}.yaml`);
-      writeFileSync(path, stringify({ ...(parse(await gatepath('config', 'example', part)) as object), ...ours }));
+      writeFileSync(path, stringify({ ...(await example(part)), ...ours }));
       return gatepathArgv(part, '--config', path);
     };
     const command = await configure('stargate', { data, socket });
