@@ -12,13 +12,21 @@ const SYSTEM = [
   'test/crash/process/',
   'test/meta/etcd-cluster.test.ts',
   'test/drills/cluster.test.ts',
+  'test/main/up-nodes.test.ts',
   'test/drills/real.test.ts',
-  'test/main/',
   'test/datapath/cluster.test.ts',
+  'test/main/',
   'test/clients/',
 ];
 /** Of the others, those that take half a minute. */
-const LONG = ['test/sim/sim.test.ts', 'test/sim/nodes/', 'test/transport/real.test.ts', 'src/nbd-server-ts/test/clients/'];
+const LONG = [
+  'test/sim/sim.test.ts',
+  'test/sim/cluster/',
+  'test/sim/nodes/',
+  'test/transport/real.test.ts',
+  'src/nbd-server-ts/test/clients/',
+  'test/conformance/',
+];
 const START_ORDER = [...SYSTEM, ...LONG];
 const SYSTEM_FILES = SYSTEM.map(path => (path.endsWith('/') ? `${path}**/*.test.ts` : path));
 
