@@ -349,6 +349,11 @@ export class Controller implements LogOwner, Drainable {
     return this.lastSeq > this.state.drainedSeq + 1;
   }
 
+  /** Changes that are not drained make it dirty. */
+  get isHeldByHead(): boolean {
+    return !this.isDirty;
+  }
+
   beginRound(): { readonly seq: number; readonly hash: number } {
     // The first entry behind the round: from there on the log will still be needed.
     this.markLsn = -1;

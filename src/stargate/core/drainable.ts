@@ -13,6 +13,8 @@ export interface Drainable {
   readonly committedSeq: number;
   /** There is more in the log than the last round has drained. */
   readonly isDirty: boolean;
+  /** Nothing but its last HEAD holds the oldest part of the log that it needs: another HEAD lets go of that. */
+  readonly isHeldByHead: boolean;
   /** Up to where a round goes that begins now; it waits until that is committed. */
   beginRound(): { readonly seq: number; readonly hash: number };
   /** Puts the HEAD into the log that says so; `done` when it is durable, and the log before is needed no more. False: not now. */

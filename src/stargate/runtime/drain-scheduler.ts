@@ -115,7 +115,9 @@ export class DrainScheduler {
     while (this.#rounds < MAX_ROUNDS) {
       let oldest: Candidate | null = null;
       for (const candidate of this.#vdisks.values()) {
-        if (candidate.round !== null || candidate.notBeforeNs > this.engine.nowNs || (isShort && !candidate.vdisk.isDirty)) continue;
+        const { isDirty, isHeldByHead } = candidate.vdisk;
+        const isUseful = isDirty || (isHeldByHead && !isShort);
+        if (candidate.round !== null || candidate.notBeforeNs > this.engine.nowNs || !isUseful) continue;
         if (oldest === null || candidate.log.oldestNeededLsn < oldest.log.oldestNeededLsn) oldest = candidate;
       }
       if (oldest === null || oldest.log.oldestNeededLsn > this.stream.usage.oldestSegmentEndLsn) return;

@@ -119,6 +119,12 @@ export class ReplicaState implements Drainable {
     return this.appliedSeq > this.drained.seq && !isBehind && !this.isRestarting && !this.group.resyncs.isTarget;
   }
 
+  /** Otherwise it is held by entries that are not committed, or that a member lacks: a HEAD takes room and gives none. */
+  get isHeldByHead(): boolean {
+    const { log, replica } = this.group;
+    return this.#headLsn < 0 ? replica.member.log.lastSeq === this.drained.seq : log.oldestNeededLsn >= this.#headLsn;
+  }
+
   beginRound(): { readonly seq: number; readonly hash: number } {
     return { seq: this.appliedSeq, hash: this.group.replica.member.log.hashAt(this.appliedSeq) };
   }
