@@ -141,10 +141,12 @@ export function knownNodes(records: readonly NodeRecord[], local: PathTarget, lo
   const sharing = (unix: string): number => records.filter(({ addresses }) => addresses.unix === unix).length;
   const isLocal = ({ id, addresses }: NodeRecord): boolean =>
     localNode !== null ? id === localNode : addressOf(local) === `unix:${addresses.unix}` && sharing(addresses.unix) === 1;
-  return records.flatMap(record => {
+  return records.flatMap((record): KnownNode[] => {
     const { unix, tcp } = record.addresses;
     const [id, isHere] = [record.id, isLocal(record)];
     if (tcp !== null && !isHere) return [{ id, target: tcpTarget(tcp, id), isLocal: false }];
-    return isHere || sharing(unix) === 1 ? [{ id, target: unixTarget(unix), isLocal: isHere }] : [];
+    // The local one is reached as the configuration says, whatever it says of itself.
+    if (isHere) return [{ id, target: local, isLocal: true }];
+    return sharing(unix) === 1 ? [{ id, target: unixTarget(unix), isLocal: false }] : [];
   });
 }

@@ -58,7 +58,7 @@ export class SplitCluster {
     const answers = async (): Promise<boolean> => (await runGatepath('status', '--data', data)).code === 0;
     await stargate.waitUntil('the control API', START_TIMEOUT_MS, answers);
     const links = [await DeafLink.open(relayed, socket), await DeafLink.open(`${relayed}.meta`, `${socket}.meta`)];
-    const datapath = TestProcess.start(await configure('datapath', { socket: nbdSocket, stargate: relayed }));
+    const datapath = TestProcess.start(await configure('datapath', { socket: nbdSocket, stargate: relayed, node: 'node-1' }));
     await datapath.waitUntil('the datapath', START_TIMEOUT_MS, async () => (await runGatepath('status', '--data', dir)).code === 0);
     const { node } = JSON.parse(await gatepath('status', '--data', data, '--json')) as { node: { id: string } };
     const nodes = [{ id: node.id, pid: stargate.pid, dataDir: data, address: `unix:${join(data, 'control.sock')}`, command }];
