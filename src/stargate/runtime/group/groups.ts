@@ -9,7 +9,7 @@ import type { CasOutcome, Group, ReplicationMutations } from '../../core/replica
 import type { OplogStream } from '../../oplog/index.js';
 import { HeaderWriter } from './entries.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
+import { CLOSED_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
 
 /** What the replicas of a shard need of the rest of the process. */
@@ -54,7 +54,8 @@ export class Groups implements PeerListener {
   readonly all = new Map<string, GroupVdisk>();
   readonly parts: GroupParts;
   readonly #client: number;
-  readonly #closed = new Set<string>();
+  /** Nodes of which a link has broken → when. */
+  readonly #closed = new Map<string, number>();
   #nodes: readonly PeerNode[] = [];
   #touched: GroupVdisk[] = [];
   #isEndingTurn = false;
@@ -99,7 +100,7 @@ export class Groups implements PeerListener {
       touch: one => {
         if (!this.#touched.includes(one)) this.#touched.push(one);
       },
-      isClosed: node => this.#closed.has(node),
+      isClosed: node => this.#isClosed(node),
       cas: (vdiskId, expectedEpoch, next) => group.cas(vdiskId, expectedEpoch, next),
       readGroup: (vdiskId, readId) => group.readGroup(vdiskId, readId),
       onCommitted: one => options.onCommitted(one),
@@ -135,7 +136,7 @@ export class Groups implements PeerListener {
   /** Whoever controls a vdisk here hands it over first, where another member can take it. */
   handAllOver(): void {
     for (const group of this.all.values()) {
-      const other = group.group?.members.find(member => member !== this.parts.self && !this.#closed.has(nodeOfMember(member)));
+      const other = group.group?.members.find(member => member !== this.parts.self && !this.#isClosed(nodeOfMember(member)));
       if (other !== undefined) group.handover.start(nodeOfMember(other));
     }
   }
@@ -191,7 +192,7 @@ export class Groups implements PeerListener {
 
   onPeerClosed(node: string): void {
     if (this.#isStopped) return;
-    this.#closed.add(node);
+    this.#closed.set(node, this.parts.nowMs);
     const record = this.#nodes.find(one => one.node === node);
     for (const group of this.all.values()) {
       if (record !== undefined) {
@@ -201,6 +202,11 @@ export class Groups implements PeerListener {
       }
       if (group.controllerNode === node) group.opens.onTick(this.parts.nowMs);
     }
+  }
+
+  /** Not for long: it may be back, and have nothing to say to this node. From then on only its answers count. */
+  #isClosed(node: string): boolean {
+    return this.parts.nowMs - (this.#closed.get(node) ?? -Infinity) < CLOSED_MS;
   }
 
   // ---------------------------------------------------------------- time

@@ -30,3 +30,5 @@ export const HOLD_FILL = 0.3;
 export const RESTART_RETRY_MS = 10;
 /** Another member that was asked to take over is asked again only after this time. */
 export const HANDOVER_TIMEOUT_MS = 1_000;
+/** So long a broken link says that the node behind it is gone. */
+export const CLOSED_MS = 3_000;
