@@ -349,7 +349,7 @@ export class Controller implements LogOwner, Drainable {
     return this.lastSeq > this.state.drainedSeq + 1;
   }
 
-  /** Changes that are not drained make it dirty. */
+  /** What is drained is held by nothing else: nobody but this node may still need it. */
   get isHeldByHead(): boolean {
     return !this.isDirty;
   }

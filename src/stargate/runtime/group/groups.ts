@@ -1,5 +1,4 @@
 import type { Engine } from 'uring-engine';
-import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wire/peers.js';
 import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
@@ -129,10 +128,6 @@ export class Groups implements PeerListener {
     this.all.delete(group.vdiskId);
   }
 
-  openSession(group: GroupVdisk, request: SessionRequest, listener: SessionListener): void {
-    group.openSession(request, listener);
-  }
-
   /** Whoever controls a vdisk here hands it over first, where another member can take it. */
   handAllOver(): void {
     for (const group of this.all.values()) {
@@ -235,7 +230,7 @@ export class Groups implements PeerListener {
 
   // ---------------------------------------------------------------- redundancy
 
-  /** One learner at a time: first a node that holds a replica from before, which lacks least; the machines ignore who is one already. */
+  /** One learner at a time, the nodes by turns; the machines ignore who is one already. */
   #repair(one: GroupVdisk): number {
     const group = one.group;
     if (group === null || group.members.length >= one.options.replicationFactor) return REPAIR_INTERVAL_MS;
