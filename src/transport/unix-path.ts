@@ -199,9 +199,9 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
     };
     this.#control(encodeControl(FrameType.hello, hello));
     if (this.purpose !== 'probe') {
-      const { vdiskId, generation, datapathUuid, shard, left } = this.session;
+      const { vdiskId, generation, datapathUuid, shard, left, shared } = this.session;
       const type = this.purpose === 'open' ? FrameType.sessionOpen : FrameType.sessionClose;
-      this.#control(encodeControl(type, { vdiskId, generation, datapathUuid, shard, left }));
+      this.#control(encodeControl(type, { vdiskId, generation, datapathUuid, shard, left, shared }));
     }
     this.#receiver!.resume();
   }

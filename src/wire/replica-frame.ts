@@ -25,6 +25,8 @@ import type { ReplicaMessage } from './replicate.js';
  * cut            tailSeq      afterSeq   tailHash      afterHash
  * fetch          fromSeq
  * fenced, needSeal, standIn
+ * confirm        round
+ * confirmed      round
  * seal                                                                     msgpack {nonce, attempt}
  * sealReply                                                                msgpack {attempt, tailSeq, tailHash, tailTerm, runs, committedHeard}
  * ```
@@ -41,6 +43,8 @@ export const ReplicaOp = {
   needSeal: 8,
   standIn: 9,
   resync: 10,
+  confirm: 11,
+  confirmed: 12,
   seal: 16,
   sealReply: 17,
 } as const satisfies Record<ReplicaMessage['kind'], number>;
@@ -87,6 +91,10 @@ export function encodeReplica(header: FrameHeader, message: ReplicaMessage): Uin
     case 'fetch':
       header.clientSeq = message.fromSeq;
       return null;
+    case 'confirm':
+    case 'confirmed':
+      header.clientSeq = message.round;
+      return null;
     case 'seal':
       return packr.pack({ nonce: message.nonce, attempt: message.attempt });
     case 'sealReply': {
@@ -107,7 +115,7 @@ export function carriesEntries(op: number): boolean {
 
 /** Whether the header says it all, but for entries. */
 export function isPlain(op: number): boolean {
-  return op < ReplicaOp.resync;
+  return op < ReplicaOp.seal && op !== ReplicaOp.resync;
 }
 
 export type ReplicaFault = 'ERR_REPLICA_KIND' | 'ERR_REPLICA_LENGTH';
@@ -125,7 +133,7 @@ export function checkReplica(header: FrameHeader): ReplicaFault | null {
   if (op === ReplicaOp.seal || op === ReplicaOp.sealReply) {
     return payloadBytes === 0 || payloadBytes > MAX_CONTROL_BYTES ? 'ERR_REPLICA_LENGTH' : null;
   }
-  if (op < ReplicaOp.append || op > ReplicaOp.resync) return 'ERR_REPLICA_KIND';
+  if (op < ReplicaOp.append || op > ReplicaOp.confirmed) return 'ERR_REPLICA_KIND';
   return payloadBytes > 0 || header.status > 1 ? 'ERR_REPLICA_LENGTH' : null;
 }
 
@@ -171,6 +179,10 @@ export function decodeReplica(header: FrameHeader, payload: Uint8Array | null): 
       return { kind: 'needSeal', term };
     case ReplicaOp.standIn:
       return { kind: 'standIn', term };
+    case ReplicaOp.confirm:
+      return { kind: 'confirm', term, round: header.clientSeq };
+    case ReplicaOp.confirmed:
+      return { kind: 'confirmed', term, round: header.clientSeq };
     case ReplicaOp.resync:
       return { kind: 'resync', term, data: payload === null ? NO_DATA : payload.slice(payload.length - header.tag) };
     case ReplicaOp.seal:

@@ -103,6 +103,20 @@ export interface StandInMessage {
   readonly term: number;
 }
 
+/** Rule 18: is this still your term? */
+export interface ConfirmMessage {
+  readonly kind: 'confirm';
+  readonly term: number;
+  readonly round: number;
+}
+
+/** It was, when this was sent. */
+export interface ConfirmedMessage {
+  readonly kind: 'confirmed';
+  readonly term: number;
+  readonly round: number;
+}
+
 /** What brings a replica up that is too far behind for the log (rule 23); `data` is the two runtimes' own, at most a control record long. Blocks travel beside it, like entries. */
 export interface ResyncMessage {
   readonly kind: 'resync';
@@ -122,6 +136,8 @@ export type ReplicaMessage =
   | FetchMessage
   | EntriesMessage
   | StandInMessage
+  | ConfirmMessage
+  | ConfirmedMessage
   | ResyncMessage;
 
 export function memberId(node: string, storeUuid: string, incarnation: number): MemberId {

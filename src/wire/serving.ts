@@ -40,6 +40,8 @@ export interface SessionRequest {
   readonly shard: number;
   /** No part of the identity: the node that the datapath has just left because it was silent or stuck. A hint for a member that may take over. */
   readonly left?: string | undefined;
+  /** No part of the identity either: the attachment is let in beside the one that holds the vdisk, and may not write (rule 18). Absent: it is to hold it alone. */
+  readonly shared?: boolean | undefined;
 }
 
 export interface SessionListener {

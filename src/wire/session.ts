@@ -24,6 +24,8 @@ export const sessionOpen = z.object({
   /** Set by SESSION_CLOSE on a fresh connection: the session is to be closed, not opened. */
   close: z.boolean().optional(),
   left: nodeId.optional(),
+  /** Beside the attachment that holds the vdisk, without writing; opened again without it, the attachment is activated. */
+  shared: z.boolean().optional(),
 });
 export type SessionOpen = z.infer<typeof sessionOpen>;
 

@@ -1,7 +1,7 @@
 import type { BlockIndex } from './block-index.js';
 import type { SessionOpenRecord } from './head.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, EntryKind } from './ports.js';
-import type { SessionTable } from './sessions.js';
+import type { AttachMode, SessionTable } from './sessions.js';
 
 /** What an entry of a replicated log says, and where this node has it. */
 export interface LogBody {
@@ -19,6 +19,8 @@ export interface LogBody {
   crcs: readonly number[] | null;
   /** Of a SESSION_OPEN. */
   readonly open: SessionOpenRecord | null;
+  /** Of an ATTACH_MODE. */
+  readonly mode: AttachMode | null;
 }
 
 /**
@@ -61,8 +63,9 @@ export class AppliedLog {
     }
   }
 
-  applySession(seq: number, { kind, sessionId, clientSeq, part, parts, open }: LogBody): void {
+  applySession(seq: number, { kind, sessionId, clientSeq, part, parts, open, mode }: LogBody): void {
     if (kind === EntryKind.sessionOpen) this.sessions.open(seq, open!);
+    else if (kind === EntryKind.attachMode) this.sessions.setMode(mode!);
     else if (kind === EntryKind.sessionClose) this.sessions.close(sessionId);
     else if (sessionId > 0) this.sessions.get(sessionId)?.foundInLog(clientSeq, part, parts);
   }

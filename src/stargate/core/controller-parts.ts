@@ -53,6 +53,11 @@ export interface ControllerHost {
   isOutOfSpace?(): boolean;
   /** What its oldest change waits for; absent: not known. */
   blockedBy?(): Blocker;
+  /**
+   * Rule 18: asks everyone whose ack a commit needs whether this is still its controller: soon, and `onConfirmBegun` says when; `onConfirmed` follows when all have said
+   * so. One round at a time. Absent: there is nobody to ask.
+   */
+  confirm?(): void;
 }
 
 /** Planted bugs, for tests alone. */
@@ -63,4 +68,6 @@ export interface ControllerMutations {
   readonly sessionsMissingFromHead?: boolean;
   /** M14: a session that is being ended goes on until its end is committed. */
   readonly applyClosedSessions?: boolean;
+  /** M19 */
+  readonly sharedReadUnconfirmed?: boolean;
 }

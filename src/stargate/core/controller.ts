@@ -18,9 +18,10 @@ import type { Drainable } from './drainable.js';
 import { encodeRecord, type HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';
 import { ControllerPath } from './path.js';
-import { BLOCK_BYTES, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
+import { BLOCK_BYTES, changesSessions, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
 import { ReadPath } from './read-path.js';
 import { SessionChanges } from './session-changes.js';
+import { SharedReads } from './shared-reads.js';
 import { RequestState, SessionTable, type SessionState } from './sessions.js';
 
 export { MAX_CONTROL_BYTES };
@@ -39,6 +40,7 @@ export class Controller implements LogOwner, Drainable {
   readonly flights = new Flights();
   readonly #admission: Admission;
   readonly #sessionChanges = new SessionChanges(this);
+  readonly #sharedReads = new SharedReads(this);
   readonly #paths = new Set<ControllerPath>();
   readonly #draft: EntryDraft;
   readonly #control = new Gather(1);
@@ -91,10 +93,10 @@ export class Controller implements LogOwner, Drainable {
     if (op === IoOp.write && request.payload.totalBytes !== lengthBytes) return this.answer(request, IoStatus.invalid);
     switch (op) {
       case IoOp.read:
+      case IoOp.map:
+        return this.#mustConfirm ? this.#sharedReads.add(request, path) : this.read(request, path);
       case IoOp.prefetch:
         return this.reads.start(request, path);
-      case IoOp.map:
-        return this.answer(request, mapRange(this, request));
       case IoOp.flush:
         // Every change is on stable storage before it is answered: nothing that was answered is left to flush.
         return this.answer(request, IoStatus.ok);
@@ -107,10 +109,30 @@ export class Controller implements LogOwner, Drainable {
     }
   }
 
+  /** READ or MAP: from what is committed now. */
+  read(request: PathRequest, path: ControllerPath): void {
+    if (request.op === IoOp.read) this.reads.start(request, path);
+    else this.answer(request, mapRange(this, request));
+  }
+
+  /** Rule 18. Where nobody else holds the log, nobody else can be in control. */
+  get #mustConfirm(): boolean {
+    return this.sessions.isShared && this.host.confirm !== undefined && this.mutations.sharedReadUnconfirmed !== true;
+  }
+
+  onConfirmBegun(): void {
+    this.#sharedReads.begun();
+  }
+
+  onConfirmed(): void {
+    this.#sharedReads.confirmed();
+  }
+
   /** Rule 15: what is known of the request decides whether it is applied. */
   #admitChange(request: PathRequest, path: ControllerPath): void {
     // Held: its path is about to end.
     if (path.session.isEnding) return;
+    if (!this.sessions.mayWrite(path.session)) return this.answer(request, IoStatus.readOnly);
     const state = this.mutations.noDedupe ? RequestState.unknown : path.session.stateOf(request.clientSeq);
     switch (state) {
       case RequestState.committed:
@@ -319,6 +341,7 @@ export class Controller implements LogOwner, Drainable {
     }
     this.#admission.forget(path);
     this.reads.forget(path);
+    this.#sharedReads.forget(path);
   }
 
   // ---------------------------------------------------------------- life
@@ -332,7 +355,7 @@ export class Controller implements LogOwner, Drainable {
     const inLog = new Map<number, number[]>();
     for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
       const at = flights.at(seq);
-      if (flights.kind[at] === EntryKind.sessionOpen || flights.kind[at] === EntryKind.sessionClose) return null;
+      if (changesSessions(flights.kind[at]!)) return null;
       const session = flights.session[at];
       if (session == null) continue;
       const of = inLog.get(session.id);

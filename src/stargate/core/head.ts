@@ -1,10 +1,10 @@
 import { Packr } from 'msgpackr';
 import { z } from 'zod';
 import { DEDUPE_WINDOW } from './limits.js';
-import type { SessionTableRecord } from './sessions.js';
+import type { AttachMode, SessionTableRecord } from './sessions.js';
 
 /**
- * The control records that entries carry: HEAD, SESSION_OPEN, PROMISE. msgpack, checked when they are read back: they come from a disk.
+ * The control records that entries carry: HEAD, SESSION_OPEN, ATTACH_MODE, PROMISE. msgpack, checked when they are read back: they come from a disk.
  */
 const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
@@ -20,6 +20,11 @@ const head = z.object({
   sessions: z.object({
     generation: counter,
     ended: z.array(z.string()),
+    /** Heads of before there was such a thing do not have it. */
+    shared: z
+      .object({ generation: counter, ended: z.array(z.string()) })
+      .nullable()
+      .default(null),
     sessions: z.array(
       z.object({
         id: counter,
@@ -71,13 +76,14 @@ export interface ReplicaHeadRecord {
 }
 
 const sessionOpen = z.object({ generation: counter, datapathUuid: z.string().min(1).max(64), shard: counter });
+const attachMode = z.object({ generation: counter, mode: z.enum(['shared', 'exclusive']) });
 export type PlaceRecord = z.infer<typeof place>;
 export type SessionOpenRecord = z.infer<typeof sessionOpen>;
 export type PromiseRecord = z.infer<typeof promise>;
 
 const packr = new Packr({ useRecords: false });
 
-export function encodeRecord(record: HeadRecord | ReplicaHeadRecord | SessionOpenRecord | PromiseRecord): Uint8Array {
+export function encodeRecord(record: HeadRecord | ReplicaHeadRecord | SessionOpenRecord | AttachMode | PromiseRecord): Uint8Array {
   return packr.pack(record);
 }
 
@@ -97,6 +103,9 @@ export function decodeSessions(bytes: Uint8Array): SessionTableRecord {
 }
 export function decodeSessionOpen(bytes: Uint8Array): SessionOpenRecord {
   return sessionOpen.parse(packr.unpack(bytes));
+}
+export function decodeAttachMode(bytes: Uint8Array): AttachMode {
+  return attachMode.parse(packr.unpack(bytes));
 }
 export function decodePromise(bytes: Uint8Array): PromiseRecord {
   return promise.parse(packr.unpack(bytes));

@@ -35,6 +35,11 @@ export const EntryKind = {
 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
+/** The table of sessions is another one when it is committed. */
+export function changesSessions(kind: EntryKind): boolean {
+  return kind === EntryKind.sessionOpen || kind === EntryKind.sessionClose || kind === EntryKind.attachMode;
+}
+
 /** A node's own record at a place of its log: `seq` is that of the entry before it. */
 export function isLocalRecord(kind: EntryKind): boolean {
   return kind === EntryKind.cut || (kind >= EntryKind.replicaHead && kind <= EntryKind.replicaReset);

@@ -4,7 +4,7 @@ import type { Controller } from './controller.js';
 import { encodeRecord } from './head.js';
 import { MAX_WAITING_SESSION_CHANGES } from './limits.js';
 import { EntryKind } from './ports.js';
-import type { SessionState } from './sessions.js';
+import type { AttachMode, SessionState } from './sessions.js';
 
 interface Change {
   readonly start: () => void;
@@ -50,6 +50,8 @@ export class SessionChanges {
   #open(request: SessionRequest, listener: SessionListener): void {
     const { controller } = this;
     const { sessions } = controller;
+    const mode = sessions.modeBefore(request);
+    if (mode !== null && sessions.refusal(request) !== 'closed') return this.#changeMode(mode, request, listener);
     const known = sessions.find(request);
     if (known !== undefined) {
       if (controller.state.isReplicated !== true) return controller.openPath(known, listener);
@@ -64,6 +66,18 @@ export class SessionChanges {
       sessions.open(seq, request);
       for (const session of over) controller.endPathsOf(session);
       if (controller.isServing) controller.openPath(sessions.get(seq)!, listener);
+      else listener.onRefused('not-served', 'the vdisk is not served now');
+    });
+    if (!taken) listener.onRefused('busy', 'the log is full for the moment');
+  }
+
+  /** First who may do what, then the session: another entry, for which what has happened meanwhile is looked at again. */
+  #changeMode(mode: AttachMode, request: SessionRequest, listener: SessionListener): void {
+    const { controller } = this;
+    const { sessions } = controller;
+    const taken = this.#append(EntryKind.attachMode, encodeRecord(mode), 0, sessions.endedByMode(mode), () => {
+      for (const session of sessions.setMode(mode)) controller.endPathsOf(session);
+      if (controller.isServing) this.#open(request, listener);
       else listener.onRefused('not-served', 'the vdisk is not served now');
     });
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');

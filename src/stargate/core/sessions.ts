@@ -102,9 +102,17 @@ export class SessionState {
 
 /** As it stands in a HEAD. */
 export interface SessionTableRecord {
+  /** Of the attachment that holds the vdisk: it writes. */
+  readonly generation: number;
+  /** Datapaths of it whose sessions were ended by another one's open. */
+  readonly ended: readonly string[];
+  /** The attachment beside it that is shared: it reads, until it is activated or gone (rule 18). */
+  readonly shared: AttachmentRecord | null;
+  readonly sessions: readonly SessionRecord[];
+}
+export interface AttachmentRecord {
   readonly generation: number;
   readonly ended: readonly string[];
-  readonly sessions: readonly SessionRecord[];
 }
 export interface SessionRecord {
   readonly id: number;
@@ -118,19 +126,45 @@ export interface SessionRecord {
   readonly partial: readonly (readonly [clientSeq: number, parts: number])[];
 }
 
+/** What an ATTACH_MODE entry says. shared: the generation is let in beside the holder; exclusive: it was shared, and holds the vdisk from here on. */
+export interface AttachMode {
+  readonly generation: number;
+  readonly mode: 'shared' | 'exclusive';
+}
+
+interface Attachment {
+  readonly generation: number;
+  readonly ended: string[];
+}
+
 /**
- * The sessions of one vdisk (rules 14, 15): changed only by committed entries, part of HEAD, rebuilt by replay. An exclusive open ends every
- * session of an older generation and of every other datapath.
+ * The sessions of one vdisk (rules 14, 15, 18): changed only by committed entries, part of HEAD, rebuilt by replay. Sessions of two attachments may stand side by
+ * side: those of the holder, and those of a newer one that is shared. Each is exclusive to the shards of one datapath; any other open ends all that it does not name.
+ *
+ * ```
+ *   open, newer generation:      holder := it; ends the holder's sessions, and a shared one that is older
+ *   ATTACH_MODE shared, newer:   shared := it; ends what was shared before
+ *   ATTACH_MODE exclusive:       holder := the shared one; ends the former holder's sessions
+ *   close of its last session:   shared := none
+ * ```
  */
 export class SessionTable {
   readonly #sessions = new Map<number, SessionState>();
-  /** Highest generation that has opened a session. */
-  #generation = 0;
-  /** Datapaths of that generation whose sessions were ended by another one's open. */
-  #ended: string[] = [];
+  #holder: Attachment = { generation: 0, ended: [] };
+  #shared: Attachment | null = null;
 
   get size(): number {
     return this.#sessions.size;
+  }
+
+  /** Two attachments read: what one of them writes through one controller, the other must not miss at a former one. */
+  get isShared(): boolean {
+    return this.#shared !== null;
+  }
+
+  /** One of the two writes. */
+  mayWrite(session: SessionState): boolean {
+    return session.generation !== this.#shared?.generation;
   }
 
   get(id: number): SessionState | undefined {
@@ -144,53 +178,104 @@ export class SessionTable {
 
   /** Why the session cannot be opened, or null. */
   refusal(request: SessionIdentity): 'closed' | 'busy' | null {
-    if (request.generation < this.#generation) return 'closed';
-    if (request.generation === this.#generation && this.#ended.includes(request.datapathUuid)) return 'closed';
+    const { generation, datapathUuid, shared } = request;
+    if (generation < this.#holder.generation) return 'closed';
+    if (this.#attachmentOf(generation)?.ended.includes(datapathUuid) === true) return 'closed';
+    // Another one was let in after it.
+    if (shared === true && generation > this.#holder.generation && generation < (this.#shared?.generation ?? 0)) return 'closed';
     // Those that it ends make room.
     return this.#sessions.size - this.endedBy(request).length >= MAX_SESSIONS ? 'busy' : null;
   }
 
-  /** Sessions that an open of this one ends: it is exclusive to the shards of one datapath in one generation. */
+  /** What has to be in the log before the session can be opened, or used on, as it is asked for. */
+  modeBefore({ generation, shared = false }: SessionIdentity): AttachMode | null {
+    const isShared = generation === this.#shared?.generation;
+    const isNewer = generation > Math.max(this.#holder.generation, this.#shared?.generation ?? 0);
+    if (shared) return isNewer ? { generation, mode: 'shared' } : null;
+    return isShared ? { generation, mode: 'exclusive' } : null;
+  }
+
+  /** Sessions that an open of this one ends. */
   endedBy({ generation, datapathUuid }: SessionIdentity): SessionState[] {
-    return [...this.#sessions.values()].filter(one => one.generation !== generation || one.datapathUuid !== datapathUuid);
+    const isNew = this.#attachmentOf(generation) === undefined;
+    return this.#all(one => {
+      if (one.generation === generation) return one.datapathUuid !== datapathUuid;
+      return isNew && !(one.generation === this.#shared?.generation && one.generation > generation);
+    });
   }
 
   /** A SESSION_OPEN is committed. Returns the sessions that it ends. */
   open(id: number, request: SessionIdentity): SessionState[] {
-    if (request.generation > this.#generation) {
-      this.#generation = request.generation;
-      this.#ended = [];
-    }
+    const { generation, datapathUuid, shard } = request;
     const over = this.endedBy(request);
+    if (this.#attachmentOf(generation) === undefined) {
+      this.#holder = { generation, ended: [] };
+      if (this.#shared !== null && this.#shared.generation < generation) this.#shared = null;
+    }
+    const { ended } = this.#attachmentOf(generation)!;
     for (const session of over) {
       this.#sessions.delete(session.id);
-      if (session.generation === this.#generation && !this.#ended.includes(session.datapathUuid)) this.#ended.push(session.datapathUuid);
+      if (session.generation === generation && !ended.includes(session.datapathUuid)) ended.push(session.datapathUuid);
     }
-    if (this.#ended.length > MAX_ENDED_DATAPATHS) this.#ended.splice(0, this.#ended.length - MAX_ENDED_DATAPATHS);
-    this.#sessions.set(id, new SessionState(id, request.generation, request.datapathUuid, request.shard));
+    if (ended.length > MAX_ENDED_DATAPATHS) ended.splice(0, ended.length - MAX_ENDED_DATAPATHS);
+    this.#sessions.set(id, new SessionState(id, generation, datapathUuid, shard));
+    return over;
+  }
+
+  /** Sessions that the change of mode ends. */
+  endedByMode({ generation, mode }: AttachMode): SessionState[] {
+    const before = this.#shared?.generation;
+    if (mode === 'exclusive') return generation === before ? this.#all(one => one.generation !== generation) : [];
+    return this.#all(one => one.generation === before && before < generation);
+  }
+
+  /** An ATTACH_MODE is committed. Returns the sessions that it ends. */
+  setMode(change: AttachMode): SessionState[] {
+    const { generation, mode } = change;
+    const over = this.endedByMode(change);
+    for (const { id } of over) this.#sessions.delete(id);
+    if (mode === 'shared') {
+      if (generation > Math.max(this.#holder.generation, this.#shared?.generation ?? 0)) this.#shared = { generation, ended: [] };
+    } else if (generation === this.#shared?.generation) {
+      this.#holder = this.#shared;
+      this.#shared = null;
+    }
     return over;
   }
 
   close(id: number): void {
+    const generation = this.#sessions.get(id)?.generation;
     this.#sessions.delete(id);
+    if (generation !== undefined && generation === this.#shared?.generation && this.#all(one => one.generation === generation).length === 0)
+      this.#shared = null;
   }
 
   /** As of the end of the log: `inLog` are the changes that are in it and not committed yet; they will be when the record is. */
   record(inLog: ReadonlyMap<number, readonly number[]> = new Map()): SessionTableRecord {
+    const copy = ({ generation, ended }: Attachment): AttachmentRecord => ({ generation, ended: [...ended] });
     return {
-      generation: this.#generation,
-      ended: [...this.#ended],
+      ...copy(this.#holder),
+      shared: this.#shared === null ? null : copy(this.#shared),
       sessions: [...this.#sessions.values()].map(session => session.record(inLog.get(session.id) ?? [])),
     };
   }
 
-  restore(record: SessionTableRecord): void {
-    this.#generation = record.generation;
-    this.#ended = [...record.ended];
+  restore({ generation, ended, shared, sessions }: SessionTableRecord): void {
+    this.#holder = { generation, ended: [...ended] };
+    this.#shared = shared === null ? null : { generation: shared.generation, ended: [...shared.ended] };
     this.#sessions.clear();
-    for (const one of record.sessions) {
+    for (const one of sessions) {
       assert(!this.#sessions.has(one.id));
       this.#sessions.set(one.id, SessionState.restore(one));
     }
+  }
+
+  #attachmentOf(generation: number): Attachment | undefined {
+    if (generation === this.#holder.generation) return this.#holder;
+    return generation === this.#shared?.generation ? this.#shared : undefined;
+  }
+
+  #all(which: (session: SessionState) => boolean): SessionState[] {
+    return [...this.#sessions.values()].filter(which);
   }
 }

@@ -2,6 +2,7 @@ import { crc32c } from '@node-rs/crc32';
 import type { Arena } from 'uring-engine';
 import { BlockIndex } from '../core/block-index.js';
 import {
+  decodeAttachMode,
   decodeHead,
   decodePromise,
   decodeReplicaHead,
@@ -73,6 +74,9 @@ export class RecoveryCollector implements RecoveryVisitor {
         break;
       case EntryKind.sessionOpen:
         vdisk.sessions.open(entry.seq, decodeSessionOpen(this.#payload(entry)));
+        return;
+      case EntryKind.attachMode:
+        vdisk.sessions.setMode(decodeAttachMode(this.#payload(entry)));
         return;
       case EntryKind.sessionClose:
         vdisk.sessions.close(entry.sessionId);

@@ -31,6 +31,9 @@ export function describeMessage(message: Message): string {
       return `${head} from=${message.fromSeq}`;
     case 'entries':
       return `${head} ${entriesText(message.entries)}`;
+    case 'confirm':
+    case 'confirmed':
+      return `${head} round=${message.round}`;
     case 'fenced':
     case 'needSeal':
     case 'standIn':
@@ -62,6 +65,8 @@ export function describeEffect(effect: Effect): string {
       return `committed ${effect.seq}`;
     case 'serving':
       return `serving t${effect.term}`;
+    case 'confirmed':
+      return `confirmed t${effect.term}`;
     case 'resigned':
       return `resigned t${effect.term}: ${effect.reason}`;
     case 'alarm':

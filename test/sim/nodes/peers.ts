@@ -24,6 +24,8 @@ const KINDS = [
   'entries',
   'standIn',
   'resync',
+  'confirm',
+  'confirmed',
 ] as const;
 const Why = { refused: 0, broken: 1, silent: 2, gone: 3 } as const;
 

@@ -158,6 +158,8 @@ export interface CoreRigOptions {
   readonly sizeBytes?: number;
   readonly mutations?: ControllerMutations;
   readonly cachePages?: number;
+  /** Others hold the log too: reads of a shared vdisk wait for {@link CoreRig.confirm}. */
+  readonly isReplicated?: boolean;
 }
 
 /** A controller over a log and extents in memory; the block store, the cache and the buffers are real. What is asynchronous waits for `settle`. */
@@ -177,6 +179,8 @@ export class CoreRig {
   failedErrno = 0;
   /** What the runtime says when it is asked: the log will not get room by itself. */
   isOutOfSpace = false;
+  /** Confirm rounds that were asked for. */
+  rounds = 0;
   layer = 0;
   readonly #payload: number;
   #payloadUsed = 0;
@@ -237,6 +241,7 @@ export class CoreRig {
         void (errno === 0 ? this.corrupt : this.unreadable).push(offsetBytes),
       onCommitted: () => undefined,
       isOutOfSpace: () => this.isOutOfSpace,
+      ...(options.isReplicated === true ? { confirm: () => void this.rounds++ } : {}),
     };
     this.controller = new Controller(this.ports, state, { vdiskId: 'vdisk', historyId: 1, lastSeq: 0, lastHash: 0 }, 1, host, mutations);
   }
@@ -289,10 +294,10 @@ export class CoreRig {
   }
 
   /** Asks for a session; `finish` brings the answer. */
-  ask(generation = 1, datapathUuid = 'a', shard = 0): Opening {
+  ask(generation = 1, datapathUuid = 'a', shard = 0, shared = false): Opening {
     const opening: Opening = { client: null, refusal: null, ended: null };
     this.controller.openSession(
-      { vdiskId: 'vdisk', generation, datapathUuid, shard },
+      { vdiskId: 'vdisk', generation, datapathUuid, shard, ...(shared ? { shared } : {}) },
       {
         onOpened: path => (opening.client = new CoreClient(this, path)),
         onRefused: reason => (opening.refusal = reason),
@@ -302,11 +307,18 @@ export class CoreRig {
     return opening;
   }
 
-  open(generation = 1, datapathUuid = 'a', shard = 0): CoreClient {
-    const opening = this.ask(generation, datapathUuid, shard);
+  open(generation = 1, datapathUuid = 'a', shard = 0, shared = false): CoreClient {
+    const opening = this.ask(generation, datapathUuid, shard, shared);
     this.finish();
     if (opening.client === null) throw new Error(`refused: ${opening.refusal}`);
     return opening.client;
+  }
+
+  /** The members are asked, and all of them confirm. */
+  confirm(): void {
+    this.controller.onConfirmBegun();
+    this.controller.onConfirmed();
+    this.settle();
   }
 
   /** Memory with the content, until the test's end. */

@@ -2,7 +2,14 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Packr } from 'msgpackr';
 import { MAX_CONTROL_BYTES } from '../../../src/stargate/core/controller.js';
-import { decodeHead, decodePromise, decodeSessionOpen, encodeRecord, type HeadRecord } from '../../../src/stargate/core/head.js';
+import {
+  decodeAttachMode,
+  decodeHead,
+  decodePromise,
+  decodeSessionOpen,
+  encodeRecord,
+  type HeadRecord,
+} from '../../../src/stargate/core/head.js';
 import { DEDUPE_WINDOW, MAX_ENDED_DATAPATHS, MAX_PARTIAL_REQUESTS, MAX_SESSIONS } from '../../../src/stargate/core/limits.js';
 import { RequestState, SessionTable } from '../../../src/stargate/core/sessions.js';
 
@@ -25,6 +32,7 @@ const headRecord: fc.Arbitrary<HeadRecord> = fc.record({
   sessions: fc.record({
     generation: counter,
     ended: fc.array(fc.uuid(), { maxLength: 5 }),
+    shared: fc.option(fc.record({ generation: counter, ended: fc.array(fc.uuid(), { maxLength: 5 }) })),
     sessions: fc.array(sessionRecord, { maxLength: 5 }),
   }),
 });
@@ -47,6 +55,11 @@ describe('control records', () => {
       }),
     );
     fc.assert(
+      fc.property(fc.record({ generation: counter, mode: fc.constantFrom('shared' as const, 'exclusive' as const) }), record => {
+        expect(decodeAttachMode(encodeRecord(record))).toEqual(record);
+      }),
+    );
+    fc.assert(
       fc.property(fc.record({ term: counter, controller: fc.string(), nonce: fc.string() }), record => {
         expect(decodePromise(encodeRecord(record))).toEqual(record);
       }),
@@ -59,8 +72,13 @@ describe('control records', () => {
     layer: 1,
     drainedSeq: 5,
     drainedHash: 77,
-    sessions: { generation: 0, ended: [], sessions: [] },
+    sessions: { generation: 0, ended: [], shared: null, sessions: [] },
   };
+
+  it('of a head from before attachments could be shared: none is', () => {
+    const { shared: _shared, ...sessions } = good.sessions;
+    expect(decodeHead(new Packr({ useRecords: false }).pack({ ...good, sessions }))).toEqual(good);
+  });
 
   it.each([
     ['a newer version', { ...good, version: 2 }],

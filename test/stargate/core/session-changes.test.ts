@@ -1,20 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { IoStatus } from '../../../src/wire/status.js';
 import { EntryKind } from '../../../src/stargate/core/ports.js';
-import { decodeSessionOpen } from '../../../src/stargate/core/head.js';
-import { SessionTable } from '../../../src/stargate/core/sessions.js';
 import { expectBytes } from '../bytes.js';
 import { blocks, CoreRig } from './core-rig.js';
-
-/** What a start makes of the session entries in the log. */
-function replayed(rig: CoreRig): SessionTable {
-  const table = new SessionTable();
-  for (const { kind, seq, sessionId, payload } of rig.log.entries) {
-    if (kind === EntryKind.sessionOpen) table.open(seq, decodeSessionOpen(payload));
-    if (kind === EntryKind.sessionClose) table.close(sessionId);
-  }
-  return table;
-}
+import { replayed } from './replayed.js';
 
 describe('opening a session', () => {
   it('is answered when its entry is committed', () => {

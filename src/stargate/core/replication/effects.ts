@@ -61,7 +61,9 @@ export type ReplicaEvent =
   | { readonly kind: 'alive'; readonly members: readonly MemberId[] }
   /** What of the log is not known to be committed is given up: another replica's extents take its place. */
   | { readonly kind: 'cutTail' }
-  | { readonly kind: 'write'; readonly body: EntryBody };
+  | { readonly kind: 'write'; readonly body: EntryBody }
+  /** Somebody wants to know that this is the controller still (rule 18): another round, which stands for those before it. */
+  | { readonly kind: 'confirm' };
 
 export type Effect =
   | { readonly kind: 'send'; readonly to: MemberId; readonly message: Message }
@@ -72,6 +74,8 @@ export type Effect =
   | { readonly kind: 'admitted'; readonly seq: number; readonly body: EntryBody }
   | { readonly kind: 'committed'; readonly seq: number }
   | { readonly kind: 'serving'; readonly term: number }
+  /** Everyone whose ack a commit needs has said so, after the last round was asked for. */
+  | { readonly kind: 'confirmed'; readonly term: number }
   | { readonly kind: 'resigned'; readonly term: number; readonly reason: string }
   /** The learner's log ends before this one begins: it needs what is in the extents. */
   | { readonly kind: 'resync'; readonly member: MemberId }

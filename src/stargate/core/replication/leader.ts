@@ -36,6 +36,9 @@ export class Leader {
   /** Own runs, as of `#runsSeq`. */
   #runs: readonly TermRun[] = [];
   #runsSeq = -1;
+  /** Confirm rounds: the last one begun, and the last one that all have answered. */
+  #round = 0;
+  #answeredRound = 0;
 
   constructor(
     readonly context: ReplicaContext,
@@ -72,6 +75,7 @@ export class Leader {
     if (message.kind === 'sealReply') this.#sealed(peer, message);
     else if (message.kind === 'appendAck') this.#acked(peer, message);
     else if (message.kind === 'entries') this.#fetched(peer, message);
+    else if (message.kind === 'confirmed') this.#answered(peer, message.round);
     else assert.fail(`${message.kind} is not for a controller`);
   }
 
@@ -79,6 +83,7 @@ export class Leader {
   advance(): void {
     if (this.end !== null) return;
     let seq = this.member.durableSeq;
+    let round = this.#round;
     let isEqual = this.#isCompared && seq === this.member.log.lastSeq;
     const { commitSet } = this.changes;
     for (let i = 0; i < commitSet.length; i++) {
@@ -86,6 +91,7 @@ export class Leader {
       const peer = this.#peers.get(commitSet[i]!);
       assert(peer !== undefined, `${commitSet[i]} is a member that nothing is sent to`);
       if (!this.context.mutations.ackBeforeAllMembers) seq = Math.min(seq, peer.confirmedSeq);
+      round = Math.min(round, peer.answeredRound);
       isEqual &&= peer.confirmedSeq >= this.member.log.lastSeq && peer.state.kind === 'attached';
     }
     const begins = !this.isServing;
@@ -96,7 +102,18 @@ export class Leader {
     }
     // What was there at the beginning may have been acknowledged before, and is readable however few the members are.
     if (seq > this.committedSeq && (begins || this.#hasEnoughMembers)) this.#commit(seq);
+    if (round > this.#answeredRound) {
+      this.#answeredRound = round;
+      // Of the last one alone: for whoever has come since, the others are too old.
+      if (round === this.#round) this.context.out.push({ kind: 'confirmed', term: this.term });
+    }
     this.#admitLearners();
+  }
+
+  /** Rule 18: another round. What it needs is not a place in the log, but that all members still promise this term after it has begun. */
+  confirm(): void {
+    this.#round++;
+    this.#askRound();
   }
 
   /** Asks a member to take over. This one serves on until it is sealed: what is in flight then has an unknown outcome, and comes again there. */
@@ -134,6 +151,7 @@ export class Leader {
       if (peer.state.kind === 'attached' && peer.confirmedSeq === this.member.log.lastSeq) this.#sendWatermark(peer);
       else if (nowMs - peer.lastSentMs >= RESEND_MS) this.#sendAgain(peer);
     }
+    this.#askRound();
     if (this.changes.allows('propose')) this.#removeSilent();
   }
 
@@ -277,7 +295,33 @@ export class Leader {
       peer.confirmedSeq = seq;
       peer.waitingSinceMs = this.context.nowMs;
     }
-    if (peer.confirmedSeq === this.member.log.lastSeq) peer.waitingSinceMs = -1;
+    this.#settled(peer);
+  }
+
+  /** Nothing is asked of it any more. */
+  #settled(peer: Peer): void {
+    if (peer.confirmedSeq === this.member.log.lastSeq && peer.answeredRound === peer.askedRound) peer.waitingSinceMs = -1;
+  }
+
+  // ---------------------------------------------------------------- rule 18: confirm rounds
+
+  /** Those who have not been asked in this round, or have not answered for a while. */
+  #askRound(): void {
+    const { self, nowMs } = this.context;
+    for (const id of this.changes.commitSet) {
+      const peer = id === self ? undefined : this.#peers.get(id);
+      if (peer === undefined || peer.answeredRound === this.#round) continue;
+      if (peer.askedRound === this.#round && nowMs - peer.askedMs < RESEND_MS) continue;
+      peer.askedRound = this.#round;
+      peer.askedMs = nowMs;
+      this.#to(peer, { kind: 'confirm', round: this.#round, ...this.#speaker });
+    }
+  }
+
+  #answered(peer: Peer, round: number): void {
+    if (round > peer.askedRound) return;
+    peer.answeredRound = Math.max(peer.answeredRound, round);
+    this.#settled(peer);
   }
 
   // ---------------------------------------------------------------- sending

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { LogRecord, RecoveredLog, ReplicaContext, TermPromise } from './effects.js';
 import { isSameEntry, LogTail, type LogBase, type Entry, type MemberId } from './entry.js';
 import { MAX_SENT_ENTRIES } from './limits.js';
-import type { Append, Cut, Fetch, Message, Seal } from './messages.js';
+import type { Append, Confirm, Cut, Fetch, Message, Seal } from './messages.js';
 import { go, type Transitions } from './states.js';
 
 /**
@@ -88,6 +88,8 @@ export class Member {
         if (message.term === this.promisedTerm && message.from === this.promise!.controller)
           this.#hear(message.committed, message.committedHash);
         return;
+      case 'confirm':
+        return this.#confirm(message);
       case 'fetch':
         if (message.term !== this.promisedTerm) return;
         return this.#sendEntries(message);
@@ -190,6 +192,15 @@ export class Member {
     this.#hear(committed, committedHash);
     // What was new is acknowledged when it is durable.
     if (!fits || this.durableSeq === this.log.lastSeq) this.#ack(from, fits);
+  }
+
+  /** A promise that is not durable yet counts against the older term, and not for its own. */
+  #confirm({ from, term, round }: Confirm): void {
+    if (term < this.promisedTerm) return this.#send(from, { kind: 'fenced', ...this.#speaker });
+    if (term > this.promisedTerm) return this.#send(from, { kind: 'needSeal', ...this.#speaker });
+    if (this.#state.kind !== 'settled' || this.promise!.controller !== from) return;
+    this.heardMs = this.context.nowMs;
+    this.#send(from, { kind: 'confirmed', round, ...this.#speaker });
   }
 
   #accept(entry: Entry): boolean {

@@ -88,4 +88,17 @@ export interface StandIn extends Common {
   readonly kind: 'standIn';
 }
 
-export type Message = Seal | SealReply | Append | AppendAck | Cut | Watermark | Fenced | NeedSeal | Fetch | Entries | StandIn;
+/** Is this still your term? (rule 18) Rounds are numbered within a term. */
+export interface Confirm extends Common {
+  readonly kind: 'confirm';
+  readonly round: number;
+}
+
+/** It was, when this was sent. */
+export interface Confirmed extends Common {
+  readonly kind: 'confirmed';
+  readonly round: number;
+}
+
+export type Message =
+  Seal | SealReply | Append | AppendAck | Cut | Watermark | Fenced | NeedSeal | Fetch | Entries | StandIn | Confirm | Confirmed;

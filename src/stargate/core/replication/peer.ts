@@ -40,6 +40,10 @@ export class Peer {
   waitingSinceMs = -1;
   lastSentMs = 0;
   isClosed = false;
+  /** Confirm rounds: the last one that it was asked for, when, and the last one that it has answered. */
+  askedRound = 0;
+  askedMs = 0;
+  answeredRound = 0;
 
   constructor(
     readonly id: MemberId,

@@ -56,6 +56,9 @@ export class Replica {
         if (takeover.state.kind === 'idle' && member.isWorking && member.log.lastSeq > member.committedSeq)
           member.cutAfter(member.committedSeq);
         return;
+      case 'confirm':
+        if (takeover.state.kind === 'serving') takeover.state.leader.confirm();
+        return;
       case 'write':
         if (takeover.state.kind === 'serving') return takeover.state.leader.write(event.body);
         this.#context.out.push({ kind: 'admitted', seq: 0, body: event.body });
@@ -69,12 +72,14 @@ export class Replica {
       case 'cut':
       case 'watermark':
       case 'fetch':
+      case 'confirm':
         return this.member.step(message);
       case 'sealReply':
       case 'appendAck':
       case 'fenced':
       case 'needSeal':
       case 'entries':
+      case 'confirmed':
         return this.takeover.leader?.step(message);
       case 'standIn':
         return this.takeover.takeOver(null, true);

@@ -1,7 +1,7 @@
 import { crc32c } from '@node-rs/crc32';
 import type { Arena } from 'uring-engine';
 import type { LogBody } from '../../core/applied.js';
-import { decodeSessionOpen } from '../../core/head.js';
+import { decodeAttachMode, decodeSessionOpen } from '../../core/head.js';
 import { BLOCK_BYTES, EntryKind } from '../../core/ports.js';
 import type { Entry } from '../../core/replication/entry.js';
 import {
@@ -21,9 +21,20 @@ export function replicatedEntry(entry: RecoveredEntry, arena: Arena): Entry {
   const { payloadBytes, payloadOffset, lsn } = entry;
   const hasBlocks = kind === EntryKind.write || kind === EntryKind.fullImage;
   const crcs = !hasBlocks ? null : payloadBytes === BLOCK_BYTES ? [crc] : blockCrcs(arena, payloadOffset, payloadBytes);
-  const open = kind === EntryKind.sessionOpen ? decodeSessionOpen(arena.bytes.slice(payloadOffset, payloadOffset + payloadBytes)) : null;
-  const body: LogBody = { kind, sessionId, clientSeq, part, parts, offsetBytes, lengthBytes, payloadBytes, lsn, crcs, open };
+  const body: LogBody = {
+    ...{ kind, sessionId, clientSeq, part, parts, offsetBytes, lengthBytes, payloadBytes, lsn, crcs },
+    ...sessionRecords(kind, arena, payloadOffset, payloadBytes),
+  };
   return { seq, creationTerm, crc, prevHash, hash, body };
+}
+
+/** What an entry that changes the session table says. */
+export function sessionRecords(kind: EntryKind, arena: Arena, offset: number, bytes: number): Pick<LogBody, 'open' | 'mode'> {
+  const payload = (): Uint8Array => arena.bytes.slice(offset, offset + bytes);
+  return {
+    open: kind === EntryKind.sessionOpen ? decodeSessionOpen(payload()) : null,
+    mode: kind === EntryKind.attachMode ? decodeAttachMode(payload()) : null,
+  };
 }
 
 export function bodyOf(entry: Entry): LogBody {

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList } from '../../../wire/peers.js';
 import { nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
+import type { LogBody } from '../../core/applied.js';
 import { Controller, type VdiskState } from '../../core/controller.js';
-import { EntryKind, NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
+import { NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
 import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent, TermPromise } from '../../core/replication/effects.js';
 import type { Entry } from '../../core/replication/entry.js';
 import type { Leader } from '../../core/replication/leader.js';
@@ -11,7 +12,8 @@ import type { Message } from '../../core/replication/messages.js';
 import { Replica } from '../../core/replication/replica.js';
 import { SessionTable } from '../../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
-import { receivedEntry } from './entries.js';
+import { ConfirmRounds } from './confirm-rounds.js';
+import { receivedEntry, sessionRecords } from './entries.js';
 import { EntrySender } from './entry-sender.js';
 import { GroupLog } from './group-log.js';
 import { Handover } from './handover.js';
@@ -48,6 +50,7 @@ export class GroupVdisk implements ReplicaLogHost {
   readonly resyncs: Resyncs;
   readonly handover: Handover;
   readonly own: OwnEntries;
+  readonly rounds = new ConfirmRounds(this);
   readonly local: ReplicaState;
   controller: Controller | null = null;
   controllerNode: string;
@@ -156,6 +159,7 @@ export class GroupVdisk implements ReplicaLogHost {
   /** At the end of a turn in which more has become durable. */
   onTurnEnd(): void {
     this.step({ kind: 'durable', ticket: this.replicaLog.durableTicket });
+    this.rounds.onTurnEnd();
   }
 
   onLogFailed(errno: number): void {
@@ -219,6 +223,8 @@ export class GroupVdisk implements ReplicaLogHost {
         return parts.say('error', `replication: ${effect.text}`, { vdiskId, code: effect.code });
       case 'resync':
         return this.resyncs.start(effect.member);
+      case 'confirmed':
+        return this.rounds.onConfirmed(effect.term);
       case 'admitted':
       case 'committed':
         return;
@@ -336,8 +342,10 @@ export class GroupVdisk implements ReplicaLogHost {
     }
     this.own.add(draft, offset, owner, tag);
     const { seq, creationTerm, kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes } = draft;
-    const open = kind === EntryKind.sessionOpen ? parts.decodeOpen(offset, bytes) : null;
-    const body = { kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes, payloadBytes: bytes, lsn, crcs: null, open };
+    const body: LogBody = {
+      ...{ kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes, payloadBytes: bytes, lsn, crcs: null },
+      ...sessionRecords(kind, parts.ports.arena, offset, bytes),
+    };
     const crc = bytes > 0 ? log.lastPayloadCrc : 0;
     this.#prepared = { seq, creationTerm, crc, prevHash, hash: log.lastHash, body };
     // Its own record is in the log already.

@@ -3,7 +3,6 @@ import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wir
 import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
-import { decodeSessionOpen } from '../../core/head.js';
 import type { CasOutcome, Group, ReplicationMutations } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
 import { HeaderWriter } from './entries.js';
@@ -91,7 +90,6 @@ export class Groups implements PeerListener {
       startedMs: nowMs(),
       newNonce: () => group.newNonce(),
       nextCacheOwner: () => options.nextCacheOwner(),
-      decodeOpen: (offset, bytes) => decodeSessionOpen(ports.arena.bytes.slice(offset, offset + bytes)),
       giveRetained: offset => {
         group.retained.give(offset);
         this.#hasRoom = true;

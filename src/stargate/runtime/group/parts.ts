@@ -1,7 +1,6 @@
 import type { PeerSender } from '../../../wire/peers.js';
 import type { MemberId } from '../../../wire/replicate.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
-import type { SessionOpenRecord } from '../../core/head.js';
 import type { BufferAccess } from '../../core/ports.js';
 import type { Group, ReplicationMutations } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
@@ -23,7 +22,6 @@ export interface GroupParts {
   readonly startedMs: number;
   newNonce(): string;
   nextCacheOwner(): number;
-  decodeOpen(offset: number, bytes: number): SessionOpenRecord;
   giveRetained(offset: number): void;
   /** Calls `onTurnEnd` once, at the end of this turn. */
   touch(group: GroupVdisk): void;

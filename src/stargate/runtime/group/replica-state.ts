@@ -60,6 +60,7 @@ export class ReplicaState implements Drainable {
       onCommitted: () => undefined,
       isOutOfSpace: () => parts.isOutOfSpace(stream),
       blockedBy: () => this.#blockedBy(),
+      confirm: () => group.rounds.want(),
     };
   }
 

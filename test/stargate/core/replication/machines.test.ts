@@ -82,7 +82,13 @@ describe('member', () => {
     return { member: new Member(shared, recovered), out: shared.out };
   }
 
+  const confirm = (term: number, from = a): Message => ({ kind: 'confirm', from, term, round: 5 });
+
   it.each([
+    ['asked whether its term stands: it does', [e1], confirm(2), ['-> a: confirmed t2 round=5']],
+    ['asked for a term that is over: fenced', [e1], confirm(1), ['-> a: fenced t2']],
+    ['asked for a term not promised: a seal first', [e1], confirm(3), ['-> a: needSeal t2']],
+    ['asked for a term promised to another: nothing', [e1], confirm(2, c), []],
     ['the next entry is stored, and not acknowledged yet', [e1], append(2, e2), [expect.stringMatching('persist #1 2/t2')]],
     ['of a term that is over: fenced', [e1], append(1, e2), ['-> a: fenced t2']],
     ['of a term not promised: a seal first', [e1], append(3, e2), ['-> a: needSeal t2']],
@@ -108,6 +114,20 @@ describe('member', () => {
     expect(told(out)).toEqual([]);
     one.durable(2);
     expect(told(out)).toEqual(['-> c: sealReply t3 attempt=1 log=..2/t2 heard=0']);
+  });
+
+  it('confirms a term neither while its promise is under way, nor when a higher one is', () => {
+    const { member: one, out } = member(e1);
+    one.step(seal(3, c));
+    told(out);
+    one.step({ kind: 'confirm', from: c, term: 3, round: 1 });
+    expect(told(out)).toEqual([]);
+    one.step(confirm(2));
+    expect(told(out)).toEqual(['-> a: fenced t3']);
+    one.durable(1);
+    told(out);
+    one.step({ kind: 'confirm', from: c, term: 3, round: 1 });
+    expect(told(out)).toEqual(['-> c: confirmed t3 round=1']);
   });
 
   it('a cut of a log that ends elsewhere cuts nothing', () => {

@@ -32,6 +32,7 @@ interface Node {
  *   > take over a instead of b;  > hand over a b
  *   > late a             a proposal of a that was lost is carried out after all
  *   > write a w1
+ *   > confirm a          a round of rule 18
  *   > sync a             what a has under way is durable
  *   > deliver a b        all that is between them this way; "drop a b [kind]" loses it
  *   > settle [but c]     all disks, messages and the metadata store, until nothing is left; nothing goes to or from c
@@ -66,6 +67,7 @@ export class ReplicationScript {
     else if (verb === 'takeOver') this.#step(id, { kind: 'takeOver', ...(other === undefined ? {} : { insteadOf: other }) });
     else if (verb === 'handOver') this.#step(id, { kind: 'handOver', to: other });
     else if (verb === 'write') this.#step(id, { kind: 'write', body: taggedBody(other) });
+    else if (verb === 'confirm') this.#step(id, { kind: 'confirm' });
     else if (verb === 'sync') this.#sync(id);
     else if (verb === 'deliver') this.#deliver(one => one.from === id && one.to === other);
     else if (verb === 'drop') this.#drop(id, other, rest[1]);
