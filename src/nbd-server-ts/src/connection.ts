@@ -361,6 +361,13 @@ export class Connection implements IntakeListener, ReplySink {
     return !this.#sending && this.#replies.empty && (this.#intake === null || this.#intake.requests.count === 0);
   }
 
+  /** All that is left to do is the export's: there is nothing for the client to take, and no payload for it to bring. */
+  get waitsForExport(): boolean {
+    const intake = this.#intake;
+    if (intake === null || intake.requests.count === 0 || this.#sending || !this.#replies.empty) return false;
+    return intake.largeWrite.request === null || !this.#receiving;
+  }
+
   /** No more input; what is outstanding is finished and answered, then the connection is closed. */
   finish(): void {
     if (this.phase !== 'transmission') return;

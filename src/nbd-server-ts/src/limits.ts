@@ -62,7 +62,7 @@ export interface ServerLimits {
   readonly maxConnections: number;
   /** From accept to the transmission phase. */
   readonly handshakeTimeoutMs: number;
-  /** A connection in the transmission phase on which nothing came, went or was carried out for so long is ended. 0: never. */
+  /** A connection in the transmission phase on which for so long nothing came or went, and that did not wait for its export, is ended. 0: never. */
   readonly idleTimeoutMs: number;
   /** Buffers of 256 KiB that connections with many small writes share. */
   readonly extraStagingBuffers: number;

@@ -313,7 +313,7 @@ export class NbdServer implements EngineClient {
   }
 
   #endIdle(connection: Connection, now: number, idleNs: number): void {
-    if (connection.activity !== connection.activityThen) {
+    if (connection.activity !== connection.activityThen || connection.waitsForExport) {
       connection.activityThen = connection.activity;
       connection.activeAtNs = now;
     } else if (now - connection.activeAtNs >= idleNs) connection.abort('idle for too long');

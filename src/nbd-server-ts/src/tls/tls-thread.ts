@@ -22,6 +22,8 @@ export interface TlsCredentials {
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3';
   /** From the start of the TLS handshake to its end; the server's own handshake time-out holds too. */
   readonly handshakeTimeoutMs?: number;
+  /** When the server has ended a connection: how long its client may take nothing of what is left, or not answer close_notify. 2 s unless told otherwise. */
+  readonly lingerMs?: number;
 }
 
 /** What the thread is told: a connection to take over. */
@@ -38,12 +40,14 @@ export interface TlsHandover {
 export class TlsThread implements TlsTerminator {
   readonly #worker: Worker;
 
-  constructor(credentials: TlsCredentials) {
+  /** `onFailed`: the thread has ended by itself, and with it every connection; without it that is an uncaught error of this thread. */
+  constructor(credentials: TlsCredentials, onFailed?: (error: Error) => void) {
     const { cert, key, psk } = credentials;
     if (psk === undefined && (cert === undefined || key === undefined))
       throw new NbdServerError('ERR_TLS_UNAVAILABLE', 'TLS needs a certificate and its key, or pre-shared keys');
     this.#worker = new Worker(workerUrl(), { workerData: credentials });
     this.#worker.unref();
+    if (onFailed !== undefined) this.#worker.once('error', onFailed);
   }
 
   terminate(clientFd: number, plainFd: number, head: Uint8Array): void {

@@ -4,11 +4,19 @@ import { parentPort, workerData } from 'node:worker_threads';
 import type { TlsCredentials, TlsHandover } from './tls-thread.js';
 
 const DEFAULT_HANDSHAKE_TIMEOUT_MS = 10_000;
-/** How long a client may take to close after the server's close_notify. */
-const LINGER_MS = 1_000;
+const DEFAULT_LINGER_MS = 2_000;
 
 const credentials = workerData as TlsCredentials;
 const options = tlsOptions(credentials);
+const { lingerMs = DEFAULT_LINGER_MS } = credentials;
+
+interface Joined {
+  readonly plain: Socket;
+  readonly secure: TLSSocket;
+  /** Of the plaintext, at the last look. */
+  bytesRead: number;
+}
+const joined = new Set<Joined>();
 
 function tlsOptions({
   cert,
@@ -67,11 +75,27 @@ function take({ clientFd, plainFd, head }: TlsHandover): void {
 }
 
 function join(secure: TLSSocket, plain: Socket, drop: () => void): void {
+  const one = { plain, secure, bytesRead: -1 };
+  joined.add(one);
+  plain.on('close', () => joined.delete(one));
   secure.setNoDelay(true);
   secure.on('error', drop).on('close', drop);
   // `end` says close_notify; a client that does not answer is not waited for.
-  secure.once('finish', () => setTimeout(drop, LINGER_MS).unref());
+  secure.once('finish', () => setTimeout(drop, lingerMs).unref());
   plain.pipe(secure).pipe(plain);
 }
+
+/**
+ * A client that takes nothing holds up its plaintext, and the server's end of it stays unseen behind that. Writing nothing finds it: the
+ * error drops both.
+ */
+function lookAtStalled(): void {
+  for (const one of joined) {
+    const { plain, secure, bytesRead } = one;
+    one.bytesRead = plain.bytesRead;
+    if (secure.writableNeedDrain && plain.bytesRead === bytesRead) plain.write('');
+  }
+}
+setInterval(lookAtStalled, lingerMs).unref();
 
 parentPort!.on('message', (handover: TlsHandover) => take(handover));
