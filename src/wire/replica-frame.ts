@@ -24,9 +24,11 @@ import type { ReplicaMessage } from './replicate.js';
  * watermark      committed                             committedHash
  * cut            tailSeq      afterSeq   tailHash      afterHash
  * fetch          fromSeq
- * fenced, needSeal, standIn
  * confirm        round
  * confirmed      round
+ * fenced, needSeal, leave
+ * standIn        committed                             committedHash       isLeaving
+ * leaveReply                                                               isOut
  * seal                                                                     msgpack {nonce, attempt}
  * sealReply                                                                msgpack {attempt, tailSeq, tailHash, tailTerm, runs, committedHeard}
  * ```
@@ -45,6 +47,8 @@ export const ReplicaOp = {
   resync: 10,
   confirm: 11,
   confirmed: 12,
+  leave: 13,
+  leaveReply: 14,
   seal: 16,
   sealReply: 17,
 } as const satisfies Record<ReplicaMessage['kind'], number>;
@@ -101,6 +105,14 @@ export function encodeReplica(header: FrameHeader, message: ReplicaMessage): Uin
       const { attempt, tailSeq, tailHash, tailTerm, runs, committedHeard } = message;
       return packr.pack({ attempt, tailSeq, tailHash, tailTerm, runs: runs.slice(-MAX_TERM_RUNS), committedHeard });
     }
+    case 'standIn':
+      header.clientSeq = message.committed;
+      header.tag = message.committedHash;
+      header.status = message.isLeaving ? 1 : 0;
+      return null;
+    case 'leaveReply':
+      header.status = message.isOut ? 1 : 0;
+      return null;
     default:
       return null;
   }
@@ -133,7 +145,7 @@ export function checkReplica(header: FrameHeader): ReplicaFault | null {
   if (op === ReplicaOp.seal || op === ReplicaOp.sealReply) {
     return payloadBytes === 0 || payloadBytes > MAX_CONTROL_BYTES ? 'ERR_REPLICA_LENGTH' : null;
   }
-  if (op < ReplicaOp.append || op > ReplicaOp.confirmed) return 'ERR_REPLICA_KIND';
+  if (op < ReplicaOp.append || op > ReplicaOp.leaveReply) return 'ERR_REPLICA_KIND';
   return payloadBytes > 0 || header.status > 1 ? 'ERR_REPLICA_LENGTH' : null;
 }
 
@@ -178,7 +190,11 @@ export function decodeReplica(header: FrameHeader, payload: Uint8Array | null): 
     case ReplicaOp.needSeal:
       return { kind: 'needSeal', term };
     case ReplicaOp.standIn:
-      return { kind: 'standIn', term };
+      return { kind: 'standIn', term, committed: header.clientSeq, committedHash: header.tag, isLeaving: header.status === 1 };
+    case ReplicaOp.leave:
+      return { kind: 'leave', term };
+    case ReplicaOp.leaveReply:
+      return { kind: 'leaveReply', term, isOut: header.status === 1 };
     case ReplicaOp.confirm:
       return { kind: 'confirm', term, round: header.clientSeq };
     case ReplicaOp.confirmed:

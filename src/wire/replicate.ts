@@ -97,10 +97,27 @@ export interface EntriesMessage {
   readonly term: number;
 }
 
-/** My log has lost what you know to be committed: take over in my place. */
+/** Take over in my place. `committed`: what I know to be committed. */
 export interface StandInMessage {
   readonly kind: 'standIn';
   readonly term: number;
+  /** My node is about to stop: leave me out of the members. */
+  readonly isLeaving: boolean;
+  readonly committed: number;
+  readonly committedHash: number;
+}
+
+/** My node is about to stop: take me out of the members. */
+export interface LeaveMessage {
+  readonly kind: 'leave';
+  readonly term: number;
+}
+
+/** Answer to `leave`: you are no member. Or, not `isOut`: you stay one, since too few would be left. */
+export interface LeaveReplyMessage {
+  readonly kind: 'leaveReply';
+  readonly term: number;
+  readonly isOut: boolean;
 }
 
 /** Rule 18: is this still your term? */
@@ -138,6 +155,8 @@ export type ReplicaMessage =
   | StandInMessage
   | ConfirmMessage
   | ConfirmedMessage
+  | LeaveMessage
+  | LeaveReplyMessage
   | ResyncMessage;
 
 export function memberId(node: string, storeUuid: string, incarnation: number): MemberId {

@@ -149,14 +149,14 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.groups?.all.get(vdiskId)?.handover.start(toNode);
   }
 
-  /** Before the links to other nodes are closed: hands over what others can take. `done` when they have, or will not. */
+  /** Before the links to other nodes are closed: hands over what others can take, and leaves the groups. `done` when that is known, or will not be. */
   leave(done: () => void): void {
     const { groups } = this;
     if (groups === null) return done();
-    groups.handAllOver();
+    groups.leave();
     const untilNs = this.options.engine.nowNs + LEAVE_NS;
     const look = (): void => {
-      if (!groups.isHandingOver || this.options.engine.nowNs > untilNs) done();
+      if (!groups.isDeparting || this.options.engine.nowNs > untilNs) done();
       else this.#delays.after(QUIET_POLL_NS, look);
     };
     look();

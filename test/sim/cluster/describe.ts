@@ -36,8 +36,12 @@ export function describeMessage(message: Message): string {
       return `${head} round=${message.round}`;
     case 'fenced':
     case 'needSeal':
-    case 'standIn':
+    case 'leave':
       return head;
+    case 'standIn':
+      return `${head} committed=${message.committed}${message.isLeaving ? ' leaving' : ''}`;
+    case 'leaveReply':
+      return `${head} ${message.isOut ? 'out' : 'needed'}`;
   }
 }
 

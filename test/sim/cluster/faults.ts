@@ -2,6 +2,9 @@ import { MS } from './network.js';
 import type { SimNode } from './node.js';
 import type { ClusterWorld } from './world.js';
 
+/** So long a node that stops waits for the others. */
+const LEAVE_MS = 800;
+
 /** Things that go wrong, one after another, each for a while. */
 export class Faults {
   #isOver = false;
@@ -35,7 +38,7 @@ export class Faults {
     const { clock, nodes } = world;
     const node = nodes[clock.below(nodes.length)]!;
     const other = nodes[clock.below(nodes.length)]!;
-    switch (clock.below(11)) {
+    switch (clock.below(12)) {
       case 0:
       case 1:
         return this.#crash(node, 1500);
@@ -63,6 +66,8 @@ export class Faults {
         else node.step({ kind: 'ioFailed' });
         world.say(() => `${node.id}: its disk ${node.isHung ? 'hangs' : 'fails'}`);
         return this.#later(1000, () => this.#restart(node));
+      case 10:
+        return this.#leave(node);
       default:
         return world.takeOver(world.pick(world.members));
     }
@@ -81,6 +86,24 @@ export class Faults {
     node.crash();
     this.#tellClosed(node);
     this.#later(downMs, () => this.#mend(node));
+  }
+
+  /** A planned stop: it leaves its group first, as far as the others let it in time. */
+  #leave(node: SimNode): void {
+    const { world } = this;
+    if (!node.isUp || node.isPaused) return;
+    const { boots } = node;
+    const untilNs = world.clock.nowNs + LEAVE_MS * MS;
+    world.say(() => `${node.id} is about to stop`);
+    node.step({ kind: 'leave' });
+    const look = (): void => {
+      if (this.#isOver || node.boots !== boots || !node.isUp) return;
+      const { departure } = node.replica!;
+      if (departure.isUnderWay && world.clock.nowNs < untilNs) return world.clock.after(5 * MS, look);
+      if (departure.isOut) world.counters.left++;
+      this.#crash(node, 1500);
+    };
+    look();
   }
 
   /** Its connections close, and those who can hear of it do. */
@@ -119,7 +142,8 @@ export class Faults {
   #mend(node: SimNode): void {
     node.resume();
     node.isHung = false;
-    if (node.replica?.member.isWorking === false) node.crash();
+    // Nor does one that was about to stop go on.
+    if (node.replica?.member.isWorking === false || node.replica?.departure.isLeaving === true) node.crash();
     if (!node.isUp) node.start(this.world.mutations);
   }
 }

@@ -26,7 +26,18 @@ export class ClusterWorld {
   readonly metadata: SimMetadata;
   readonly checker = new Checker();
   readonly nodes: readonly SimNode[];
-  readonly counters = { takeovers: 0, proposals: 0, unknown: 0, resigned: 0, admitted: 0, commits: 0, alarm: 0, crashes: 0, wiped: 0 };
+  readonly counters = {
+    takeovers: 0,
+    proposals: 0,
+    unknown: 0,
+    resigned: 0,
+    admitted: 0,
+    commits: 0,
+    alarm: 0,
+    crashes: 0,
+    wiped: 0,
+    left: 0,
+  };
   readonly lines: string[] = [];
   readonly replicationFactor: number;
   readonly minMembers: number;

@@ -26,6 +26,8 @@ const KINDS = [
   'resync',
   'confirm',
   'confirmed',
+  'leave',
+  'leaveReply',
 ] as const;
 const Why = { refused: 0, broken: 1, silent: 2, gone: 3 } as const;
 

@@ -55,6 +55,8 @@ export type ReplicaEvent =
   | { readonly kind: 'takeOver'; readonly insteadOf?: string }
   /** Another member is to be the controller (rule 12), one that follows this one's log: it is asked to take over. */
   | { readonly kind: 'handOver'; readonly to: MemberId }
+  /** The node is about to stop: its replica hands over what it controls, and leaves the group. */
+  | { readonly kind: 'leave' }
   | { readonly kind: 'addMember'; readonly member: MemberId }
   | { readonly kind: 'peerClosed'; readonly member: MemberId }
   /** Members whose nodes the metadata store shows alive: a hint. */

@@ -12,7 +12,7 @@ import {
   RESEND_MS,
 } from './limits.js';
 import type { Member } from './member.js';
-import type { AppendAck, Entries, Message, SealReply } from './messages.js';
+import type { AppendAck, Entries, Message, SealReply, StandIn } from './messages.js';
 import { Peer } from './peer.js';
 
 /** Why the controller gives up, and who is to take over, if it knows. */
@@ -64,6 +64,7 @@ export class Leader {
       if (message.term > this.term) this.#giveUp(`${message.from} has promised term ${message.term}`);
       return;
     }
+    if (message.kind === 'leave') return this.#leave(message.from);
     const peer = this.#peers.get(message.from);
     if (peer === undefined) return;
     peer.isClosed = false;
@@ -117,10 +118,26 @@ export class Leader {
   }
 
   /** Asks a member to take over. This one serves on until it is sealed: what is in flight then has an unknown outcome, and comes again there. */
-  handOver(to: MemberId): void {
+  handOver(to: MemberId, isLeaving: boolean): void {
     const peer = this.#peers.get(to);
-    if (this.isServing && peer !== undefined && !peer.isLearner && peer.state.kind === 'attached')
-      this.context.out.push({ kind: 'send', to, message: { kind: 'standIn', ...this.#speaker } });
+    if (this.isServing && peer !== undefined && this.#canFollow(peer))
+      this.context.out.push({ kind: 'send', to, message: this.standInMessage(isLeaving) });
+  }
+
+  standInMessage(isLeaving: boolean): StandIn {
+    return { kind: 'standIn', isLeaving, committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker };
+  }
+
+  /** The member that has most of the log: it would be the first to serve. */
+  successor(): MemberId | null {
+    let best: Peer | null = null;
+    for (const peer of this.#peers.values())
+      if (this.#canFollow(peer) && (best === null || peer.confirmedSeq > best.confirmedSeq)) best = peer;
+    return best?.id ?? null;
+  }
+
+  #canFollow(peer: Peer): boolean {
+    return !peer.isLearner && !peer.isClosed && peer.state.kind === 'attached';
   }
 
   get mayWrite(): boolean {
@@ -174,7 +191,10 @@ export class Leader {
     const { members } = this.changes.group;
     for (const peer of [...this.#peers.values()]) {
       if (members.includes(peer.id)) peer.isLearner = false;
-      else if (!peer.isLearner) this.#peers.delete(peer.id);
+      else if (!peer.isLearner) {
+        this.#peers.delete(peer.id);
+        if (peer.isLeaving) this.#replyToLeave(peer.id, true);
+      }
     }
   }
 
@@ -407,6 +427,27 @@ export class Leader {
       if (group.members.length >= this.context.replicationFactor) this.#peers.delete(peer.id);
       else return this.changes.propose('add', { ...group, members: [...group.members, peer.id] });
     }
+  }
+
+  /** Its node is about to stop. It acknowledges until the change is known, so nothing waits for that. */
+  #leave(id: MemberId): void {
+    const { changes } = this;
+    const peer = this.#peers.get(id);
+    if (!changes.commitSet.includes(id)) {
+      this.#peers.delete(id);
+      return this.#replyToLeave(id, true);
+    }
+    if (peer === undefined) return;
+    peer.isLeaving = true;
+    // Another change is under way, or this one: it asks again.
+    if (!this.isServing || !changes.allows('propose')) return;
+    const members = changes.group.members.filter(member => member !== id);
+    if (members.length < this.context.minMembers) return this.#replyToLeave(id, false);
+    changes.propose('remove', { ...changes.group, members });
+  }
+
+  #replyToLeave(to: MemberId, isOut: boolean): void {
+    this.context.out.push({ kind: 'send', to, message: { kind: 'leaveReply', isOut, ...this.#speaker } });
   }
 
   #giveUp(reason: string, standIn: MemberId | null = null): void {

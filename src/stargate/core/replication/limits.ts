@@ -8,6 +8,8 @@ export const RESEND_MS = 120;
 export const HEARTBEAT_MS = 250;
 /** A proposal whose outcome is unknown is issued again. */
 export const REISSUE_MS = 200;
+/** A controller whose node stops, and whose successor has not come, asks again. */
+export const HANDOVER_RETRY_MS = 300;
 /** Entries of one append message. */
 export const MAX_APPEND_ENTRIES = 16;
 /** Entries under way to one member. */

@@ -83,9 +83,13 @@ export interface Entries extends Common {
   readonly entries: readonly Entry[];
 }
 
-/** My log has lost what you know to be committed: take over in my place. */
+/** Take over in my place. `committed` and its hash: what I have committed, or know to be. */
 export interface StandIn extends Common {
   readonly kind: 'standIn';
+  /** My node is about to stop: leave me out of the members. */
+  readonly isLeaving: boolean;
+  readonly committed: number;
+  readonly committedHash: number;
 }
 
 /** Is this still your term? (rule 18) Rounds are numbered within a term. */
@@ -100,5 +104,30 @@ export interface Confirmed extends Common {
   readonly round: number;
 }
 
+/** My node is about to stop: take me out of the members. I acknowledge what comes until you answer. */
+export interface Leave extends Common {
+  readonly kind: 'leave';
+}
+
+export interface LeaveReply extends Common {
+  readonly kind: 'leaveReply';
+  /** You are no member. False: you stay one, since too few would be left. */
+  readonly isOut: boolean;
+}
+
 export type Message =
-  Seal | SealReply | Append | AppendAck | Cut | Watermark | Fenced | NeedSeal | Fetch | Entries | StandIn | Confirm | Confirmed;
+  | Seal
+  | SealReply
+  | Append
+  | AppendAck
+  | Cut
+  | Watermark
+  | Fenced
+  | NeedSeal
+  | Fetch
+  | Entries
+  | StandIn
+  | Leave
+  | LeaveReply
+  | Confirm
+  | Confirmed;

@@ -44,6 +44,8 @@ export class Peer {
   askedRound = 0;
   askedMs = 0;
   answeredRound = 0;
+  /** It has asked to be taken out. */
+  isLeaving = false;
 
   constructor(
     readonly id: MemberId,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Departure } from './departure.js';
 import type { Effect, RecoveredLog, ReplicaConfig, ReplicaContext, ReplicaEvent } from './effects.js';
 import { Member } from './member.js';
 import type { Message } from './messages.js';
@@ -11,17 +12,20 @@ import { Takeover } from './takeover.js';
 export class Replica {
   readonly member: Member;
   readonly takeover: Takeover;
+  readonly departure: Departure;
   readonly #context: ReplicaContext;
 
   constructor(config: ReplicaConfig, recovered: RecoveredLog) {
     this.#context = { ...config, nowMs: 0, out: [] };
     this.member = new Member(this.#context, recovered);
     this.takeover = new Takeover(this.#context, this.member);
+    this.departure = new Departure(this.#context, this.member, this.takeover);
   }
 
   step(event: ReplicaEvent): Effect[] {
     this.#step(event);
     this.takeover.follow();
+    this.departure.follow();
     this.#check();
     return this.#context.out.splice(0);
   }
@@ -43,9 +47,12 @@ export class Replica {
         this.#context.nowMs = event.nowMs;
         return takeover.tick();
       case 'takeOver':
-        return takeover.takeOver(event.insteadOf);
+        if (!this.departure.isLeaving) takeover.takeOver(event.insteadOf);
+        return;
       case 'handOver':
-        return takeover.handOver(event.to);
+        return takeover.leader?.handOver(event.to, false);
+      case 'leave':
+        return this.departure.leave();
       case 'addMember':
         return takeover.leader?.addLearner(event.member);
       case 'peerClosed':
@@ -66,6 +73,8 @@ export class Replica {
   }
 
   #message(message: Message): void {
+    // It does not become a learner again while its node stops.
+    if (this.departure.isOut) return;
     switch (message.kind) {
       case 'seal':
       case 'append':
@@ -80,9 +89,13 @@ export class Replica {
       case 'needSeal':
       case 'entries':
       case 'confirmed':
+      case 'leave':
         return this.takeover.leader?.step(message);
       case 'standIn':
-        return this.takeover.takeOver(null, true);
+        if (!this.departure.isLeaving) this.takeover.standIn(message);
+        return;
+      case 'leaveReply':
+        return this.departure.replied(message);
     }
   }
 

@@ -6,6 +6,7 @@ import { REISSUE_MS } from './limits.js';
 import { nodeOfMember } from '../../../wire/replicate.js';
 import type { MemberId } from './entry.js';
 import type { Member } from './member.js';
+import type { StandIn } from './messages.js';
 import { go, type Transitions } from './states.js';
 
 /**
@@ -46,7 +47,8 @@ export class Takeover {
   #promisedAtRead = 0;
   /** Node of the controller that was found silent; null: whoever it is. */
   #insteadOf: string | null = null;
-  #isAsked = false;
+  /** The controller that has asked for it. */
+  #asked: StandIn | null = null;
 
   constructor(
     readonly context: ReplicaContext,
@@ -61,16 +63,16 @@ export class Takeover {
     return this.#state.kind === 'equalizing' || this.#state.kind === 'serving' ? this.#state.leader : null;
   }
 
-  handOver(to: MemberId): void {
-    this.leader?.handOver(to);
-  }
-
-  /** `isAsked`: the former controller has asked for it, and stays a member. */
-  takeOver(insteadOf: string | null = null, isAsked = false): void {
+  takeOver(insteadOf: string | null = null, asked: StandIn | null = null): void {
     if (this.#state.kind !== 'idle' || !this.member.isWorking) return;
     this.#insteadOf = insteadOf;
-    this.#isAsked = isAsked;
+    this.#asked = asked;
     this.#read('takeOver');
+  }
+
+  /** The controller asks for it (rule 12). */
+  standIn(message: StandIn): void {
+    this.takeOver(null, message);
   }
 
   tick(): void {
@@ -95,11 +97,23 @@ export class Takeover {
       this.#go('won', { kind: 'promising', changes, tailSeq, term: group.term, nonce: group.nonce });
       return this.#promise();
     }
-    // The failed controller goes, but not while this member may need it to compare its torn tail with.
-    const isKept = group.controller === self || this.member.isTorn || this.#isAsked;
-    const members = isKept ? group.members : group.members.filter(id => id !== group.controller);
+    const rest = group.members.filter(id => id !== group.controller);
+    const members = group.controller !== self && this.#mayDrop(group.controller, rest.length) ? rest : group.members;
     this.#go('propose', { kind: 'proposing', changes, tailSeq });
     changes.propose('takeover', { term: group.epoch + 1, controller: self, members });
+  }
+
+  /**
+   * The failed controller goes, but not while this member may need it to compare its torn tail with. One that has asked stays; if it is about to stop it goes too,
+   * where enough are left, and this log holds all that it had committed when it asked: what it commits from then on is acknowledged by this process.
+   */
+  #mayDrop(controller: MemberId, rest: number): boolean {
+    const asked = this.#asked;
+    if (this.member.isTorn) return false;
+    if (asked === null) return true;
+    const { log } = this.member;
+    const isWhole = log.holds(asked.committed, asked.committedHash);
+    return asked.isLeaving && asked.from === controller && isWhole && rest >= this.context.minMembers;
   }
 
   casResult(nonce: string, outcome: CasOutcome): void {
@@ -150,7 +164,16 @@ export class Takeover {
     if (context.mutations.tailBeforePromise && member.log.lastSeq > state.tailSeq) member.cutAfter(state.tailSeq);
     const leader = new Leader(context, member, state.changes, state.term, state.nonce);
     this.#go('frozen', { kind: 'equalizing', leader });
+    this.#tellLeaver(state.term, state.nonce);
     this.#lead(leader);
+  }
+
+  /** The controller that has left with this proposal hears that its term is over, and whose the next one is. Nobody waits for it. */
+  #tellLeaver(term: number, nonce: string): void {
+    const asked = this.#asked;
+    if (asked === null || this.leader!.changes.group.members.includes(asked.from)) return;
+    const { out, self } = this.context;
+    out.push({ kind: 'send', to: asked.from, message: { kind: 'seal', from: self, term, nonce, attempt: 0 } });
   }
 
   #lead(leader: Leader): void {
@@ -164,12 +187,12 @@ export class Takeover {
   resign(reason: string): void {
     if (this.#state.kind === 'idle') return;
     const { leader } = this;
-    const { out, self } = this.context;
+    const { out } = this.context;
     this.#go('resign', { kind: 'idle' });
     if (leader === null) return;
     out.push({ kind: 'resigned', term: leader.term, reason });
     const to = leader.end?.standIn ?? null;
-    if (to !== null) out.push({ kind: 'send', to, message: { kind: 'standIn', from: self, term: leader.term } });
+    if (to !== null) out.push({ kind: 'send', to, message: leader.standInMessage(false) });
   }
 
   #read(event: 'takeOver' | 'again'): void {

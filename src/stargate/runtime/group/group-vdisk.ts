@@ -113,7 +113,7 @@ export class GroupVdisk implements ReplicaLogHost {
   }
 
   onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
-    if (this.local.isRestarting) return;
+    if (this.local.isRestarting || this.replica.departure.isOut) return;
     if (message.kind === 'resync') return this.resyncs.onMessage(from, message, list);
     if (message.kind !== 'append' && message.kind !== 'entries')
       return this.step({ kind: 'message', message: { ...message, from } as Message });

@@ -58,6 +58,7 @@ export class Groups implements PeerListener {
   #touched: GroupVdisk[] = [];
   #isEndingTurn = false;
   #isStopped = false;
+  #isLeaving = false;
   /** Somebody was refused for want of memory, perhaps, and some came back. */
   #hasRoom = false;
   #learnerTurn = 0;
@@ -119,6 +120,7 @@ export class Groups implements PeerListener {
     this.all.set(group.vdiskId, group);
     // What the record names is this node, and its term ended with its process: it has to be won again (rule 11).
     if (group.controllerNode === this.parts.node) group.step({ kind: 'takeOver', insteadOf: this.parts.node });
+    if (this.#isLeaving) group.step({ kind: 'leave' });
   }
 
   remove(group: GroupVdisk): void {
@@ -126,16 +128,15 @@ export class Groups implements PeerListener {
     this.all.delete(group.vdiskId);
   }
 
-  /** Whoever controls a vdisk here hands it over first, where another member can take it. */
-  handAllOver(): void {
-    for (const group of this.all.values()) {
-      const other = group.group?.members.find(member => member !== this.parts.self && !this.#isClosed(nodeOfMember(member)));
-      if (other !== undefined) group.handover.start(nodeOfMember(other));
-    }
+  /** The process is about to stop: others take over what is controlled here, and go on without these replicas. */
+  leave(): void {
+    this.#isLeaving = true;
+    for (const group of this.all.values()) group.step({ kind: 'leave' });
   }
 
-  get isHandingOver(): boolean {
-    return [...this.all.values()].some(group => group.handover.isUnderWay);
+  /** Somebody has been asked, and has not answered yet. */
+  get isDeparting(): boolean {
+    return [...this.all.values()].some(group => group.replica.departure.isUnderWay);
   }
 
   stop(): void {
@@ -177,7 +178,7 @@ export class Groups implements PeerListener {
     if (this.#isStopped) return;
     const group = this.all.get(vdiskId);
     if (group === undefined) {
-      if (message.kind === 'seal') this.options.group.wanted(vdiskId);
+      if (message.kind === 'seal' && !this.#isLeaving) this.options.group.wanted(vdiskId);
       return;
     }
     group.onMessage(from, message, entries);

@@ -19,6 +19,7 @@ export class WaitingOpens {
 
   add(request: SessionRequest, listener: SessionListener): void {
     const { nowMs } = this.group.parts;
+    if (this.group.replica.departure.isLeaving) return this.#redirect(listener);
     const isSuspected = request.left !== undefined && request.left === this.group.controllerNode;
     const isComing = this.group.replica.takeover.state.kind !== 'idle';
     if (!isComing && this.#isAlive(nowMs) && !isSuspected) return this.#redirect(listener);

@@ -4,6 +4,7 @@ import { commonSeq, type Entry, type MemberId, EMPTY_BASE } from '../../../../sr
 import { GroupChange } from '../../../../src/stargate/core/replication/group-change.js';
 import { Member } from '../../../../src/stargate/core/replication/member.js';
 import type { Message } from '../../../../src/stargate/core/replication/messages.js';
+import { Replica } from '../../../../src/stargate/core/replication/replica.js';
 import { recoverLog } from '../../../../src/stargate/core/replication/recovery.js';
 import { makeEntry, taggedBody } from '../../../sim/cluster/body.js';
 import { describeEffect } from '../../../sim/cluster/describe.js';
@@ -194,5 +195,32 @@ describe('a change of the record', () => {
     shared.nowMs = 400;
     changes.tick();
     expect(shared.out).toEqual([]);
+  });
+});
+
+describe('a controller that is about to stop is left out by its successor', () => {
+  const entries = chain(2, 2);
+  const holds = { committed: 2, committedHash: entries[1]!.hash };
+  it.each([
+    ['where enough are left', 2, { from: a, isLeaving: true, ...holds }, [b, c]],
+    ['not where too few are', 3, { from: a, isLeaving: true, ...holds }, [a, b, c]],
+    ['not while it goes on', 1, { from: a, isLeaving: false, ...holds }, [a, b, c]],
+    ['not if it has committed what is missing here', 1, { from: a, isLeaving: true, committed: 3, committedHash: 9 }, [a, b, c]],
+    ['not if its log is another one', 1, { from: a, isLeaving: true, committed: 2, committedHash: 9 }, [a, b, c]],
+    ['not if another one has asked than the record names', 1, { from: c, isLeaving: true, ...holds }, [a, b, c]],
+  ])('%s', (_name, minMembers, standIn, members) => {
+    const recovered: RecoveredLog = {
+      base: EMPTY_BASE,
+      entries,
+      committedSeq: 0,
+      promise: { term: 2, controller: a, nonce: 'n' },
+      committedHeard: 0,
+      isTorn: false,
+    };
+    const replica = new Replica({ ...context(), minMembers }, recovered);
+    replica.step({ kind: 'message', message: { kind: 'standIn', term: 2, ...standIn } });
+    const group: Group = { epoch: 2, term: 2, controller: a, members: [a, b, c], nonce: 'n' };
+    const [cas] = replica.step({ kind: 'group', readId: 1, group });
+    expect(cas).toMatchObject({ kind: 'cas', expectedEpoch: 2, group: { controller: b, members } });
   });
 });

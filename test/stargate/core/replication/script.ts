@@ -27,9 +27,9 @@ interface Node {
 /**
  * Runs a script of events over the replicas of a group and writes down what they do. Lines with ">" are events, those after them what follows.
  *
- *   > group a b c        the record names them; each starts with an empty log
+ *   > group a b c        the record names them; each starts with an empty log.  > needs 2: with fewer members writes wait
  *   > take over a        then: read a, cas a | cas a unanswered | cas a lost
- *   > take over a instead of b;  > hand over a b
+ *   > take over a instead of b;  > hand over a b;  > leave a
  *   > late a             a proposal of a that was lost is carried out after all
  *   > write a w1
  *   > confirm a          a round of rule 18
@@ -42,10 +42,11 @@ interface Node {
 export class ReplicationScript {
   readonly lines: string[] = [];
   readonly #nodes = new Map<MemberId, Node>();
-  readonly #checker = new Checker();
+  #checker = new Checker();
   #sent: Sent[] = [];
   #metadata = new SimMetadata({ epoch: 1, term: 0, controller: 'a' as MemberId, members: [], nonce: 'placed' });
   #nowMs = 0;
+  #minMembers = 1;
   #nonces = 0;
 
   constructor(readonly mutations: ReplicationMutations = {}) {}
@@ -64,8 +65,10 @@ export class ReplicationScript {
   #event(verb: string, id: MemberId, rest: string[]): void {
     const other = rest[0] as MemberId;
     if (verb === 'group') this.#begin([id, ...(rest as MemberId[])]);
+    else if (verb === 'needs') this.#needs(Number(id));
     else if (verb === 'takeOver') this.#step(id, { kind: 'takeOver', ...(other === undefined ? {} : { insteadOf: other }) });
     else if (verb === 'handOver') this.#step(id, { kind: 'handOver', to: other });
+    else if (verb === 'leave') this.#step(id, { kind: 'leave' });
     else if (verb === 'write') this.#step(id, { kind: 'write', body: taggedBody(other) });
     else if (verb === 'confirm') this.#step(id, { kind: 'confirm' });
     else if (verb === 'sync') this.#sync(id);
@@ -88,8 +91,16 @@ export class ReplicationScript {
     this.lines.push(line);
   }
 
+  #needs(members: number): void {
+    this.#minMembers = members;
+    this.#begin([...this.#nodes.keys()]);
+  }
+
   #begin(members: MemberId[]): void {
-    this.#metadata = new SimMetadata({ ...this.#metadata.group, controller: members[0]!, members });
+    this.#nodes.clear();
+    this.#sent = [];
+    this.#checker = new Checker();
+    this.#metadata = new SimMetadata({ epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed' });
     for (const id of members) this.#start(id);
   }
 
@@ -97,7 +108,12 @@ export class ReplicationScript {
     if (!this.#nodes.has(id)) this.#nodes.set(id, { disk: new SimDisk(), replica: null, boots: 0, cas: [], late: [], committed: 0 });
     const node = this.#nodes.get(id)!;
     const recovered: RecoveredLog = node.disk.recover();
-    const config = { replicationFactor: this.#metadata.group.members.length, minMembers: 1, makeEntry, mutations: this.mutations };
+    const config = {
+      replicationFactor: this.#metadata.group.members.length,
+      minMembers: this.#minMembers,
+      makeEntry,
+      mutations: this.mutations,
+    };
     node.replica = new Replica({ ...config, self: id, newNonce: () => `nonce-${++this.#nonces}` }, recovered);
     node.boots++;
     node.cas.length = 0;
