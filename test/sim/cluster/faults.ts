@@ -99,7 +99,7 @@ export class Faults {
     const look = (): void => {
       if (this.#isOver || node.boots !== boots || !node.isUp) return;
       const { departure } = node.replica!;
-      if (departure.isUnderWay && world.clock.nowNs < untilNs) return world.clock.after(5 * MS, look);
+      if (departure.isUnderWay && world.clock.nowNs < untilNs) return void world.clock.after(5 * MS, look);
       if (departure.isOut) world.counters.left++;
       this.#crash(node, 1500);
     };
