@@ -22,6 +22,10 @@ export const RESYNC_BLOCKS = 256;
 export const RESYNC_TIMEOUT_MS = 3_000;
 /** How often blocks are read again that a drain may have overtaken. */
 export const RESYNC_REREADS = 8;
+/** How often the giver looks whether a drain that its blocks show already has been answered … */
+export const RESYNC_DRAIN_POLL_MS = 5;
+/** … and the taker whether its own drains have ended. */
+export const RESYNC_QUIET_POLL_MS = 10;
 /** How long the log is kept for a replica that has been brought up, until it follows. */
 export const RESYNC_HOLD_MS = 5_000;
 /** Up to this share of the stream's space, the log is kept for members that may return. */

@@ -5,7 +5,7 @@ import type { MemberId } from '../../../wire/replicate.js';
 import { encodeSessions, type PlaceRecord } from '../../core/head.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { RESYNC_BLOCKS, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
+import { RESYNC_BLOCKS, RESYNC_DRAIN_POLL_MS, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from '../../core/replication/resync-messages.js';
 
 type Wish = ResyncRequest extends infer R ? (R extends ResyncRequest ? Omit<R, 'id' | 'step'> : never) : never;
@@ -108,12 +108,20 @@ export class ResyncSource {
     const toSeq = store.drainSeq(this.group.options.layer, segment);
     // It may be further than this one is: it drains for itself.
     if (toSeq <= thereSeq) return done();
-    this.#chunk(segment, 0, aboveSeq, () => {
+    const end = (): void => {
+      if (this.#isOver) return;
       const nowSeq = store.drainSeq(this.group.options.layer, segment);
+      // A drain whose answer is still to come shows in what was looked up already.
+      if (nowSeq < this.#seenSeq) return this.group.parts.after(RESYNC_DRAIN_POLL_MS, end);
       if (nowSeq > toSeq) return this.#pass(segment, toSeq, thereSeq, done);
       this.#ask({ kind: 'close', toSeq }, 0, done);
-    });
+    };
+    this.#seenSeq = toSeq;
+    this.#chunk(segment, 0, aboveSeq, end);
   }
+
+  /** Highest seq of a block in this pass. */
+  #seenSeq = 0;
 
   #chunk(segment: number, block: number, aboveSeq: number, done: () => void): void {
     const { store } = this.group.parts.ports;
@@ -152,6 +160,7 @@ export class ResyncSource {
       if (last?.state === own && last.block + last.blocks === first + i) last.blocks++;
       else runs.push({ block: first + i, blocks: 1, state: own });
       seqs.push(seq[i]!);
+      this.#seenSeq = Math.max(this.#seenSeq, seq[i]!);
       crcs.push(crc[i]!);
     }
     return { runs, seqs, crcs };

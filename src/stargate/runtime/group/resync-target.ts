@@ -3,6 +3,7 @@ import type { MemberId } from '../../../wire/replicate.js';
 import { decodeSessions } from '../../core/head.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type DrainCommit } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
+import { RESYNC_QUIET_POLL_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest } from '../../core/replication/resync-messages.js';
 
 /**
@@ -52,7 +53,7 @@ export class ResyncTarget {
   /** Its own drains end first: from then on the doors stand still. */
   #whenQuiet(go: () => void): void {
     if (this.group.parts.isDraining(this.group) || !this.group.hasRecorded)
-      this.group.parts.after(QUIET_POLL_MS, () => this.#whenQuiet(go));
+      this.group.parts.after(RESYNC_QUIET_POLL_MS, () => this.#whenQuiet(go));
     else go();
   }
 
@@ -127,6 +128,11 @@ export class ResyncTarget {
     const { toSeq } = request;
     const segment = this.#segment;
     if (segment < 0 || toSeq <= this.#fromSeq) return;
+    const isWithin = this.#state.every((state, i) => state === 0 || (this.#seq[i]! > this.#fromSeq && this.#seq[i]! <= toSeq));
+    if (!isWithin)
+      return this.group.parts.say('error', 'blocks of a resync are not of the entries it is said to bring', {
+        vdiskId: this.group.vdiskId,
+      });
     const fail = (): void => this.group.parts.say('error', 'a resync ends: a segment could not be stored', { vdiskId: this.group.vdiskId });
     const commit = (): void => {
       const owner = {
@@ -173,5 +179,3 @@ export class ResyncTarget {
     }
   }
 }
-
-const QUIET_POLL_MS = 10;

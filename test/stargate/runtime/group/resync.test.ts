@@ -1,0 +1,128 @@
+import { createArena } from 'uring-engine';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { BlockState, type BlockStates } from '../../../../src/stargate/core/ports.js';
+import { decodeResync, type ResyncReply, type ResyncRequest } from '../../../../src/stargate/core/replication/resync-messages.js';
+import type { GroupVdisk } from '../../../../src/stargate/runtime/group/group-vdisk.js';
+import { ResyncSource } from '../../../../src/stargate/runtime/group/resync-source.js';
+import { ResyncTarget } from '../../../../src/stargate/runtime/group/resync-target.js';
+import { EntryList } from '../../../../src/wire/peers.js';
+import type { MemberId, ReplicaMessage } from '../../../../src/wire/replicate.js';
+
+const PEER = 'node-2/store/1' as MemberId;
+const NO_ENTRIES = new EntryList();
+const buffers = { take: () => 0, give: () => undefined, wait: () => undefined };
+const done = (owner: { onRead(tag: number, result: number): void }): void => owner.onRead(0, 0);
+
+/** A replica whose store and clock the test plays: what a resync asks of the rest of the node. */
+class Rig {
+  readonly sent: (ResyncRequest | ResyncReply)[] = [];
+  readonly commits: { readonly toSeq: number; readonly seq: Float64Array }[] = [];
+  readonly problems: string[] = [];
+  readonly later: (() => void)[] = [];
+  /** As the store says it: block 0 of segment 0, zeroed by this entry … */
+  seqOfBlock = 0;
+  /** … and how far the segment is drained. */
+  drainSeq = 0;
+
+  readonly group = {
+    vdiskId: 'v',
+    options: { layer: 1 },
+    hasRecorded: true,
+    step: () => undefined,
+    local: { drained: { seq: 0, hash: 0, term: 0 } },
+    parts: {
+      nowMs: 0,
+      ports: {
+        arena: createArena(4096),
+        buffers: { ...buffers, reserved: buffers },
+        extents: {
+          punch: (_l: number, _s: number, _b: number, _n: number, owner: never) => done(owner),
+          sync: (_l: number, _s: number, owner: never) => done(owner),
+        },
+        store: {
+          segments: () => [{ segment: 0, drainSeq: this.drainSeq }],
+          drainSeq: () => this.drainSeq,
+          lookup: (_layer: number, _segment: number, block: number, _blocks: number, out: BlockStates) => {
+            out.state.fill(BlockState.absent);
+            out.seq.fill(0);
+            if (block === 0) [out.state[0], out.seq[0]] = [BlockState.zero, this.seqOfBlock];
+            return true;
+          },
+          commitDrain: (commit: never) => void this.commits.push(commit),
+        },
+      },
+      headers: { baseOffset: 0 },
+      sender: { send: (_to: MemberId, _vdisk: string, message: ReplicaMessage) => this.#send(message) },
+      isDraining: () => false,
+      after: (_ms: number, call: () => void) => void this.later.push(call),
+      say: (_level: string, message: string) => void this.problems.push(message),
+    },
+  } as unknown as GroupVdisk;
+
+  get kinds(): string[] {
+    return this.sent.map(({ kind }) => kind);
+  }
+
+  #send(message: ReplicaMessage): boolean {
+    if (message.kind === 'resync') this.sent.push(decodeResync(message.data)!);
+    return true;
+  }
+}
+
+describe('whoever gives a resync', () => {
+  let rig: Rig;
+  let source: ResyncSource;
+  /** The replica has done what it was asked last; its own door is at 10. */
+  const answer = (): void => {
+    const { id, step } = rig.sent.at(-1)!;
+    source.onReply({ kind: 'ok', id, step, drainSeq: 10 });
+  };
+
+  beforeEach(() => {
+    rig = new Rig();
+    rig.seqOfBlock = rig.drainSeq = 20;
+    source = new ResyncSource(rig.group, PEER, 3, () => undefined);
+    source.start();
+    answer();
+  });
+
+  it('sends what is above the door of the replica, and closes the segment at its own', () => {
+    answer();
+    answer();
+    expect(rig.kinds).toEqual(['begin', 'open', 'blocks', 'close']);
+    expect(rig.sent[2]).toMatchObject({ seqs: [20] });
+    expect(rig.sent[3]).toMatchObject({ toSeq: 20 });
+  });
+
+  it('waits for the answer of a drain that its blocks show already, and goes over the segment again', () => {
+    // The store's transaction is durable, and can be read; its answer is on its way.
+    rig.seqOfBlock = 25;
+    answer();
+    answer();
+    expect(rig.kinds).toEqual(['begin', 'open', 'blocks']);
+    expect(rig.later.length).toBe(1);
+    rig.drainSeq = 25;
+    rig.later.pop()!();
+    answer();
+    expect(rig.kinds).toEqual(['begin', 'open', 'blocks', 'blocks', 'close']);
+    expect(rig.sent.at(-1)).toMatchObject({ toSeq: 25 });
+  });
+});
+
+describe('a replica that is given a resync', () => {
+  it.each([
+    [20, 1],
+    [25, 0],
+    [10, 0],
+  ])('whose door goes from 10 to 20 and that gets a block of entry %i stores %i segment(s)', (seq, segments) => {
+    const rig = new Rig();
+    rig.drainSeq = 10;
+    const target = new ResyncTarget(rig.group, PEER, 3, 'a');
+    const ask = (request: object): void => target.onRequest({ id: 'a', step: 1, ...request } as ResyncRequest, NO_ENTRIES);
+    ask({ kind: 'open', segment: 0 });
+    ask({ kind: 'blocks', runs: [{ block: 0, blocks: 1, state: BlockState.zero }], seqs: [seq], crcs: [0] });
+    ask({ kind: 'close', toSeq: 20 });
+    expect(rig.commits.length).toBe(segments);
+    expect(rig.problems.length).toBe(1 - segments);
+  });
+});
