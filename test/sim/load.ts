@@ -46,6 +46,8 @@ export interface LoadOptions {
   /** Instead of what the seed says. */
   readonly vdiskCount?: number | undefined;
   readonly hotBlocks?: number | undefined;
+  /** In one run of so many whole segments are zeroed and trimmed, now and then; in all, where it is missing. */
+  readonly wholeSegmentsIn?: number;
 }
 
 /** One clock, vdisks, and datapaths that use them: what one node and a cluster of nodes have in common. */
@@ -67,15 +69,16 @@ export abstract class Load {
   abstract readonly pace: Pace;
   #generation = 0;
 
-  constructor({ seed, isRead, vdiskCount, hotBlocks }: LoadOptions) {
+  constructor({ seed, isRead, vdiskCount, hotBlocks, wholeSegmentsIn = 1 }: LoadOptions) {
     this.clock = new VirtualClock(seed);
     const { clock } = this;
     this.trace = new Trace(clock, isRead === true);
     const count = vdiskCount ?? 1 + clock.below(2);
+    const hasWholeSegments = wholeSegmentsIn === 1 || clock.below(wholeSegmentsIn) === 0;
     this.vdisks = VDISK_IDS.slice(0, count).map((id, index) => ({
       id,
       index,
-      workload: new Workload(clock, hotBlocks),
+      workload: new Workload(clock, hotBlocks, hasWholeSegments),
       history: new History(),
       abandoned: [],
     }));

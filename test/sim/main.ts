@@ -1,13 +1,15 @@
 import { parseArgs } from 'node:util';
+import { Piscina } from 'piscina';
+import runBatch, { type BatchResult } from './batch.js';
 import { hunt, MUTANTS } from './mutants.js';
-import { ClusterRun } from './nodes/run.js';
-import { isBad, tell, tellCluster, Totals, type AnyResult } from './report.js';
-import { Run } from './run.js';
+import { tell, tellCluster, Totals } from './report.js';
 
-const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--full] [--cluster] [--mutant WORD]
+const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long]] [--full] [--mutant WORD]
   --cluster a cluster of nodes, instead of one that is alone
+  --long    histories of some seconds, instead of many short ones and few long ones
   --seeds   how many seeds to run; 1000
   --from    the first one; 1
+  --jobs    threads that run them; 1
   --full    of a seed that fails, print everything that happened
   --mutant  hunt the planted bugs whose name holds the word, instead`;
 
@@ -15,7 +17,9 @@ const { values } = parseArgs({
   options: {
     seeds: { type: 'string', default: '1000' },
     from: { type: 'string', default: '1' },
+    jobs: { type: 'string', default: '1' },
     full: { type: 'boolean', default: false },
+    long: { type: 'boolean', default: false },
     cluster: { type: 'boolean', default: false },
     mutant: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -24,23 +28,39 @@ const { values } = parseArgs({
 
 /** Failing seeds after which it is enough. */
 const MAX_FAILED = 5;
+/** Seeds that a thread is given at a time. */
+const BATCH_SEEDS = 20;
+const TELL_EVERY_SEEDS = 1_000;
 
-function runAll(seeds: number, from: number): number {
-  const totals = new Totals<Readonly<object>>();
-  const run = (seed: number): AnyResult => (values.cluster ? new ClusterRun({ seed }) : new Run({ seed })).run();
-  const again = values.cluster ? ' --cluster' : '';
+async function runAll(seeds: number, from: number, jobs: number): Promise<number> {
+  const { cluster: isCluster, long: isLong } = values;
+  const totals = new Totals<Readonly<Record<string, number>>>();
   const startedMs = performance.now();
   let failed = 0;
-  for (let seed = from; seed < from + seeds && failed < MAX_FAILED; seed++) {
-    const result = run(seed);
-    totals.add(result);
-    if (isBad(result)) {
+  const take = (result: BatchResult): void => {
+    const before = totals.seeds;
+    totals.addSums(result.seeds, result.sums);
+    for (const seed of result.failed) {
       failed++;
-      const text = values.cluster ? tellCluster({ seed }, values.full) : tell({ seed }, values.full);
-      console.log(`${text}\n\nagain: npm run sim --${again} --seeds 1 --from ${seed} --full\n`);
+      const text = isCluster ? tellCluster({ seed, isLong }, values.full) : tell({ seed }, values.full);
+      console.log(
+        `${text}\n\nagain: npm run sim --${isCluster ? ' --cluster' : ''}${isLong ? ' --long' : ''} --seeds 1 --from ${seed} --full\n`,
+      );
     }
-    if (totals.seeds % 1_000 === 0) console.log(`${totals.seeds} seeds, ${failed} failed`);
-  }
+    if (Math.floor(before / TELL_EVERY_SEEDS) < Math.floor(totals.seeds / TELL_EVERY_SEEDS))
+      console.log(`${totals.seeds} seeds, ${failed} failed, ${((performance.now() - startedMs) / 1_000).toFixed(0)} s`);
+  };
+  let next = from;
+  const pool = jobs === 1 ? null : new Piscina({ filename: new URL('batch.ts', import.meta.url).href, minThreads: jobs, maxThreads: jobs });
+  const work = async (): Promise<void> => {
+    while (next < from + seeds && failed < MAX_FAILED) {
+      const batch = { from: next, seeds: Math.min(BATCH_SEEDS, from + seeds - next), isCluster, isLong };
+      next += batch.seeds;
+      take(pool === null ? runBatch(batch) : ((await pool.run(batch)) as BatchResult));
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+  await pool?.destroy();
   const seconds = (performance.now() - startedMs) / 1_000;
   console.log(`${totals.seeds} seeds in ${seconds.toFixed(1)} s: ${(totals.seeds / seconds).toFixed(1)} seeds/s, ${failed} failed`);
   console.log(`per 1,000 seeds:\n${totals.text()}`);
@@ -59,8 +79,9 @@ function huntAll(word: string, seeds: number, from: number): number {
 
 if (values.help) console.log(USAGE);
 else {
-  const [seeds, from] = [Number(values.seeds), Number(values.from)];
-  if (!(Number.isInteger(seeds) && seeds > 0 && Number.isInteger(from) && from >= 0)) throw new Error(USAGE);
-  const bad = values.mutant === undefined ? runAll(seeds, from) : huntAll(values.mutant, seeds, from);
+  const [seeds, from, jobs] = [Number(values.seeds), Number(values.from), Number(values.jobs)];
+  const isRight = [seeds, jobs].every(n => Number.isInteger(n) && n > 0) && Number.isInteger(from) && from >= 0;
+  if (!isRight) throw new Error(USAGE);
+  const bad = values.mutant === undefined ? await runAll(seeds, from, jobs) : huntAll(values.mutant, seeds, from);
   process.exitCode = bad > 0 ? 1 : 0;
 }

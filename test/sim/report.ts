@@ -57,6 +57,16 @@ export class Totals<Counters extends object> {
     }
   }
 
+  /** Those of other seeds. */
+  addSums(seeds: number, sums: readonly (readonly [string, number])[]): void {
+    this.seeds += seeds;
+    for (const [name, value] of sums) this.#sums.set(name as keyof Counters & string, this.of(name as keyof Counters & string) + value);
+  }
+
+  get sums(): [string, number][] {
+    return [...this.#sums];
+  }
+
   of(name: keyof Counters & string): number {
     return this.#sums.get(name) ?? 0;
   }

@@ -29,6 +29,7 @@ export class Workload {
   constructor(
     readonly clock: VirtualClock,
     hotBlocks?: number,
+    readonly hasWholeSegments = true,
   ) {
     this.hotBlocks = hotBlocks ?? [6, 16, 64][clock.below(3)]!;
     this.#readShare = 0.2 + 0.3 * clock.random();
@@ -100,7 +101,7 @@ export class Workload {
   /** Thousands of blocks, of which few are looked at; now and then a whole segment. */
   #long(): { offsetBytes: number; lengthBytes: number } {
     const { clock } = this;
-    if (clock.below(10) === 0) {
+    if (this.hasWholeSegments && clock.below(10) === 0) {
       return { offsetBytes: BLOCKS_PER_SEGMENT * BLOCK_BYTES, lengthBytes: BLOCKS_PER_SEGMENT * BLOCK_BYTES };
     }
     const first = this.#first(1);

@@ -26,7 +26,9 @@ export interface ClusterShape {
 }
 
 /** Time is made of the milliseconds in which members are missed, not of the microseconds of a disk. */
-const PACE: Pace = { maxThinkNs: [2_000_000, 6_000_000, 20_000_000], maxLongNs: 200_000_000 };
+const PACE: Pace = { maxThinkNs: [3_000_000, 8_000_000, 30_000_000], maxLongNs: 200_000_000 };
+/** A replica that is brought up then gets a million blocks. */
+const WHOLE_SEGMENTS_IN = 16;
 const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
 
 const Disk = traceKind(
@@ -48,7 +50,8 @@ export class Cluster extends Load {
   readonly #homes = new Map<string, Home>();
 
   constructor(readonly options: ClusterOptions) {
-    super({ seed: options.seed, isRead: options.isRead, vdiskCount: options.shape?.vdiskCount, hotBlocks: options.shape?.hotBlocks });
+    const { vdiskCount, hotBlocks } = options.shape ?? {};
+    super({ seed: options.seed, isRead: options.isRead, vdiskCount, hotBlocks, wholeSegmentsIn: WHOLE_SEGMENTS_IN });
     const { clock } = this;
     this.network = new Network(clock);
     this.metadata = new Metadata(this);

@@ -66,7 +66,7 @@ export class Faults {
     const { clock } = cluster;
     const kinds = options.kinds ?? KINDS;
     this.#kinds = kinds.flatMap(kind => Array<FaultKind>(WEIGHTS[kind]).fill(kind));
-    this.#maxGapMs = options.maxGapMs ?? [150, 500, 1_200][clock.below(3)]!;
+    this.#maxGapMs = options.maxGapMs ?? 300;
     cluster.metadata.oneLostIn = [0, 40, 8][clock.below(3)]!;
     this.#next();
   }

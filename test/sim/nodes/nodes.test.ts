@@ -3,7 +3,7 @@ import { isBad, tellCluster, Totals } from '../report.js';
 import { ClusterRun, type ClusterCounters, type ClusterResult } from './run.js';
 
 const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
-const SEEDS = 30;
+const SEEDS = 100;
 
 describe('a cluster of nodes, simulated', () => {
   it(`loses nothing, applies nothing twice, and comes to rest with equal replicas, over ${SEEDS} histories`, { timeout: 300_000 }, () => {
@@ -16,15 +16,15 @@ describe('a cluster of nodes, simulated', () => {
     // What it is for has happened.
     const wanted: Partial<Record<keyof ClusterCounters, number>> = {
       changes: 5_000,
-      kills: 20,
-      powerCuts: 20,
-      pauses: 15,
-      partitions: 40,
-      takeovers: 60,
-      unknownCas: 15,
-      replayed: 30,
-      resyncs: 5,
-      drains: 200,
+      kills: 80,
+      powerCuts: 80,
+      pauses: 60,
+      partitions: 200,
+      takeovers: 150,
+      unknownCas: 30,
+      replayed: 60,
+      resyncs: 20,
+      drains: 500,
     };
     for (const [name, least] of Object.entries(wanted))
       expect(totals.of(name as keyof ClusterCounters), `${name}\n${totals.text()}`).toBeGreaterThan(least);

@@ -15,6 +15,8 @@ import { RECOVERY_NS } from './limits.js';
 export interface ClusterRunOptions extends ClusterOptions {
   /** What goes wrong; all kinds of things, where it is missing. */
   readonly faults?: FaultOptions;
+  /** A history of some seconds; of few seeds, where it is missing. */
+  readonly isLong?: boolean;
 }
 
 export interface ClusterCounters {
@@ -50,6 +52,18 @@ export interface ClusterResult {
 }
 
 const READ_BLOCKS = 8;
+
+/** How long things go wrong, and how soon one thing comes after another. */
+interface Length {
+  readonly minLifeNs: number;
+  readonly maxLifeNs: number;
+  readonly gapsMs: readonly number[];
+}
+
+/** Many short histories in which much goes wrong find more, for the time they take, than long ones. */
+const SHORT: Length = { minLifeNs: 0.4e9, maxLifeNs: 2e9, gapsMs: [40, 100, 300] };
+const LONG: Length = { minLifeNs: 2e9, maxLifeNs: 6e9, gapsMs: [150, 500, 1_200] };
+const ONE_LONG_IN = 16;
 
 /** One seed: a cluster under a load while things go wrong; then all heals, and everything has to come to rest, complete and equal. */
 export class ClusterRun {
@@ -91,8 +105,11 @@ export class ClusterRun {
     for (const node of cluster.nodes) node.start();
     this.#replaceDatapath(false);
     this.#until(() => cluster.counters.asked > 10, 30e9, 'the first answers');
-    this.#faults = new Faults(cluster, options.faults ?? {}, isCrash => this.#replaceDatapath(isCrash));
-    const endNs = clock.nowNs + 2e9 + clock.below(4e9);
+    const length = options.isLong === true || clock.below(ONE_LONG_IN) === 0 ? LONG : SHORT;
+    this.#faults = new Faults(cluster, { maxGapMs: length.gapsMs[clock.below(3)]!, ...options.faults }, isCrash =>
+      this.#replaceDatapath(isCrash),
+    );
+    const endNs = clock.nowNs + length.minLifeNs + clock.below(length.maxLifeNs - length.minLifeNs);
     this.#steps(() => clock.nowNs >= endNs || cluster.complaints.length > 0);
     this.#faults.heal();
   }

@@ -1,0 +1,28 @@
+import { ClusterRun } from './nodes/run.js';
+import { isBad, Totals, type AnyResult } from './report.js';
+import { Run } from './run.js';
+
+export interface Batch {
+  readonly from: number;
+  readonly seeds: number;
+  readonly isCluster: boolean;
+  readonly isLong: boolean;
+}
+
+export interface BatchResult {
+  readonly seeds: number;
+  readonly sums: readonly (readonly [string, number])[];
+  readonly failed: readonly number[];
+}
+
+/** Seeds, one after the other, in a thread of their own: what a thread that is left over would do wrong shows as another hash of the same seed. */
+export default function runBatch({ from, seeds, isCluster, isLong }: Batch): BatchResult {
+  const totals = new Totals<Readonly<Record<string, number>>>();
+  const failed: number[] = [];
+  for (let seed = from; seed < from + seeds; seed++) {
+    const result: AnyResult = (isCluster ? new ClusterRun({ seed, isLong }) : new Run({ seed })).run();
+    totals.add(result as AnyResult & { counters: Readonly<Record<string, number>> });
+    if (isBad(result)) failed.push(seed);
+  }
+  return { seeds, sums: totals.sums, failed };
+}
