@@ -15,6 +15,8 @@ interface UpFlags {
   readonly nodes?: string;
   readonly rf?: string;
   readonly restart?: true;
+  readonly tcp?: true;
+  readonly namespaces?: true;
   readonly vdisk: readonly { readonly name: string; readonly sizeBytes: number }[];
   readonly shards: string;
   readonly cache: string;
@@ -40,6 +42,8 @@ export function addProcessVerbs(program: Command): void {
       new Option('--rf <n>', 'with --nodes: on how many of them each vdisk is kept (default: all, at most 3)').choices(['1', '2', '3']),
     )
     .option('--restart', 'with --nodes: start what ends by itself again')
+    .option('--tcp', 'with --nodes: they talk over TCP, under TLS with certificates of their own authority, as on several machines')
+    .option('--namespaces', 'with --nodes, by root: as --tcp, each node and the datapath in a network namespace of its own')
     .option('--vdisk <name:size>', 'a vdisk to attach, made where it is missing; may be given again', collectVdisk, [])
     .option('--shards <n>', 'threads that serve I/O', String(DEFAULT_SHARDS))
     .option('--cache <size>', 'memory for cached blocks', `${DEFAULT_CACHE_BYTES >> 20}M`)
@@ -59,7 +63,9 @@ export function addProcessVerbs(program: Command): void {
         logFormat: flags.logFormat,
       };
       if (flags.nodes !== undefined) return runNodes(flags, flags.nodes, options);
-      if (flags.rf !== undefined || flags.restart !== undefined) throw usage('--rf and --restart are for a cluster', 'add --nodes N');
+      if ([flags.rf, flags.restart, flags.tcp, flags.namespaces].some(flag => flag !== undefined)) {
+        throw usage('--rf, --restart, --tcp and --namespaces are for a cluster', 'add --nodes N');
+      }
       const { runUp } = await import('./up/up.js');
       await runUp(options);
     });
@@ -78,12 +84,13 @@ export function addProcessVerbs(program: Command): void {
   addConfigVerb(program);
 }
 
-async function runNodes({ rf, restart }: UpFlags, nodesText: string, options: UpOptions): Promise<void> {
+async function runNodes({ rf, restart, tcp, namespaces }: UpFlags, nodesText: string, options: UpOptions): Promise<void> {
   const nodes = wholeNumber('--nodes', nodesText, 1, MOST_NODES);
   if (nodes === 1) throw usage('--nodes 1 is no cluster', 'leave --nodes out for one node, or give at least 2');
   if (rf !== undefined && Number(rf) > nodes) throw usage(`--rf ${rf} needs ${rf} nodes, not ${nodes}`, `give --nodes ${rf} or more`);
   const { runUpNodes } = await import('./up/nodes/up-nodes.js');
-  await runUpNodes({ ...options, nodes, replicationFactor: rf === undefined ? null : Number(rf), restart: restart === true });
+  const network = namespaces === true ? 'namespaces' : tcp === true ? 'tcp' : null;
+  await runUpNodes({ ...options, nodes, network, replicationFactor: rf === undefined ? null : Number(rf), restart: restart === true });
 }
 
 function addConfigVerb(program: Command): void {

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { gatepath, gatepathArgv, readClusterFile, runGatepath } from '../support/gatepath.js';
 import { GatepathCluster, isAlive, pidsOf } from '../support/gatepath-cluster.js';
@@ -37,6 +38,18 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     return data;
   }
 
+  /** TLS 1.3 tells a client that it is refused only behind its own handshake. */
+  async function refusesWithoutCertificate(address: string): Promise<void> {
+    const [host, port] = address.split(':');
+    const refused = new Promise<string>(resolve => {
+      const socket = connect({ host: host!, port: Number(port), rejectUnauthorized: false });
+      socket.on('error', error => resolve(error.message)).on('data', data => resolve(`answered ${data.toString('latin1')}`));
+      socket.once('secureConnect', () => socket.write('GET /health HTTP/1.1\r\nHost: x\r\n\r\n'));
+      socket.once('end', () => resolve('ended'));
+    });
+    expect(await refused).toMatch(/certificate/i);
+  }
+
   async function write(cluster: GatepathCluster, fill: number): Promise<void> {
     const client = await NbdClient.connect({ socket: cluster.nbdSocket }, 'demo');
     await client.write(0, Buffer.alloc(PAGE, fill));
@@ -56,12 +69,21 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
         dataDir: join(data, `node-${i}`),
         address: `unix:${data}/node-${i}/control.sock`,
         command: [...gatepathArgv(), 'stargate', '--config', join(data, `node-${i}`, 'stargate.yaml')],
+        network: null,
       })),
-      etcd: [1, 2, 3].map(() => ({
+      etcd: [1, 2, 3].map(i => ({
         pid: expect.any(Number) as number,
         address: expect.stringMatching(/^http:\/\/127\.0\.0\.1:\d+$/) as string,
+        socket: join(data, 'run', `etcd-${i}:0`),
+        command: expect.arrayContaining(['--data-dir', join(data, `etcd-${i}`)]) as string[],
+        network: null,
       })),
-      datapath: { pid: expect.any(Number) as number, nbdSocket: cluster.nbdSocket },
+      datapath: {
+        pid: expect.any(Number) as number,
+        nbdSocket: cluster.nbdSocket,
+        command: [...gatepathArgv(), 'datapath', '--config', join(data, 'datapath', 'datapath.yaml')],
+        network: null,
+      },
       console: null,
     });
     expect(new Set([...pidsOf(file), cluster.process.pid]).size).toBe(8);
@@ -121,12 +143,18 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     expect(readdirSync(data).filter(name => name.endsWith('.sock'))).toEqual([]);
   });
 
-  it('--restart brings back what ends; all ends with an `up` that is killed, and the next one goes on with the data', async () => {
-    const cluster = make('two', 2, '--rf', '1', '--restart', '--vdisk', 'demo:64M');
+  it('--restart brings back what ends; all ends with an `up` that is killed, and the next one goes on with the data; over TCP', async () => {
+    const cluster = make('two', 2, '--tcp', '--restart', '--vdisk', 'demo:64M');
     const data = cluster.options.dataDir;
     await cluster.start();
     await write(cluster, 9);
     const before = cluster.file;
+    for (const { address } of before.etcd) expect(address).toMatch(/^https:/);
+    const nodes = JSON.parse(await gatepath('node', 'list', '--json', '--data', data)) as { tcp: string }[];
+    expect(nodes.map(({ tcp }) => tcp)).toEqual([1, 2].map(() => expect.stringMatching(/^127\.0\.0\.1:\d+$/) as string));
+    // Two nodes with two copies: all of the write went that way. Without a certificate nobody is heard.
+    await refusesWithoutCertificate(nodes[1]!.tcp);
+    await refusesWithoutCertificate(new URL(before.etcd[1]!.address).host);
     for (const pid of [before.nodes[1]!.pid, before.datapath.pid]) process.kill(pid, 'SIGKILL');
     const after = await waitFor('both are back', WAIT_MS, () => {
       const now = readClusterFile(data)!;
@@ -201,8 +229,9 @@ describe('gatepath up --nodes, used wrongly', () => {
     expect(await refused('--nodes', '1')).toBe('2 error: --nodes 1 is no cluster leave --nodes out for one node, or give at least 2');
     expect(await refused('--nodes', '17')).toContain('2 error: --nodes 17 is not a number from 1 to 16');
     expect(await refused('--nodes', '2', '--rf', '3')).toContain('2 error: --rf 3 needs 3 nodes, not 2');
-    expect(await refused('--rf', '2')).toContain('2 error: --rf and --restart are for a cluster');
-    expect(await refused('--restart')).toContain('2 error: --rf and --restart are for a cluster');
+    expect(await refused('--rf', '2')).toContain('2 error: --rf, --restart, --tcp and --namespaces are for a cluster');
+    expect(await refused('--restart')).toContain('2 error: --rf, --restart, --tcp and --namespaces are for a cluster');
+    expect(await refused('--tcp')).toContain('2 error: --rf, --restart, --tcp and --namespaces are for a cluster');
   });
 
   it('says which package has etcd where there is none', async () => {
@@ -237,5 +266,6 @@ describe('gatepath up --nodes, used wrongly', () => {
     const cluster = made('cluster', 'cluster-layout.json', layout);
     expect(await refused('--data', cluster)).toContain('holds a cluster of 3 nodes start it with --nodes 3');
     expect(await refused('--nodes', '2', '--data', cluster)).toContain('holds a cluster of 3 nodes, not 2 give --nodes 3');
+    expect(await refused('--nodes', '3', '--tcp', '--data', cluster)).toContain('talks over Unix sockets, not over TCP');
   });
 });

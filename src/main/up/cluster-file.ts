@@ -10,20 +10,45 @@ export interface ClusterFile {
   readonly version: 1;
   readonly nodes: readonly ClusterNode[];
   /** Empty when the metadata store is embedded. */
-  readonly etcd: readonly { readonly pid: number; readonly address: string }[];
-  readonly datapath: { readonly pid: number; readonly nbdSocket: string };
+  readonly etcd: readonly ClusterEtcd[];
+  readonly datapath: ClusterDatapath;
   /** URL of the web console, or null where there is none. */
   readonly console: string | null;
 }
 
-export interface ClusterNode {
-  readonly id: string;
+export interface ClusterProcess {
   readonly pid: number;
+  /** The argument vector that starts it again, there where it was. */
+  readonly command: readonly string[];
+  /** Where it is; null: in the machine's own network. */
+  readonly network: ProcessNetwork | null;
+}
+
+export interface ProcessNetwork {
+  /** As `ip netns` names it. */
+  readonly namespace: string;
+  /** The process's own there. */
+  readonly address: string;
+  /** What stands before a command that is to run there. */
+  readonly enter: readonly string[];
+}
+
+export interface ClusterNode extends ClusterProcess {
+  readonly id: string;
   readonly dataDir: string;
   /** Where the node's control API listens. */
   readonly address: string;
-  /** The argument vector that starts this node again. */
-  readonly command: readonly string[];
+}
+
+export interface ClusterEtcd extends ClusterProcess {
+  /** URL for clients, with a certificate where it is https. */
+  readonly address: string;
+  /** The same over a Unix socket, without. */
+  readonly socket: string;
+}
+
+export interface ClusterDatapath extends ClusterProcess {
+  readonly nbdSocket: string;
 }
 
 export function writeClusterFile(dataDir: string, content: ClusterFile): void {

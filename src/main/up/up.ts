@@ -95,11 +95,12 @@ export async function runUp(options: UpOptions): Promise<void> {
   });
   // Last: whoever waits for the file finds everything there, what is printed too.
   printGreeting(data, attached);
+  const self = { pid: process.pid, command: process.argv, network: null };
   writeClusterFile(data, {
     version: 1,
-    nodes: [{ id: NODE_ID, pid: process.pid, dataDir: data, address: `unix:${controlSocket}`, command: process.argv }],
+    nodes: [{ id: NODE_ID, dataDir: data, address: `unix:${controlSocket}`, ...self }],
     etcd: [],
-    datapath: { pid: process.pid, nbdSocket },
+    datapath: { nbdSocket, ...self },
     console: null,
   });
 }

@@ -3,13 +3,13 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatepathError } from '../../../base/errors.js';
 import { ControlClient } from '../../../control/client.js';
-import { MetaUnavailable } from '../../../meta/errors.js';
-import { EtcdStore } from '../../../meta/etcd.js';
 import { PID_FILE } from '../../pid-file.js';
-import type { ClusterFile } from '../cluster-file.js';
+import type { ClusterFile, ProcessNetwork } from '../cluster-file.js';
 import { Child } from './child.js';
-import { etcdArguments, etcdUrl } from './etcd.js';
+import { etcdArguments, etcdSocket, etcdUrl, isEtcdHealthy } from './etcd.js';
 import type { ClusterLayout, ClusterPaths } from './layout.js';
+import type { Namespaces, Place } from './namespaces.js';
+import { datapathHost, DATAPATH_NAME, nodeHost } from './network.js';
 import { endStranger, isRunning, pidIn } from './pids.js';
 
 export interface ClusterOptions {
@@ -17,6 +17,8 @@ export interface ClusterOptions {
   readonly paths: ClusterPaths;
   /** The program. */
   readonly etcd: string;
+  /** null: all are in the machine's own network. */
+  readonly namespaces: Namespaces | null;
   /** Start what ends by itself again. */
   readonly restart: boolean;
   /** The command line of Gatepath itself: node and its script. */
@@ -35,6 +37,8 @@ const PID_POLL_MS = 200;
 
 interface Plan {
   readonly name: string;
+  /** Where it runs: a node and its member of etcd are in one. */
+  readonly place: Place;
   readonly argv: readonly string[];
   /** What tells its command line from others. */
   readonly mark: string;
@@ -54,26 +58,31 @@ export class LocalCluster {
 
   constructor(private readonly options: ClusterOptions) {
     const { layout, paths, command, etcd } = options;
+    const places = layout.nodes.map(({ id }, i): Place => ({ name: id, host: nodeHost(layout.network, i) }));
     this.#etcd = layout.etcd.map((_, i) => ({
       name: `etcd-${i + 1}`,
-      argv: etcdArguments(etcd, layout, paths, i),
+      place: places[i]!,
+      argv: this.#in(places[i]!, etcdArguments(etcd, layout, paths, i)),
       mark: paths.etcd(i),
     }));
-    this.#nodes = layout.nodes.map(({ id }) => ({
+    this.#nodes = layout.nodes.map(({ id }, i) => ({
       name: id,
-      argv: [...command, 'stargate', '--config', paths.nodeConfig(id)],
+      place: places[i]!,
+      argv: this.#in(places[i]!, [...command, 'stargate', '--config', paths.nodeConfig(id)]),
       mark: paths.nodeConfig(id),
     }));
-    const datapath = paths.datapathConfig();
-    this.#datapath = { name: 'datapath', argv: [...command, 'datapath', '--config', datapath], mark: datapath };
+    const place = { name: DATAPATH_NAME, host: datapathHost(layout.network) };
+    const config = paths.datapathConfig();
+    this.#datapath = { name: DATAPATH_NAME, place, argv: this.#in(place, [...command, 'datapath', '--config', config]), mark: config };
   }
 
   /** Resolves when everything serves. To be stopped where it rejects, too. */
   async start(): Promise<void> {
     const { paths, say } = this.options;
     mkdirSync(paths.logs(), { recursive: true, mode: 0o700 });
-    mkdirSync(this.#runFolder(), { recursive: true, mode: 0o700 });
+    mkdirSync(paths.run(), { recursive: true, mode: 0o700 });
     await this.#endLeftOver();
+    this.options.namespaces?.create([...this.#nodes, this.#datapath].map(({ place }) => place));
     for (const plan of this.#etcd) this.#start(plan);
     await this.#whenEtcdAnswers();
     say(`etcd answers: ${this.#etcd.length} members`);
@@ -83,7 +92,7 @@ export class LocalCluster {
     say(`${this.#nodes.length} nodes serve`);
     this.#start(this.#datapath);
     const client = new ControlClient({ socketPath: paths.datapathControl() });
-    await this.#when(this.#datapath, async () => (await client.status()).datapath?.pid === this.#children.get('datapath')!.pid);
+    await this.#when(this.#datapath, async () => (await client.status()).datapath?.pid === this.#children.get(DATAPATH_NAME)!.pid);
     this.#isComplete = true;
     this.#watch = setInterval(() => this.#lookForPids(), PID_POLL_MS);
   }
@@ -97,15 +106,27 @@ export class LocalCluster {
   describe(): Pick<ClusterFile, 'nodes' | 'etcd' | 'datapath'> {
     const { layout, paths } = this.options;
     return {
-      nodes: this.#nodes.map(({ name, argv }) => ({
+      nodes: this.#nodes.map(({ name, argv, place }) => ({
         id: name,
         pid: this.#serving.get(name)!,
         dataDir: paths.node(name),
         address: `unix:${paths.nodeControl(name)}`,
         command: argv,
+        network: this.#networkOf(place),
       })),
-      etcd: this.#etcd.map(({ name }, i) => ({ pid: this.#children.get(name)!.pid, address: etcdUrl(layout, i) })),
-      datapath: { pid: this.#children.get('datapath')!.pid, nbdSocket: paths.nbdSocket() },
+      etcd: this.#etcd.map(({ name, argv, place }, i) => ({
+        pid: this.#children.get(name)!.pid,
+        address: etcdUrl(layout, i),
+        socket: etcdSocket(paths, i),
+        command: argv,
+        network: this.#networkOf(place),
+      })),
+      datapath: {
+        pid: this.#children.get(DATAPATH_NAME)!.pid,
+        nbdSocket: paths.nbdSocket(),
+        command: this.#datapath.argv,
+        network: this.#networkOf(this.#datapath.place),
+      },
     };
   }
 
@@ -117,6 +138,16 @@ export class LocalCluster {
     await this.#stopAll(this.#nodes);
     // One after the other: a leader that goes hands over first, and would wait for one that goes with it.
     for (const plan of this.#etcd) await this.#stopAll([plan]);
+    this.options.namespaces?.remove();
+  }
+
+  #in(place: Place, argv: readonly string[]): readonly string[] {
+    return [...(this.options.namespaces?.enter(place.name) ?? []), ...argv];
+  }
+
+  #networkOf({ name, host }: Place): ProcessNetwork | null {
+    const { namespaces } = this.options;
+    return namespaces === null ? null : { namespace: namespaces.nameOf(name), address: host, enter: namespaces.enter(name) };
   }
 
   async #stopAll(plans: readonly Plan[]): Promise<void> {
@@ -128,10 +159,11 @@ export class LocalCluster {
 
   #start({ name, argv }: Plan): void {
     const { paths, restart, say, onChange } = this.options;
-    const runFile = join(this.#runFolder(), `${name}.pid`);
+    const runFile = join(paths.run(), `${name}.pid`);
     const child = new Child({
       name,
       argv,
+      cwd: paths.run(),
       logFile: join(paths.logs(), `${name}.log`),
       restart,
       onStart: started => {
@@ -168,7 +200,7 @@ export class LocalCluster {
 
   /** Who serves a node, or is about to: one that was started by hand, or left over by an `up` that could not stop it. */
   async #endStranger(plan: Plan): Promise<void> {
-    const files = [join(this.options.paths.node(plan.name), PID_FILE), join(this.#runFolder(), `${plan.name}.pid`)];
+    const files = [join(this.options.paths.node(plan.name), PID_FILE), join(this.options.paths.run(), `${plan.name}.pid`)];
     for (const pid of files.map(pidIn)) if (pid !== null) await endStranger(pid, plan.mark, STOP_TIMEOUT_MS);
   }
 
@@ -176,30 +208,11 @@ export class LocalCluster {
     for (const plans of [[this.#datapath], this.#nodes, this.#etcd]) await Promise.all(plans.map(plan => this.#endStranger(plan)));
   }
 
-  #runFolder(): string {
-    return join(this.options.paths.data, 'run');
-  }
-
   // ---------------------------------------------------------------- waiting
 
   async #whenEtcdAnswers(): Promise<void> {
-    const store = await EtcdStore.open({
-      endpoints: this.options.layout.etcd.map((_, i) => etcdUrl(this.options.layout, i)),
-      requestTimeoutMs: 1_000,
-    });
-    try {
-      await this.#when(this.#etcd[0]!, async () => {
-        try {
-          await store.get('cluster');
-          return true;
-        } catch (error) {
-          if (error instanceof MetaUnavailable) return false;
-          throw error;
-        }
-      });
-    } finally {
-      await store.close();
-    }
+    const sockets = this.#etcd.map((_, i) => etcdSocket(this.options.paths, i));
+    await this.#when(this.#etcd[0]!, async () => (await Promise.all(sockets.map(isEtcdHealthy))).includes(true));
   }
 
   /** An error of `holds` counts as no. Fails when a process ends that is needed for it. */

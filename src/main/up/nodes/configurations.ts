@@ -3,6 +3,7 @@ import { stringify } from 'yaml';
 import { writeFileDurably } from '../../write-file.js';
 import { etcdUrl } from './etcd.js';
 import type { ClusterLayout, ClusterPaths } from './layout.js';
+import { DATAPATH_NAME, nodeHost, tlsFilesOf } from './network.js';
 
 export interface ClusterSettings {
   readonly shards: number;
@@ -19,9 +20,11 @@ const HEADER = '# Written by "gatepath up --nodes" at each start.\n';
 /** One file for each process: with it, and without `up`, the process is started again by hand. */
 export function writeConfigurations(layout: ClusterLayout, paths: ClusterPaths, settings: ClusterSettings): void {
   const { shards, cacheBytes, oplogBytes, engine, logLevel, replicationFactor, host } = settings;
-  const etcd = { endpoints: layout.etcd.map((_, i) => etcdUrl(layout, i)) };
+  const endpoints = layout.etcd.map((_, i) => etcdUrl(layout, i));
+  const listening = layout.nodes.map(({ tcpPort }, i) => `${nodeHost(layout.network, i)}:${tcpPort}`);
   const threads = { shards, engine, logLevel };
-  for (const { id } of layout.nodes) {
+  for (const [i, { id }] of layout.nodes.entries()) {
+    const tls = tlsFilesOf(layout, paths, id);
     mkdirSync(paths.node(id), { recursive: true, mode: 0o700 });
     const config = {
       data: paths.node(id),
@@ -32,16 +35,19 @@ export function writeConfigurations(layout: ClusterLayout, paths: ClusterPaths, 
       ...threads,
       cluster: layout.clusterId,
       replicationFactor,
-      etcd,
+      etcd: { endpoints, ...tls },
+      ...(tls === null ? {} : { listen: listening[i], tls }),
     };
     writeFileDurably(paths.nodeConfig(id), HEADER + stringify(config));
   }
   mkdirSync(paths.datapath(), { recursive: true, mode: 0o700 });
   const [local, ...others] = layout.nodes;
+  const tls = tlsFilesOf(layout, paths, DATAPATH_NAME);
   const config = {
     socket: paths.nbdSocket(),
     stargate: paths.nodeSocket(local!.id),
-    stargates: others.map(({ id }) => paths.nodeSocket(id)),
+    stargates: tls === null ? others.map(({ id }) => paths.nodeSocket(id)) : listening.slice(1),
+    ...(tls === null ? {} : { tls }),
     node: local!.id,
     control: paths.datapathControl(),
     host,

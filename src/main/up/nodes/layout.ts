@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { GatepathError } from '../../../base/errors.js';
 import { MOST_NODES } from '../../limits.js';
 import { CONTROL_SOCKET } from '../../sockets.js';
+import { NETWORKS, openAuthority, type Network } from './network.js';
 import { freePorts } from './ports.js';
 import { writeFileDurably } from '../../write-file.js';
 
@@ -14,7 +15,8 @@ import { writeFileDurably } from '../../write-file.js';
  */
 
 const LAYOUT = 'cluster-layout.json';
-const HARMLESS = /^(lock|lost\+found|.*\.tmp)$/;
+const HARMLESS = /^(lock|authority|lost\+found|.*\.tmp)$/;
+const HOW: Readonly<Record<Network, string>> = { unix: 'over Unix sockets', tcp: 'over TCP', namespaces: 'in network namespaces' };
 /** More of them make etcd slower, not safer. */
 const MOST_ETCD_MEMBERS = 3;
 
@@ -23,6 +25,7 @@ const layoutFormat = z.object({
   product: z.literal('gatepath up --nodes'),
   formatVersion: z.literal(1),
   clusterId: z.uuid(),
+  network: z.enum(NETWORKS).default('unix'),
   etcd: z.array(z.object({ clientPort: port, peerPort: port })).min(1),
   nodes: z
     .array(z.object({ id: z.string(), tcpPort: port }))
@@ -31,8 +34,14 @@ const layoutFormat = z.object({
 });
 export type ClusterLayout = z.infer<typeof layoutFormat>;
 
+export interface LayoutWish {
+  readonly nodes: number;
+  /** null: as it is, Unix sockets where it is new. */
+  readonly network: Network | null;
+}
+
 /** The layout that is there, with more nodes where more are wanted, or a new one. */
-export async function openLayout(data: string, nodes: number): Promise<ClusterLayout> {
+export async function openLayout(data: string, { nodes, network }: LayoutWish): Promise<ClusterLayout> {
   const file = join(data, LAYOUT);
   const known = existsSync(file) ? readLayout(file) : null;
   if (known === null && existsSync(join(data, 'gatepath.json'))) {
@@ -49,8 +58,17 @@ export async function openLayout(data: string, nodes: number): Promise<ClusterLa
       `give --nodes ${known.nodes.length}, or another directory with --data`,
     );
   }
+  if (known !== null && network !== null && known.network !== network) {
+    // The members of etcd know each other by their addresses.
+    const message = `${data} holds a cluster that talks ${HOW[known.network]}, not ${HOW[network]}`;
+    throw invalid(
+      'ERR_NETWORK',
+      message,
+      'leave --tcp and --namespaces out: it starts as it was made; or name another directory with --data',
+    );
+  }
   if (known === null) refuseForeign(data);
-  const layout = known ?? (await newLayout(nodes));
+  const layout = known ?? (await newLayout(data, nodes, network ?? 'unix'));
   const missing = nodes - layout.nodes.length;
   const ports = await freePorts(missing);
   for (const tcpPort of ports) layout.nodes.push({ id: `node-${layout.nodes.length + 1}`, tcpPort });
@@ -71,13 +89,14 @@ export function nodesIn(data: string): number | null {
   return existsSync(file) ? readLayout(file).nodes.length : null;
 }
 
-async function newLayout(nodes: number): Promise<ClusterLayout> {
+async function newLayout(data: string, nodes: number, network: Network): Promise<ClusterLayout> {
   const members = Math.min(nodes, MOST_ETCD_MEMBERS);
   const ports = await freePorts(2 * members + nodes);
   return {
     product: 'gatepath up --nodes',
     formatVersion: 1,
-    clusterId: randomUUID(),
+    clusterId: network === 'unix' ? randomUUID() : openAuthority(new ClusterPaths(data)),
+    network,
     etcd: Array.from({ length: members }, (_, i) => ({ clientPort: ports[2 * i]!, peerPort: ports[2 * i + 1]! })),
     nodes: Array.from({ length: nodes }, (_, i) => ({ id: `node-${i + 1}`, tcpPort: ports[2 * members + i]! })),
   };
@@ -97,6 +116,9 @@ export class ClusterPaths {
   constructor(readonly data: string) {}
 
   readonly nbdSocket = (): string => join(this.data, 'nbd.sock');
+  readonly authority = (): string => join(this.data, 'authority');
+  /** Of the run: pids, and the sockets at which etcd answers whoever looks after it. */
+  readonly run = (): string => join(this.data, 'run');
   readonly logs = (): string => join(this.data, 'log');
   readonly etcd = (i: number): string => join(this.data, `etcd-${i + 1}`);
   readonly datapath = (): string => join(this.data, 'datapath');

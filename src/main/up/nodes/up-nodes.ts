@@ -14,12 +14,16 @@ import { LocalCluster } from './cluster.js';
 import { writeConfigurations } from './configurations.js';
 import { etcdProgram } from './etcd.js';
 import { ClusterPaths, openLayout } from './layout.js';
+import { Namespaces } from './namespaces.js';
+import { issueCertificates, type Network } from './network.js';
 
 export interface UpNodesOptions extends UpOptions {
   readonly nodes: number;
   /** Of vdisks in the container "default"; null: as many copies as there are nodes, three at most. */
   readonly replicationFactor: number | null;
   readonly restart: boolean;
+  /** null: as the cluster that is there, or Unix sockets. */
+  readonly network: Network | null;
 }
 
 /** Three times as long as the slowest of its processes takes before it ends itself. */
@@ -36,8 +40,13 @@ export async function runUpNodes(options: UpNodesOptions): Promise<void> {
     const action = 'stop that process first, or name another directory with --data';
     throw new GatepathError('invalid', 'ERR_LOCKED', `${data} is in use by ${lock.heldBy}`, action);
   }
-  const layout = await openLayout(data, options.nodes);
+  // Of a run that was killed: whoever waits for the file waits for this run.
+  removeClusterFile(data);
+  const wanted = options.network === 'namespaces' ? new Namespaces(data) : null;
+  const layout = await openLayout(data, options);
+  const namespaces = wanted ?? (layout.network === 'namespaces' ? new Namespaces(data) : null);
   const paths = new ClusterPaths(data);
+  issueCertificates(layout, paths);
   const { shards, cacheBytes, oplogBytes, engine, logLevel, restart } = options;
   const replicationFactor = options.replicationFactor ?? Math.min(layout.nodes.length, 3);
   const settings = { shards, cacheBytes, oplogBytes, engine, logLevel, replicationFactor, host: hostName() };
@@ -47,6 +56,7 @@ export async function runUpNodes(options: UpNodesOptions): Promise<void> {
     layout,
     paths,
     etcd,
+    namespaces,
     restart,
     command: process.argv.slice(0, 2),
     say: line => console.error(line),
