@@ -11,6 +11,7 @@ import { printProfiles, profilingArguments } from './profile.js';
 import { printSuite, toJson } from './report.js';
 import { NBD_SUITES } from './suites/nbd.js';
 import { NFS_SUITES, runNfsSuite } from './suites/nfs.js';
+import { REPLICATION_SUITES } from './suites/replication.js';
 import { runNbdSuite, type BenchContext, type SuiteResult } from './turns.js';
 
 const { values, positionals } = parseArgs({
@@ -40,7 +41,8 @@ function oursOf(engine: string, command: string | undefined, nodeArgs: readonly 
   }
 }
 
-const names = [...NBD_SUITES.map(suite => suite.name), ...NFS_SUITES.map(suite => suite.name)];
+const nbdSuites = [...NBD_SUITES, ...REPLICATION_SUITES];
+const names = [...nbdSuites, ...NFS_SUITES].map(suite => suite.name);
 const unknown = positionals.filter(name => !names.some(known => known.startsWith(name)));
 if (unknown.length > 0) {
   console.error(`no suite ${unknown.join(', ')}; there are: ${names.join(', ')} (a prefix selects several)`);
@@ -69,7 +71,7 @@ console.log(`${context.rounds} rounds of ${context.seconds} s, peers by turns; m
 
 const results: SuiteResult[] = [];
 try {
-  for (const suite of NBD_SUITES.filter(({ name }) => wanted(name))) results.push(await runNbdSuite(suite, context));
+  for (const suite of nbdSuites.filter(({ name }) => wanted(name))) results.push(await runNbdSuite(suite, context));
   for (const suite of NFS_SUITES.filter(({ name }) => wanted(name))) results.push(await runNfsSuite(suite, context));
 } finally {
   for (const result of results) printSuite(result, line => console.log(line));

@@ -12,7 +12,14 @@ export interface Peer {
   readonly socket: string;
   readonly exportName: string;
   readonly pid: number;
+  /** Whose CPU is told apart, where a request crosses several processes. */
+  readonly hops?: readonly Hop[];
   stop(): Promise<void>;
+}
+
+export interface Hop {
+  readonly name: string;
+  readonly pids: readonly number[];
 }
 
 export interface PeerContext {

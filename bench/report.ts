@@ -13,6 +13,7 @@ export interface PeerSummary {
   readonly deviceWrittenMiB: number;
   readonly deviceFlushes: number;
   readonly otherLoadPercent: number;
+  readonly hopUs: Readonly<Record<string, number>>;
   /** Of ours against the best peer, round by round, then the median; undefined for peers. */
   readonly ratio: number | undefined;
 }
@@ -44,6 +45,7 @@ export function summarize(result: SuiteResult): readonly PeerSummary[] {
       deviceWrittenMiB: of(sample => sample.deviceWrittenMiB),
       deviceFlushes: of(sample => sample.deviceFlushes),
       otherLoadPercent: of(sample => sample.otherLoadPercent),
+      hopUs: Object.fromEntries(Object.keys(samples[0]!.hopUs).map(hop => [hop, of(sample => sample.hopUs[hop])])),
       ratio: ours ? ratioToBestPeer(result.samples, peer) : undefined,
     };
   });
@@ -71,8 +73,18 @@ export function printSuite(result: SuiteResult, print: (line: string) => void): 
     const latency = [peer.p50Us, peer.p99Us].map(value => (value === undefined ? '–' : value.toFixed(1)));
     print(row([peer.peer, round(peer.median), round(peer.low), round(peer.high), ...latency, ...device, round(peer.otherLoadPercent)]));
   }
+  printHops(result, print);
   for (const peer of summarize(result))
     if (peer.ratio !== undefined) print(`  ${peer.peer} / best peer: ${verdict(peer.ratio, result.target)}`);
+}
+
+/** Only where a request crosses processes that are told apart. */
+function printHops(result: SuiteResult, print: (line: string) => void): void {
+  const summaries = summarize(result);
+  const hops = [...new Set(summaries.flatMap(({ hopUs }) => Object.keys(hopUs)))];
+  if (hops.length < 2) return;
+  print(row(['CPU µs / request', ...hops]));
+  for (const { peer, hopUs } of summaries) print(row([peer, ...hops.map(hop => hopUs[hop]?.toFixed(1) ?? '–')]));
 }
 
 function verdict(ratio: number, target: number | undefined): string {

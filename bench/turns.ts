@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { runLoad, type LoadReport, type LoadRequest } from './load/generator.js';
 import { busyCpuSeconds, diskCounters, processCpuSeconds } from './machine.js';
-import type { Peer, PeerFactory } from './peers.js';
+import type { Hop, Peer, PeerFactory } from './peers.js';
 
 /** One measurement of one peer. */
 export interface Sample {
@@ -13,6 +13,8 @@ export interface Sample {
   readonly value: number;
   readonly report: Partial<LoadReport>;
   readonly serverCpuSeconds: number;
+  /** CPU of each hop and of the client, in µs of all threads for a request. */
+  readonly hopUs: Readonly<Record<string, number>>;
   /** CPU that neither the server nor the client used, in percent of one CPU. */
   readonly otherLoadPercent: number;
   readonly deviceWrites: number;
@@ -34,6 +36,8 @@ export interface NbdSuite {
   readonly title: string;
   readonly unit: 'IOPS' | 'MB/s';
   readonly target?: number;
+  /** Instead of those of the command line. */
+  readonly ours?: readonly PeerFactory[];
   readonly peers: readonly PeerFactory[];
   readonly request: Omit<LoadRequest, 'socket' | 'exportName' | 'seconds'>;
   /** Server and client on one CPU. */
@@ -63,7 +67,7 @@ export async function runNbdSuite(suite: NbdSuite, context: BenchContext): Promi
   const peers: Peer[] = [];
   const samples: Sample[] = [];
   try {
-    for (const factory of [...context.ours, ...suite.peers]) {
+    for (const factory of [...(suite.ours ?? context.ours), ...suite.peers]) {
       const dir = join(context.dir, `${suite.name}-${peers.length}`);
       mkdirSync(dir, { recursive: true });
       const prefix = suite.pinned === true ? ['taskset', '-c', String(PINNED_CPU)] : [];
@@ -112,16 +116,19 @@ async function whenDeviceIsQuiet(dir: string): Promise<void> {
 
 /** One run with the counters of its time around it. */
 export async function measure(
-  peer: Pick<Peer, 'name' | 'ours' | 'pid'>,
+  peer: Pick<Peer, 'name' | 'ours' | 'pid' | 'hops'>,
   round: number,
   unit: 'IOPS' | 'MB/s',
   dir: string,
   load: () => Promise<Partial<LoadReport> & Pick<LoadReport, 'iops' | 'mbPerSecond' | 'clientCpuSeconds'>>,
 ): Promise<Sample> {
+  const { hops = [] } = peer;
+  const hopsBefore = hops.map(cpuSecondsOf);
   const before = { at: performance.now(), disk: diskCounters(dir), busy: busyCpuSeconds(), server: processCpuSeconds(peer.pid) };
   const report = await load();
   const elapsedSeconds = (performance.now() - before.at) / 1000;
   const serverCpuSeconds = processCpuSeconds(peer.pid) - before.server;
+  const hopSeconds = hops.map((hop, i) => [hop.name, cpuSecondsOf(hop) - hopsBefore[i]!] as const);
   const other = busyCpuSeconds() - before.busy - serverCpuSeconds - report.clientCpuSeconds;
   const disk = diskCounters(dir);
   const delta = (key: 'writes' | 'writtenBytes' | 'flushes') => (disk?.[key] ?? 0) - (before.disk?.[key] ?? 0);
@@ -132,9 +139,18 @@ export async function measure(
     value: unit === 'IOPS' ? report.iops : report.mbPerSecond,
     report,
     serverCpuSeconds,
+    hopUs: perRequest([['client', report.clientCpuSeconds], ...hopSeconds], report.iops * elapsedSeconds),
     otherLoadPercent: Math.max(0, Math.round((other / elapsedSeconds) * 100)),
     deviceWrites: delta('writes'),
     deviceWrittenMiB: Math.round(delta('writtenBytes') / 2 ** 20),
     deviceFlushes: delta('flushes'),
   };
+}
+
+function cpuSecondsOf({ pids }: Hop): number {
+  return pids.reduce((sum, pid) => sum + processCpuSeconds(pid), 0);
+}
+
+function perRequest(seconds: readonly (readonly [string, number])[], requests: number): Record<string, number> {
+  return Object.fromEntries(seconds.map(([name, value]) => [name, (value * 1e6) / requests]));
 }

@@ -3,7 +3,7 @@ import { median, printSuite, summarize } from '../../bench/report.js';
 import type { Sample, SuiteResult } from '../../bench/turns.js';
 
 function sample(peer: string, round: number, value: number): Sample {
-  const counters = { serverCpuSeconds: 0, otherLoadPercent: 0, deviceWrites: 0, deviceWrittenMiB: 0, deviceFlushes: 0 };
+  const counters = { serverCpuSeconds: 0, hopUs: {}, otherLoadPercent: 0, deviceWrites: 0, deviceWrittenMiB: 0, deviceFlushes: 0 };
   return { peer, ours: peer === 'gatepath', round, value, report: {}, ...counters };
 }
 
