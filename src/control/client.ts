@@ -6,6 +6,7 @@ import {
   attachmentView,
   containerView,
   detachView,
+  eventsView,
   nodeView,
   servedView,
   statusView,
@@ -16,6 +17,7 @@ import {
   type CreateContainerRequest,
   type CreateVdiskRequest,
   type DetachView,
+  type EventsView,
   type NodeView,
   type ServedView,
   type StatusView,
@@ -58,6 +60,16 @@ export class ControlClient {
   /** What the node that is asked serves itself. */
   served(): Promise<ServedView> {
     return this.#ask('GET', '/v1/served', servedView);
+  }
+
+  /** Of the process that is asked: those behind `after`, of one vdisk or all; waits for the next one where there is none. */
+  events({
+    after = 0,
+    vdiskId = null,
+    waitMs = 0,
+  }: { after?: number; vdiskId?: string | null; waitMs?: number } = {}): Promise<EventsView> {
+    const query = new URLSearchParams({ after: String(after), waitMs: String(waitMs), ...(vdiskId === null ? {} : { vdiskId }) });
+    return this.#ask('GET', `/v1/events?${query}`, eventsView);
   }
 
   async listNodes(): Promise<NodeView[]> {

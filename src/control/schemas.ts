@@ -27,6 +27,31 @@ export const attachRequest = z.strictObject({
 export type CreateVdiskRequest = z.infer<typeof createVdiskRequest>;
 export type AttachRequest = z.infer<typeof attachRequest>;
 
+/** All that are kept, or what comes behind one of them; in a query everything is text. */
+export const eventsRequest = z.strictObject({
+  after: z.coerce.number().int().nonnegative().default(0),
+  vdiskId: text.nullable().default(null),
+  limit: z.coerce.number().int().positive().max(10_000).default(500),
+  waitMs: z.coerce.number().int().nonnegative().max(60_000).default(0),
+});
+
+export const eventView = z.object({
+  seq: count,
+  at: z.string(),
+  source: z.string(),
+  /** One of those in docs/operations: a client of another version passes on what it does not know. */
+  kind: z.string(),
+  severity: z.enum(['info', 'warn', 'error']),
+  vdiskId: z.string().nullable(),
+  subject: z.string().optional(),
+  cause: z.string(),
+  action: z.string().optional(),
+  details: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
+});
+export type EventView = z.infer<typeof eventView>;
+export const eventsView = z.object({ events: z.array(eventView), last: count });
+export type EventsView = z.infer<typeof eventsView>;
+
 export const health = z.enum(['healthy', 'degraded', 'unavailable']);
 export type Health = z.infer<typeof health>;
 

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
+import { EventRing } from '../control/events/ring.js';
 import { StatusService } from '../control/status.js';
 import { addressOf, tcpTarget, unixTarget, type StreamPathTarget } from '../datapath/paths.js';
 import { WireStore, type MetaEndpoint } from '../meta/wire-store.js';
@@ -23,6 +24,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
   const log = await createLogger(config.logLevel, logFormat);
   const engine = engineChoice(config.engine);
   const host = config.host ?? hostName();
+  const events = new EventRing({ source: `datapath of ${host}`, log });
   const datapathUuid = randomUUID();
   const tls = startTls(config.tls, null, log);
   const controlSocket = config.control ?? join(dirname(config.socket), CONTROL_SOCKET);
@@ -39,6 +41,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     count: config.shards,
     cacheBytes: 0,
     log,
+    events,
     parts: 2,
     settings: () => ({
       settings: {
@@ -71,7 +74,12 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
       rememberNodes(nodesFile, records, log);
     },
   });
-  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage: null, datapath }), service: null, log });
+  const control = new ControlServer({
+    status: new StatusService({ version: VERSION, storage: null, datapath }),
+    service: null,
+    events,
+    log,
+  });
   const stop = async (): Promise<void> => {
     await control.close();
     datapath.close();

@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { addAttachmentVerbs } from '../cli/attachment.js';
 import { addContainerVerbs } from '../cli/container.js';
+import { addEventsVerb } from '../cli/events.js';
 import { addNodeVerbs } from '../cli/node.js';
 import { BAD_USAGE, reportError } from '../cli/output.js';
 import { addStatusVerb } from '../cli/status.js';
@@ -25,6 +26,7 @@ addVdiskVerbs(program);
 addAttachmentVerbs(program);
 addNodeVerbs(program);
 addStatusVerb(program);
+addEventsVerb(program);
 addDrillVerb(program);
 
 try {

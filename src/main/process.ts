@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import type { MessagePort } from 'node:worker_threads';
 import { createArena, MAX_ARENA_BYTES } from 'uring-engine';
 import { GatepathError } from '../base/errors.js';
+import type { EventSink } from '../base/events.js';
 import type { Logger } from '../base/log.js';
 import { ShardPool } from '../shard/pool.js';
 import type { EngineChoice } from '../shard/run.js';
@@ -25,6 +26,7 @@ export interface StartShardsOptions {
   readonly count: number;
   readonly cacheBytes: number;
   readonly log: Logger;
+  readonly events: EventSink;
   /** Parts that each shard mounts: datapath, transport, Stargate. */
   readonly parts: number;
   readonly settings: () => { settings: WorkerSettings; transfer: readonly MessagePort[] };
@@ -32,7 +34,7 @@ export interface StartShardsOptions {
 }
 
 export function startShards(options: StartShardsOptions): Promise<ShardPool> {
-  const { count, cacheBytes, log, parts, settings, prepare } = options;
+  const { count, cacheBytes, log, events, parts, settings, prepare } = options;
   const arenaBytes = count * (cacheRegionBytes(Math.floor(cacheBytes / count)) + SHARD_MEMORY_BYTES);
   if (arenaBytes > MAX_ARENA_BYTES) {
     const most = Math.floor(((MAX_ARENA_BYTES - count * SHARD_MEMORY_BYTES) * CACHE_PART) / 2 ** 20);
@@ -47,6 +49,7 @@ export function startShards(options: StartShardsOptions): Promise<ShardPool> {
     parts,
     settings,
     log,
+    events,
     ...(prepare === undefined ? {} : { prepare }),
     onCrash: error => endNow(log, `a shard has crashed: ${error.stack ?? error.message}`),
   });

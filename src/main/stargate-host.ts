@@ -2,6 +2,7 @@ import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
+import type { EventSink } from '../base/events.js';
 import type { Logger } from '../base/log.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
 import { concerns, listGroups, winTerms } from '../meta/nodes.js';
@@ -53,6 +54,7 @@ export interface StargateHostOptions {
   /** Copies of a vdisk in the container "default", where that is made now. */
   readonly replicationFactor?: ReplicationFactor;
   readonly log: Logger;
+  readonly events?: EventSink;
   /** What somebody who waits for the start wants to read, a line each: while a long log is read, and what was found. */
   readonly onProgress: (line: string) => void;
   /** The node's store cannot be trusted any more: the process has to end. */
@@ -120,13 +122,16 @@ export class StargateHost {
   /** To be called before the shards start: they report while they read their logs. */
   listen(pool: ShardPool): void {
     this.#pool = pool;
-    const { log, onFatal } = this.options;
+    const { log, events, onFatal } = this.options;
     pool.on(Topic.meta, message => this.#onMetaConnection(message as MovedMeta));
     pool.on(StargateTopic.fatal, message => onFatal(message as string));
     pool.on(StargateTopic.badBlock, message => {
       const { errno, ...block } = message as BadBlock;
-      if (errno === 0) log.log('error', 'a block is damaged and was not served', block);
-      else log.log('error', 'a block cannot be read: the disk gives errors', { ...block, errno });
+      const { vdiskId, ...place } = block;
+      const cause = errno === 0 ? 'a block is damaged and was not served' : 'a block cannot be read: the disk gives errors';
+      const event = { kind: 'rot-found', severity: 'error', vdiskId, cause, details: { ...place, errno } } as const;
+      if (events === undefined) log.log('error', cause, { ...block, errno });
+      else events.emit({ ...event, action: 'replace the disk if there are more of them' });
     });
     pool.on(StargateTopic.created, message => this.#served.get((message as CreatedReply).vdiskId)?.((message as CreatedReply).problem));
     pool.on(StargateTopic.removed, message => this.#removed.get((message as { vdiskId: string }).vdiskId)?.());

@@ -1,6 +1,7 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
+import { EventRing } from '../control/events/ring.js';
 import { ControlService } from '../control/service.js';
 import { StatusService } from '../control/status.js';
 import { etcdOptions } from './config/etcd.js';
@@ -20,6 +21,7 @@ import { SOFTWARE, VERSION } from './version.js';
 export async function runStargate(configPath: string, logFormat?: LogFormat): Promise<void> {
   const config = loadConfig(configPath, stargateConfig);
   const log = await createLogger(config.logLevel, logFormat);
+  const events = new EventRing({ source: config.node, log });
   const controlSocket = join(config.data, CONTROL_SOCKET);
   const engine = engineChoice(config.engine);
   const tcp = tcpListening(config);
@@ -40,6 +42,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     faultDomain: config.faultDomain ?? null,
     ...(config.replicationFactor === undefined ? {} : { replicationFactor: config.replicationFactor }),
     log,
+    events,
     onProgress: line => log.log('info', line),
     onFatal: message => endNow(log, message),
   });
@@ -48,6 +51,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     count: config.shards,
     cacheBytes: config.cache,
     log,
+    events,
     parts: 2,
     settings: () => {
       const { settings, transfer } = host.shardSettings();
@@ -60,7 +64,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   });
   const storage = { store: host.store, node: managedNode(host) };
   const service = new ControlService({ ...storage, defaultHost: hostName() });
-  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath: null }), service, log });
+  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath: null }), service, events, log });
   const stop = async (): Promise<void> => {
     removePidFile(config.data);
     await control.close();

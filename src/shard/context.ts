@@ -1,5 +1,6 @@
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { wake, type ArenaRegion, type Engine, type WakeHandle } from 'uring-engine';
+import type { EventSink } from '../base/events.js';
 import type { Logger, LogLevel } from '../base/log.js';
 import { createProbes, type Probes } from '../base/probe.js';
 import { Mailbox } from './mailbox.js';
@@ -17,6 +18,8 @@ export interface ShardContext {
   readonly mailbox: Mailbox;
   readonly probes: Probes;
   readonly log: Logger;
+  /** Into the ring of the process. */
+  readonly events: EventSink;
   /** Sends structured data to another shard (`to` >= 0) or to the main thread (`MAIN`). For rare things: moving a connection, attach, status. */
   send(to: number, topic: string, message: unknown): void;
   /** One listener per topic; `from` is a shard's index or MAIN. */
@@ -77,6 +80,7 @@ export function createShardContext(parts: ShardContextParts): ShardContext {
     mailbox: new Mailbox(engine, index, parts.mailboxes, wakeHandles),
     probes: createProbes(),
     log: { log: (level: LogLevel, message, fields) => send(MAIN, 'log', { level, message, fields: { shard: index, ...fields } }) },
+    events: { emit: event => send(MAIN, 'event', event) },
     send,
     onMessage(topic, listener) {
       if (listeners.has(topic)) throw new Error(`"${topic}" has a listener already`);

@@ -3,6 +3,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Piscina } from 'piscina';
 import { wake, type ArenaHandle, type WakeHandle } from 'uring-engine';
 import { GatepathError } from '../base/errors.js';
+import type { EventDraft, EventSink } from '../base/events.js';
 import type { Logger, LogLevel } from '../base/log.js';
 import { MAX_SHARDS, STOP_DEADLINE_MS } from './limits.js';
 import { createMailboxBuffers } from './mailbox.js';
@@ -37,6 +38,8 @@ export interface ShardPoolOptions {
   /** How many parts each shard mounts. */
   readonly parts: number;
   readonly log: Logger;
+  /** Of the process; missing: nobody keeps them. */
+  readonly events?: EventSink;
   /** Called before the shards start: whoever must not miss what their parts say at the start listens from here on. */
   readonly prepare?: (pool: ShardPool) => void;
   /** A shard has crashed. The process has to end now: its memory may be inconsistent. */
@@ -154,6 +157,7 @@ export class ShardPool {
       ready.push(this.#whenReady(index, running));
       this.#tasks.push(running);
     }
+    this.messages.on('event', (event: EventDraft) => this.options.events?.emit(event));
     this.messages.on('log', (record: { level: LogLevel; message: string; fields: Record<string, unknown> }) =>
       log.log(record.level, record.message, record.fields),
     );

@@ -64,6 +64,7 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
       context.send(MAIN, StargateTopic.groupCas, { vdiskId, expectedEpoch, group } satisfies GroupCasRequest),
     readGroup: (vdiskId, readId) => context.send(MAIN, StargateTopic.readGroup, { vdiskId, readId } satisfies GroupReadRequest),
     wanted: vdiskId => context.send(MAIN, StargateTopic.replicaWanted, { vdiskId }),
+    events: context.events,
     say: (level, message, fields) => context.log.log(level, message, fields),
   };
 }

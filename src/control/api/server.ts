@@ -4,7 +4,8 @@ import { z } from 'zod';
 import { GatepathError, type ErrorKind } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { MetaUnavailable } from '../../meta/errors.js';
-import { attachRequest, createContainerRequest, createVdiskRequest } from '../schemas.js';
+import type { EventRing } from '../events/ring.js';
+import { attachRequest, createContainerRequest, createVdiskRequest, eventsRequest } from '../schemas.js';
 import type { ControlService } from '../service.js';
 import type { StatusService } from '../status.js';
 
@@ -29,6 +30,7 @@ export interface ControlServerOptions {
   readonly status: StatusService;
   /** Null where the process has no Stargate: then there is the status alone. */
   readonly service: ControlService | null;
+  readonly events: EventRing;
   readonly log: Logger;
 }
 
@@ -54,6 +56,7 @@ export class ControlServer {
     });
     this.#http.get('/v1/version', () => ({ version: options.status.version }));
     this.#http.get('/v1/status', () => options.status.status());
+    this.#http.get('/v1/events', request => options.events.follow(parse(eventsRequest, request.query)));
     if (options.service !== null) this.#routes(options.service);
   }
 

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { ControlServer } from '../../control/api/server.js';
+import { EventRing } from '../../control/events/ring.js';
 import type { AttachmentView } from '../../control/schemas.js';
 import { ControlService } from '../../control/service.js';
 import { StatusService } from '../../control/status.js';
@@ -41,6 +42,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     throw new GatepathError('invalid', 'ERR_CLUSTER', `${data} holds a cluster of ${nodes} nodes`, `start it with --nodes ${nodes}`);
   }
   const log = await createLogger(options.logLevel, options.logFormat);
+  const events = new EventRing({ source: NODE_ID, log });
   const engine = engineChoice(options.engine);
   const nbdSocket = join(data, 'nbd.sock');
   const stargateSocket = join(data, 'stargate.sock');
@@ -54,6 +56,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     oplogBytes,
     stargateSocket,
     log,
+    events,
     onProgress: line => console.error(line),
     onFatal: message => endNow(log, message),
   });
@@ -64,6 +67,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     count: shards,
     cacheBytes,
     log,
+    events,
     parts: 3,
     settings: () => {
       const { settings, transfer } = host.shardSettings();
@@ -84,7 +88,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     local: { kind: 'in-process' },
     localNode: NODE_ID,
   });
-  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath }), service, log });
+  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath }), service, events, log });
   const stop = (): Promise<void> => stopAll({ data, sockets, control, datapath, pool, host });
   stopOnSignal(log, stop);
   const attached = await orStop(stop, async () => {

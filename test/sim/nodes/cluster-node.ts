@@ -1,3 +1,4 @@
+import type { EventDraft } from '../../../src/base/events.js';
 import type { ArenaRegion } from 'uring-engine';
 import { TransferBuffers, transferBufferBytes } from '../../../src/stargate/cache/transfer-buffers.js';
 import type { Group } from '../../../src/stargate/core/replication/effects.js';
@@ -100,7 +101,8 @@ export class ClusterNode extends SimNode {
             if (group !== undefined) this.#inProcess(process, () => this.part!.groups!.onGroup(vdiskId, readId, group));
           }),
         wanted: vdiskId => this.#wanted(vdiskId),
-        say: (_level, message, fields) => this.#say(message, fields),
+        events: { emit: event => this.#happened(event) },
+        say: (_level, message, fields) => this.#say(message, fields['vdiskId'], 0),
       },
     };
   }
@@ -136,13 +138,17 @@ export class ClusterNode extends SimNode {
     this.part!.groups!.onPeerMessage(from, vdiskId, message, list);
   }
 
-  #say(message: string, { vdiskId, term, why }: Readonly<Record<string, unknown>>): void {
-    const { counters2, trace } = this;
-    if (message === 'controls the vdisk') counters2.takeovers++;
-    else if (message === 'controls the vdisk no longer') counters2.resigned++;
-    else if (message === 'a replica has been brought up') counters2.resyncs++;
-    else if (message.startsWith('replication:')) counters2.alarms++;
-    const text = typeof why === 'string' ? `${message}: ${why}` : message;
+  #happened({ kind, cause, vdiskId, details }: EventDraft): void {
+    const { counters2 } = this;
+    if (kind === 'controller-taken-over') counters2.takeovers++;
+    else if (kind === 'controller-ended') counters2.resigned++;
+    else if (kind === 'resync-done') counters2.resyncs++;
+    else if (kind === 'replication-alarm' || kind === 'disk-failed') counters2.alarms++;
+    this.#say(cause, vdiskId, details?.['term']);
+  }
+
+  #say(text: string, vdiskId: unknown, term: unknown): void {
+    const { trace } = this;
     const name = trace.nameOf(text);
     if (trace.isRead) said.set(name, text);
     const vdisk = this.cluster.vdisks.findIndex(({ id }) => id === vdiskId);

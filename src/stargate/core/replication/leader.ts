@@ -29,6 +29,8 @@ export class Leader {
   committedSeq: number;
   isServing = false;
   end: LeaderEnd | null = null;
+  /** Why somebody was to be taken out last. */
+  removalReason = '';
   readonly #peers = new Map<MemberId, Peer>();
   #alive: readonly MemberId[] = [];
   /** A member whose tail was torn does not go on alone before it has compared with another one (rule 5). */
@@ -414,6 +416,8 @@ export class Leader {
       const alive = this.#alive.filter(id => silent.has(id)).length;
       if (this.context.replicationFactor >= 3 && alive >= 2) return this.#giveUp('it is I who am cut off');
     }
+    const isClosed = [...silent].some(id => this.#peers.get(id)?.isClosed === true);
+    this.removalReason = isClosed ? 'its connection has closed' : `it has not answered for ${MEMBER_TIMEOUT_MS} ms`;
     this.changes.propose('remove', { ...group, members });
   }
 
@@ -443,6 +447,7 @@ export class Leader {
     if (!this.isServing || !changes.allows('propose')) return;
     const members = changes.group.members.filter(member => member !== id);
     if (members.length < this.context.minMembers) return this.#replyToLeave(id, false);
+    this.removalReason = 'it is about to stop';
     changes.propose('remove', { ...changes.group, members });
   }
 

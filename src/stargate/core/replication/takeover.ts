@@ -59,6 +59,12 @@ export class Takeover {
     return this.#state;
   }
 
+  /** Why this one takes over, or has. */
+  get reason(): 'asked' | 'leaving' | 'restart' | 'wanted' {
+    if (this.#asked !== null) return this.#asked.isLeaving ? 'leaving' : 'asked';
+    return this.#insteadOf === nodeOfMember(this.context.self) ? 'restart' : 'wanted';
+  }
+
   get leader(): Leader | null {
     return this.#state.kind === 'equalizing' || this.#state.kind === 'serving' ? this.#state.leader : null;
   }

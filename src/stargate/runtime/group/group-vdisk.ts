@@ -15,6 +15,7 @@ import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
 import { ConfirmRounds } from './confirm-rounds.js';
 import { receivedEntry, sessionRecords } from './entries.js';
 import { EntrySender } from './entry-sender.js';
+import { GroupEvents } from './group-events.js';
 import { GroupLog } from './group-log.js';
 import { Handover } from './handover.js';
 import { OwnEntries } from './own-entries.js';
@@ -50,6 +51,7 @@ export class GroupVdisk implements ReplicaLogHost {
   readonly resyncs: Resyncs;
   readonly handover: Handover;
   readonly own: OwnEntries;
+  readonly events: GroupEvents;
   readonly rounds = new ConfirmRounds(this);
   readonly local: ReplicaState;
   controller: Controller | null = null;
@@ -81,6 +83,7 @@ export class GroupVdisk implements ReplicaLogHost {
     this.opens = new WaitingOpens(this);
     this.resyncs = new Resyncs(this);
     this.handover = new Handover(this);
+    this.events = new GroupEvents(this);
     this.#promise = recovered.promise;
   }
 
@@ -216,11 +219,11 @@ export class GroupVdisk implements ReplicaLogHost {
       case 'readGroup':
         return parts.readGroup(vdiskId, effect.readId);
       case 'serving':
-        return parts.say('info', 'controls the vdisk', { vdiskId, term: effect.term });
+        return this.events.serving(effect.term);
       case 'resigned':
-        return parts.say('info', 'controls the vdisk no longer', { vdiskId, term: effect.term, why: effect.reason });
+        return this.events.ended(effect.term, effect.reason);
       case 'alarm':
-        return parts.say('error', `replication: ${effect.text}`, { vdiskId, code: effect.code });
+        return this.events.alarm(effect);
       case 'resync':
         return this.resyncs.start(effect.member);
       case 'confirmed':
@@ -252,6 +255,7 @@ export class GroupVdisk implements ReplicaLogHost {
     const { leader } = this.replica.takeover;
     if (leader !== null && leader !== this.#leader) this.#tellClosed();
     this.#leader = leader;
+    this.events.follow();
     this.#followPromise();
     const isServing = leader?.isServing === true;
     if (this.controller !== null && (!isServing || leader.term !== this.controller.state.term)) this.#endController();

@@ -1,4 +1,5 @@
 import type { Engine } from 'uring-engine';
+import type { EventSink } from '../../../base/events.js';
 import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wire/peers.js';
 import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
@@ -25,6 +26,7 @@ export interface GroupPorts {
   readGroup(vdiskId: string, readId: number): void;
   /** A controller wants this node to hold a replica of a vdisk of which it has none. */
   wanted(vdiskId: string): void;
+  readonly events: EventSink;
   say(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>): void;
 }
 
@@ -110,6 +112,7 @@ export class Groups implements PeerListener {
       endResync: () => void this.#resyncs--,
       isDraining: one => options.isDraining(one),
       after: (delayMs, call) => options.after(delayMs * NS_PER_MS, call),
+      events: group.events,
       say: (level, message, fields) => group.say(level, message, fields),
     };
   }

@@ -1,3 +1,4 @@
+import type { EventSink } from '../../../base/events.js';
 import type { PeerSender } from '../../../wire/peers.js';
 import type { MemberId } from '../../../wire/replicate.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
@@ -41,5 +42,6 @@ export interface GroupParts {
   endResync(): void;
   isDraining(group: GroupVdisk): boolean;
   after(delayMs: number, call: () => void): void;
+  readonly events: EventSink;
   say(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>): void;
 }

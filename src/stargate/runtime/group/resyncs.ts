@@ -35,15 +35,12 @@ export class Resyncs {
     const { group } = this;
     const { leader } = group.replica.takeover;
     if (this.#source !== null || leader === null || !group.parts.beginResync()) return;
-    const { vdiskId, parts } = group;
-    parts.say('info', 'bringing up a replica from the extents', { vdiskId, member });
+    const { parts } = group;
+    group.events.resync('resync-started', member, 0);
     const source = new ResyncSource(group, member, leader.term, isDone => {
       this.#source = null;
       parts.endResync();
-      parts.say(isDone ? 'info' : 'warn', isDone ? 'a replica has been brought up' : 'bringing up a replica has ended early', {
-        ...{ vdiskId, member },
-        blocks: source.sentBlocks,
-      });
+      group.events.resync(isDone ? 'resync-done' : 'resync-failed', member, source.sentBlocks);
       this.#holdUntilMs = isDone ? parts.nowMs + RESYNC_HOLD_MS : 0;
       if (isDone) group.step({ kind: 'addMember', member });
     });

@@ -1,0 +1,63 @@
+/**
+ * What happens in a process that a person may want to know afterwards: what, when, why, and what to do. Any room may emit; the process keeps the last ones in a ring
+ * (`src/control/events/`), shows them by its management API and writes them to its log.
+ */
+
+/** Stable: programs tell events apart by them. */
+export const EVENT_KINDS = [
+  /** A member has taken over a vdisk; its controller was gone, or had asked for it. */
+  'controller-taken-over',
+  /** A controller here has ended: another one follows, or it gave up. */
+  'controller-ended',
+  /** This node wants another one to control the vdisk. */
+  'handover-asked',
+  'member-removed',
+  /** A replica is being brought back into the group. */
+  'learner-added',
+  /** It is a member again: whole, and needed for every write. */
+  'member-added',
+  'resync-started',
+  'resync-done',
+  'resync-failed',
+  'vdisk-unavailable',
+  'vdisk-available',
+  /** A write or sync of the log or the extents failed: the process ends. */
+  'disk-failed',
+  'rot-found',
+  'rot-mended',
+  'disk-full',
+  'disk-space-back',
+  /** What must not happen between replicas has happened, or would have. */
+  'replication-alarm',
+  'attachment-moved',
+  'path-opened',
+  'path-lost',
+  'node-draining',
+  'node-drained',
+  'node-undrained',
+  'node-stopping',
+] as const;
+export type EventKind = (typeof EVENT_KINDS)[number];
+
+export type EventSeverity = 'info' | 'warn' | 'error';
+
+export interface EventDraft {
+  readonly kind: EventKind;
+  readonly severity: EventSeverity;
+  /** Null: it is of no vdisk. */
+  readonly vdiskId: string | null;
+  /** The node it is about, where that is another one than the process's own. */
+  readonly subject?: string;
+  /** Why, in words. */
+  readonly cause: string;
+  /** What to do about it; missing: nothing. */
+  readonly action?: string;
+  /** Numbers and names for programs. */
+  readonly details?: Readonly<Record<string, string | number | boolean | null>>;
+}
+
+export interface EventSink {
+  emit(event: EventDraft): void;
+}
+
+export const silentEvents: EventSink = { emit: () => undefined };
