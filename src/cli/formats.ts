@@ -8,12 +8,23 @@ export const RECONNECT_DELAY_S = 86_400;
 /** QEMU's bound for the name of a block node, without its NUL. */
 const MAX_NODE_NAME = 31;
 
-export const FORMATS = ['uri', 'qemu', 'libvirt', 'kernel'] as const;
+export const FORMATS = ['uri', 'nbds', 'qemu', 'libvirt', 'kernel'] as const;
 export type Format = (typeof FORMATS)[number];
 
 /** doc/uri.md of NetworkBlockDevice/nbd. */
 export function nbdUri(attachment: AttachmentView): string {
   return `nbd+unix:///${encodeURIComponent(attachment.vdisk)}?socket=${encodeURI(socketOf(attachment)).replaceAll('&', '%26')}`;
+}
+
+/** For clients of other machines: TLS over TCP. Their certificates or keys are theirs to name (`tls-certificates=DIR`, `tls-psk-file=FILE`). */
+export function nbdsUri({ vdisk, host, nbdTls }: AttachmentView): string {
+  if (nbdTls !== null) return `nbds://${nbdTls}/${encodeURIComponent(vdisk)}`;
+  throw new GatepathError(
+    'invalid',
+    'ERR_NO_NBD_TLS',
+    `the datapath of host "${host}" serves no other machine`,
+    'name "nbd.listen" and "nbd.tls" in its configuration ("gatepath config example datapath")',
+  );
 }
 
 /** Arguments that give a new guest the disk. */
@@ -76,6 +87,8 @@ export function formatAttachment(attachment: AttachmentView, format: Format): st
   switch (format) {
     case 'uri':
       return nbdUri(attachment);
+    case 'nbds':
+      return nbdsUri(attachment);
     case 'qemu':
       return qemuArguments(attachment);
     case 'libvirt':

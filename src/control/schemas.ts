@@ -76,6 +76,8 @@ export const attachmentView = z.object({
   sizeBytes: count,
   /** The NBD socket of the host's datapath; null where none has ever run there. */
   nbdSocket: z.string().nullable(),
+  /** `host:port` at which it serves NBD in TLS to other machines; null: it does not. */
+  nbdTls: z.string().nullable().default(null),
   /** NBD clients find it. */
   exported: z.boolean(),
 });

@@ -192,5 +192,14 @@ function parseExport(value: unknown): ExportRecord | null {
 
 function attachmentView(attachment: AttachmentRecord, host: HostRecord | null, exported: boolean): AttachmentView {
   const { vdiskName, vdiskId, generation, sizeBytes } = attachment;
-  return { vdisk: vdiskName, vdiskId, host: attachment.host, generation, sizeBytes, nbdSocket: host?.nbdSocket ?? null, exported };
+  return {
+    vdisk: vdiskName,
+    vdiskId,
+    host: attachment.host,
+    generation,
+    sizeBytes,
+    nbdSocket: host?.nbdSocket ?? null,
+    nbdTls: host?.nbdTls ?? null,
+    exported,
+  };
 }

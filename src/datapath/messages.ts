@@ -20,6 +20,8 @@ export const DatapathTopic = {
   statusReply: 'datapath.status-reply',
   /** shard → accepting shard: a connection that was placed there has gone (ExportKey) */
   connectionGone: 'datapath.connection-gone',
+  /** shard → main: TlsHandover of nbd-server-ts */
+  secure: 'datapath.secure',
   /** accepting shard → shard: MovedConnection of nbd-server-ts */
   connectionMoved: 'datapath.connection-moved',
 } as const;

@@ -10,6 +10,8 @@ export interface ExportReportOptions {
   readonly host: string;
   readonly datapathUuid: string;
   readonly nbdSocket: string;
+  /** `host:port` of NBD over TCP, in TLS; null: there is none. */
+  readonly nbdTls: string | null;
   readonly log: Logger;
 }
 
@@ -60,11 +62,11 @@ export class ExportReport {
   }
 
   async #report(): Promise<void> {
-    const { store, host, datapathUuid, nbdSocket } = this.options;
+    const { store, host, datapathUuid, nbdSocket, nbdTls } = this.options;
     if (!this.#known) {
       // Records of a process before this one name another uuid; they go with the first report.
       for (const { vdiskId } of await listExports(store, keys.exportsOf(host))) this.#reported.set(vdiskId, 'of a former process');
-      await putHost(store, { host, datapathUuid, nbdSocket, startedAt: new Date().toISOString() });
+      await putHost(store, { host, datapathUuid, nbdSocket, nbdTls, startedAt: new Date().toISOString() });
       this.#known = true;
     }
     const next = new Map<string, ExportRecord>();

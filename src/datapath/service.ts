@@ -1,4 +1,4 @@
-import { ExportMap, NbdServer, type MovedConnection, type ServerLimits } from 'nbd-server-ts';
+import { ExportMap, NbdServer, type MovedConnection, type ServerLimits, type TlsHandover, type TlsTerminator } from 'nbd-server-ts';
 import { Gather, type EngineClient, type Slot } from 'uring-engine';
 import { MAIN, type ShardContext } from '../shard/context.js';
 import type { ShardPart } from '../shard/run.js';
@@ -36,6 +36,8 @@ export interface DatapathShardOptions {
   readonly serving: VdiskServing | null;
   /** NBD listeners of this shard's engine. One shard of the process accepts, the others get their connections from it. */
   readonly listeners: readonly Slot[];
+  /** Whose connections are served in TLS alone; the main thread has the TLS thread ({@link DatapathTopic.secure}). */
+  readonly tlsListener?: Slot | null;
   readonly acceptingShard: number;
   readonly nbdLimits?: Partial<ServerLimits>;
 }
@@ -67,7 +69,7 @@ export class DatapathShard implements ShardPart, EngineClient {
   #stopping = false;
 
   private constructor(private readonly options: DatapathShardOptions) {
-    const { context, transport, targets, serving, nbdLimits, failbackAfterMs = null } = options;
+    const { context, transport, targets, serving, nbdLimits, tlsListener = null, failbackAfterMs = null } = options;
     const { engine, probes } = context;
     const client = engine.register(this);
     const nodes = new NodeTable(targets);
@@ -84,6 +86,7 @@ export class DatapathShard implements ShardPart, EngineClient {
         onReplied: bytes => void (probes.reply.bytes += bytes),
       },
       onTransmission: name => this.#place(name),
+      ...(tlsListener === null ? {} : { tls: { mode: 'forced', terminator: this.#tlsTerminator() } }),
     });
     context.onMessage(DatapathTopic.add, message => this.exportAdded(message as ExportDescription));
     context.onMessage(DatapathTopic.remove, message => this.exportRemoved(message as ExportKey));
@@ -95,7 +98,8 @@ export class DatapathShard implements ShardPart, EngineClient {
     context.onMessage(DatapathTopic.connectionGone, (message, from) =>
       this.#mounted.get(keyOf(message as ExportKey))?.placement.gone(from),
     );
-    for (const listener of options.listeners) this.nbd.listen(listener);
+    for (const listener of options.listeners) this.nbd.listen(listener, 'off');
+    if (tlsListener !== null) this.nbd.listen(tlsListener, 'forced');
   }
 
   static start(options: DatapathShardOptions): DatapathShard {
@@ -219,6 +223,13 @@ export class DatapathShard implements ShardPart, EngineClient {
     if (mounted === undefined) return 'keep';
     const shard = mounted.placement.choose(serving?.shardOf(mounted.description.vdiskId) ?? -1);
     return shard === context.index ? 'keep' : moved => context.send(shard, DatapathTopic.connectionMoved, moved);
+  }
+
+  #tlsTerminator(): TlsTerminator {
+    const { context } = this.options;
+    return {
+      terminate: (clientFd, plainFd, head) => context.send(MAIN, DatapathTopic.secure, { clientFd, plainFd, head } satisfies TlsHandover),
+    };
   }
 
   #adopt({ fd, negotiated, leftover }: MovedConnection): void {

@@ -14,6 +14,8 @@ export interface DatapathHostOptions {
   readonly host: string;
   readonly datapathUuid: string;
   readonly nbdSocket: string;
+  /** `host:port` of NBD over TCP, in TLS. */
+  readonly nbdTls?: string | null;
   readonly pool: ShardPool;
   readonly log: Logger;
   /** See DatapathMainOptions. */
@@ -32,13 +34,13 @@ export class DatapathHost implements ManagedDatapath {
   readonly #report: ExportReport;
   readonly #main: DatapathMain;
 
-  constructor({ datapathUuid, nbdSocket, pool, ...options }: DatapathHostOptions) {
+  constructor({ datapathUuid, nbdSocket, nbdTls = null, pool, ...options }: DatapathHostOptions) {
     const { store, host, log } = options;
     this.host = host;
     this.uuid = datapathUuid;
     this.nbdSocket = nbdSocket;
     this.#shards = pool.count;
-    this.#report = new ExportReport({ store, host, datapathUuid, nbdSocket, log });
+    this.#report = new ExportReport({ store, host, datapathUuid, nbdSocket, nbdTls, log });
     const onChange = this.#report.update.bind(this.#report);
     this.#main = new DatapathMain({ ...options, shards: pool, acceptingShard: ACCEPTING_SHARD, onChange });
     // The host is known from here on, even while nothing is attached to it.

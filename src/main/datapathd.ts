@@ -8,6 +8,7 @@ import { addressOf, tcpTarget, unixTarget, type StreamPathTarget } from '../data
 import { WireStore, type MetaEndpoint } from '../meta/wire-store.js';
 import { datapathConfig, type DatapathConfig } from './config/datapath.js';
 import { loadConfig } from './config/load.js';
+import { nbdSettings } from './config/nbd.js';
 import { DatapathHost } from './datapath-host.js';
 import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
@@ -15,6 +16,7 @@ import { readRememberedNodes, rememberNodes, type RememberedNode } from './remem
 import { engineChoice, orStop, startShards, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
+import { nbdAddress, nbdBytesAbove, startNbdTls } from './nbd.js';
 import { connectTls, startTls } from './tls.js';
 import { SOFTWARE, VERSION } from './version.js';
 
@@ -27,6 +29,8 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
   const events = new EventRing({ source: `datapath of ${host}`, log });
   const datapathUuid = randomUUID();
   const tls = startTls(config.tls, null, log);
+  const nbd = nbdSettings(config.nbd);
+  const nbdTls = startNbdTls(nbd.tcp, log);
   const controlSocket = config.control ?? join(dirname(config.socket), CONTROL_SOCKET);
   for (const path of [config.socket, controlSocket]) {
     mkdirSync(dirname(path), { recursive: true });
@@ -43,16 +47,20 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     log,
     events,
     parts: 2,
+    nbdBytes: nbdBytesAbove(nbd.limits),
     settings: () => ({
       settings: {
         engine,
         tls: tls !== null,
         stargate: null,
-        datapath: { datapathUuid, nbdSocket: config.socket, targets, failbackAfterMs },
+        datapath: { datapathUuid, nbdSocket: config.socket, targets, failbackAfterMs, nbdLimits: nbd.limits, nbdTcp: nbdAddress(nbd.tcp) },
       },
       transfer: [],
     }),
-    prepare: started => tls?.attach(started),
+    prepare: started => {
+      tls?.attach(started);
+      nbdTls?.attach(started);
+    },
   });
   const store = new WireStore({
     socketPath: metaSocketOf(config.stargate),
@@ -65,6 +73,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     host,
     datapathUuid,
     nbdSocket: config.socket,
+    nbdTls: nbd.tcp?.advertised ?? null,
     pool,
     log,
     local,
@@ -86,13 +95,21 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     tls?.refuse();
     await pool.stop();
     await tls?.stop();
+    await nbdTls?.stop();
     for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await store.close();
   };
   stopOnSignal(log, stop);
   await orStop(stop, () => control.listen(controlSocket));
   const { socket, stargate } = config;
-  log.log('info', 'serving NBD', { software: SOFTWARE, host, socket, stargate, control: controlSocket });
+  log.log('info', 'serving NBD', {
+    software: SOFTWARE,
+    host,
+    socket,
+    stargate,
+    control: controlSocket,
+    nbdTls: nbd.tcp?.advertised ?? null,
+  });
 }
 
 /** Of the other Stargates: those of the configuration first, then those that are known. */

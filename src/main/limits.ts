@@ -17,5 +17,7 @@ export const PROGRESS_INTERVAL_MS = 1_000;
 export const STOP_TIMEOUT_MS = 5_000;
 /** A second signal within this time is the same wish. */
 export const SAME_SIGNAL_MS = 500;
+/** NBD connections of one shard. Each has 288 KiB of its own. */
+export const MAX_NBD_CONNECTIONS = 1_024;
 /** Of `gatepath up --nodes`. */
 export const MOST_NODES = 16;

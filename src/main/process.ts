@@ -29,15 +29,18 @@ export interface StartShardsOptions {
   readonly events: EventSink;
   /** Parts that each shard mounts: datapath, transport, Stargate. */
   readonly parts: number;
+  /** What NBD's limits need above the defaults, of each shard. */
+  readonly nbdBytes?: number;
   readonly settings: () => { settings: WorkerSettings; transfer: readonly MessagePort[] };
   readonly prepare?: (pool: ShardPool) => void;
 }
 
 export function startShards(options: StartShardsOptions): Promise<ShardPool> {
-  const { count, cacheBytes, log, events, parts, settings, prepare } = options;
-  const arenaBytes = count * (cacheRegionBytes(Math.floor(cacheBytes / count)) + SHARD_MEMORY_BYTES);
+  const { count, cacheBytes, nbdBytes = 0, log, events, parts, settings, prepare } = options;
+  const memoryBytes = SHARD_MEMORY_BYTES + nbdBytes;
+  const arenaBytes = count * (cacheRegionBytes(Math.floor(cacheBytes / count)) + memoryBytes);
   if (arenaBytes > MAX_ARENA_BYTES) {
-    const most = Math.floor(((MAX_ARENA_BYTES - count * SHARD_MEMORY_BYTES) * CACHE_PART) / 2 ** 20);
+    const most = Math.floor(((MAX_ARENA_BYTES - count * memoryBytes) * CACHE_PART) / 2 ** 20);
     throw new GatepathError('invalid', 'ERR_CACHE_SIZE', `the cache is too large for ${count} shards`, `give at most ${most}M`);
   }
   // From here on Node's own end of a process would wait for ever for shards that are blocked in their rings.

@@ -1,3 +1,4 @@
+import type { ServerLimits } from 'nbd-server-ts';
 import type { Slot } from 'uring-engine';
 import { DatapathShard } from '../datapath/service.js';
 import type { PathTarget } from '../datapath/paths.js';
@@ -19,6 +20,9 @@ export interface WorkerSettings {
     readonly nbdSocket: string;
     readonly targets: readonly PathTarget[];
     readonly failbackAfterMs?: number | null;
+    readonly nbdLimits?: Partial<ServerLimits>;
+    /** NBD over TCP, in TLS alone. */
+    readonly nbdTcp?: { readonly host: string; readonly port: number } | null;
   } | null;
 }
 
@@ -56,9 +60,11 @@ export default function run(task: ShardTask): Promise<void> {
     }
     parts.unshift(transport);
     if (settings.datapath !== null) {
-      const { datapathUuid, nbdSocket, targets, failbackAfterMs = null } = settings.datapath;
+      const { datapathUuid, nbdSocket, targets, failbackAfterMs = null, nbdLimits = {}, nbdTcp = null } = settings.datapath;
       const listener = listen(nbdSocket);
       const listeners = listener === null ? [] : [listener];
+      const tlsListener =
+        accepts && nbdTcp !== null ? context.engine.listen({ family: 'tcp', host: nbdTcp.host, port: nbdTcp.port }) : null;
       parts.unshift(
         DatapathShard.start({
           context,
@@ -68,6 +74,8 @@ export default function run(task: ShardTask): Promise<void> {
           failbackAfterMs,
           serving,
           listeners,
+          tlsListener,
+          nbdLimits,
           acceptingShard: ACCEPTING_SHARD,
         }),
       );

@@ -126,6 +126,8 @@ export const hostRecord = z.object({
   /** New at each start of the datapath. */
   datapathUuid: uuid,
   nbdSocket: z.string(),
+  /** `host:port` where clients of other machines find them, in TLS. */
+  nbdTls: z.string().nullable().default(null),
   startedAt: z.string(),
 });
 export type HostRecord = z.infer<typeof hostRecord>;

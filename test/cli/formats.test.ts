@@ -9,6 +9,7 @@ const attachment: AttachmentView = {
   generation: 3,
   sizeBytes: 10 << 20,
   nbdSocket: '/run/gatepath/nbd.sock',
+  nbdTls: null,
   exported: true,
 };
 
@@ -16,6 +17,11 @@ describe('formats of an attachment', () => {
   it('uri', () => {
     expect(formatAttachment(attachment, 'uri')).toBe('nbd+unix:///web1?socket=/run/gatepath/nbd.sock');
     expect(nbdUri({ ...attachment, nbdSocket: '/a b/c&d' })).toBe('nbd+unix:///web1?socket=/a%20b/c%26d');
+  });
+
+  it('nbds', () => {
+    expect(formatAttachment({ ...attachment, vdisk: 'a b', nbdTls: '[fd00::1]:10809' }, 'nbds')).toBe('nbds://[fd00::1]:10809/a%20b');
+    expect(() => formatAttachment(attachment, 'nbds')).toThrow('the datapath of host "h1" serves no other machine');
   });
 
   it('qemu: requests are held while the endpoint is away, discards reach us, commas are doubled', () => {

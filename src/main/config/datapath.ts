@@ -4,6 +4,7 @@ import { DEFAULT_FAILBACK_MS } from '../../datapath/limits.js';
 import { tcpTarget, unixTarget } from '../../datapath/paths.js';
 import { DEFAULT_SHARDS } from '../limits.js';
 import { engine, formatTcp, hostPort, logLevel, name, path, shards } from './fields.js';
+import { nbdConfig } from './nbd.js';
 import { tlsConfig } from './tls.js';
 
 const MAX_STARGATES = 64;
@@ -30,6 +31,7 @@ export const datapathConfig = z.strictObject({
     .max(MAX_STARGATES, `at most ${MAX_STARGATES} are possible`)
     .default([]),
   tls: tlsConfig.optional(),
+  nbd: nbdConfig.default({}),
   node: name.optional(),
   failbackAfterMs: failback.default(DEFAULT_FAILBACK_MS),
   control: path.optional(),
@@ -54,6 +56,25 @@ stargate: /run/gatepath/stargate.sock
 #   ca: /etc/gatepath/ca.crt
 #   cert: /etc/gatepath/hypervisor-1.crt
 #   key: /etc/gatepath/hypervisor-1.key
+# What NBD clients may have. Each limit is that of one shard.
+# nbd:
+#   # Clients of other machines: NBD over TCP, in TLS alone (the Unix socket has its permissions). 10809 is NBD's own port.
+#   listen: 10.0.0.1:10809
+#   tls:
+#     # Shown to clients.
+#     cert: /etc/gatepath/nbd.crt
+#     key: /etc/gatepath/nbd.key
+#     # Whose certificate a client must have; or pre-shared keys, one "identity:hex" a line, as psktool writes them.
+#     clientCa: /etc/gatepath/clients.crt
+#     # psk: /etc/gatepath/nbd.psk
+#   # From connecting to the choice of a disk.
+#   handshakeTimeoutMs: 10000
+#   # A connection on which nothing moves for so long, and that does not wait for its disk, is ended; or never.
+#   idleTimeoutMs: never
+#   # More wait until one goes.
+#   maxConnections: 128
+#   # Data of reads that is on its way to clients: slow ones cannot hold more.
+#   maxReadBytes: 64M
 # Id of the node of this machine. Default: the node with that socket.
 # node: node-1
 # A disk that another node serves is asked back when the Stargate of this machine has been well for so many ms; or never.

@@ -2,7 +2,6 @@ import type { ClientId, Engine } from 'uring-engine';
 import type { BufferSet } from './buffers.js';
 import type { Connection } from './connection.js';
 import type { ExportDirectory } from './export.js';
-import type { HandshakeOptions } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
 import type { SharedResources } from './requests/open-requests.js';
 import type { TlsTerminator } from './tls/tls-thread.js';
@@ -14,7 +13,6 @@ export interface ConnectionHost extends SharedResources {
   readonly exports: ExportDirectory;
   readonly sharedStaging: BufferSet;
   readonly closing: boolean;
-  readonly handshakeOptions: HandshakeOptions;
   readonly tls: TlsTerminator | null;
   /** An export has another size. */
   onResized(exportName: string): void;

@@ -6,7 +6,7 @@ import { nextPhase, type Phase } from './connection-phase.js';
 import type { ServerProbes } from './counters.js';
 import type { Export } from './export.js';
 import { driveHandshake } from './handshake-drive.js';
-import { Handshake } from './handshake/handshake.js';
+import { Handshake, type HandshakeOptions } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
 import { Intake, Pump } from './intake.js';
 import { LAZY_SEND_BYTES, MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
@@ -60,10 +60,10 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   // ---- beginnings
-  accepted(slot: Slot, handshakeDeadlineNs: number): void {
+  accepted(slot: Slot, handshakeDeadlineNs: number, options: HandshakeOptions): void {
     this.#begin(slot, 'handshake');
     this.handshakeDeadlineNs = handshakeDeadlineNs;
-    this.#handshake = new Handshake(this.host.exports, this.host.handshakeOptions);
+    this.#handshake = new Handshake(this.host.exports, options);
     this.#runHandshake();
     this.host.markDirty(this);
   }

@@ -18,4 +18,4 @@ export { MemoryExport, type MemoryExportOptions } from './exports/memory-export.
 export type { Negotiated, TlsMode } from './handshake/negotiation.js';
 export { DEFAULT_LIMITS, MAX_EXTENTS, MAX_PAYLOAD_BYTES, MAX_PIECE_BYTES, serverRegionBytes, type ServerLimits } from './limits.js';
 export { checkExport } from './protocol/export-info.js';
-export { TlsThread, type TlsCredentials, type TlsTerminator } from './tls/tls-thread.js';
+export { TlsThread, type TlsCredentials, type TlsHandover, type TlsTerminator } from './tls/tls-thread.js';

@@ -6,7 +6,7 @@ import type { ConnectionHost, MovedConnection } from './connection-host.js';
 import { ServerCounters, type ServerProbes } from './counters.js';
 import { NbdServerError } from './errors.js';
 import type { ExportDirectory } from './export.js';
-import type { Negotiated } from './handshake/negotiation.js';
+import type { Negotiated, TlsMode } from './handshake/negotiation.js';
 import { checkLimits, CONNECTION_BYTES, DEFAULT_LIMITS, serverRegionBytes, STAGING_BYTES, type ServerLimits } from './limits.js';
 import { RequestPool } from './pending-request.js';
 import { ReadBudget } from './read-budget.js';
@@ -76,7 +76,7 @@ export class NbdServer implements EngineClient {
   readonly #clientId: ClientId;
   readonly #connections: (Connection | null)[];
   readonly #freeIndexes: number[] = [];
-  readonly #listeners: { readonly slot: Slot; accepting: boolean }[] = [];
+  readonly #listeners: { readonly slot: Slot; readonly tls: TlsMode; accepting: boolean }[] = [];
   #dirty = new ReusedList<Connection>();
   #resuming = new ReusedList<Connection>();
   readonly #host: ServerHost;
@@ -106,16 +106,18 @@ export class NbdServer implements EngineClient {
     options.engine.atTurnEnd(REPLY_ORDER, () => this.#endTurn());
   }
 
-  /** Accepts connections from a listener that the engine has made or adopted. */
-  listen(listener: Slot): void {
+  /** Accepts connections from a listener that the engine has made or adopted. `tls`: for those that come there, in place of `tls.mode` of the options. */
+  listen(listener: Slot, tls: TlsMode = this.#tlsMode): void {
+    if (tls !== 'off' && this.options.tls === undefined)
+      throw new NbdServerError('ERR_TLS_UNAVAILABLE', 'the server was made without TLS: give it a terminator in its options');
     if (this.#closing !== null || this.#closed) throw new NbdServerError('ERR_SERVER_CLOSED', 'the server is closed: make another');
-    this.#listeners.push({ slot: listener, accepting: false });
+    this.#listeners.push({ slot: listener, tls, accepting: false });
     this.#accept();
   }
 
   /** A connected socket of this process, at the start of its handshake. Closed where the server is full. */
   adoptConnection(fd: number): void {
-    this.#admit(this.#engine.adopt(fd, 'socket'));
+    this.#admit(this.#engine.adopt(fd, 'socket'), this.#tlsMode);
   }
 
   /** A connection that another server has negotiated and let go of. Closed where the server is full or has no such export. */
@@ -171,6 +173,10 @@ export class NbdServer implements EngineClient {
   }
 
   // ---- accepting
+  get #tlsMode(): TlsMode {
+    return this.options.tls?.mode ?? 'off';
+  }
+
   #accept(): void {
     if (this.#closing !== null || this.#closed) return;
     for (let i = 0; i < this.#listeners.length; i++) {
@@ -187,20 +193,22 @@ export class NbdServer implements EngineClient {
   }
 
   #onAccepted(listenerIndex: number, result: number): void {
-    this.#listeners[listenerIndex]!.accepting = false;
-    if (result >= 0) this.#admit(result);
+    const listener = this.#listeners[listenerIndex]!;
+    listener.accepting = false;
+    if (result >= 0) this.#admit(result, listener.tls);
     else if (this.#closing === null) this.#log('warn', `accept failed (errno ${-result})`, { errno: -result });
     this.#accept();
   }
 
-  #admit(slot: Slot): void {
+  #admit(slot: Slot, tls: TlsMode): void {
     const connection = this.#closing !== null || this.#closed ? null : this.#place();
     if (connection === null) {
       this.#engine.close(slot, this.#clientId, ACCEPT_KIND + 2);
       return;
     }
     this.counters.acceptedConnections++;
-    connection.accepted(slot, this.#engine.nowNs + this.limits.handshakeTimeoutMs * NS_PER_MS);
+    const { offerList = true } = this.options;
+    connection.accepted(slot, this.#engine.nowNs + this.limits.handshakeTimeoutMs * NS_PER_MS, { tls, offerList });
     this.#armSweep(SWEEP_NS);
   }
 
@@ -225,7 +233,6 @@ export class NbdServer implements EngineClient {
       readBudget: new ReadBudget(this.limits.maxReadBytes),
       counters: this.counters,
       closing: false,
-      handshakeOptions: { tls: this.options.tls?.mode ?? 'off', offerList: this.options.offerList ?? true },
       tls: this.options.tls?.terminator ?? null,
       onResized(exportName) {
         server.exportResized(exportName);

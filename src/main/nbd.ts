@@ -1,0 +1,34 @@
+import { DEFAULT_LIMITS, serverRegionBytes, TlsThread, type ServerLimits, type TlsHandover } from 'nbd-server-ts';
+import type { Logger } from '../base/log.js';
+import { DatapathTopic } from '../datapath/messages.js';
+import type { ShardPool } from '../shard/pool.js';
+import type { NbdSettings } from './config/nbd.js';
+import { endNow } from './process.js';
+
+export interface NbdTls {
+  /** To be called before the shards start. */
+  attach(pool: Pick<ShardPool, 'on'>): void;
+  stop(): Promise<void>;
+}
+
+/** The thread that does TLS for NBD clients of other machines; null: there are none. */
+export function startNbdTls(tcp: NbdSettings['tcp'], log: Logger): NbdTls | null {
+  if (tcp === null) return null;
+  const thread = new TlsThread(tcp.credentials, error => endNow(log, `the TLS thread of NBD has crashed: ${error.stack ?? error.message}`));
+  return {
+    attach: pool =>
+      pool.on(DatapathTopic.secure, message => {
+        const { clientFd, plainFd, head } = message as TlsHandover;
+        thread.terminate(clientFd, plainFd, head);
+      }),
+    stop: () => thread.stop(),
+  };
+}
+
+export const nbdAddress = (tcp: NbdSettings['tcp']): { host: string; port: number } | null =>
+  tcp === null ? null : { host: tcp.host, port: tcp.port };
+
+/** Memory of a shard's NBD server beyond what the default limits take. */
+export function nbdBytesAbove(limits: Partial<ServerLimits>): number {
+  return Math.max(0, serverRegionBytes({ ...DEFAULT_LIMITS, ...limits }) - serverRegionBytes(DEFAULT_LIMITS));
+}
