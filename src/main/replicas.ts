@@ -1,8 +1,9 @@
 import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
 import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, type ReplicatedVdisk } from '../meta/groups.js';
-import { keys, type GroupMember, type VdiskRecord } from '../meta/model.js';
+import { keys, type BeatRecord, type GroupMember, type VdiskRecord } from '../meta/model.js';
 import { groupOf, listNodes } from '../meta/nodes.js';
+import type { Candidate } from '../meta/placement.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 import type { ShardPool } from '../shard/pool.js';
 import {
@@ -23,7 +24,7 @@ export interface ReplicasOptions {
   readonly pool: ShardPool;
   readonly shardOf: (vdiskId: string) => number;
   /** Nodes that live, as far as the metadata tells. */
-  readonly living: () => readonly GroupMember[];
+  readonly living: () => readonly BeatRecord[];
   readonly log: Logger;
 }
 
@@ -39,6 +40,8 @@ export class Replicas {
   readonly #known = new Set<string>();
   readonly #forgotten = new Set<string>();
   readonly #watches: Watch[] = [];
+  /** Node → its fault domain. */
+  #domains: ReadonlyMap<string, string | null> = new Map();
   #timer: NodeJS.Timeout | undefined;
   #isLooking = false;
   #again = false;
@@ -61,10 +64,10 @@ export class Replicas {
 
   /** From here on new vdisks and other controllers are noticed. */
   follow(): void {
-    const { store, pool, living } = this.options;
+    const { store } = this.options;
     for (const prefix of [keys.groups, keys.nodes]) this.#watches.push(store.watch(prefix, () => this.#look()));
     this.#look();
-    this.#timer = setInterval(() => pool.broadcast(StargateTopic.living, living().map(idOf)), LIVING_INTERVAL_MS);
+    this.#timer = setInterval(() => this.#sendLiving(), LIVING_INTERVAL_MS);
   }
 
   close(): void {
@@ -148,8 +151,11 @@ export class Replicas {
     while (this.#again && !this.#isClosed) {
       this.#again = false;
       try {
+        const sinceMs = performance.now();
         await this.#sendNodes();
         for (const one of await replicatedVdisks(this.options.store)) this.#found(one);
+        // Of a thousand vdisks that change hands one by one all are read again and again: half of the time belongs to the changes themselves.
+        if (this.#again) await new Promise(resolve => setTimeout(resolve, performance.now() - sinceMs));
       } catch (error) {
         log.log('warn', 'the records of groups are read again later', { error: String(error) });
         await new Promise(resolve => setTimeout(resolve, RETRY_MS));
@@ -169,9 +175,21 @@ export class Replicas {
     this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
   }
 
+  #sendLiving(): void {
+    const { pool, living } = this.options;
+    const candidates = living().map(({ id: node, storeUuid, incarnation, freeBytes }): Candidate => ({
+      member: { node, storeUuid, incarnation },
+      freeBytes,
+      faultDomain: this.#domains.get(node) ?? null,
+    }));
+    pool.broadcast(StargateTopic.living, candidates);
+  }
+
   async #sendNodes(): Promise<void> {
     const { store, self, pool } = this.options;
-    const nodes = (await listNodes(store)).filter(({ id }) => id !== self.node);
+    const all = await listNodes(store);
+    this.#domains = new Map(all.map(({ id, faultDomain }) => [id, faultDomain]));
+    const nodes = all.filter(({ id }) => id !== self.node);
     const peers = nodes.map(({ id: node, storeUuid, incarnation, addresses, shards, streams }): PeerNode => ({
       ...{ node, storeUuid, incarnation, shards, streams },
       unix: addresses.unix,

@@ -143,7 +143,7 @@ export class StargateHost {
       this.#replicas = new Replicas({
         ...{ store, self: this.metadata.member, pool, log },
         shardOf: id => this.#shardOf(id),
-        living: () => this.metadata.living().map(({ id: node, storeUuid, incarnation }) => ({ node, storeUuid, incarnation })),
+        living: () => this.metadata.living(),
       });
     }
     this.#showProgress(pool);

@@ -131,9 +131,11 @@ export async function replicatedVdisks(store: MetadataStore): Promise<Replicated
     (await store.range(keys.groups)).items.map(item => parse(groupRecord, item)),
     (await store.range(keys.containers)).items.map(item => parse(containerRecord, item)),
   ];
+  const groupOf = new Map(groups.map(one => [one.vdiskId, one]));
+  const containerOf = new Map(containers.map(one => [one.name, one]));
   return vdisks.flatMap(vdisk => {
-    const group = groups.find(one => one.vdiskId === vdisk.id);
-    const container = containers.find(one => one.name === vdisk.container);
+    const group = groupOf.get(vdisk.id);
+    const container = containerOf.get(vdisk.container);
     if (vdisk.deleting || group === undefined || container === undefined || container.replicationFactor === 1) return [];
     const { replicationFactor, minMembers } = container;
     return [{ vdisk, group, replicationFactor, minMembers }];

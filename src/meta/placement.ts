@@ -1,7 +1,7 @@
 import { GatepathError } from '../base/errors.js';
 import type { GroupMember, ReplicationFactor } from './model.js';
 
-/** Which nodes hold a new vdisk. Pure. */
+/** Which nodes hold a vdisk. Pure. */
 
 export interface Candidate {
   readonly member: GroupMember;
@@ -33,6 +33,18 @@ export function placeMembers(wish: PlacementWish, living: readonly Candidate[]):
   }
   if (chosen.length < replicationFactor) throw tooFew(replicationFactor, living);
   return chosen.map(one => one.member);
+}
+
+/**
+ * Nodes that could take another copy, the best first: those in fault domains that have none yet, then those with most free space. `holders` are the
+ * names of the nodes that have one.
+ */
+export function candidatesForCopy(holders: readonly string[], living: readonly Candidate[]): Candidate[] {
+  const used = new Set(living.filter(one => holders.includes(one.member.node)).map(domainOf));
+  const isShared = (one: Candidate): number => Number(used.has(domainOf(one)));
+  return living
+    .filter(one => !holders.includes(one.member.node))
+    .sort((a, b) => isShared(a) - isShared(b) || b.freeBytes - a.freeBytes || order(a, b));
 }
 
 const order = (a: Candidate, b: Candidate): number => (a.member.node < b.member.node ? -1 : 1);

@@ -38,7 +38,7 @@ export const StargateTopic = {
   /** main → shard: null. The process is about to stop: hand over what others can take; answered by left */
   leave: 'stargate.leave',
   left: 'stargate.left',
-  /** main → shard: MemberId[]. Nodes that say in the metadata that they live */
+  /** main → shard: Candidate[]. Nodes that say in the metadata that they live */
   living: 'stargate.living',
   /** main → shard: PeerNode[] */
   nodes: 'stargate.nodes',

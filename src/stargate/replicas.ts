@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { MAIN, type ShardContext } from '../shard/context.js';
 import { MAX_APPEND_ENTRIES } from '../wire/limits.js';
 import type { PeerLinksPort, PeerListener, PeerNode } from '../wire/peers.js';
-import type { MemberId } from '../wire/replicate.js';
 import { memberOf, type PeerSelf } from '../wire/peer-open.js';
 import { TransferBuffers, transferBufferBytes } from './cache/transfer-buffers.js';
 import {
@@ -15,7 +14,7 @@ import {
   type ReplicaStatus,
 } from './messages.js';
 import { ENTRY_HEADER_BYTES } from './oplog/index.js';
-import type { GroupPorts, Groups } from './runtime/group/groups.js';
+import type { GroupPorts, Groups, LivingNode } from './runtime/group/groups.js';
 import { RETAINED_BUFFERS } from './runtime/group/limits.js';
 
 export type Peers = (listener: PeerListener, self: PeerSelf) => PeerLinksPort;
@@ -41,7 +40,7 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     links.setNodes(message as readonly PeerNode[]);
     groups().setNodes(message as readonly PeerNode[]);
   });
-  context.onMessage(StargateTopic.living, message => groups().setLiving(message as readonly MemberId[]));
+  context.onMessage(StargateTopic.living, message => groups().setLiving(message as readonly LivingNode[]));
   context.onMessage(StargateTopic.groupCasDone, message => {
     const { vdiskId, nonce, outcome } = message as GroupCasDone;
     groups().onCas(vdiskId, nonce, outcome);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { placeMembers, type Candidate } from '../../src/meta/placement.js';
+import { candidatesForCopy, placeMembers, type Candidate } from '../../src/meta/placement.js';
 
 const candidate = (node: string, freeBytes: number, faultDomain: string | null = null): Candidate => ({
   member: { node, storeUuid: 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111', incarnation: 1 },
@@ -39,5 +39,21 @@ describe('the members of a new vdisk', () => {
     expect(() => names(3, 'a', [candidate('b', 1), candidate('a', 1)])).toThrow(message);
     expect(() => names(2, 'a', [candidate('a', 1)])).toThrow('and only a is alive');
     expect(() => names(1, 'a', [])).toThrow('and no node is alive');
+  });
+});
+
+describe('the nodes that could take another copy', () => {
+  it.each<[string, string[], Candidate[], string[]]>([
+    ['are those that have none, with most space first', ['b'], [candidate('a', 5), candidate('b', 9), candidate('c', 7)], ['c', 'a']],
+    [
+      'are in other fault domains first',
+      ['a', 'c'],
+      [candidate('a', 1, 'r1'), candidate('b', 9, 'r1'), candidate('c', 1, 'r2'), candidate('d', 1, 'r3')],
+      ['d', 'b'],
+    ],
+    ['are in the order of their names where that is equal', ['x'], [candidate('b', 1), candidate('a', 1)], ['a', 'b']],
+    ['do not fail with a holder that is not heard of', ['a'], [candidate('b', 1, 'r1')], ['b']],
+  ])('%s', (_, holders, living, expected) => {
+    expect(candidatesForCopy(holders, living).map(one => one.member.node)).toEqual(expected);
   });
 });

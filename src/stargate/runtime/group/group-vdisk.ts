@@ -56,6 +56,8 @@ export class GroupVdisk implements ReplicaLogHost {
   readonly local: ReplicaState;
   controller: Controller | null = null;
   controllerNode: string;
+  /** Of the candidates for a missing copy, the one that comes next. */
+  learnerTurn = 0;
   readonly #groupLog = new GroupLog(this);
   readonly #senders = new Map<MemberId, EntrySender>();
   /** Payloads of the message at hand: seq → place. */

@@ -1,6 +1,8 @@
 import type { Engine } from 'uring-engine';
 import type { EventSink } from '../../../base/events.js';
 import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wire/peers.js';
+import { idOf } from '../../../meta/groups.js';
+import { candidatesForCopy, type Candidate } from '../../../meta/placement.js';
 import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
@@ -10,6 +12,9 @@ import { HeaderWriter } from './entries.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { CLOSED_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
+
+/** A node that says in the metadata that it lives: it could take a copy. */
+export type LivingNode = Candidate;
 
 /** What the replicas of a shard need of the rest of the process. */
 export interface GroupPorts {
@@ -57,13 +62,13 @@ export class Groups implements PeerListener {
   /** Nodes of which a link has broken → when. */
   readonly #closed = new Map<string, number>();
   #nodes: readonly PeerNode[] = [];
+  #living: readonly LivingNode[] = [];
   #touched: GroupVdisk[] = [];
   #isEndingTurn = false;
   #isStopped = false;
   #isLeaving = false;
   /** Somebody was refused for want of memory, perhaps, and some came back. */
   #hasRoom = false;
-  #learnerTurn = 0;
   #resyncs = 0;
 
   constructor(readonly options: GroupsOptions) {
@@ -154,7 +159,9 @@ export class Groups implements PeerListener {
   }
 
   /** Who says that it lives: a controller that hears of none of them is cut off itself (rule 9). */
-  setLiving(members: readonly MemberId[]): void {
+  setLiving(living: readonly LivingNode[]): void {
+    this.#living = living;
+    const members = living.map(one => idOf(one.member));
     for (const group of this.all.values()) if (group.controller !== null) group.step({ kind: 'alive', members });
   }
 
@@ -232,19 +239,30 @@ export class Groups implements PeerListener {
 
   // ---------------------------------------------------------------- redundancy
 
-  /** One learner at a time, the nodes by turns; the machines ignore who is one already. */
+  /**
+   * Another learner, the best place for a copy first: it is brought up first. The others follow, since one of them may have most of the log and be whole
+   * sooner, or the best may be unable to take it. The machines ignore who is one already.
+   */
   #repair(one: GroupVdisk): number {
     const group = one.group;
-    if (group === null || group.members.length >= one.options.replicationFactor) return REPAIR_INTERVAL_MS;
-    const candidates = this.#nodes
-      .map(({ node, storeUuid, incarnation }) => memberId(node, storeUuid, incarnation))
-      .filter(member => !group.members.includes(member) && member !== this.parts.self);
-    if (candidates.length === 0) return REPAIR_INTERVAL_MS;
-    const member = candidates[this.#learnerTurn++ % candidates.length]!;
-    one.step({ kind: 'addMember', member });
+    if (group === null || group.members.length >= one.options.replicationFactor) {
+      one.learnerTurn = 0;
+      return REPAIR_INTERVAL_MS;
+    }
+    const candidates = this.#candidatesFor(group);
+    if (candidates.length > 0) one.step({ kind: 'addMember', member: candidates[one.learnerTurn++ % candidates.length]! });
     return REPAIR_INTERVAL_MS;
   }
+
+  /** Those that are not known to live come last. */
+  #candidatesFor({ members }: Group): MemberId[] {
+    const living = candidatesForCopy(members.map(nodeOfMember), this.#living).map(one => idOf(one.member));
+    const all = new Set([...living, ...this.#nodes.map(idOfNode)]);
+    return [...all].filter(member => !members.includes(member) && member !== this.parts.self);
+  }
 }
+
+const idOfNode = ({ node, storeUuid, incarnation }: PeerNode): MemberId => memberId(node, storeUuid, incarnation);
 
 const HEADERS = 16;
 const MAX_ROUNDS = 64;
