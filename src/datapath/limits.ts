@@ -47,6 +47,11 @@ export const FAILBACK_KEPT_MS = 60_000;
 /** Between two looks at the open paths, and two at the local Stargate while some vdisk would come back to it. */
 export const WATCH_INTERVAL_MS = 250;
 export const PROBE_INTERVAL_MS = 1_000;
-/** A controller that is held up by itself is left at most so often: the time doubles while it is still the one. */
+/**
+ * A controller takes out a member that does not answer sooner than this. One that does not is cut off, or the metadata is away: a member tells which, since it
+ * takes over from a silent controller only.
+ */
+export const CUT_OFF_AFTER_MS = 800;
+/** A controller that is held up is left at most so often: the time doubles while it is still the one. */
 export const STUCK_HOLD_FIRST_MS = 2_000;
 export const STUCK_HOLD_LAST_MS = 60_000;

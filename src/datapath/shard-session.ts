@@ -7,7 +7,7 @@ import { Blocker, type StargatePath } from '../wire/path.js';
 import type { OpenedSession, SessionEnd, SessionRefusal, SessionRequest, VdiskServing } from '../wire/serving.js';
 import { Failback } from './failback.js';
 import { SharedTermFloor } from './floor.js';
-import { STUCK_HOLD_FIRST_MS, STUCK_HOLD_LAST_MS } from './limits.js';
+import { CUT_OFF_AFTER_MS, STUCK_HOLD_FIRST_MS, STUCK_HOLD_LAST_MS } from './limits.js';
 import type { NodeTable } from './nodes.js';
 import { closeSessionAt, openPathAt } from './path-open.js';
 import { PathSearch } from './path-search.js';
@@ -143,7 +143,7 @@ export class ShardSession {
     const { path } = this;
     if (path === null) return;
     if (this.#isStuck(path, nowNs)) {
-      this.#trouble(`node "${this.node}" is held up by its own disk for more than ${SUSPECT_AFTER_MS} ms`);
+      this.#trouble(`node "${this.node}" is held up by ${path.blockedBy?.() === Blocker.itself ? 'its own disk' : 'other members'}`);
       this.#pathGone('lost');
       this.session.leave();
     } else if (this.#failback.tick(nowNs, localWellSinceNs)) {
@@ -256,7 +256,10 @@ export class ShardSession {
 
   /** Another member could serve it. While the same node stays the controller, it is left more and more seldom. */
   #isStuck(path: StargatePath, nowNs: number): boolean {
-    const isHeldUp = path.blockedBy?.() === Blocker.itself && (path.oldestAgeUs?.() ?? 0) > SUSPECT_AFTER_MS * 1_000;
+    const blocker = path.blockedBy?.() ?? Blocker.unknown;
+    if (blocker !== Blocker.itself && blocker !== Blocker.member) return false;
+    const patienceMs = blocker === Blocker.itself ? SUSPECT_AFTER_MS : CUT_OFF_AFTER_MS;
+    const isHeldUp = (path.oldestAgeUs?.() ?? 0) > patienceMs * 1_000;
     if (!isHeldUp || nowNs < this.#notStuckBeforeNs) return false;
     if (!this.#search.candidates.some(({ isMember, node }) => isMember && node !== this.node)) return false;
     this.#notStuckBeforeNs = nowNs + this.#stuckHoldMs * NS_PER_MS;

@@ -3,7 +3,11 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { GatepathError } from '../base/errors.js';
 
-const process = { pid: z.number().int().positive() };
+const process = {
+  pid: z.number().int().positive(),
+  /** Absent or null: in the machine's own network, as the drill itself. */
+  network: z.object({ namespace: z.string().max(256), enter: z.array(z.string().max(4_096)).min(1).max(64) }).nullish(),
+};
 
 /** `DIR/cluster.json` of a running system: who runs, where it listens, how it is started again. */
 const clusterFile = z.object({
@@ -20,8 +24,8 @@ const clusterFile = z.object({
     )
     .min(1)
     .max(256),
-  etcd: z.array(z.object({ ...process, address: z.string().max(4_096) })).max(64),
-  datapath: z.object({ ...process, nbdSocket: z.string().max(4_096) }),
+  etcd: z.array(z.object({ ...process, address: z.string().max(4_096), socket: z.string().max(4_096).optional() })).max(64),
+  datapath: z.object({ ...process, nbdSocket: z.string().max(4_096), node: z.string().max(256).optional() }),
 });
 export type ClusterFile = z.infer<typeof clusterFile>;
 export type ClusterNode = ClusterFile['nodes'][number];

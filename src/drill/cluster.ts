@@ -16,8 +16,9 @@ export interface Facts {
   /** NBD endpoint and Stargate are one process. */
   readonly endpointDies: boolean;
   readonly etcd: number;
-  /** Each node lives in a network namespace of its own. */
+  /** Each node lives in a network namespace of its own, and so does the datapath. */
   readonly ownNetworks: boolean;
+  readonly ownHostNetwork: boolean;
   /** The drill has started it, and may do what it likes to it. */
   readonly isOwn: boolean;
 }
@@ -63,6 +64,7 @@ export class Cluster {
       endpointDies: nodes.some(node => node.pid === datapath.pid),
       etcd: etcd.length,
       ownNetworks: networks.size === nodes.length + 1,
+      ownHostNetwork: !networks.has(networkOf(datapath.pid)),
       isOwn: this.isOwn,
     };
   }

@@ -1,13 +1,11 @@
 import { join } from 'node:path';
-import { z } from 'zod';
 import { GatepathError } from '../base/errors.js';
-import { sleep, type Cluster } from './cluster.js';
+import { sleep } from './cluster.js';
 import type { EtcdMember } from './cluster-file.js';
-import { ASK_TIMEOUT_MS, HANG_MS } from './limits.js';
+import { findLeader } from './etcd.js';
+import { HANG_MS } from './limits.js';
 import { imageOf, startProcess, waitForExit } from './processes.js';
 import type { FaultContext, Scenario } from './scenario.js';
-
-const statusAnswer = z.object({ header: z.object({ member_id: z.string() }), leader: z.string() });
 
 /** The leader of the metadata store is killed: the guest must not notice. */
 export const etcdLeader: Scenario = {
@@ -24,13 +22,14 @@ export const etcdLeader: Scenario = {
   },
 };
 
-async function killAndStart(context: FaultContext, { address, pid }: EtcdMember): Promise<void> {
+async function killAndStart(context: FaultContext, { address, pid, network }: EtcdMember): Promise<void> {
   const { cluster } = context;
   const image = imageOf(pid);
   if (image === null) throw new GatepathError('retryable', 'ERR_NO_LEADER', `etcd process ${pid} is gone`, 'try again');
   let restarted = false;
   const restart = (): void => {
-    if (!restarted) cluster.started.set(address, startProcess(image, join(cluster.dataDir, 'drill-etcd.log')));
+    const there = { ...image, argv: [...(network?.enter ?? []), ...image.argv] };
+    if (!restarted) cluster.started.set(address, startProcess(there, join(cluster.dataDir, 'drill-etcd.log')));
     restarted = true;
   };
   context.undo(restart);
@@ -50,27 +49,3 @@ async function stopAndContinue(context: FaultContext, { address, pid }: EtcdMemb
   process.kill(pid, 'SIGCONT');
   context.healed('that member of etcd goes on');
 }
-
-async function findLeader(cluster: Cluster): Promise<EtcdMember> {
-  for (const { address, pid } of cluster.file.etcd) {
-    const answer = await askStatus(address);
-    if (answer === null || answer.header.member_id !== answer.leader) continue;
-    const leader = { address, pid: cluster.started.get(address) ?? pid };
-    // Whoever else may have its number by now is left alone.
-    if (imageOf(leader.pid)?.argv.some(word => word.includes(new URL(urlOf(address)).host)) === true) return leader;
-  }
-  const action = 'see that etcd is healthy, and that it answers without a certificate at the addresses in cluster.json';
-  throw new GatepathError('retryable', 'ERR_NO_LEADER', 'no member of etcd says that it leads', action);
-}
-
-async function askStatus(address: string): Promise<z.infer<typeof statusAnswer> | null> {
-  try {
-    const signal = AbortSignal.timeout(ASK_TIMEOUT_MS);
-    const response = await fetch(new URL('/v3/maintenance/status', urlOf(address)), { method: 'POST', body: '{}', signal });
-    return statusAnswer.parse(await response.json());
-  } catch {
-    return null; // down, or not ours to ask
-  }
-}
-
-const urlOf = (address: string): string => (/^https?:/.test(address) ? address : `http://${address}`);

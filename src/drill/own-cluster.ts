@@ -10,6 +10,12 @@ import { isAlive, startProcess, waitForExit } from './processes.js';
 
 const UNMOUNT_TRIES = 30;
 
+export interface OwnClusterWish {
+  readonly nodes: number;
+  /** Each in a network namespace: only root can. */
+  readonly namespaces: boolean;
+}
+
 /** A system that the drill starts for itself, in a directory of its own, by running the command. */
 export class OwnCluster {
   private constructor(
@@ -17,10 +23,11 @@ export class OwnCluster {
     readonly upPid: number,
   ) {}
 
-  static async start(nodes: number, onDirectory: (own: OwnCluster) => void): Promise<OwnCluster> {
+  static async start({ nodes, namespaces }: OwnClusterWish, onDirectory: (own: OwnCluster) => void): Promise<OwnCluster> {
     const root = mkdtempSync(join(tmpdir(), 'gp-drill-'));
     const dataDir = join(root, 'data');
-    const argv = [...commandItself(), 'up', '--data', dataDir, ...(nodes > 1 ? ['--nodes', String(nodes)] : [])];
+    const cluster = nodes > 1 ? ['--nodes', String(nodes), ...(namespaces ? ['--namespaces'] : [])] : [];
+    const argv = [...commandItself(), 'up', '--data', dataDir, ...cluster];
     const log = join(root, 'up.log');
     const own = new OwnCluster(dataDir, startProcess({ argv, cwd: root, env: process.env as Record<string, string> }, log));
     onDirectory(own);

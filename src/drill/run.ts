@@ -129,7 +129,8 @@ class Drill {
     const { data, nodes } = this.options;
     if (data === undefined) {
       this.#progress.show(`starting a system of ${nodes} node${nodes === 1 ? '' : 's'}`);
-      await OwnCluster.start(nodes, own => (this.#own = own));
+      const namespaces = process.getuid?.() === 0 && this.scenarios.some(scenario => scenario.needsNetworks === true);
+      await OwnCluster.start({ nodes, namespaces }, own => (this.#own = own));
     }
     this.#cluster = new Cluster(this.#own?.dataDir ?? resolve(data!), this.#own !== undefined);
     return this.#cluster;

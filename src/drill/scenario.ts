@@ -35,6 +35,8 @@ export interface Scenario {
   /** Why it cannot be done here; null: it can. */
   unsuitable(facts: Facts): string | null;
   bound(facts: Facts): Bound;
+  /** Of a system of the drill's own: each node is in a network namespace. */
+  readonly needsNetworks?: boolean;
   /** The load before the fault lasts as long as the one after it: they are compared. */
   readonly comparesWithBefore?: boolean;
   readonly isExpectedError?: (errorCode: number) => boolean;

@@ -110,16 +110,19 @@ describe.each([1, 2, 3])('a session over three nodes (seed %d)', seed => {
     settled(world);
   });
 
-  it('leaves a controller that its own disk holds up, for a member that it tells so; and comes back seldom', () => {
+  it.each([
+    ['its own disk', Blocker.itself],
+    ['other members', Blocker.member],
+  ])('leaves a controller that is held up by %s, for a member that it tells so; and comes back seldom', (what, blocker) => {
     const world = new FailoverWorld(seed);
     const { A, B } = world.nodes;
     world.load(300);
-    A.serving.blocker = Blocker.itself;
+    A.serving.blocker = blocker;
     A.serving.onCompletion = () => undefined;
     world.load(3_000, { 1_000: () => B.takeOver() });
     expect(B.serving.left).toContain('A');
     expect(world.session.node).toBe('B');
-    expect(world.lines.some(line => line.includes('own disk'))).toBe(true);
+    expect(world.lines.some(line => line.includes(`held up by ${what}`))).toBe(true);
     expect(world.session.session.counters.lost).toBeLessThanOrEqual(2);
     settled(world);
   });

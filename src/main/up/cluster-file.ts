@@ -48,6 +48,8 @@ export interface ClusterEtcd extends ClusterProcess {
 }
 
 export interface ClusterDatapath extends ClusterProcess {
+  /** The node on its host. */
+  readonly node: string;
   readonly nbdSocket: string;
 }
 

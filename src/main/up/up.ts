@@ -104,7 +104,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     version: 1,
     nodes: [{ id: NODE_ID, dataDir: data, address: `unix:${controlSocket}`, ...self }],
     etcd: [],
-    datapath: { nbdSocket, ...self },
+    datapath: { node: NODE_ID, nbdSocket, ...self },
     console: null,
   });
 }

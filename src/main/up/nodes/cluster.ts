@@ -122,6 +122,7 @@ export class LocalCluster {
         network: this.#networkOf(place),
       })),
       datapath: {
+        node: this.#nodes[0]!.name,
         pid: this.#children.get(DATAPATH_NAME)!.pid,
         nbdSocket: paths.nbdSocket(),
         command: this.#datapath.argv,

@@ -171,7 +171,8 @@ export class Leader {
       else if (nowMs - peer.lastSentMs >= RESEND_MS) this.#sendAgain(peer);
     }
     this.#askRound();
-    if (this.changes.allows('propose')) this.#removeSilent();
+    if (this.#isCutOff) this.#giveUp('it is I who am cut off');
+    else if (this.changes.allows('propose')) this.#removeSilent();
   }
 
   addLearner(id: MemberId): void {
@@ -401,6 +402,13 @@ export class Leader {
     return isClosed || (waitingSinceMs >= 0 && this.context.nowMs - waitingSinceMs >= MEMBER_TIMEOUT_MS);
   }
 
+  /** Also while a removal's outcome is unknown: what is cut off from the members is cut off from the metadata, and none of its proposals ends. */
+  get #isCutOff(): boolean {
+    if (this.context.replicationFactor < 3) return false;
+    const silent = this.changes.group.members.filter(id => id !== this.context.self && this.#isSilent(this.#peers.get(id)!));
+    return silent.length >= 2 && silent.every(id => this.#alive.includes(id));
+  }
+
   #removeSilent(): void {
     const { group } = this.changes;
     const silent = new Set<MemberId>();
@@ -411,11 +419,7 @@ export class Leader {
     }
     if (silent.size === 0) return;
     const members = group.members.filter(id => !silent.has(id));
-    if (members.length === 1) {
-      if (!this.#isCompared) return;
-      const alive = this.#alive.filter(id => silent.has(id)).length;
-      if (this.context.replicationFactor >= 3 && alive >= 2) return this.#giveUp('it is I who am cut off');
-    }
+    if (members.length === 1 && !this.#isCompared) return;
     const isClosed = [...silent].some(id => this.#peers.get(id)?.isClosed === true);
     this.removalReason = isClosed ? 'its connection has closed' : `it has not answered for ${MEMBER_TIMEOUT_MS} ms`;
     this.changes.propose('remove', { ...group, members });

@@ -37,7 +37,7 @@ interface Node {
  *   > deliver a b        all that is between them this way; "drop a b [kind]" loses it
  *   > settle [but c]     all disks, messages and the metadata store, until nothing is left; nothing goes to or from c
  *   > crash a 1 torn     one record that was not durable is kept, the next is damaged;  > start a;  > tear a: its last durable record is damaged
- *   > tick 800           of all;  > add a d;  > closed a c;  > log a
+ *   > tick 800           of all;  > add a d;  > closed a c;  > log a;  > alive a b c: the metadata shows a that b and c live
  */
 export class ReplicationScript {
   readonly lines: string[] = [];
@@ -82,6 +82,7 @@ export class ReplicationScript {
     else if (verb === 'start') this.#start(id);
     else if (verb === 'tick') this.#tick(Number(id));
     else if (verb === 'add') this.#step(id, { kind: 'addMember', member: other });
+    else if (verb === 'alive') this.#step(id, { kind: 'alive', members: rest as MemberId[] });
     else if (verb === 'closed') this.#step(id, { kind: 'peerClosed', member: other });
     else if (verb === 'log') this.#say(`${id}: ${this.#log(id)}`);
     else throw new Error(`script: unknown event "${verb}"`);
