@@ -9,6 +9,8 @@ export interface LoadOptions {
   readonly nbdSocket: string;
   readonly exportName: string;
   readonly connections: number;
+  /** Further connections that only read: nothing that waits for other nodes holds them up, so they hear of a controller that has been superseded as long as they are answered. */
+  readonly readers: number;
   readonly queueDepth: number;
   readonly hotBlocks: number;
   readonly wideBlocks: number;
@@ -60,7 +62,8 @@ export class Load {
     firstOperation: number,
   ) {
     this.operations = new Operations(firstOperation);
-    const { connections, queueDepth } = options;
+    const { queueDepth } = options;
+    const connections = options.connections + options.readers;
     this.#slots = Array.from({ length: connections * queueDepth }, (_, number) => ({
       number,
       connection: number % connections,
@@ -111,7 +114,8 @@ export class Load {
     else {
       if (data !== null) this.#note(index, data, 0);
       operations.end(index, Outcome.done, nowMs);
-      this.#complete(nowMs);
+      // Bounds are about those who write, too.
+      if (!this.#onlyReads(slot)) this.#complete(nowMs);
     }
     slot.operation = -1;
     this.#ended();
@@ -127,10 +131,14 @@ export class Load {
     }
   }
 
+  #onlyReads(slot: Slot): boolean {
+    return slot.connection >= this.options.connections;
+  }
+
   #step(slot: Slot): void {
     const { random, hotBlocks, wideBlocks } = this.options;
     const block = random.below(random.next() < HOT_SHARE ? hotBlocks : wideBlocks);
-    const kind = random.next() < READ_SHARE ? Kind.read : Kind.write;
+    const kind = this.#onlyReads(slot) || random.next() < READ_SHARE ? Kind.read : Kind.write;
     const { operations } = this;
     const index = operations.begin(kind, block, slot.connection, performance.now());
     slot.operation = index;
@@ -194,7 +202,7 @@ export class Load {
       queueDepth,
       pieces: firsts.map(first => ({ block: first, blocks: Math.min(perRead, wideBlocks - first) })),
       begin: ({ block, blocks }) =>
-        Array.from({ length: blocks }, (_, i) => operations.begin(Kind.read, block + i, this.options.connections, performance.now())),
+        Array.from({ length: blocks }, (_, i) => operations.begin(Kind.read, block + i, this.#links.length, performance.now())),
       end: (indexes, data) => {
         const nowMs = performance.now();
         indexes.forEach((index, i) => {

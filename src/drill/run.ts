@@ -24,6 +24,7 @@ export interface DrillOptions {
   readonly minutes: number;
   readonly seconds: number;
   readonly connections: number;
+  readonly readers: number;
   readonly queueDepth: number;
   readonly seed: number;
   readonly report: string | undefined;
@@ -97,14 +98,14 @@ class Drill {
       const missed = this.#rounds.some(round => !round.boundKept);
       const allPassed = this.#rounds.length > 0 && this.#rounds.every(round => round.passed) && (replicas?.passed ?? true);
       passed = allPassed && !(this.options.strict && missed);
-      const { connections, queueDepth, hotBlocks, wideBlocks } = load;
+      const { connections, readers, queueDepth, hotBlocks, wideBlocks } = load;
       return {
         version: 1,
         startedAt,
         endedAt: new Date().toISOString(),
         seed: this.options.seed,
         facts,
-        load: { connections, queueDepth, hotBlocks, wideBlocks, copies },
+        load: { connections, readers, queueDepth, hotBlocks, wideBlocks, copies },
         machine: machine(),
         passed,
         strict: this.options.strict,
@@ -146,10 +147,10 @@ class Drill {
   }
 
   #load(nbdSocket: string, endpointDies: boolean): LoadOptions {
-    const { connections, queueDepth, seed } = this.options;
+    const { connections, readers, queueDepth, seed } = this.options;
     const random = new Random(seed);
     const sizes = { hotBlocks: HOT_BLOCKS, wideBlocks: Math.min(WIDE_BLOCKS, VDISK_BYTES / BLOCK_BYTES) };
-    return { nbdSocket, exportName: this.#vdisk, connections, queueDepth, ...sizes, random, endpointDies };
+    return { nbdSocket, exportName: this.#vdisk, connections, readers, queueDepth, ...sizes, random, endpointDies };
   }
 
   async #runAll(cluster: Cluster, copies: number, load: LoadOptions): Promise<void> {

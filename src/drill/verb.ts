@@ -10,6 +10,7 @@ interface DrillFlags {
   readonly minutes: string;
   readonly seconds: string;
   readonly connections: string;
+  readonly readers: string;
   readonly queueDepth: string;
   readonly seed?: string;
   readonly report?: string;
@@ -32,6 +33,7 @@ export function addDrillVerb(program: Command): void {
     .option('--minutes <m>', 'rounds for so long, instead of a number of them', '0')
     .option('--seconds <s>', 'load without a fault in each round, half of it before the fault and half after', '4')
     .option('--connections <n>', 'NBD connections', String(CONNECTIONS))
+    .option('--readers <n>', 'further connections that only read', '0')
     .option('--queue-depth <n>', 'requests outstanding on each connection', String(QUEUE_DEPTH))
     .option('--seed <n>', 'of the random choices of the load')
     .option('--report <dir>', 'where drill.json and drill.html are written')
@@ -49,6 +51,7 @@ export function addDrillVerb(program: Command): void {
         minutes: wholeNumber('--minutes', flags.minutes, 0, 100_000),
         seconds: wholeNumber('--seconds', flags.seconds, 1, 3_600),
         connections: wholeNumber('--connections', flags.connections, 1, 16),
+        readers: wholeNumber('--readers', flags.readers, 0, 16),
         queueDepth: wholeNumber('--queue-depth', flags.queueDepth, 1, 128),
         seed: wholeNumber('--seed', flags.seed ?? String(Date.now() % 2 ** 32), 0, 2 ** 32 - 1),
         report: flags.report,
