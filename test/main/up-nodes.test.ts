@@ -80,6 +80,7 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
       })),
       datapath: {
         pid: expect.any(Number) as number,
+        node: 'node-1',
         nbdSocket: cluster.nbdSocket,
         command: [...gatepathArgv(), 'datapath', '--config', join(data, 'datapath', 'datapath.yaml')],
         network: null,
