@@ -20,11 +20,12 @@ describe('gatepath up', () => {
     const system = new GatepathUp({ dataDir: data, vdisk: 'demo', size: '64M' });
     await system.start();
     const { pid } = system.process;
+    const self = { pid, command: expect.arrayContaining(['up', data]) as string[], network: null };
     expect(readClusterFile(data)).toEqual({
       version: 1,
-      nodes: [{ id: 'node-1', pid, dataDir: data, address: `unix:${data}/control.sock`, command: expect.arrayContaining(['up', data]) }],
+      nodes: [{ id: 'node-1', dataDir: data, address: `unix:${data}/control.sock`, ...self }],
       etcd: [],
-      datapath: { pid, nbdSocket: system.socket },
+      datapath: { node: 'node-1', nbdSocket: system.socket, ...self },
       console: null,
     });
     // Who may connect owns the data.
