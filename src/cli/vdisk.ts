@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { GatepathError } from '../base/errors.js';
 import { formatSize, parseSize } from '../base/size.js';
 import type { VdiskView } from '../control/schemas.js';
+import { continueMigration } from './migration.js';
 import { printJson, printTable } from './output.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
@@ -33,7 +34,7 @@ export function addVdiskVerbs(program: Command): void {
           one.allocatedBytes === null ? '?' : formatSize(one.allocatedBytes),
           one.container,
           one.health,
-          one.attachment?.host ?? '-',
+          attachedText(one),
         ]),
       );
     });
@@ -44,6 +45,23 @@ export function addVdiskVerbs(program: Command): void {
       const one = await (await connectSystem(options)).showVdisk(name);
       if (options.json) printJson(one);
       else printVdisk(one);
+    });
+  systemOptions(vdisk.command('activate <name>'))
+    .description('let the host at which it is attached as shared hold it: the one that held it writes no more')
+    .option('--host <host>', 'the host (default: where it is attached as shared)')
+    .option(
+      '--qmp <socket>',
+      'of the QEMU that the guest leaves: waits until the migration is before its switch-over, and lets it go on behind that',
+    )
+    .action(async (name: string, options: SystemOptions & { host?: string; qmp?: string }) => {
+      const { host, qmp } = options;
+      const client = await connectSystem(options);
+      const activate = async (): Promise<void> => {
+        const attachment = await client.activate(name, host === undefined ? {} : { host });
+        console.log(`vdisk ${name} is held by ${attachment.host}`);
+      };
+      if (qmp === undefined) await activate();
+      else await continueMigration(qmp, activate);
     });
   systemOptions(vdisk.command('delete <name>'))
     .description('delete a vdisk and its data; refused while it is attached')
@@ -61,10 +79,15 @@ function sizeOf(argument: string | undefined, option: string | undefined): strin
   return size;
 }
 
+const MODE_TEXT = { holder: '', shared: ' (shared)', over: ' (over: held elsewhere now)' } as const;
+
+function attachedText({ attachments }: VdiskView): string {
+  const texts = attachments.map(({ host, mode, exported }) => `${host}${exported ? MODE_TEXT[mode] : ' (not exported there yet)'}`);
+  return texts.join(', ') || '-';
+}
+
 function printVdisk(one: VdiskView): void {
   const allocated = one.allocatedBytes === null ? '?' : formatSize(one.allocatedBytes);
-  const attached =
-    one.attachment === null ? 'nowhere' : `${one.attachment.host}${one.attachment.exported ? '' : ' (not exported there yet)'}`;
   const lines: [string, string][] = [
     ['name', one.name],
     ['id', one.id],
@@ -74,7 +97,7 @@ function printVdisk(one: VdiskView): void {
     ['health', one.problem === null ? one.health : `${one.health}: ${one.problem}`],
     ['controller', `${one.controller ?? '-'} (epoch ${one.epoch}, term ${one.term})`],
     ['members', one.members.join(', ')],
-    ['attached', attached],
+    ['attached', one.attachment === null ? 'nowhere' : attachedText(one)],
     ['sessions', String(one.sessions)],
     ['created', one.createdAt],
   ];

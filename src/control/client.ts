@@ -11,11 +11,13 @@ import {
   servedView,
   statusView,
   vdiskView,
+  type ActivateRequest,
   type AttachmentView,
   type AttachRequest,
   type ContainerView,
   type CreateContainerRequest,
   type CreateVdiskRequest,
+  type DetachRequest,
   type DetachView,
   type EventsView,
   type NodeView,
@@ -108,8 +110,14 @@ export class ControlClient {
     return this.#ask('PUT', `${pathOf(name)}/attachment`, attachmentView, wanted);
   }
 
-  detach(name: string): Promise<DetachView> {
-    return this.#ask('DELETE', `${pathOf(name)}/attachment`, detachView);
+  /** A shared attachment holds the vdisk when this resolves, and nobody else writes any more. */
+  activate(name: string, wanted: ActivateRequest): Promise<AttachmentView> {
+    return this.#ask('POST', `${pathOf(name)}/attachment/activate`, attachmentView, wanted);
+  }
+
+  detach(name: string, { host }: DetachRequest = {}): Promise<DetachView> {
+    const query = host === undefined ? '' : `?host=${encodeURIComponent(host)}`;
+    return this.#ask('DELETE', `${pathOf(name)}/attachment${query}`, detachView);
   }
 
   async #ask<T>(method: string, path: string, schema: z.ZodType<T>, body?: unknown): Promise<T> {

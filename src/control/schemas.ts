@@ -21,9 +21,23 @@ export const createVdiskRequest = z.strictObject({
 export const attachRequest = z.strictObject({
   /** Default: the only host that is known, or the node's own. */
   host: text.optional(),
+  /** Beside the attachment that holds it, for a migration. Needs a host. */
+  shared: z.boolean().optional(),
   /** How long to wait until the host's datapath offers it. */
   timeoutMs: z.number().int().nonnegative().max(60_000).optional(),
 });
+export const activateRequest = z.strictObject({
+  /** Default: where it is attached as shared. */
+  host: text.optional(),
+  /** How long to wait until the host's datapath has the vdisk. */
+  timeoutMs: z.number().int().nonnegative().max(60_000).optional(),
+});
+export const detachRequest = z.strictObject({
+  /** Needed where it is attached at two. */
+  host: text.optional(),
+});
+export type ActivateRequest = z.infer<typeof activateRequest>;
+export type DetachRequest = z.infer<typeof detachRequest>;
 export type CreateVdiskRequest = z.infer<typeof createVdiskRequest>;
 export type AttachRequest = z.infer<typeof attachRequest>;
 
@@ -74,6 +88,8 @@ export const attachmentView = z.object({
   host: z.string(),
   generation: count,
   sizeBytes: count,
+  /** It reads beside the one that holds the vdisk, until it is activated. */
+  shared: z.boolean(),
   /** The NBD socket of the host's datapath; null where none has ever run there. */
   nbdSocket: z.string().nullable(),
   /** `host:port` at which it serves NBD in TLS to other machines; null: it does not. */
@@ -97,6 +113,14 @@ const resyncView = z.object({ node: z.string(), sentBlocks: count });
 /** A node that is to have a copy, or had one. Since when it has not been a member; null: it still is one, and does not answer. */
 const missingView = z.object({ node: z.string(), since: z.string().nullable() });
 
+const attachedView = z.object({
+  host: z.string(),
+  generation: count,
+  exported: z.boolean(),
+  /** shared: for a migration, not activated yet; over: another one was activated, and this one is to be detached. */
+  mode: z.enum(['holder', 'shared', 'over']),
+});
+
 export const vdiskView = z.object({
   name: z.string(),
   id: z.string(),
@@ -117,7 +141,10 @@ export const vdiskView = z.object({
   term: count,
   /** Datapath shards that have it open. */
   sessions: count,
-  attachment: z.object({ host: z.string(), generation: count, exported: z.boolean() }).nullable(),
+  /** The one that holds it; where there is none, the shared one. */
+  attachment: attachedView.nullable(),
+  /** All there are, the one that holds it first. */
+  attachments: z.array(attachedView),
 });
 export type VdiskView = z.infer<typeof vdiskView>;
 

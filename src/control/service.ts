@@ -2,15 +2,18 @@ import { GatepathError } from '../base/errors.js';
 import { BLOCK_BYTES } from '../base/size.js';
 import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
 import { exportRecord, keys, type AttachmentRecord, type ExportRecord, type HostRecord, type VdiskRecord } from '../meta/model.js';
-import { attach, createContainer, createVdisk, detach, findVdisk, listAttachments, markDeleting } from '../meta/operations.js';
+import { activate, attach, detach, holderOf, isOver, listAttachments } from '../meta/attachments.js';
+import { createContainer, createVdisk, findVdisk, markDeleting } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode } from './node.js';
 import type {
+  ActivateRequest,
   AttachmentView,
   AttachRequest,
   ContainerView,
   CreateContainerRequest,
   CreateVdiskRequest,
+  DetachRequest,
   DetachView,
   NodeView,
   ServedView,
@@ -99,22 +102,47 @@ export class ControlService {
   // ---------------------------------------------------------------- attachments
 
   /** Attached already at that host: says so again. Waits until the host's datapath offers it, where one has ever run. */
-  async attach(vdiskName: string, { host, timeoutMs = ATTACH_TIMEOUT_MS }: AttachRequest): Promise<AttachmentView> {
+  async attach(vdiskName: string, { host, shared = false, timeoutMs = ATTACH_TIMEOUT_MS }: AttachRequest): Promise<AttachmentView> {
     const { store } = this.options;
-    const attachment = await attach(store, vdiskName, host ?? (await this.#defaultHost(vdiskName)));
+    if (shared && host === undefined) {
+      const action = 'name the host that the guest migrates to: --host';
+      throw new GatepathError('invalid', 'ERR_USAGE', 'a shared attachment is at another host than the one that holds the vdisk', action);
+    }
+    const attachment = await attach(store, vdiskName, host ?? (await this.#defaultHost(vdiskName)), shared);
     const known = await findHost(store, attachment.host);
-    const exported =
-      known !== null &&
-      (await waitForKey(store, keys.export(attachment.host, attachment.vdiskId), timeoutMs, async found =>
-        isExported(await findHost(store, attachment.host), parseExport(found?.value), attachment.generation),
-      ));
+    const exported = known !== null && (await this.#whenExported(attachment, timeoutMs, () => true));
     return attachmentView(attachment, known, exported);
   }
 
-  /** Waits until the host's datapath has let go of it. */
-  async detach(vdiskName: string): Promise<DetachView> {
+  /** Resolves when the host's datapath has the vdisk to itself: the sessions of the one that held it before have ended. Again, where it was not so in time. */
+  async activate(vdiskName: string, { host, timeoutMs = ATTACH_TIMEOUT_MS }: ActivateRequest): Promise<AttachmentView> {
     const { store } = this.options;
-    const { host, vdiskId, generation } = await detach(store, vdiskName);
+    const attachment = await activate(store, vdiskName, host);
+    const known = await findHost(store, attachment.host);
+    const isHeld = known !== null && (await this.#whenExported(attachment, timeoutMs, one => !one.shared));
+    if (isHeld) return attachmentView(attachment, known, true);
+    const message = `the datapath of host "${attachment.host}" does not hold vdisk "${vdiskName}" yet: it does not run, or finds no path to it`;
+    throw new GatepathError(
+      'retryable',
+      'ERR_NOT_ACTIVATED',
+      message,
+      'do not let the guest go on there; see to the datapath, and try again',
+    );
+  }
+
+  #whenExported(attachment: AttachmentRecord, timeoutMs: number, holds: (one: ExportRecord) => boolean): Promise<boolean> {
+    const { store } = this.options;
+    const { host, vdiskId, generation } = attachment;
+    return waitForKey(store, keys.export(host, vdiskId), timeoutMs, async found => {
+      const one = parseExport(found?.value);
+      return one !== null && isExported(await findHost(store, host), one, generation) && holds(one);
+    });
+  }
+
+  /** Waits until the host's datapath has let go of it. */
+  async detach(vdiskName: string, wanted: DetachRequest = {}): Promise<DetachView> {
+    const { store } = this.options;
+    const { host, vdiskId, generation } = await detach(store, vdiskName, wanted.host);
     const released = await waitForKey(store, keys.export(host, vdiskId), DETACH_TIMEOUT_MS, found => {
       const one = parseExport(found?.value);
       return one === null || one.generation > generation;
@@ -128,8 +156,9 @@ export class ControlService {
   async #defaultHost(vdiskName: string): Promise<string> {
     const { store, defaultHost } = this.options;
     const { id } = await findVdisk(store, vdiskName);
-    const attached = (await listAttachments(store)).find(one => one.vdiskId === id);
-    if (attached !== undefined) return attached.host;
+    const attached = (await listAttachments(store)).filter(one => one.vdiskId === id);
+    const there = holderOf(attached) ?? attached[0];
+    if (there !== undefined) return there.host;
     const hosts = await listHosts(store);
     return hosts.length === 1 ? hosts[0]!.host : defaultHost;
   }
@@ -149,9 +178,7 @@ export class ControlService {
 function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
   const group = all.groups.get(vdisk.id);
   const { allocatedBytes, health, problem, missing, resyncing, sessions } = vdiskFacts(vdisk, all);
-  const attachment = around.attachments.find(one => one.vdiskId === vdisk.id);
-  const host = around.hosts.find(one => one.host === attachment?.host) ?? null;
-  const exported = around.exports.find(one => one.vdiskId === vdisk.id && one.host === attachment?.host) ?? null;
+  const attachments = attachedViews(vdisk, around);
   const { name, id, container, sizeBytes, createdAt } = vdisk;
   return {
     name,
@@ -169,15 +196,22 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     epoch: group?.epoch ?? 0,
     term: group?.term ?? 0,
     sessions,
-    attachment:
-      attachment === undefined
-        ? null
-        : {
-            host: attachment.host,
-            generation: attachment.generation,
-            exported: isExported(host, exported, attachment.generation),
-          },
+    attachment: attachments[0] ?? null,
+    attachments,
   };
+}
+
+const MODES = ['holder', 'shared', 'over'] as const;
+
+function attachedViews({ id }: VdiskRecord, { attachments, hosts, exports }: Around): VdiskView['attachments'] {
+  const all = attachments.filter(one => one.vdiskId === id);
+  const views = all.map(one => {
+    const known = hosts.find(({ host }) => host === one.host) ?? null;
+    const exported = exports.find(({ vdiskId, host }) => vdiskId === id && host === one.host) ?? null;
+    const mode: (typeof MODES)[number] = one.shared ? 'shared' : isOver(one, all) ? 'over' : 'holder';
+    return { host: one.host, generation: one.generation, exported: isExported(known, exported, one.generation), mode };
+  });
+  return views.sort((a, b) => MODES.indexOf(a.mode) - MODES.indexOf(b.mode));
 }
 
 interface Around {
@@ -191,13 +225,14 @@ function parseExport(value: unknown): ExportRecord | null {
 }
 
 function attachmentView(attachment: AttachmentRecord, host: HostRecord | null, exported: boolean): AttachmentView {
-  const { vdiskName, vdiskId, generation, sizeBytes } = attachment;
+  const { vdiskName, vdiskId, generation, sizeBytes, shared } = attachment;
   return {
     vdisk: vdiskName,
     vdiskId,
     host: attachment.host,
     generation,
     sizeBytes,
+    shared,
     nbdSocket: host?.nbdSocket ?? null,
     nbdTls: host?.nbdTls ?? null,
     exported,

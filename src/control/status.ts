@@ -1,6 +1,6 @@
 import { listHosts } from '../meta/hosts.js';
 import type { HostRecord, VdiskRecord } from '../meta/model.js';
-import { listAttachments } from '../meta/operations.js';
+import { listAttachments } from '../meta/attachments.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { DatapathState, ManagedDatapath } from './datapath.js';
 import type { ManagedNode, NodeStatus } from './node.js';
@@ -86,7 +86,12 @@ async function fromMetadata({ store, node }: NonNullable<StatusOptions['storage'
   const view = {
     nodes: [...all.nodes],
     hosts: hosts.map(({ host, nbdSocket }: HostRecord) => ({ name: host, nbdSocket })),
-    vdisks: { count: all.vdisks.length, attached: attachments.length, ...totals(all.vdisks, all), ill: illView },
+    vdisks: {
+      count: all.vdisks.length,
+      attached: new Set(attachments.map(({ vdiskId }) => vdiskId)).size,
+      ...totals(all.vdisks, all),
+      ill: illView,
+    },
   };
   return { isUnavailable: ill.some(({ health }) => health === 'unavailable'), problems, view };
 }

@@ -7,6 +7,8 @@ export interface AttachmentListener {
   onAttached(attachment: AttachmentRecord): void;
   /** Also before `onAttached` of the same vdisk with a newer generation. */
   onDetached(attachment: AttachmentRecord): void;
+  /** The same attachment, shared no longer: it is to hold the vdisk. */
+  onActivated(attachment: AttachmentRecord): void;
   /** Same attachment, another size. */
   onResized(attachment: AttachmentRecord): void;
 }
@@ -93,8 +95,12 @@ export class AttachmentWatcher {
     for (const [vdiskId, attachment] of wanted) {
       const old = this.#attached.get(vdiskId);
       this.#attached.set(vdiskId, attachment);
-      if (old === undefined) this.listener.onAttached(attachment);
-      else if (old.sizeBytes !== attachment.sizeBytes) this.listener.onResized(attachment);
+      if (old === undefined) {
+        this.listener.onAttached(attachment);
+        continue;
+      }
+      if (old.shared && !attachment.shared) this.listener.onActivated(attachment);
+      if (old.sizeBytes !== attachment.sizeBytes) this.listener.onResized(attachment);
     }
   }
 }

@@ -38,6 +38,8 @@ export interface ExportStatus {
   readonly name: string;
   readonly generation: number;
   readonly sizeBytes: number;
+  /** It does not hold the vdisk: not activated yet, or not in all shards. */
+  readonly shared: boolean;
   /** Clients find it. */
   readonly exported: boolean;
   /** Detached, and not let go of yet. */
@@ -58,6 +60,8 @@ interface Export {
   readonly told: Set<number>;
   readonly added: Set<number>;
   readonly removed: Set<number>;
+  /** null: of an attachment that is shared; else the shards that are still to open what they have of it as the holder's. */
+  activating: Set<number> | null;
   removing: boolean;
   sizeBytes: number;
 }
@@ -79,6 +83,7 @@ export class DatapathMain {
     const { store, host, shards, log } = options;
     shards.on(DatapathTopic.added, (message, shard) => this.#onAdded(message as ExportKey, shard));
     shards.on(DatapathTopic.removed, (message, shard) => this.#onRemoved(message as ExportKey, shard));
+    shards.on(DatapathTopic.activated, (message, shard) => this.#onActivated(message as ExportKey, shard));
     shards.on(DatapathTopic.statusReply, (message, shard) => {
       const status = message as ShardStatus;
       this.#statusRequests.get(status.request)?.(status, shard);
@@ -90,6 +95,7 @@ export class DatapathMain {
       {
         onAttached: attachment => this.#attach(attachment),
         onDetached: attachment => this.#detach(attachment),
+        onActivated: attachment => this.#activate(attachment),
         onResized: attachment => this.#resize(attachment),
       },
       log,
@@ -98,9 +104,11 @@ export class DatapathMain {
 
   /** The exports there are, are about to be, or are on their way out, without asking the shards. */
   get exports(): readonly ExportStatus[] {
-    return [...this.#exports.values()].map(({ description, sizeBytes, added, removing }) => {
+    return [...this.#exports.values()].map(({ description, sizeBytes, activating, added, removing }) => {
       const { vdiskId, name, generation } = description;
-      return { vdiskId, name, generation, sizeBytes, exported: !removing && added.size === this.options.shards.count, ending: removing };
+      const shared = activating === null || activating.size > 0;
+      const exported = !removing && added.size === this.options.shards.count;
+      return { vdiskId, name, generation, sizeBytes, shared, exported, ending: removing };
     });
   }
 
@@ -176,17 +184,18 @@ export class DatapathMain {
     this.#topology?.setVdisks(vdisks);
   }
 
-  #attach({ vdiskId, vdiskName, generation, sizeBytes }: AttachmentRecord): void {
+  #attach({ vdiskId, vdiskName, generation, sizeBytes, shared }: AttachmentRecord): void {
     const { shards, acceptingShard, log } = this.options;
     const floor = this.#floors.get(vdiskId) ?? createTermFloor();
     this.#floors.set(vdiskId, floor);
-    const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, floor };
-    const one: Export = { description, told: new Set(), added: new Set(), removed: new Set(), removing: false, sizeBytes };
+    const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, shared, floor };
+    const none = { told: new Set<number>(), added: new Set<number>(), removed: new Set<number>() };
+    const one: Export = { description, ...none, activating: shared ? null : new Set(), removing: false, sizeBytes };
     this.#exports.set(keyOf(description), one);
     this.#followGroups();
     const group = this.#groups.get(vdiskId);
     if (group !== undefined) this.#broadcast(DatapathTopic.group, group);
-    log.log('info', 'exporting a vdisk', { vdisk: vdiskName, generation, sizeBytes });
+    log.log('info', 'exporting a vdisk', { vdisk: vdiskName, generation, sizeBytes, shared });
     // The accepting shard last: it moves connections to the others, which have to know the export by then.
     for (let shard = 0; shard < shards.count; shard++) if (shard !== acceptingShard) this.#sendAdd(one, shard);
     if (shards.count === 1) this.#sendAdd(one, acceptingShard);
@@ -216,10 +225,28 @@ export class DatapathMain {
     const one = this.#exports.get(keyOf(key));
     if (one === undefined) return;
     one.added.add(shard);
+    if (one.activating?.has(shard) === true) this.#sendActivate(one, shard);
     if (one.removing) this.#sendRemove(one, shard);
     else if (shard !== acceptingShard && one.added.size === shards.count - 1)
       shards.send(acceptingShard, DatapathTopic.add, one.description);
     this.#changed();
+  }
+
+  #activate(attachment: AttachmentRecord): void {
+    const { shards, log } = this.options;
+    const one = this.#exports.get(keyOf(attachment));
+    if (one === undefined || one.activating !== null) return;
+    log.log('info', 'a vdisk is to be held by this host', { vdisk: attachment.vdiskName, generation: attachment.generation });
+    one.activating = new Set(Array.from({ length: shards.count }, (_, shard) => shard));
+    for (const shard of one.added) this.#sendActivate(one, shard);
+  }
+
+  #sendActivate({ description: { vdiskId, generation } }: Export, shard: number): void {
+    this.options.shards.send(shard, DatapathTopic.activate, { vdiskId, generation } satisfies ExportKey);
+  }
+
+  #onActivated(key: ExportKey, shard: number): void {
+    if (this.#exports.get(keyOf(key))?.activating?.delete(shard) === true) this.#changed();
   }
 
   #onRemoved(key: ExportKey, shard: number): void {

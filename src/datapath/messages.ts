@@ -11,6 +11,9 @@ export const DatapathTopic = {
   removed: 'datapath.removed',
   /** main → shard: ExportResize */
   resize: 'datapath.resize',
+  /** main → shard: ExportKey: the attachment holds the vdisk from now on; answered by activated when the sessions there are open so */
+  activate: 'datapath.activate',
+  activated: 'datapath.activated',
   /** main → shard: KnownNode[] */
   nodes: 'datapath.nodes',
   /** main → shard: KnownGroup, of an attached vdisk */
@@ -35,6 +38,8 @@ export interface ExportKey {
 export interface ExportDescription extends ExportKey {
   readonly name: string;
   readonly sizeBytes: number;
+  /** Not activated yet (rule 18). */
+  readonly shared: boolean;
   /** Of {@link createTermFloor}. */
   readonly floor: SharedArrayBuffer;
 }

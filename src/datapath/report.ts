@@ -70,9 +70,9 @@ export class ExportReport {
       this.#known = true;
     }
     const next = new Map<string, ExportRecord>();
-    for (const { vdiskId, generation, exported, ending } of this.#wanted) {
+    for (const { vdiskId, generation, shared, exported, ending } of this.#wanted) {
       if (!exported && !ending) continue;
-      const record: ExportRecord = { vdiskId, host, generation, datapathUuid, state: ending ? 'ending' : 'exported' };
+      const record: ExportRecord = { vdiskId, host, generation, datapathUuid, state: ending ? 'ending' : 'exported', shared };
       // A new generation beside one that is ending: the new one counts.
       if (next.has(vdiskId) && ending) continue;
       next.set(vdiskId, record);
@@ -90,7 +90,7 @@ export class ExportReport {
   }
 }
 
-const textOf = ({ generation, state }: ExportRecord): string => `${generation} ${state}`;
+const textOf = ({ generation, state, shared }: ExportRecord): string => `${generation} ${state}${shared ? ' shared' : ''}`;
 
 /** Of one transaction: far below what the store takes. */
 const MAX_OPERATIONS = 64;

@@ -90,6 +90,7 @@ export class DatapathShard implements ShardPart, EngineClient {
     });
     context.onMessage(DatapathTopic.add, message => this.exportAdded(message as ExportDescription));
     context.onMessage(DatapathTopic.remove, message => this.exportRemoved(message as ExportKey));
+    context.onMessage(DatapathTopic.activate, message => this.exportActivated(message as ExportKey));
     context.onMessage(DatapathTopic.resize, message => this.#resize(message as ExportResize));
     context.onMessage(DatapathTopic.nodes, message => this.#setNodes(message as readonly KnownNode[]));
     context.onMessage(DatapathTopic.group, message => this.#setGroup(message as KnownGroup));
@@ -109,11 +110,11 @@ export class DatapathShard implements ShardPart, EngineClient {
   /** A vdisk is attached: offered under its name from here on. Its session is opened by the first connection. */
   exportAdded(description: ExportDescription): void {
     const { context, datapathUuid, acceptingShard } = this.options;
-    const { vdiskId, generation, name, sizeBytes, floor } = description;
+    const { vdiskId, generation, name, sizeBytes, shared, floor } = description;
     if (this.#mounted.size >= MAX_EXPORTS) throw new RangeError(`a datapath has at most ${MAX_EXPORTS} exports`);
     const identity = { vdiskId, generation, datapathUuid, shard: context.index };
     const index = this.#sessions.indexOf(null) >= 0 ? this.#sessions.indexOf(null) : this.#sessions.length;
-    const session = new ShardSession(this.#parts, identity, name, floor, index * TIMERS_PER_SESSION);
+    const session = new ShardSession(this.#parts, identity, name, floor, index * TIMERS_PER_SESSION, shared);
     this.#sessions[index] = session;
     const nbd = new VdiskExport({
       name,
@@ -128,6 +129,17 @@ export class DatapathShard implements ShardPart, EngineClient {
     this.#exports.add(nbd);
     this.#mounted.set(keyOf(description), { description, session, nbd, placement, removing: false });
     context.send(MAIN, DatapathTopic.added, { vdiskId, generation } satisfies ExportKey);
+  }
+
+  /** The attachment holds the vdisk from now on. One shard sees to it, whether anybody uses the vdisk or not. */
+  exportActivated(key: ExportKey): void {
+    const { context, acceptingShard } = this.options;
+    const { vdiskId, generation } = key;
+    this.#mounted
+      .get(keyOf(key))
+      ?.session.activate(context.index === acceptingShard, () =>
+        context.send(MAIN, DatapathTopic.activated, { vdiskId, generation } satisfies ExportKey),
+      );
   }
 
   /** Detached: no new connection; those there are end when their outstanding requests are answered, and with the last one the session. */

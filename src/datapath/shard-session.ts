@@ -30,6 +30,9 @@ export interface SessionParts {
   readonly failbackAfterMs: number | null;
 }
 
+/** Code of a session that was ended by another attachment. */
+const SUPERSEDED = 'ERR_SUPERSEDED';
+
 /** Timers of one session at the engine. */
 const Timer = { retry: 0, search: 1 } as const;
 export const TIMERS_PER_SESSION = 2;
@@ -56,6 +59,8 @@ export class ShardSession {
   #stuckHoldMs = STUCK_HOLD_FIRST_MS;
   #notStuckBeforeNs = 0;
   #told = false;
+  /** Told when the session is open as the holder's; null: nobody waits for that. */
+  #activated: (() => void) | null = null;
   #stopping = false;
 
   constructor(
@@ -65,6 +70,8 @@ export class ShardSession {
     floor: SharedArrayBuffer,
     /** Of the first of this session's timers at the engine; they follow each other. */
     private readonly firstTag: number,
+    /** The attachment is not activated yet (rule 18). */
+    private isShared = false,
   ) {
     const { engine, probes } = parts.context;
     this.#search = new PathSearch(
@@ -126,6 +133,26 @@ export class ShardSession {
     if (this.#pathId !== 0) this.#failback.canReturn(this.#localMember() !== null, this.parts.context.engine.nowNs);
   }
 
+  /**
+   * The attachment is to hold the vdisk from now on (rule 18): what is open as shared is opened again. `done`: it is, or nothing is open here, and need not be.
+   * Never called where another attachment has been faster.
+   */
+  activate(mustOpen: boolean, done: () => void): void {
+    this.isShared = false;
+    const { kind } = this.session.state;
+    if (kind === 'closed') return;
+    if (this.#epoch === 0 && !mustOpen) return done();
+    this.#activated = done;
+    this.session.start();
+    if (kind === 'open') this.#openAgain();
+  }
+
+  /** At the same node: it has done nothing wrong. What is unanswered is sent again. */
+  #openAgain(): void {
+    this.#pathGone('fenced', this.node!);
+    this.session.leave();
+  }
+
   /** The process ends: answers what is left, says nothing to the Stargate. Its next start is another datapath, and ends this session by opening its own. */
   stop(): void {
     this.#stopping = true;
@@ -165,14 +192,20 @@ export class ShardSession {
     const { parts, identity } = this;
     const left = this.#left;
     const wasLeft = left !== null && left !== candidate.node && isShunned(parts.health.of(left), parts.context.engine.nowNs);
+    const { isShared } = this;
     const listener: PathListener = {
-      onOpened: (path, opened) => this.#onOpened(id, path, opened),
+      onOpened: (path, opened) => this.#onOpened(id, path, opened, isShared),
       onRefused: (reason, message, node) => this.#onRefused(id, candidate, reason, message, node),
       onEnded: (reason, message, node) => this.#onEnded(id, candidate, reason, message, node),
     };
     // Kept before it is asked: it may answer at once.
     this.#abandon.set(id, () => undefined);
-    const attempt = openPathAt(parts, candidate.target, wasLeft ? { ...identity, left } : identity, listener);
+    const attempt = openPathAt(
+      parts,
+      candidate.target,
+      { ...identity, ...(wasLeft && { left }), ...(isShared && { shared: true }) },
+      listener,
+    );
     if (this.#abandon.has(id)) this.#abandon.set(id, () => attempt.abandon());
   }
 
@@ -182,7 +215,7 @@ export class ShardSession {
     return abandon;
   }
 
-  #onOpened(id: number, path: StargatePath, opened: OpenedSession): void {
+  #onOpened(id: number, path: StargatePath, opened: OpenedSession, asShared: boolean): void {
     this.#forget(id);
     const candidate = this.#search.opened(id);
     if (candidate === null) {
@@ -198,6 +231,9 @@ export class ShardSession {
     this.sinceMs = Date.now();
     this.session.opened(this.#epoch, path, opened.term);
     if (this.session.state.kind !== 'open') return;
+    if (asShared && !this.isShared) return this.#openAgain();
+    this.#activated?.();
+    this.#activated = null;
     this.#failback.opened(candidate.isLocal, this.#localMember() !== null, this.parts.context.engine.nowNs);
     if (!this.#told) return;
     this.#told = false;
@@ -212,7 +248,8 @@ export class ShardSession {
 
   #onRefused(id: number, candidate: Candidate, reason: SessionRefusal, message: string, node?: string): void {
     this.#forget(id);
-    this.#trouble(`${candidate.node}: ${reason}: ${message}`, reason === 'moved');
+    if (reason === 'closed') this.#superseded(candidate);
+    else this.#trouble(`${candidate.node}: ${reason}: ${message}`, reason === 'moved');
     if (reason === 'closed' && this.#search.isSearching) {
       this.#search.stop();
       this.session.refused(this.#epoch, 'closed');
@@ -221,7 +258,8 @@ export class ShardSession {
 
   #onEnded(id: number, candidate: Candidate, reason: SessionEnd | 'lost', message: string, node?: string): void {
     this.#forget(id);
-    this.#trouble(`${candidate.node}: ${reason}: ${message}`, reason === 'fenced' && node !== undefined);
+    if (reason === 'closed') this.#superseded(candidate);
+    else this.#trouble(`${candidate.node}: ${reason}: ${message}`, reason === 'fenced' && node !== undefined);
     if (id === this.#pathId) {
       if (reason !== 'closed') this.#pathGone(reason, node);
       this.session.pathEnded(this.#epoch, reason);
@@ -279,6 +317,14 @@ export class ShardSession {
     if (this.#told || (isMove && Date.now() - this.sinceMs < SUSPECT_AFTER_MS)) return;
     this.#told = true;
     this.#log('warn', 'no path to the vdisk; its requests wait', { problem });
+  }
+
+  /** Final: nothing of this session is applied any more. */
+  #superseded({ node }: Candidate): void {
+    if (this.problem.startsWith(SUPERSEDED)) return;
+    this.problem = `${SUPERSEDED}: another attachment, or another datapath of this one, holds the vdisk now: its requests end with ESHUTDOWN; detach it from this host`;
+    this.sinceMs = Date.now();
+    this.#log('warn', 'the vdisk is held by somebody else now; requests end with ESHUTDOWN', { code: SUPERSEDED, node });
   }
 
   #endSession(): void {

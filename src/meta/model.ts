@@ -117,6 +117,8 @@ export const attachmentRecord = z.object({
   generation: counter,
   sizeBytes: counter,
   createdAt: z.string(),
+  /** Beside the one that holds the vdisk, for a migration: it reads, until it is activated (rule 18). */
+  shared: z.boolean().default(false),
 });
 export type AttachmentRecord = z.infer<typeof attachmentRecord>;
 
@@ -139,6 +141,8 @@ export const exportRecord = z.object({
   generation: counter,
   datapathUuid: uuid,
   state: z.enum(['exported', 'ending']),
+  /** It does not hold the vdisk, or not yet. */
+  shared: z.boolean().default(false),
 });
 export type ExportRecord = z.infer<typeof exportRecord>;
 

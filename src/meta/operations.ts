@@ -1,23 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import {
-  attachmentRecord,
   containerRecord,
   defaultMinMembers,
-  groupRecord,
   keys,
   vdiskRecord,
-  type AttachmentRecord,
   type ContainerRecord,
   type GroupMember,
   type GroupRecord,
   type ReplicationFactor,
   type VdiskRecord,
 } from './model.js';
-import { checkName, invalid, parse, retry, retryable, settled } from './records.js';
-import type { MetadataStore, Versioned } from './store.js';
+import { attachmentsOf, now, vdiskByName, versionOf } from './found.js';
+import { checkName, invalid, parse, retry, settled } from './records.js';
+import type { MetadataStore } from './store.js';
 
 /**
- * What is done to containers, vdisks and attachments, over any metadata store: read, check, compare-and-swap; again when somebody else was
+ * What is done to containers and vdisks, over any metadata store: read, check, compare-and-swap; again when somebody else was
  * faster. All throw GatepathError with what was wrong and what to do, or MetaUnavailable: then it may or may not be done, and asking again tells.
  */
 
@@ -157,94 +155,3 @@ export async function markDeleting(store: MetadataStore, name: string): Promise<
     return (await settled(transaction, isDeleting)) ? deleting : undefined;
   });
 }
-
-// ---------------------------------------------------------------- attachments
-
-/** Attached already at that host: gives what there is. */
-export async function attach(store: MetadataStore, name: string, host: string): Promise<AttachmentRecord> {
-  checkName(host);
-  return retry(async () => {
-    const { record, versioned } = await vdiskByName(store, name);
-    const attached = (await attachmentsOf(store, record.id)).map(one => one.record);
-    const here = attached.find(one => one.host === host);
-    if (here !== undefined) return here;
-    if (attached.length > 0) {
-      const other = attached[0]!.host;
-      throw invalid('ERR_ATTACHED', `vdisk "${name}" is attached at host "${other}"`, `detach it there first: gatepath detach ${name}`);
-    }
-    const group = await store.get(keys.group(record.id));
-    const known = group === null ? null : parse(groupRecord, group);
-    if (group === null || known === null || known.term === 0) {
-      throw retryable('ERR_NOT_SERVED', `vdisk "${name}" is not served yet`, 'try again in a moment');
-    }
-    const attachment: AttachmentRecord = {
-      vdiskId: record.id,
-      vdiskName: name,
-      host,
-      generation: known.generation + 1,
-      sizeBytes: record.sizeBytes,
-      createdAt: now(),
-    };
-    const key = keys.attachment(host, record.id);
-    const transaction = store.transaction(
-      [versionOf(versioned), versionOf(group)],
-      [
-        { put: key, value: attachment },
-        { put: group.key, value: { ...known, generation: attachment.generation } },
-        // Touches the vdisk: a delete that has read "not attached" fails its compare.
-        { put: versioned.key, value: record },
-      ],
-    );
-    const isAttached = async (): Promise<boolean> => {
-      const found = await store.get(key);
-      return found !== null && parse(attachmentRecord, found).generation === attachment.generation;
-    };
-    return (await settled(transaction, isAttached)) ? attachment : undefined;
-  });
-}
-
-/** Returns what was detached; throws where it is not attached. */
-export async function detach(store: MetadataStore, name: string): Promise<AttachmentRecord> {
-  return retry(async () => {
-    const { record } = await vdiskByName(store, name);
-    const [attached] = await attachmentsOf(store, record.id);
-    if (attached === undefined) throw invalid('ERR_NOT_ATTACHED', `vdisk "${name}" is not attached`, 'nothing to do');
-    const { key } = attached.versioned;
-    // Only this attachment: never a newer one, which somebody else has made since.
-    const transaction = store.transaction([versionOf(attached.versioned)], [{ remove: key }]);
-    const isDetached = async (): Promise<boolean> => (await store.get(key))?.version !== attached.versioned.version;
-    return (await settled(transaction, isDetached)) ? attached.record : undefined;
-  });
-}
-
-export async function listAttachments(store: MetadataStore): Promise<AttachmentRecord[]> {
-  return (await store.range(keys.attachments)).items.map(item => parse(attachmentRecord, item));
-}
-
-interface Found<T> {
-  readonly record: T;
-  readonly versioned: Versioned;
-}
-
-async function attachmentsOf(store: MetadataStore, vdiskId: string): Promise<Found<AttachmentRecord>[]> {
-  const { items } = await store.range(keys.attachments);
-  const all = items.map(versioned => ({ record: parse(attachmentRecord, versioned), versioned }));
-  return all.filter(({ record }) => record.vdiskId === vdiskId);
-}
-
-// ---------------------------------------------------------------- helpers
-
-/** A living vdisk. Two reads: by the second one it may have been deleted, and its name may be another one's. */
-async function vdiskByName(store: MetadataStore, name: string): Promise<Found<VdiskRecord>> {
-  checkName(name);
-  return retry(async () => {
-    const named = await store.get(keys.vdiskName(name));
-    if (named === null) throw invalid('ERR_NOT_FOUND', `there is no vdisk named "${name}"`, 'gatepath vdisk list shows those there are');
-    const versioned = await store.get(keys.vdisk(String(named.value)));
-    const record = versioned === null ? null : parse(vdiskRecord, versioned);
-    return versioned === null || record!.deleting ? undefined : { record: record!, versioned };
-  });
-}
-
-const versionOf = ({ key, version }: Versioned): { readonly key: string; readonly version: number } => ({ key, version });
-const now = (): string => new Date().toISOString();

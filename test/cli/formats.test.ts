@@ -8,6 +8,7 @@ const attachment: AttachmentView = {
   host: 'h1',
   generation: 3,
   sizeBytes: 10 << 20,
+  shared: false,
   nbdSocket: '/run/gatepath/nbd.sock',
   nbdTls: null,
   exported: true,

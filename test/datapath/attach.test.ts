@@ -10,12 +10,12 @@ let watcher: AttachmentWatcher | null = null;
 
 function watch(store: MemoryMetadata): void {
   const say = (what: string) => (one: AttachmentRecord) => void events.push(`${what} ${one.vdiskName} ${one.generation} ${one.sizeBytes}`);
-  const listener = { onAttached: say('attached'), onDetached: say('detached'), onResized: say('resized') };
+  const listener = { onAttached: say('attached'), onDetached: say('detached'), onActivated: say('activated'), onResized: say('resized') };
   watcher = new AttachmentWatcher(store, 'here', listener, silentLogger);
 }
 
 function attachment(vdiskName: string, generation = 1, sizeBytes = 4_096, host = 'here', vdiskId = randomUUID()): AttachmentRecord {
-  return { vdiskId, vdiskName, host, generation, sizeBytes, createdAt: '2026-01-01T00:00:00Z' };
+  return { vdiskId, vdiskName, host, generation, sizeBytes, createdAt: '2026-01-01T00:00:00Z', shared: false };
 }
 
 const put = (store: MemoryMetadata, one: AttachmentRecord): Promise<void> => store.put(keys.attachment(one.host, one.vdiskId), one);
@@ -76,5 +76,16 @@ describe('attachments of a host', () => {
     for (let i = 0; i < 20; i++) for (const { listener } of store.watches) listener({ broken: i % 2 === 0 });
     await new Promise(resolve => setTimeout(resolve, 20));
     expect(events).toEqual(['attached a 1 4096']);
+  });
+
+  it('are told to be activated when they are shared no longer, once', async () => {
+    const store = new MemoryMetadata();
+    const shared = { ...attachment('a'), shared: true };
+    await put(store, shared);
+    watch(store);
+    await vi.waitFor(() => expect(events).toEqual(['attached a 1 4096']));
+    await put(store, { ...shared, shared: false });
+    await put(store, { ...shared, shared: false, sizeBytes: 8_192 });
+    await vi.waitFor(() => expect(events).toEqual(['attached a 1 4096', 'activated a 1 4096', 'resized a 1 8192']));
   });
 });

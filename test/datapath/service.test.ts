@@ -79,8 +79,14 @@ class World {
     this.main = new DatapathMain({ store: this.metadata, host: 'here', shards, acceptingShard: 0, log: silentLogger });
   }
 
-  async attach(name: string, shard: number, generation = 1, vdisk = this.store.add(randomUUID(), 2 * MIB, shard)): Promise<MemoryVdisk> {
-    const record = { vdiskId: vdisk.id, vdiskName: name, host: 'here', generation, sizeBytes: vdisk.content.length, createdAt: '' };
+  async attach(
+    name: string,
+    shard: number,
+    generation = 1,
+    vdisk = this.store.add(randomUUID(), 2 * MIB, shard),
+    shared = false,
+  ): Promise<MemoryVdisk> {
+    const record = { vdiskId: vdisk.id, vdiskName: name, host: 'here', generation, sizeBytes: vdisk.content.length, createdAt: '', shared };
     await this.metadata.put(keys.attachment('here', vdisk.id), record);
     await this.until(() => this.main.exports.some(one => one.vdiskId === vdisk.id && one.generation === generation && one.exported));
     return vdisk;
@@ -320,6 +326,44 @@ describe('datapath service: two shards, NBD to Stargate', () => {
     const read = fresh.read(0, 4_096);
     await world.until(() => fresh.replies.has(read));
     expect(fresh.replies.get(read)!.errno).toBe(0);
+  });
+
+  it.each([
+    ['in use', 1, ['shared', 'holder']],
+    ['not in use', 0, ['holder']],
+  ])('a shared attachment that is activated, %s, is opened as the holder’s, and its connections stay', async (_name, used, openings) => {
+    const world = new World(10);
+    const vdisk = await world.attach('demo', 0, 2, undefined, true);
+    const clients = Array.from({ length: used }, () => new NbdClient(world, 'demo', 0));
+    await world.until(() => clients.every(client => client.ready) && world.servings[0]!.openings.length === used);
+    expect(world.main.exports).toMatchObject([{ shared: true, exported: true }]);
+    const record = { vdiskId: vdisk.id, vdiskName: 'demo', host: 'here', generation: 2, sizeBytes: vdisk.content.length, createdAt: '' };
+    await world.metadata.put(keys.attachment('here', vdisk.id), record);
+    await world.until(() => !world.main.exports[0]!.shared);
+    expect(world.servings[0]!.openings).toEqual(openings);
+    for (const client of clients) {
+      const read = client.read(0, 4_096);
+      await world.until(() => client.replies.has(read));
+      expect(client.replies.get(read)!.errno).toBe(0);
+      expect(client.gone).toBe(false);
+    }
+  });
+
+  it('a vdisk that another attachment holds now answers ESHUTDOWN, and its session says why', async () => {
+    const world = new World(11);
+    const vdisk = await world.attach('demo', 0, 1);
+    const client = new NbdClient(world, 'demo', 0);
+    await world.until(() => client.ready && world.servings[0]!.openings.length === 1);
+    const other = { vdiskId: vdisk.id, generation: 2, datapathUuid: randomUUID(), shard: 0 };
+    world.servings[0]!.openSession(other, { onOpened: () => undefined, onRefused: () => undefined, onEnded: () => undefined });
+    const [write, read] = [client.write(0, Buffer.alloc(4_096, 1)), client.read(0, 4_096)];
+    await world.until(() => client.replies.has(write) && client.replies.has(read));
+    expect([client.replies.get(write)!.errno, client.replies.get(read)!.errno]).toEqual([108, 108]);
+    expect(client.gone).toBe(false);
+    expect(world.datapaths[0]!.status()[0]).toMatchObject({
+      state: 'closed',
+      problem: expect.stringContaining('ERR_SUPERSEDED') as string,
+    });
   });
 
   it('a guest waits while its vdisk is not served, without an error', async () => {

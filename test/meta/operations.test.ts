@@ -7,13 +7,14 @@ import { MAX_SIZE_BYTES } from '../../src/base/size.js';
 import { leaveDeletedVdisk } from '../../src/meta/groups.js';
 import { keys } from '../../src/meta/model.js';
 import { groupOf, winTerms } from '../../src/meta/nodes.js';
+import { attach, detach, listAttachments } from '../../src/meta/attachments.js';
 import * as operations from '../../src/meta/operations.js';
 import type { Compare, MetadataStore, Operation, TransactionResult } from '../../src/meta/store.js';
 import { MetaServer } from '../../src/meta/wire-server.js';
 import { WireStore } from '../../src/meta/wire-store.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
-const { attach, createContainer, createVdisk, detach, ensureDefaultContainer, findVdisk, markDeleting } = operations;
+const { createContainer, createVdisk, ensureDefaultContainer, findVdisk, markDeleting } = operations;
 const member = { node: 'n1', storeUuid: 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111', incarnation: 1 };
 const sizeBytes = 1 << 30;
 
@@ -189,7 +190,7 @@ describe('what somebody else does in between', () => {
     await detach(store, 'a');
     late.beforeTransaction = () => markDeleting(store, 'a');
     await expect(attach(late, 'a', 'h')).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
-    expect(await operations.listAttachments(store)).toEqual([]);
+    expect(await listAttachments(store)).toEqual([]);
   });
 
   it('a detach takes away the attachment it has seen, not the next one', async () => {
@@ -224,7 +225,7 @@ describe('what somebody else does in between', () => {
     const third = await vdisk('a');
     late.beforeGet.set(keys.vdisk(third), () => markDeleting(store, 'a'));
     await expect(attach(late, 'a', 'h')).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
-    expect(await operations.listAttachments(store)).toEqual([]);
+    expect(await listAttachments(store)).toEqual([]);
   });
 
   it('a changed container does not make a vdisk "exist already"', async () => {
@@ -366,7 +367,7 @@ describe('many at once, over the wire', () => {
     const living = vdisks.filter(one => !one.deleting);
     const named = (await store.range(keys.vdiskNames)).items.map(item => item.value);
     expect(named.sort()).toEqual(living.map(one => one.id).sort());
-    const attachments = await operations.listAttachments(store);
+    const attachments = await listAttachments(store);
     expect(attachments.every(one => living.some(({ id }) => id === one.vdiskId))).toBe(true);
     expect(new Set(attachments.map(one => one.vdiskId)).size).toBe(attachments.length);
   });

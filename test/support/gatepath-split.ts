@@ -14,7 +14,7 @@ export interface GatepathSplitOptions {
   readonly size: string;
 }
 
-const START_TIMEOUT_MS = 60_000;
+const START_TIMEOUT_MS = 180_000;
 const STOP_TIMEOUT_MS = 60_000;
 
 /** Stargate and datapath as two processes that talk over a Unix socket, with one vdisk attached. */

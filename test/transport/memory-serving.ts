@@ -61,6 +61,8 @@ export class MemoryServing implements VdiskServing, EngineClient {
   readonly handovers: string[] = [];
   /** Nodes that sessions said to have left. */
   readonly left: string[] = [];
+  /** How sessions were opened, in order: as shared, or as the holder's. */
+  readonly openings: ('shared' | 'holder')[] = [];
   blocker: Blocker = Blocker.unknown;
 
   constructor(readonly options: MemoryServingOptions) {
@@ -83,6 +85,7 @@ export class MemoryServing implements VdiskServing, EngineClient {
       listener.onRefused('moved', 'another node controls it', this.controller);
       return;
     }
+    this.openings.push(request.shared === true ? 'shared' : 'holder');
     const key = sessionKey(request);
     const known = vdisk.sessions.get(key);
     if (request.generation < vdisk.generation || known?.closed === true) {

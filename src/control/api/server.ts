@@ -5,7 +5,7 @@ import { GatepathError, type ErrorKind } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { MetaUnavailable } from '../../meta/errors.js';
 import type { EventRing } from '../events/ring.js';
-import { attachRequest, createContainerRequest, createVdiskRequest, eventsRequest } from '../schemas.js';
+import { activateRequest, attachRequest, createContainerRequest, createVdiskRequest, detachRequest, eventsRequest } from '../schemas.js';
 import type { ControlService } from '../service.js';
 import type { StatusService } from '../status.js';
 
@@ -24,6 +24,7 @@ const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ERR_NOT_ATTACHED: 409,
   ERR_EXISTS: 409,
   ERR_ATTACHED: 409,
+  ERR_SUPERSEDED: 409,
 };
 
 export interface ControlServerOptions {
@@ -88,7 +89,10 @@ export class ControlServer {
     http.put<Named>('/v1/vdisks/:name/attachment', request =>
       service.attach(request.params.name, parse(attachRequest, request.body ?? {})),
     );
-    http.delete<Named>('/v1/vdisks/:name/attachment', request => service.detach(request.params.name));
+    http.post<Named>('/v1/vdisks/:name/attachment/activate', request =>
+      service.activate(request.params.name, parse(activateRequest, request.body ?? {})),
+    );
+    http.delete<Named>('/v1/vdisks/:name/attachment', request => service.detach(request.params.name, parse(detachRequest, request.query)));
   }
 
   #told(error: unknown): GatepathError {

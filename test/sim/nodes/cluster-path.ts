@@ -86,7 +86,8 @@ export class ClusterPath implements ClientPaths {
       nothing: new Gather(1),
       failbackAfterMs: null,
     } as unknown as SessionParts;
-    this.shard = new ShardSession(parts, client.identity, 'vdisk', floor, 0);
+    const { shared = false, ...identity } = client.identity;
+    this.shard = new ShardSession(parts, identity, 'vdisk', floor, 0, shared);
     home.sessions.push(this);
     this.#watch();
   }

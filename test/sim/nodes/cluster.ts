@@ -48,6 +48,8 @@ export class Cluster extends Load {
   /** Processes that have said they cannot go on. */
   readonly fatal = new Map<ClusterNode, string>();
   readonly #homes = new Map<string, Home>();
+  /** Node on whose machine the next datapath runs; null: any. */
+  nextHome: number | null = null;
 
   constructor(readonly options: ClusterOptions) {
     const { vdiskCount, hotBlocks } = options.shape ?? {};
@@ -91,7 +93,10 @@ export class Cluster extends Load {
   makePaths(client: Client, floor: SharedArrayBuffer): ClientPaths {
     const { datapathUuid } = client.identity;
     let home = this.#homes.get(datapathUuid);
-    if (home === undefined) this.#homes.set(datapathUuid, (home = new Home(this, 1 + this.clock.below(this.nodes.length))));
+    if (home === undefined) {
+      home = new Home(this, this.nextHome ?? 1 + this.clock.below(this.nodes.length));
+      this.#homes.set(datapathUuid, home);
+    }
     return new ClusterPath(client, home, floor);
   }
 

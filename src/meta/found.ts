@@ -1,0 +1,30 @@
+import { attachmentRecord, keys, vdiskRecord, type AttachmentRecord, type VdiskRecord } from './model.js';
+import { checkName, invalid, parse, retry } from './records.js';
+import type { MetadataStore, Versioned } from './store.js';
+
+/** Records as they are read for a change: with the version that the change compares. */
+export interface Found<T> {
+  readonly record: T;
+  readonly versioned: Versioned;
+}
+
+/** A living vdisk. Two reads: by the second one it may have been deleted, and its name may be another one's. */
+export async function vdiskByName(store: MetadataStore, name: string): Promise<Found<VdiskRecord>> {
+  checkName(name);
+  return retry(async () => {
+    const named = await store.get(keys.vdiskName(name));
+    if (named === null) throw invalid('ERR_NOT_FOUND', `there is no vdisk named "${name}"`, 'gatepath vdisk list shows those there are');
+    const versioned = await store.get(keys.vdisk(String(named.value)));
+    const record = versioned === null ? null : parse(vdiskRecord, versioned);
+    return versioned === null || record!.deleting ? undefined : { record: record!, versioned };
+  });
+}
+
+export async function attachmentsOf(store: MetadataStore, vdiskId: string): Promise<Found<AttachmentRecord>[]> {
+  const { items } = await store.range(keys.attachments);
+  const all = items.map(versioned => ({ record: parse(attachmentRecord, versioned), versioned }));
+  return all.filter(({ record }) => record.vdiskId === vdiskId);
+}
+
+export const versionOf = ({ key, version }: Versioned): { readonly key: string; readonly version: number } => ({ key, version });
+export const now = (): string => new Date().toISOString();
