@@ -11,6 +11,8 @@ const SYSTEM = [
   'test/guest/',
   'test/crash/process/',
   'test/meta/etcd-cluster.test.ts',
+  'test/drills/namespaces.test.ts',
+  'test/drills/broken.test.ts',
   'test/drills/cluster.test.ts',
   'test/main/up-nodes.test.ts',
   'test/drills/real.test.ts',

@@ -8,6 +8,8 @@ export interface GatepathClusterOptions {
   readonly dataDir: string;
   readonly nodes: number;
   readonly extraArgs?: readonly string[];
+  /** Of all its processes. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 const START_TIMEOUT_MS = 150_000;
@@ -36,8 +38,8 @@ export class GatepathCluster {
   }
 
   async start(): Promise<void> {
-    const { dataDir, nodes, extraArgs = [] } = this.options;
-    const up = TestProcess.start(gatepathArgv('up', '--data', dataDir, '--nodes', String(nodes), ...extraArgs));
+    const { dataDir, nodes, extraArgs = [], env = {} } = this.options;
+    const up = TestProcess.start(gatepathArgv('up', '--data', dataDir, '--nodes', String(nodes), ...extraArgs), { env });
     this.#process = up;
     await up.waitUntil(
       'all of the cluster serves',
