@@ -46,6 +46,20 @@ function printStorage({ node, nodes, vdisks, space, hosts, shards, version }: St
   const capacity = oplog.reduce((sum, one) => sum + one.capacityBytes, 0);
   console.log(`oplog     ${formatSize(used)} of ${formatSize(capacity)} in use`);
   console.log(`cache     ${shards.map(cacheLine).join('; ')}`);
+  printScrub(shards);
+}
+
+function printScrub(shards: readonly ShardView[]): void {
+  const passes = shards.flatMap(({ scrub }) => (scrub === null ? [] : [scrub]));
+  const done = passes.reduce((all, one) => all + one.doneBytes, 0);
+  const total = passes.reduce((all, one) => all + one.totalBytes, 0);
+  const rate = passes.reduce((all, one) => all + one.bytesPerSecond, 0);
+  const times = Math.min(...passes.map(one => one.passes));
+  if (passes.length === 0) console.log('scrub     off');
+  else console.log(`scrub     ${formatSize(done)} of ${formatSize(total)} read, at ${formatSize(rate)} a second; passes before: ${times}`);
+  const rot = (field: keyof ShardView['rot']): number => shards.reduce((all, one) => all + one.rot[field], 0);
+  if (rot('damagedBlocks') + rot('lostBlocks') === 0) return;
+  console.log(`damage    ${rot('repairedBlocks')} blocks repaired from other nodes; found nowhere whole: ${rot('lostBlocks')}`);
 }
 
 const nodeText = ({ id, alive, controls }: NodeView): string => `${id} ${alive ? `alive, controls ${controls}` : 'SILENT'}`;

@@ -39,10 +39,12 @@ async function nodeStatus(host: StargateHost, shards: number): Promise<NodeStatu
     vdisks: answers.flatMap(({ status }) => status.vdisks),
     replicas: answers.flatMap(({ status }) => status.replicas),
     problems: answers.flatMap(({ status }) => status.problems),
-    shards: answers.map(({ shard, status: { cache, oplog, hops } }) => ({
+    shards: answers.map(({ shard, status: { cache, oplog, hops, rot, scrub } }) => ({
       shard,
       cache: { ...cache },
       oplog: [...oplog],
+      rot: { ...rot },
+      scrub,
       hops: { ...hops },
     })),
     silentShards: shards - answers.length,

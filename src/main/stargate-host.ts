@@ -29,7 +29,14 @@ import { shardOfStream, streamOf } from '../wire/placement.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
 import { Deletions } from './deletions.js';
-import { CREATE_TIMEOUT_MS, NEW_STREAMS, PROGRESS_INTERVAL_MS, STATUS_TIMEOUT_MS, LEAVE_TIMEOUT_MS } from './limits.js';
+import {
+  DEFAULT_SCRUB_BYTES_PER_SECOND,
+  CREATE_TIMEOUT_MS,
+  NEW_STREAMS,
+  PROGRESS_INTERVAL_MS,
+  STATUS_TIMEOUT_MS,
+  LEAVE_TIMEOUT_MS,
+} from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
 import type { StargateSettings, TcpListening } from './shard-worker.js';
 import { CONTROL_SOCKET } from './sockets.js';
@@ -41,6 +48,8 @@ export interface StargateHostOptions {
   readonly shards: number;
   readonly cacheBytes: number;
   readonly oplogBytes: number;
+  /** How fast the extents are read and checked; 0: not at all. */
+  readonly scrubBytesPerSecond?: number;
   /** Where datapaths connect; beside it, `.meta`, they read the metadata. */
   readonly stargateSocket: string;
   /** Where other machines connect, beside the socket; `advertised` is what they are told. Null: nowhere. */
@@ -104,6 +113,7 @@ export class StargateHost {
   /** For one shard; `port` has to be transferred. */
   shardSettings(): { settings: StargateSettings; transfer: MessagePort } {
     const { dataDirectory, nodeId, shards, cacheBytes, oplogBytes, stargateSocket, tcp = null } = this.options;
+    const { scrubBytesPerSecond = DEFAULT_SCRUB_BYTES_PER_SECOND } = this.options;
     const store = this.blockStore.connect();
     const settings = {
       nodeId,
@@ -111,6 +121,7 @@ export class StargateHost {
       streams: this.directory.streams,
       oplogBytesPerStream: Math.floor(oplogBytes / this.directory.streams),
       cacheBytesPerShard: Math.floor(cacheBytes / shards),
+      scrubBytesPerSecond: scrubBytesPerSecond / shards,
       store,
       self: this.metadata.isShared ? this.metadata.member : null,
       socketPath: stargateSocket,
@@ -128,7 +139,10 @@ export class StargateHost {
     pool.on(StargateTopic.badBlock, message => {
       const { errno, ...block } = message as BadBlock;
       const { vdiskId, ...place } = block;
-      const cause = errno === 0 ? 'a block is damaged and was not served' : 'a block cannot be read: the disk gives errors';
+      const cause =
+        errno === 0
+          ? 'blocks are damaged, and no other node has them: reads of them fail'
+          : 'blocks cannot be read: the disk gives errors, and no other node has them';
       const event = { kind: 'rot-found', severity: 'error', vdiskId, cause, details: { ...place, errno } } as const;
       if (events === undefined) log.log('error', cause, { ...block, errno });
       else events.emit({ ...event, action: 'replace the disk if there are more of them' });

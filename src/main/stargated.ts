@@ -35,6 +35,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     shards: config.shards,
     cacheBytes: config.cache,
     oplogBytes: config.oplog,
+    scrubBytesPerSecond: config.scrub,
     stargateSocket: config.socket,
     tcp,
     etcd: config.etcd === undefined ? null : etcdOptions(config.etcd),

@@ -1,5 +1,7 @@
 import type { ProbeSummary, Hop } from '../base/probe.js';
 import type { CasOutcome, Group } from './core/replication/effects.js';
+import type { RotCounters } from './runtime/rot.js';
+import type { ScrubProgress } from './runtime/scrubber.js';
 import type { VdiskDescription, VdiskProblem } from './runtime/vdisks.js';
 
 /** Between the main thread and a shard's Stargate part: structured messages, rare. */
@@ -102,6 +104,7 @@ export interface GroupHint {
 export interface BadBlock {
   readonly vdiskId: string;
   readonly offsetBytes: number;
+  readonly lengthBytes: number;
   /** 0: damaged; else how reads of it end. */
   readonly errno: number;
 }
@@ -139,6 +142,9 @@ export interface StargateStatus {
   readonly replicas: readonly ReplicaStatus[];
   readonly problems: readonly VdiskProblem[];
   readonly oplog: readonly { readonly stream: number; readonly usedBytes: number; readonly capacityBytes: number }[];
+  readonly rot: RotCounters;
+  /** Null: it is off. */
+  readonly scrub: ScrubProgress | null;
   readonly cache: { readonly pages: number; readonly usedPages: number; readonly hits: number; readonly misses: number };
   readonly hops: Readonly<Record<Hop, ProbeSummary>>;
 }

@@ -31,6 +31,8 @@ export interface StargateShardSettings {
   readonly streams: number;
   readonly oplogBytesPerStream: number;
   readonly cacheBytesPerShard: number;
+  /** Of this shard; 0: its extents are not scrubbed. */
+  readonly scrubBytesPerSecond: number;
   readonly store: StoreConnection;
   /** Who this node is among others; null: it is alone. */
   readonly self: PeerIdentity | null;
@@ -84,8 +86,9 @@ export class StargateShard implements ShardPart {
       }),
       onServing: () => context.send(MAIN, StargateTopic.serving, this.#servingReport()),
       onFatal: message => context.send(MAIN, StargateTopic.fatal, message),
-      onBadBlock: (vdiskId, offsetBytes, errno) =>
-        context.send(MAIN, StargateTopic.badBlock, { vdiskId, offsetBytes, errno } satisfies BadBlock),
+      scrubBytesPerSecond: settings.scrubBytesPerSecond,
+      onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) =>
+        context.send(MAIN, StargateTopic.badBlock, { vdiskId, offsetBytes, errno, lengthBytes } satisfies BadBlock),
     });
     if (index === 0) removal.resume(store.deletingLayers());
     context.onMessage(StargateTopic.serve, message => this.node.serve((message as ServeRequest).vdisks, (message as ServeRequest).refused));
@@ -135,6 +138,8 @@ export class StargateShard implements ShardPart {
         sessions: controller.sessions.size,
       })),
       problems,
+      rot: { ...this.node.rot },
+      scrub: this.node.scrubber?.progress ?? null,
       oplog: streams.map(({ number, log: { usage } }) => ({
         stream: number,
         usedBytes: usage.usedBytes,

@@ -19,7 +19,7 @@ import type { ReplicaMessage } from './replicate.js';
  *                clientSeq    lowWater   lengthBytes   tag        status   payload
  * append         committed               entries       committedHash       entries
  * entries                                entries                           entries
- * resync                                 entries       data bytes          entries, data
+ * resync, copies                         entries       data bytes          entries, data
  * appendAck      durableSeq   tailSeq    durableHash   tailHash   fits
  * watermark      committed                             committedHash
  * cut            tailSeq      afterSeq   tailHash      afterHash
@@ -51,6 +51,7 @@ export const ReplicaOp = {
   leaveReply: 14,
   seal: 16,
   sealReply: 17,
+  copies: 18,
 } as const satisfies Record<ReplicaMessage['kind'], number>;
 
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
@@ -77,6 +78,7 @@ export function encodeReplica(header: FrameHeader, message: ReplicaMessage): Uin
       header.tag = message.committedHash;
       return null;
     case 'resync':
+    case 'copies':
       header.tag = message.data.length;
       return message.data;
     case 'appendAck':
@@ -122,12 +124,17 @@ const NO_DATA = new Uint8Array(0);
 
 /** Whether the kind carries entries. */
 export function carriesEntries(op: number): boolean {
-  return op === ReplicaOp.append || op === ReplicaOp.entries || op === ReplicaOp.resync;
+  return op === ReplicaOp.append || op === ReplicaOp.entries || hasData(op);
+}
+
+/** Whether bytes of the runtimes' own follow the entries; their length is header.tag. */
+function hasData(op: number): boolean {
+  return op === ReplicaOp.resync || op === ReplicaOp.copies;
 }
 
 /** Whether the header says it all, but for entries. */
 export function isPlain(op: number): boolean {
-  return op < ReplicaOp.seal && op !== ReplicaOp.resync;
+  return op < ReplicaOp.seal && !hasData(op);
 }
 
 export type ReplicaFault = 'ERR_REPLICA_KIND' | 'ERR_REPLICA_LENGTH';
@@ -151,7 +158,7 @@ export function checkReplica(header: FrameHeader): ReplicaFault | null {
 
 /** Bytes of the payload behind its entries. */
 function dataBytesOf(header: FrameHeader): number {
-  return header.op === ReplicaOp.resync ? header.tag : 0;
+  return hasData(header.op) ? header.tag : 0;
 }
 
 /** Of a header that {@link checkReplica} has passed. `payload`: all of it, if any; throws WireFormatError where it is not what the kind says. */
@@ -200,7 +207,10 @@ export function decodeReplica(header: FrameHeader, payload: Uint8Array | null): 
     case ReplicaOp.confirmed:
       return { kind: 'confirmed', term, round: header.clientSeq };
     case ReplicaOp.resync:
-      return { kind: 'resync', term, data: payload === null ? NO_DATA : payload.slice(payload.length - header.tag) };
+    case ReplicaOp.copies: {
+      const data = payload === null ? NO_DATA : payload.slice(payload.length - header.tag);
+      return { kind: header.op === ReplicaOp.resync ? 'resync' : 'copies', term, data };
+    }
     case ReplicaOp.seal:
       return { kind: 'seal', term, ...decodeControl(sealBody, payload!) };
     default:

@@ -141,6 +141,13 @@ export interface ResyncMessage {
   readonly data: Uint8Array;
 }
 
+/** Asks for blocks that are damaged where they are wanted, and answers (rule 24); `data` as in `resync`. Found blocks travel beside it, like entries. */
+export interface CopiesMessage {
+  readonly kind: 'copies';
+  readonly term: number;
+  readonly data: Uint8Array;
+}
+
 export type ReplicaMessage =
   | SealMessage
   | SealReplyMessage
@@ -157,7 +164,8 @@ export type ReplicaMessage =
   | ConfirmedMessage
   | LeaveMessage
   | LeaveReplyMessage
-  | ResyncMessage;
+  | ResyncMessage
+  | CopiesMessage;
 
 export function memberId(node: string, storeUuid: string, incarnation: number): MemberId {
   return `${node}/${storeUuid}/${incarnation}` as MemberId;

@@ -29,6 +29,8 @@ export interface NodeShape {
   readonly segments: number;
   readonly cachePages: number;
   readonly maxLatencyNs: number;
+  /** Missing: extents are not scrubbed. */
+  readonly scrubBytesPerSecond?: number;
 }
 
 /** Planted bugs, by the seams that are there for them. */
@@ -43,7 +45,7 @@ export interface NodeListener {
   onServing(): void;
   /** The process reports that it cannot go on, and ends (rule 6). */
   onFatal(message: string): void;
-  onBadBlock(vdiskId: string, offsetBytes: number): void;
+  onBadBlock(vdiskId: string, offsetBytes: number, lengthBytes: number): void;
 }
 
 export interface NodeCounters {
@@ -195,6 +197,7 @@ export class SimNode {
       }),
       ...this.duty(region),
       ...(bugs.stargate === undefined ? {} : { mutations: bugs.stargate }),
+      ...(shape.scrubBytesPerSecond === undefined ? {} : { scrubBytesPerSecond: shape.scrubBytesPerSecond }),
       onServing: () => {
         this.isServing = true;
         this.trace.add(Serving, this.term, this.number);
@@ -204,7 +207,7 @@ export class SimNode {
         this.trace.add(Fatal, this.term, this.number);
         listener.onFatal(message);
       },
-      onBadBlock: (vdiskId, offsetBytes) => listener.onBadBlock(vdiskId, offsetBytes),
+      onBadBlock: (vdiskId, offsetBytes, _errno, lengthBytes) => listener.onBadBlock(vdiskId, offsetBytes, lengthBytes),
     });
   }
 

@@ -54,7 +54,7 @@ const message: fc.Arbitrary<ReplicaMessage> = fc.oneof(
   fc.record({ kind: fc.constantFrom('fenced' as const, 'needSeal' as const, 'leave' as const, 'entries' as const), term: number }),
   fc.record({ kind: fc.constant('standIn' as const), term: number, isLeaving: fc.boolean(), committed: number, committedHash: hash }),
   fc.record({ kind: fc.constant('leaveReply' as const), term: number, isOut: fc.boolean() }),
-  fc.record({ kind: fc.constant('resync' as const), term: number, data: fc.uint8Array({ maxLength: 300 }) }),
+  fc.record({ kind: fc.constantFrom('resync' as const, 'copies' as const), term: number, data: fc.uint8Array({ maxLength: 300 }) }),
 );
 
 /** Through the bytes of a header, and a payload that lies in shared memory as in an arena. */
@@ -102,6 +102,7 @@ describe('messages between members', () => {
     ['more than 1 MiB of payload', { op: ReplicaOp.append, lengthBytes: 1, payloadBytes: (1 << 20) + 137 }, 'ERR_REPLICA_LENGTH'],
     ['1 MiB of payload', { op: ReplicaOp.append, lengthBytes: 1, payloadBytes: (1 << 20) + 136 }, null],
     ['more data than it has bytes', { op: ReplicaOp.resync, tag: 200, payloadBytes: 100 }, 'ERR_REPLICA_LENGTH'],
+    ['more data than it has bytes, of copies', { op: ReplicaOp.copies, tag: 200, payloadBytes: 100 }, 'ERR_REPLICA_LENGTH'],
     ['too much data', { op: ReplicaOp.resync, tag: MAX_CONTROL_BYTES + 1, payloadBytes: MAX_CONTROL_BYTES + 1 }, 'ERR_REPLICA_LENGTH'],
     ['an acknowledgement with payload', { op: ReplicaOp.appendAck, payloadBytes: 8 }, 'ERR_REPLICA_LENGTH'],
     ['neither fits nor not', { op: ReplicaOp.appendAck, status: 2 }, 'ERR_REPLICA_LENGTH'],

@@ -40,8 +40,10 @@ export const isAnyAddress = (host: string): boolean => host === '0.0.0.0' || hos
 export { name } from '../../meta/model.js';
 
 /** `512M`, or a number of bytes. */
-export function size(leastBytes: number, least: string) {
+/** `off`: what stands for 0; missing: nothing does. */
+export function size(leastBytes: number, least: string, off?: string) {
   return z.union([z.string(), z.number()], 'it has to be a size, like 512M').transform((value, context) => {
+    if (off !== undefined && value === off) return 0;
     try {
       const bytes = parseSize(String(value));
       if (bytes >= leastBytes) return bytes;

@@ -1,5 +1,13 @@
 import { z } from 'zod';
-import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES } from '../limits.js';
+import {
+  DEFAULT_CACHE_BYTES,
+  DEFAULT_OPLOG_BYTES,
+  DEFAULT_SCRUB_BYTES_PER_SECOND,
+  DEFAULT_SHARDS,
+  LEAST_CACHE_BYTES,
+  LEAST_OPLOG_BYTES,
+  LEAST_SCRUB_BYTES_PER_SECOND,
+} from '../limits.js';
 import { replicationFactor, uuid } from '../../meta/model.js';
 import { etcdConfig } from './etcd.js';
 import { engine, formatTcp, hostPort, isAnyAddress, isLoopback, logLevel, name, path, shards, size } from './fields.js';
@@ -18,6 +26,7 @@ export const stargateConfig = z
     shards: shards.default(DEFAULT_SHARDS),
     cache: size(LEAST_CACHE_BYTES, '16M').default(DEFAULT_CACHE_BYTES),
     oplog: size(LEAST_OPLOG_BYTES, '512M').default(DEFAULT_OPLOG_BYTES),
+    scrub: size(LEAST_SCRUB_BYTES_PER_SECOND, '64K, or off,', 'off').default(DEFAULT_SCRUB_BYTES_PER_SECOND),
     etcd: etcdConfig.optional(),
     cluster: uuid.optional(),
     faultDomain: name.optional(),
@@ -78,6 +87,8 @@ shards: 2
 cache: 512M
 # Most space that the log takes before it is drained into extents, over all streams.
 oplog: 2G
+# All data in the extents is read at this rate, bytes a second, and checked; what is damaged is repaired from another copy. "off": never.
+scrub: 4M
 # Where the metadata of the node's cluster is. Without it this node is one by itself, and has its metadata in "data".
 # etcd:
 #   endpoints: [https://10.0.0.1:2379, https://10.0.0.2:2379, https://10.0.0.3:2379]

@@ -2,7 +2,7 @@ import type { Arena } from 'uring-engine';
 import type { Probes } from '../../base/probe.js';
 import type { BlockIndex } from './block-index.js';
 import type { Controller } from './controller.js';
-import type { BlockStorePort, BufferPort, CachePort, ExtentPort, LayerId, OplogPort } from './ports.js';
+import type { BlockStorePort, BufferPort, CachePort, CopyPort, ExtentPort, LayerId, OplogPort } from './ports.js';
 import type { Blocker } from '../../wire/path.js';
 import type { SessionTable } from './sessions.js';
 
@@ -43,8 +43,10 @@ export interface VdiskState {
 export interface ControllerHost {
   /** The log's disk failed (rule 6). */
   onLogFailed(errno: number): void;
-  /** No good copy of a block is left: `errno` 0: it is damaged; else reads of it end so. */
-  onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void;
+  /** No good copy of these blocks is left, here or elsewhere: `errno` 0: they are damaged; else reads of them end so. */
+  onBadBlock(vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number): void;
+  /** Who else has the blocks; absent: nobody. */
+  readonly copies?: CopyPort;
   /** Something was committed: there is something to drain. */
   onCommitted(controller: Controller): void;
   /** The log has room again. */

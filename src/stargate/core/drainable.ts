@@ -1,5 +1,5 @@
 import type { BlockIndex } from './block-index.js';
-import type { ControllerPorts } from './controller.js';
+import type { ControllerHost, ControllerPorts } from './controller.js';
 import type { LayerId } from './ports.js';
 
 /** A vdisk whose committed changes go from the log to the extents: served here, or held for another node's controller. */
@@ -9,7 +9,7 @@ export interface Drainable {
   readonly index: BlockIndex;
   /** Number of the vdisk in the shard's cache; -1: nothing of it is there. */
   readonly cacheOwner: number;
-  readonly host: { onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void };
+  readonly host: Pick<ControllerHost, 'onBadBlock' | 'copies'>;
   readonly committedSeq: number;
   /** There is more in the log than the last round has drained. */
   readonly isDirty: boolean;

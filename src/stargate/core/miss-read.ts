@@ -26,6 +26,8 @@ export class MissRead implements ReadOwner {
   /** Per block: how its last read ended; 0: with bytes. */
   readonly errno = new Int32Array(MAX_BLOCKS);
   readonly crc = new Uint32Array(MAX_BLOCKS);
+  /** Per block: which version of it was looked for; 0: nobody knows. */
+  readonly seq = new Float64Array(MAX_BLOCKS);
   /** Length of the run that starts at a block. */
   readonly runBlocks = new Int32Array(MAX_BLOCKS);
 

@@ -193,6 +193,23 @@ export interface StoreOwner {
   onStoreFailed(message: string): void;
 }
 
+/** Neighbouring blocks that are wanted in exactly these versions. */
+export interface WantedBlocks {
+  /** The first one's number in the vdisk. */
+  readonly block: number;
+  /** Per block, at most MAX_ENTRY_BLOCKS. */
+  readonly seqs: readonly number[];
+  readonly crcs: readonly number[];
+}
+
+/** Good copies of damaged blocks, from other nodes that hold the vdisk (rule 24). */
+export interface CopyPort {
+  /** Puts block i at `arenaOffset` + i × BLOCK_BYTES, with `done(good)`, perhaps before this call returns. A block that is not good is left there as anything. */
+  fetch(wanted: WantedBlocks, arenaOffset: number, done: (good: readonly boolean[]) => void): void;
+  /** Its content is at `arenaOffset`, and is copied: it is written into the extents again, if this version is still theirs. */
+  repair(block: number, seq: number, crc: number, arenaOffset: number): void;
+}
+
 // ---------------------------------------------------------------- cache
 
 /** Cached 4 KiB pages, keyed by (owner, block). One instance per shard, one owner number per vdisk. */

@@ -7,7 +7,7 @@ import type { Controller } from './controller.js';
 import { MAX_MISS_READS, MAX_REREADS, MAX_WAITING_REQUESTS } from './limits.js';
 import { MissRead } from './miss-read.js';
 import type { ControllerPath } from './path.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from './ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates, type CopyPort, type WantedBlocks } from './ports.js';
 import { Where } from './block-index.js';
 
 /** Blocks that one request touches at most: a megabyte that starts inside a block. */
@@ -167,11 +167,13 @@ export class ReadPath {
     }
     const { lsn } = controller.index.found;
     miss.crc[i] = controller.index.found.crc;
+    miss.seq[i] = controller.index.found.seq;
     let run = 1;
     const limit = Math.min(miss.blocks, miss.bufferEnd(i)) - i;
     while (run < limit && miss.wanted[i + run] === 1 && cache.find(controller.cacheOwner, block + run) < 0) {
       if (controller.index.find(block + run) !== Where.log || controller.index.found.lsn !== lsn + run * BLOCK_BYTES) break;
       miss.crc[i + run] = controller.index.found.crc;
+      miss.seq[i + run] = controller.index.found.seq;
       run++;
     }
     miss.pending++;
@@ -194,12 +196,17 @@ export class ReadPath {
     }
     const { layer } = controller.state;
     // A damaged record: nobody knows what the blocks are. They stay wanted.
-    if (!store.lookup(layer, segment, inSegment, limit, this.#states)) return limit;
+    if (!store.lookup(layer, segment, inSegment, limit, this.#states)) {
+      miss.seq.fill(0, i, i + limit);
+      return limit;
+    }
     const isData = this.#states.state[0] === BlockState.data;
     let run = 0;
     while (run < limit && (this.#states.state[run] === BlockState.data) === isData) {
-      if (isData) miss.crc[i + run] = this.#states.crc[run]!;
-      else this.#fillZero(miss, i + run);
+      if (isData) {
+        miss.crc[i + run] = this.#states.crc[run]!;
+        miss.seq[i + run] = this.#states.seq[run]!;
+      } else this.#fillZero(miss, i + run);
       run++;
     }
     if (isData) {
@@ -241,11 +248,54 @@ export class ReadPath {
 
   #landed(miss: MissRead): void {
     if (--miss.pending > 0) return;
-    const bad = miss.firstWanted();
-    if (bad < 0) return this.#finish(miss, IoStatus.ok);
+    if (miss.firstWanted() < 0) return this.#finish(miss, IoStatus.ok);
     if (++miss.rounds <= MAX_REREADS) return this.#fill(miss);
-    this.controller.host.onBadBlock(this.controller.state.vdiskId, (miss.block + bad) * BLOCK_BYTES, miss.errno[bad]!);
+    const { copies } = this.controller.host;
+    if (copies !== undefined && miss.rounds === MAX_REREADS + 1) return this.#fetchCopies(miss, copies);
+    // Meanwhile there may be a newer version here, which is why nobody has the old one.
+    if (copies !== undefined && miss.rounds === MAX_REREADS + 2) return this.#fill(miss);
+    this.#reportBad(miss);
     this.#finish(miss, IoStatus.corrupt);
+  }
+
+  /** Rule 24: what is damaged here is whole elsewhere, as a rule. */
+  #fetchCopies(miss: MissRead, copies: CopyPort): void {
+    miss.pending = 1;
+    for (let i = 0; i < miss.blocks; i++) {
+      const limit = Math.min(miss.blocks, miss.bufferEnd(i));
+      let end = i;
+      while (end < limit && miss.wanted[end] === 1 && miss.seq[end]! > 0) end++;
+      if (end === i) continue;
+      miss.pending++;
+      const first = i;
+      const wanted = { block: miss.block + i, seqs: [...miss.seq.subarray(i, end)], crcs: [...miss.crc.subarray(i, end)] };
+      copies.fetch(wanted, miss.offsetOf(i), good => this.#onCopies(miss, first, good, wanted, copies));
+      i = end - 1;
+    }
+    this.#landed(miss);
+  }
+
+  #onCopies(miss: MissRead, first: number, good: readonly boolean[], { seqs, crcs }: WantedBlocks, copies: CopyPort): void {
+    for (let n = 0; n < good.length; n++) {
+      if (!good[n]) continue;
+      const i = first + n;
+      const offset = miss.offsetOf(i);
+      miss.wanted[i] = 0;
+      copies.repair(miss.block + i, seqs[n]!, crcs[n]!, offset);
+      if (miss.overtaken[i] === 0) this.#enterCache(miss.block + i, offset);
+    }
+    this.#landed(miss);
+  }
+
+  /** Each range of neighbours that end alike. */
+  #reportBad(miss: MissRead): void {
+    const { host, state } = this.controller;
+    for (let i = 0; i < miss.blocks; i++) {
+      if (miss.wanted[i] === 0) continue;
+      const from = i;
+      while (i + 1 < miss.blocks && miss.wanted[i + 1] === 1 && miss.errno[i + 1] === miss.errno[from]) i++;
+      host.onBadBlock(state.vdiskId, (miss.block + from) * BLOCK_BYTES, miss.errno[from]!, (i + 1 - from) * BLOCK_BYTES);
+    }
   }
 
   #finish(miss: MissRead, status: IoStatus): void {

@@ -18,3 +18,10 @@ export const LEAVE_NS = 0.8e9;
 export const STOP_DRAIN_NS = 1.0e9;
 /** Transfer buffers of a shard's Stargate part: of 4 KiB, 64 KiB, 1 MiB. */
 export const TRANSFER_BUFFERS = [256, 64, 24] as const;
+/** Blocks that the scrubber reads at once: what a transfer buffer of the middle class holds. */
+export const SCRUB_RUN_BLOCKS = 16;
+/** Blocks whose states it looks up at once, and such look-ups in one turn: in a sparse segment there is little to read. */
+export const SCRUB_BLOCKS = 64;
+export const SCRUB_LOOKUPS = 64;
+/** From a start, and from the end of a pass, to the next one. */
+export const SCRUB_REST_NS = 60e9;

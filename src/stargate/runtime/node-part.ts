@@ -4,6 +4,10 @@ import type { LayerRemoval } from '../extents/index.js';
 import { OplogStream, type OplogOptions, type RecoveryReport, type StreamVdiskLog } from '../oplog/index.js';
 import { Delays } from './delays.js';
 import { DrainScheduler } from './drain-scheduler.js';
+import type { Drainable } from '../core/drainable.js';
+import { BLOCK_BYTES } from '../core/ports.js';
+import { newRotCounters } from './rot.js';
+import { Scrubber } from './scrubber.js';
 import { LEAVE_NS, STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
@@ -41,7 +45,9 @@ export interface NodePartOptions {
   readonly onServing: () => void;
   /** Rule 6. */
   readonly onFatal: (message: string) => void;
-  readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number) => void;
+  readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
+  /** How fast all blocks of the extents are read and checked; 0 or missing: not at all. */
+  readonly scrubBytesPerSecond?: number;
 }
 
 interface Stream {
@@ -67,6 +73,8 @@ export class NodePart implements VdiskServing, ControllerHost {
   readonly served = new Map<string, Served>();
   /** Vdisks that other nodes hold too; null: this node is alone. */
   readonly groups: Groups | null;
+  readonly rot = newRotCounters();
+  readonly scrubber: Scrubber | null;
   readonly #opening = new Set<string>();
   /** Who waits for the end of a removal. */
   readonly #removing = new Map<string, (() => void)[]>();
@@ -80,6 +88,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   constructor(readonly options: NodePartOptions) {
     this.#delays = new Delays(options.engine);
     this.groups = options.group === undefined ? null : this.#makeGroups(options.group);
+    this.scrubber = this.#makeScrubber(options.scrubBytesPerSecond ?? 0);
     for (let number = 0; number < options.streams; number++) {
       if (shardOfStream(number, options.shards) !== options.shard) continue;
       this.#collected.set(number, this.#openStream(number));
@@ -236,6 +245,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.#stopping = true;
     for (const { controller } of this.served.values()) controller.endPaths();
     this.groups?.stop();
+    this.scrubber?.stop();
     let draining = this.streams.length;
     const goOn = (): void => {
       this.#drainDeadline = null;
@@ -258,8 +268,9 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.#fatal(`the log's disk reported error ${errno}`);
   }
 
-  onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void {
-    this.options.onBadBlock(vdiskId, offsetBytes, errno);
+  onBadBlock(vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number): void {
+    this.rot.lostBlocks += lengthBytes / BLOCK_BYTES;
+    this.options.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes);
   }
 
   onCommitted(controller: Controller): void {
@@ -283,6 +294,18 @@ export class NodePart implements VdiskServing, ControllerHost {
     return visitor;
   }
 
+  #makeScrubber(bytesPerSecond: number): Scrubber | null {
+    if (bytesPerSecond === 0) return null;
+    const { engine, ports } = this.options;
+    return new Scrubber({ engine, ports, bytesPerSecond, vdisks: () => this.#scrubbed() });
+  }
+
+  /** Where a resync writes, what vouches for the blocks comes later. */
+  #scrubbed(): Drainable[] {
+    const groups = [...(this.groups?.all.values() ?? [])].filter(one => !one.resyncs.isTarget && !one.local.isRestarting);
+    return [...[...this.served.values()].map(one => one.controller), ...groups.map(one => one.local)];
+  }
+
   #makeGroups(group: GroupPorts): Groups {
     const { engine, ports, mutations } = this.options;
     return new Groups({
@@ -294,7 +317,8 @@ export class NodePart implements VdiskServing, ControllerHost {
       nextCacheOwner: () => this.#nextCacheOwner++,
       onCommitted: one => this.#streamOf(one.vdiskId)!.scheduler.onCommitted(one.local),
       onLogFailed: errno => this.onLogFailed(errno),
-      onBadBlock: (vdiskId, offsetBytes, errno) => this.onBadBlock(vdiskId, offsetBytes, errno),
+      onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => this.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
+      rot: this.rot,
       isDraining: one => this.#streamOf(one.vdiskId)!.scheduler.isBusy(one.local),
       after: (delayNs, call) => this.#delays.after(delayNs, call),
       isOutOfSpace: log => this.streams.find(one => one.log === log)?.scheduler.isOutOfSpace === true,

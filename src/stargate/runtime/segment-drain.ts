@@ -139,9 +139,9 @@ export class SegmentDrain {
   }
 
   /**
-   * A read error may pass: the log is kept, and read again by a later round. A block that was read, each time with a wrong checksum, is damaged: it
-   * goes to the extents as it is, under its true checksum. Whoever reads it gets EIO, as before, and everything else of the vdisk, and of the log,
-   * goes on. The two are counted apart: errors are no evidence of damage.
+   * A block that cannot be read whole is asked of other replicas. If nobody has it: a read error may pass: the log is kept, and read again by a later
+   * round. A block that was read, each time with a wrong checksum, is damaged: it goes to the extents as it is, under its true checksum. Whoever reads it
+   * gets EIO, as before, and everything else of the vdisk, and of the log, goes on. The two are counted apart: errors are no evidence of damage.
    */
   #readBlock(run: DrainRun, i: number, to: number, landed: (isReadable: boolean) => void, errors = 0, mismatches = 0): void {
     const { vdisk } = this;
@@ -153,14 +153,27 @@ export class SegmentDrain {
         if (isRead ? mismatches < MAX_REREADS : errors < MAX_REREADS) {
           return this.#readBlock(run, i, to, landed, errors + Number(!isRead), mismatches + Number(isRead));
         }
-        const block = this.segment * BLOCKS_PER_SEGMENT + run.block + i;
-        // Of unreadable ones the first: the round ends with it.
-        if (!isRead) this.#outcome = 'unreadable';
-        vdisk.host.onBadBlock(vdisk.state.vdiskId, block * BLOCK_BYTES, isRead ? 0 : result < 0 ? -result : EIO);
-        landed(isRead);
+        this.#fromOthers(run, i, to, isFound => {
+          if (isFound || this.#outcome !== 'done') return landed(isFound);
+          // Of unreadable ones the first: the round ends with it.
+          if (!isRead) this.#outcome = 'unreadable';
+          const errno = isRead ? 0 : result < 0 ? -result : EIO;
+          vdisk.host.onBadBlock(vdisk.state.vdiskId, this.#numberOf(run, i) * BLOCK_BYTES, errno, BLOCK_BYTES);
+          landed(isRead);
+        });
       },
     };
     vdisk.ports.log.readPayload(run.lsn[i]!, BLOCK_BYTES, to, owner, 0);
+  }
+
+  #numberOf(run: DrainRun, i: number): number {
+    return this.segment * BLOCKS_PER_SEGMENT + run.block + i;
+  }
+
+  #fromOthers(run: DrainRun, i: number, to: number, done: (isFound: boolean) => void): void {
+    const { copies } = this.vdisk.host;
+    if (copies === undefined) return done(false);
+    copies.fetch({ block: this.#numberOf(run, i), seqs: [run.seq[i]!], crcs: [run.crc[i]!] }, to, ([isGood]) => done(isGood === true));
   }
 
   #written(): void {

@@ -154,7 +154,7 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
 function bind(host: ControllerHost, isOutOfSpace: () => boolean): ControllerHost {
   return {
     onLogFailed: errno => host.onLogFailed(errno),
-    onBadBlock: (vdiskId, offsetBytes, errno) => host.onBadBlock(vdiskId, offsetBytes, errno),
+    onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => host.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
     onCommitted: controller => host.onCommitted(controller),
     isOutOfSpace,
   };

@@ -50,7 +50,8 @@ export class ClusterNode extends SimNode {
     const listener = {
       onServing: () => this.#look(),
       onFatal: (message: string) => cluster.onFatal(this, message),
-      onBadBlock: (vdiskId: string, offsetBytes: number) => cluster.onBadBlock(this, vdiskId, offsetBytes),
+      onBadBlock: (vdiskId: string, offsetBytes: number, lengthBytes: number) =>
+        cluster.onBadBlock(this, vdiskId, offsetBytes, lengthBytes),
     };
     super(clock, memory, trace, shape, listener, bugs, number);
     this.nodeId = `node-${number}`;

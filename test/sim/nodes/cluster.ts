@@ -109,8 +109,10 @@ export class Cluster extends Load {
     this.fatal.set(node, message);
   }
 
-  onBadBlock(node: ClusterNode, vdiskId: string, offsetBytes: number): void {
-    this.complaints.push(`node ${node.number}: vdisk ${vdiskId}: block ${offsetBytes / 4096} is said to be damaged`);
+  onBadBlock(node: ClusterNode, vdiskId: string, offsetBytes: number, lengthBytes: number): void {
+    this.complaints.push(
+      `node ${node.number}: vdisk ${vdiskId}: ${lengthBytes / 4096} blocks from ${offsetBytes / 4096} on are said to be lost`,
+    );
   }
 
   onProblem(node: ClusterNode, vdiskId: string, problem: string): void {

@@ -58,6 +58,11 @@ export class Leader {
     return this.#peers.get(id);
   }
 
+  /** Members and learners. */
+  get peerIds(): readonly MemberId[] {
+    return [...this.#peers.keys()];
+  }
+
   // ---------------------------------------------------------------- events
 
   step(message: Message): void {

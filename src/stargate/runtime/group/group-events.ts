@@ -54,6 +54,16 @@ export class GroupEvents {
     this.#emit({ kind, severity: 'error', cause: text, action, details: { code } });
   }
 
+  repaired(offsetBytes: number, isKept: boolean): void {
+    const place = { details: { offsetBytes } };
+    if (isKept)
+      this.#emit({ kind: 'rot-mended', severity: 'warn', cause: 'a damaged block was repaired from another replica', ...place });
+    else {
+      const cause = 'a damaged block could not be repaired: the disk does not keep it';
+      this.#emit({ kind: 'rot-found', severity: 'error', cause, action: 'replace the disk', ...place });
+    }
+  }
+
   handOver(to: string, why: string): void {
     this.#emit({ kind: 'handover-asked', severity: 'info', subject: to, cause: `node "${to}" is asked to take it over: ${why}` });
   }

@@ -12,6 +12,8 @@ import type { Message } from '../../core/replication/messages.js';
 import { Replica } from '../../core/replication/replica.js';
 import { SessionTable } from '../../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
+import { BlockCopies } from './block-copies.js';
+import { BlockRepair } from './block-repair.js';
 import { ConfirmRounds } from './confirm-rounds.js';
 import { receivedEntry, sessionRecords } from './entries.js';
 import { EntrySender } from './entry-sender.js';
@@ -50,6 +52,8 @@ export class GroupVdisk implements ReplicaLogHost {
   readonly opens: WaitingOpens;
   readonly resyncs: Resyncs;
   readonly handover: Handover;
+  readonly copies: BlockCopies;
+  readonly repair: BlockRepair;
   readonly own: OwnEntries;
   readonly events: GroupEvents;
   readonly rounds = new ConfirmRounds(this);
@@ -81,6 +85,8 @@ export class GroupVdisk implements ReplicaLogHost {
     this.replicaLog = new ReplicaLog(stream, log, ports.arena, ports.controlScratch, this);
     const makeEntry = (): Entry => this.#takePrepared();
     this.replica = new Replica({ self, replicationFactor, minMembers, makeEntry, newNonce, mutations: parts.mutations }, recovered);
+    this.copies = new BlockCopies(this);
+    this.repair = new BlockRepair(this);
     this.local = new ReplicaState(this, options.state);
     this.opens = new WaitingOpens(this);
     this.resyncs = new Resyncs(this);
@@ -118,6 +124,7 @@ export class GroupVdisk implements ReplicaLogHost {
   }
 
   onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
+    if (message.kind === 'copies') return this.local.isRestarting ? undefined : this.copies.onMessage(from, message, list);
     if (this.local.isRestarting || this.replica.departure.isOut) return;
     if (message.kind === 'resync') return this.resyncs.onMessage(from, message, list);
     if (message.kind !== 'append' && message.kind !== 'entries')
@@ -149,6 +156,7 @@ export class GroupVdisk implements ReplicaLogHost {
     this.step({ kind: 'tick', nowMs });
     this.opens.onTick(nowMs);
     this.resyncs.onTick(nowMs);
+    this.copies.onTick(nowMs);
     this.local.forget();
     if (this.controller !== null && nowMs >= this.#nextRepairMs) this.#nextRepairMs = nowMs + this.parts.repair(this);
   }
@@ -392,6 +400,8 @@ export class GroupVdisk implements ReplicaLogHost {
   stop(): void {
     this.opens.refuseAll();
     this.resyncs.stop();
+    this.copies.stop();
+    this.repair.stop();
     if (this.controller !== null) this.#endController();
     this.#isStopped = true;
   }
@@ -401,8 +411,8 @@ export class GroupVdisk implements ReplicaLogHost {
     return !this.#isStopped && this.replica.takeover.state.kind === 'idle';
   }
 
-  /** After the stop: nothing of it is on its way to the log. */
+  /** After the stop: nothing of it is on its way to the log or the extents. */
   get isQuiet(): boolean {
-    return this.#isStopped && this.replicaLog.isQuiet;
+    return this.#isStopped && this.replicaLog.isQuiet && !this.repair.isBusy;
   }
 }

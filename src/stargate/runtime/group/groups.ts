@@ -8,6 +8,7 @@ import type { TransferBuffers } from '../../cache/transfer-buffers.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
 import type { CasOutcome, Group, ReplicationMutations } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
+import type { RotCounters } from '../rot.js';
 import { HeaderWriter } from './entries.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { CLOSED_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
@@ -44,7 +45,8 @@ export interface GroupsOptions {
   readonly nextCacheOwner: () => number;
   readonly onCommitted: (group: GroupVdisk) => void;
   readonly onLogFailed: (errno: number) => void;
-  readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number) => void;
+  readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
+  readonly rot: RotCounters;
   readonly isOutOfSpace: (stream: OplogStream) => boolean;
   readonly isDraining: (group: GroupVdisk) => boolean;
   readonly after: (delayNs: number, call: () => void) => void;
@@ -110,7 +112,8 @@ export class Groups implements PeerListener {
       readGroup: (vdiskId, readId) => group.readGroup(vdiskId, readId),
       onCommitted: one => options.onCommitted(one),
       onLogFailed: errno => options.onLogFailed(errno),
-      onBadBlock: (vdiskId, offsetBytes, errno) => options.onBadBlock(vdiskId, offsetBytes, errno),
+      onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => options.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
+      rot: options.rot,
       isOutOfSpace: stream => options.isOutOfSpace(stream),
       repair: one => this.#repair(one),
       beginResync: () => this.#resyncs < MAX_RESYNCS && ++this.#resyncs > 0,

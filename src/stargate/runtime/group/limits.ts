@@ -36,3 +36,12 @@ export const RESTART_RETRY_MS = 10;
 export const HANDOVER_TIMEOUT_MS = 1_000;
 /** So long a broken link says that the node behind it is gone. */
 export const CLOSED_MS = 3_000;
+/** Questions of one replica for copies of damaged blocks under way at once; and such questions that it answers at once. */
+export const MAX_COPY_ASKS = 8;
+export const MAX_COPY_ANSWERS = 4;
+/** After this long without an answer the next replica is asked, or the same one again … */
+export const COPY_TIMEOUT_MS = 500;
+/** … and after this long a block counts as lost. A member that does not answer is removed long before. */
+export const COPY_PATIENCE_MS = 5_000;
+/** Damaged blocks of one replica that wait for being written again. */
+export const MAX_REPAIRS = 256;

@@ -6,6 +6,7 @@ import type { BufferAccess } from '../../core/ports.js';
 import type { Group, ReplicationMutations } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
 import type { HeaderWriter } from './entries.js';
+import type { RotCounters } from '../rot.js';
 import type { GroupVdisk } from './group-vdisk.js';
 
 /** What the replicas of one shard share, and whom they tell what. */
@@ -33,7 +34,9 @@ export interface GroupParts {
   /** Something was committed. */
   onCommitted(group: GroupVdisk): void;
   onLogFailed(errno: number): void;
-  onBadBlock(vdiskId: string, offsetBytes: number, errno: number): void;
+  onBadBlock(vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number): void;
+  /** Of the shard. */
+  readonly rot: RotCounters;
   isOutOfSpace(stream: OplogStream): boolean;
   /** Brings the group back to its number of replicas, one learner at a time; returns after how many ms to ask again. */
   repair(group: GroupVdisk): number;

@@ -56,7 +56,8 @@ export class ReplicaState implements Drainable {
     this.ports = { ...parts.ports, log: stream };
     this.host = {
       onLogFailed: errno => group.onLogFailed(errno),
-      onBadBlock: (vdiskId, offsetBytes, errno) => parts.onBadBlock(vdiskId, offsetBytes, errno),
+      onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => parts.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
+      copies: group.repair,
       onCommitted: () => undefined,
       isOutOfSpace: () => parts.isOutOfSpace(stream),
       blockedBy: () => this.#blockedBy(),
@@ -117,13 +118,19 @@ export class ReplicaState implements Drainable {
 
   get isDirty(): boolean {
     const isBehind = this.appliedSeq < Math.max(this.#aheadSeq, this.#sessionsSeq);
-    return this.appliedSeq > this.drained.seq && !isBehind && !this.isRestarting && !this.group.resyncs.isTarget;
+    return this.appliedSeq > this.drained.seq && !isBehind && !this.isRestarting && !this.#isHeldOff;
   }
 
   /** Otherwise it is held by entries that are not committed, or that a member lacks: a HEAD takes room and gives none. */
   get isHeldByHead(): boolean {
     const { log, replica } = this.group;
+    if (this.#isHeldOff) return false;
     return this.#headLsn < 0 ? replica.member.log.lastSeq === this.drained.seq : log.oldestNeededLsn >= this.#headLsn;
+  }
+
+  /** Others write into the extents. */
+  get #isHeldOff(): boolean {
+    return this.group.resyncs.isTarget || this.group.repair.isBusy;
   }
 
   beginRound(): { readonly seq: number; readonly hash: number } {

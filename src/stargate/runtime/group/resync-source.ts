@@ -8,6 +8,16 @@ import type { GroupVdisk } from './group-vdisk.js';
 import { RESYNC_BLOCKS, RESYNC_DRAIN_POLL_MS, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from '../../core/replication/resync-messages.js';
 
+/** A data block that could not be read whole. */
+interface BadBlock {
+  /** Among all blocks of the runs. */
+  readonly n: number;
+  /** In its segment. */
+  readonly block: number;
+  /** Of its content in the arena. */
+  readonly place: number;
+}
+
 type Wish = ResyncRequest extends infer R ? (R extends ResyncRequest ? Omit<R, 'id' | 'step'> : never) : never;
 
 /**
@@ -134,16 +144,44 @@ export class ResyncSource {
     }
     if (at >= BLOCKS_PER_SEGMENT) return done();
     const { runs, seqs, crcs } = this.#runsAbove(at, aboveSeq);
-    this.#read(segment, runs, crcs, isGood => {
+    this.#read(segment, runs, crcs, bad => {
       // A drain has come between, or the disk gives errors: what is there now is found by looking again.
-      if (!isGood && ++this.#rereads <= RESYNC_REREADS) return this.#chunk(segment, at, aboveSeq, done);
+      if (bad.length > 0 && ++this.#rereads <= RESYNC_REREADS) return this.#chunk(segment, at, aboveSeq, done);
       this.#rereads = 0;
-      this.sentBlocks += seqs.length;
-      const dataBlocks = runs.reduce((sum, one) => sum + (one.state === BlockState.data ? one.blocks : 0), 0);
-      this.#ask({ kind: 'blocks', runs, seqs, crcs }, dataBlocks * BLOCK_BYTES, () =>
-        this.#chunk(segment, at + RESYNC_BLOCKS, aboveSeq, done),
-      );
+      this.#mend(segment, bad, seqs, crcs, () => {
+        this.sentBlocks += seqs.length;
+        const dataBlocks = runs.reduce((sum, one) => sum + (one.state === BlockState.data ? one.blocks : 0), 0);
+        this.#ask({ kind: 'blocks', runs, seqs, crcs }, dataBlocks * BLOCK_BYTES, () =>
+          this.#chunk(segment, at + RESYNC_BLOCKS, aboveSeq, done),
+        );
+      });
     });
+  }
+
+  /** What is damaged here may be whole at others. What nobody has goes as it is, under its true checksum: everything else of the vdisk has to be brought up. */
+  #mend(segment: number, bad: readonly BadBlock[], seqs: readonly number[], crcs: readonly number[], done: () => void): void {
+    const { repair } = this.group;
+    let pending = 1;
+    this.#reading++;
+    const landed = (): void => {
+      if (--pending === 0) this.#landed(done);
+    };
+    for (const { n, block, place } of bad) {
+      pending++;
+      const wanted = { block: segment * BLOCKS_PER_SEGMENT + block, seqs: [seqs[n]!], crcs: [crcs[n]!] };
+      repair.fetch(wanted, place, ([isGood]) => {
+        if (isGood === true) repair.repair(wanted.block, seqs[n]!, crcs[n]!, place);
+        landed();
+      });
+    }
+    landed();
+  }
+
+  /** Of what uses the buffer, one has ended. */
+  #landed(done: () => void): void {
+    if (--this.#reading > 0) return;
+    if (this.#isOver) this.#giveBuffer();
+    else done();
   }
 
   #rereads = 0;
@@ -167,17 +205,13 @@ export class ResyncSource {
   }
 
   /** The data of the runs, one behind the other in the buffer. */
-  #read(segment: number, runs: readonly ResyncRun[], crcs: readonly number[], done: (isGood: boolean) => void): void {
+  #read(segment: number, runs: readonly ResyncRun[], crcs: readonly number[], done: (bad: readonly BadBlock[]) => void): void {
     const { extents, arena } = this.group.parts.ports;
     let place = this.#buffer;
     let n = 0;
-    let isGood = true;
+    const bad: BadBlock[] = [];
     this.#reading++;
-    const landed = (): void => {
-      if (--this.#reading > 0) return;
-      if (this.#isOver) this.#giveBuffer();
-      else done(isGood);
-    };
+    const landed = (): void => this.#landed(() => done(bad));
     for (const { block, blocks, state } of runs) {
       const [from, first] = [place, n];
       n += blocks;
@@ -185,10 +219,10 @@ export class ResyncSource {
       place += blocks * BLOCK_BYTES;
       this.#reading++;
       const onRead = (_tag: number, result: number): void => {
-        isGood &&= result === blocks * BLOCK_BYTES;
-        for (let i = 0; isGood && i < blocks; i++) {
+        for (let i = 0; i < blocks; i++) {
           const at = from + i * BLOCK_BYTES;
-          isGood = crc32c(arena.bytes.subarray(at, at + BLOCK_BYTES)) === crcs[first + i];
+          const isGood = result >= (i + 1) * BLOCK_BYTES && crc32c(arena.bytes.subarray(at, at + BLOCK_BYTES)) === crcs[first + i];
+          if (!isGood) bad.push({ n: first + i, block: block + i, place: at });
         }
         landed();
       };

@@ -52,8 +52,8 @@ export class ResyncTarget {
 
   /** Its own drains end first: from then on the doors stand still. */
   #whenQuiet(go: () => void): void {
-    if (this.group.parts.isDraining(this.group) || !this.group.hasRecorded)
-      this.group.parts.after(RESYNC_QUIET_POLL_MS, () => this.#whenQuiet(go));
+    const { parts, repair, hasRecorded } = this.group;
+    if (parts.isDraining(this.group) || repair.isBusy || !hasRecorded) parts.after(RESYNC_QUIET_POLL_MS, () => this.#whenQuiet(go));
     else go();
   }
 

@@ -1,0 +1,38 @@
+import { Packr } from 'msgpackr';
+import { z } from 'zod';
+import { MAX_ENTRY_BLOCKS } from '../limits.js';
+
+/**
+ * How a replica comes by blocks that are damaged in its own extents or log (rule 24). A block is asked for by its identity: number in the vdisk, seq, checksum.
+ * Whoever has exactly that version may answer, whatever its term and office: the content proves itself. Found blocks lie beside `have`, in the order of `good`.
+ */
+const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+const id = z.string().min(1).max(64);
+const columns = z.array(counter).min(1).max(MAX_ENTRY_BLOCKS);
+
+const want = z
+  .object({ kind: z.literal('want'), id, blocks: columns, seqs: columns, crcs: columns })
+  .refine(one => one.blocks.length === one.seqs.length && one.blocks.length === one.crcs.length);
+/** `good`: places in the lists of `want`, ascending. */
+const have = z
+  .object({ kind: z.literal('have'), id, good: z.array(counter.max(MAX_ENTRY_BLOCKS - 1)).max(MAX_ENTRY_BLOCKS) })
+  .refine(one => one.good.every((place, i) => i === 0 || place > one.good[i - 1]!));
+
+export type WantCopies = z.infer<typeof want>;
+export type HaveCopies = z.infer<typeof have>;
+
+const either = z.union([want, have]);
+const packr = new Packr({ useRecords: false });
+
+export function encodeCopies(message: WantCopies | HaveCopies): Uint8Array {
+  return packr.pack(message);
+}
+
+/** Null: it is none. It comes from another node. */
+export function decodeCopies(bytes: Uint8Array): WantCopies | HaveCopies | null {
+  try {
+    return either.parse(packr.unpack(bytes));
+  } catch {
+    return null;
+  }
+}
