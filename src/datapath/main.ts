@@ -184,13 +184,15 @@ export class DatapathMain {
     this.#topology?.setVdisks(vdisks);
   }
 
-  #attach({ vdiskId, vdiskName, generation, sizeBytes, shared }: AttachmentRecord): void {
+  #attach({ vdiskId, vdiskName, generation, sizeBytes, shared, activatedAt }: AttachmentRecord): void {
     const { shards, acceptingShard, log } = this.options;
     const floor = this.#floors.get(vdiskId) ?? createTermFloor();
     this.#floors.set(vdiskId, floor);
     const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, shared, floor };
     const none = { told: new Set<number>(), added: new Set<number>(), removed: new Set<number>() };
-    const one: Export = { description, ...none, activating: shared ? null : new Set(), removing: false, sizeBytes };
+    const one: Export = { description, ...none, activating: null, removing: false, sizeBytes };
+    // Perhaps in the record alone: the datapath before this one may have gone before it could tell the controller.
+    if (!shared) one.activating = activatedAt === undefined ? new Set() : this.#allShards();
     this.#exports.set(keyOf(description), one);
     this.#followGroups();
     const group = this.#groups.get(vdiskId);
@@ -233,12 +235,15 @@ export class DatapathMain {
   }
 
   #activate(attachment: AttachmentRecord): void {
-    const { shards, log } = this.options;
     const one = this.#exports.get(keyOf(attachment));
     if (one === undefined || one.activating !== null) return;
-    log.log('info', 'a vdisk is to be held by this host', { vdisk: attachment.vdiskName, generation: attachment.generation });
-    one.activating = new Set(Array.from({ length: shards.count }, (_, shard) => shard));
+    this.options.log.log('info', 'a vdisk is to be held by this host', { vdisk: attachment.vdiskName, generation: attachment.generation });
+    one.activating = this.#allShards();
     for (const shard of one.added) this.#sendActivate(one, shard);
+  }
+
+  #allShards(): Set<number> {
+    return new Set(Array.from({ length: this.options.shards.count }, (_, shard) => shard));
   }
 
   #sendActivate({ description: { vdiskId, generation } }: Export, shard: number): void {

@@ -173,7 +173,7 @@ export class ShardSession {
       this.#trouble(`node "${this.node}" is held up by ${path.blockedBy?.() === Blocker.itself ? 'its own disk' : 'other members'}`);
       this.#pathGone('lost');
       this.session.leave();
-    } else if (this.#failback.tick(nowNs, localWellSinceNs)) {
+    } else if (!this.isShared && this.#failback.tick(nowNs, localWellSinceNs)) {
       const local = this.#localMember();
       if (local === null) return;
       this.#log('info', 'asking for the vdisk to come back to the local node', { from: this.node, to: local.node });
@@ -183,7 +183,8 @@ export class ShardSession {
 
   /** It matters whether the local Stargate is well. */
   get wantsLocal(): boolean {
-    return this.path !== null && this.#failback.wantsToKnow;
+    // Where the vdisk is best served is for the one that holds it to say.
+    return this.path !== null && !this.isShared && this.#failback.wantsToKnow;
   }
 
   // ---------------------------------------------------------------- to and from paths

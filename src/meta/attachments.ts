@@ -83,9 +83,9 @@ export async function activate(store: MetadataStore, name: string, host?: string
   if (host !== undefined) checkName(host);
   return retry(async () => {
     const { record } = await vdiskByName(store, name);
-    const found = await attachmentsOf(store, record.id);
-    const attached = found.map(one => one.record);
-    const wanted = found.find(one => (host === undefined ? one.record.shared : one.record.host === host));
+    const all = await attachmentsOf(store, record.id);
+    const attached = all.map(one => one.record);
+    const wanted = all.find(one => (host === undefined ? one.record.shared : one.record.host === host));
     if (wanted === undefined) {
       const message = `vdisk "${name}" is not attached ${host === undefined ? 'as shared' : `at host "${host}"`}`;
       throw invalid('ERR_NOT_ATTACHED', message, `attach it there first: gatepath attach ${name} --shared --host HOST`);
@@ -100,12 +100,12 @@ export async function activate(store: MetadataStore, name: string, host?: string
     }
     if (!wanted.record.shared) return wanted.record;
     const { key } = wanted.versioned;
-    const activated: AttachmentRecord = { ...wanted.record, shared: false };
+    const activated: AttachmentRecord = { ...wanted.record, shared: false, activatedAt: now() };
     const transaction = store.transaction([versionOf(wanted.versioned)], [{ put: key, value: activated }]);
     const isActivated = async (): Promise<boolean> => {
       const after = await store.get(key);
-      const now = after === null ? null : parse(attachmentRecord, after);
-      return now !== null && now.generation === activated.generation && !now.shared;
+      const found = after === null ? null : parse(attachmentRecord, after);
+      return found !== null && found.generation === activated.generation && !found.shared;
     };
     return (await settled(transaction, isActivated)) ? activated : undefined;
   });

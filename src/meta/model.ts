@@ -119,6 +119,8 @@ export const attachmentRecord = z.object({
   createdAt: z.string(),
   /** Beside the one that holds the vdisk, for a migration: it reads, until it is activated (rule 18). */
   shared: z.boolean().default(false),
+  /** It was shared until then: only when a session has said so to the controller, it holds the vdisk. */
+  activatedAt: z.string().optional(),
 });
 export type AttachmentRecord = z.infer<typeof attachmentRecord>;
 

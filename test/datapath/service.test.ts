@@ -349,6 +349,21 @@ describe('datapath service: two shards, NBD to Stargate', () => {
     }
   });
 
+  it('an attachment that was activated while no datapath ran holds the vdisk when its session has said so, and not before', async () => {
+    const world = new World(12);
+    const vdisk = world.store.add(randomUUID(), 2 * MIB, 1);
+    const shards = world.servings.map(serving => serving.shardOf.bind(serving));
+    for (const serving of world.servings) serving.shardOf = () => -1;
+    const record = { vdiskId: vdisk.id, vdiskName: 'demo', host: 'here', generation: 2, sizeBytes: vdisk.content.length, createdAt: '' };
+    await world.metadata.put(keys.attachment('here', vdisk.id), { ...record, activatedAt: 'before' });
+    await world.until(() => world.main.exports[0]?.exported === true);
+    for (let turns = 0; turns < 5; turns++) await world.until(() => true);
+    expect(world.main.exports[0]!.shared).toBe(true);
+    world.servings.forEach((serving, i) => (serving.shardOf = shards[i]!));
+    await world.until(() => !world.main.exports[0]!.shared);
+    expect(world.servings[1]!.openings).toEqual(['holder']);
+  });
+
   it('a vdisk that another attachment holds now answers ESHUTDOWN, and its session says why', async () => {
     const world = new World(11);
     const vdisk = await world.attach('demo', 0, 1);

@@ -48,7 +48,7 @@ describe('a shared attachment', () => {
     expect(shared).toMatchObject({ generation: 2, shared: true });
     expect(await told()).toBe('h1 holds, h2 shared');
     const activated = await activate(store, 'a', 'h2');
-    expect(activated).toEqual({ ...shared, shared: false });
+    expect(activated).toEqual({ ...shared, shared: false, activatedAt: expect.any(String) as string });
     expect(await told()).toBe('h1 over, h2 holds');
     expect(holderOf(await listAttachments(store))).toEqual(activated);
     expect(await detach(store, 'a', 'h1')).toMatchObject({ generation: 1 });

@@ -81,6 +81,7 @@ export class Migration {
     network.heal();
     const takeovers = this.#takeovers - takeoversBefore;
     this.#for(clock.below(1e9));
+    if (this.#holder.clients.some(client => client.isOver)) cluster.complaints.push('the holder was ended before the activation');
     shared.activate();
     this.#until(() => shared.isActivated && this.#holder.clients.every(client => client.isOver), 'the activation');
     this.#for(clock.below(1e9));
