@@ -13,7 +13,7 @@ import { DatapathHost } from './datapath-host.js';
 import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
 import { readRememberedNodes, rememberNodes, type RememberedNode } from './remembered-nodes.js';
-import { engineChoice, orStop, startShards, stopOnSignal } from './process.js';
+import { engineChoice, orStop, startShards, startThreads, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
 import { nbdAddress, nbdBytesAbove, startNbdTls } from './nbd.js';
@@ -25,6 +25,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
   const config = loadConfig(configPath, datapathConfig);
   const log = await createLogger(config.logLevel, logFormat);
   const engine = engineChoice(config.engine);
+  const threads = startThreads(config.shards);
   const host = config.host ?? hostName();
   const events = new EventRing({ source: `datapath of ${host}`, log });
   const datapathUuid = randomUUID();
@@ -42,7 +43,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
   const targets = [local, ...others];
   const { failbackAfterMs } = config;
   const pool = await startShards({
-    count: config.shards,
+    threads,
     cacheBytes: 0,
     log,
     events,

@@ -4,7 +4,7 @@ import { createArena, MAX_ARENA_BYTES } from 'uring-engine';
 import { GatepathError } from '../base/errors.js';
 import type { EventSink } from '../base/events.js';
 import type { Logger } from '../base/log.js';
-import { ShardPool } from '../shard/pool.js';
+import { ShardPool, ShardThreads } from '../shard/pool.js';
 import type { EngineChoice } from '../shard/run.js';
 import { cacheRegionBytes } from '../stargate/cache/cache-region.js';
 import { SAME_SIGNAL_MS, SHARD_MEMORY_BYTES, STOP_TIMEOUT_MS } from './limits.js';
@@ -22,8 +22,13 @@ export function engineChoice(configured: EngineChoice = 'auto'): EngineChoice {
 /** The rest is for the cache's index: 88 bytes a page at most. */
 const CACHE_PART = 0.97;
 
+/** To be called early: they load their code while the process opens its stores. */
+export function startThreads(count: number): ShardThreads {
+  return new ShardThreads(count, WORKER_FILE);
+}
+
 export interface StartShardsOptions {
-  readonly count: number;
+  readonly threads: ShardThreads;
   readonly cacheBytes: number;
   readonly log: Logger;
   readonly events: EventSink;
@@ -36,8 +41,9 @@ export interface StartShardsOptions {
 }
 
 export function startShards(options: StartShardsOptions): Promise<ShardPool> {
-  const { count, cacheBytes, nbdBytes = 0, log, events, parts, settings, prepare } = options;
+  const { threads, cacheBytes, nbdBytes = 0, log, events, parts, settings, prepare } = options;
   const memoryBytes = SHARD_MEMORY_BYTES + nbdBytes;
+  const { count } = threads;
   const arenaBytes = count * (cacheRegionBytes(Math.floor(cacheBytes / count)) + memoryBytes);
   if (arenaBytes > MAX_ARENA_BYTES) {
     const most = Math.floor(((MAX_ARENA_BYTES - count * memoryBytes) * CACHE_PART) / 2 ** 20);
@@ -46,8 +52,7 @@ export function startShards(options: StartShardsOptions): Promise<ShardPool> {
   // From here on Node's own end of a process would wait for ever for shards that are blocked in their rings.
   process.on('uncaughtException', error => endNow(log, `uncaught: ${error.stack ?? error.message}`));
   return ShardPool.start({
-    count,
-    workerFile: WORKER_FILE,
+    threads,
     arena: createArena(arenaBytes).handle,
     parts,
     settings,

@@ -12,7 +12,7 @@ import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
 import { removePidFile, writePidFile } from './pid-file.js';
-import { endNow, engineChoice, orStop, startShards, stopOnSignal } from './process.js';
+import { endNow, engineChoice, orStop, startShards, startThreads, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
@@ -24,6 +24,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   const events = new EventRing({ source: config.node, log });
   const controlSocket = join(config.data, CONTROL_SOCKET);
   const engine = engineChoice(config.engine);
+  const threads = startThreads(config.shards);
   const tcp = tcpListening(config);
   const tls = startTls(config.tls, config.node, log);
   mkdirSync(dirname(config.socket), { recursive: true });
@@ -49,7 +50,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   });
   await clearSocketPath(controlSocket);
   const pool = await startShards({
-    count: config.shards,
+    threads,
     cacheBytes: config.cache,
     log,
     events,

@@ -28,10 +28,32 @@ export interface MountFailure {
   readonly stack: string | undefined;
 }
 
+/** Threads that have loaded the code of shards, or are about to: a start does that beside what else it has to do. */
+export class ShardThreads {
+  readonly pool: Piscina;
+
+  /** `workerFile`: the compiled worker module; its default export runs one {@link ShardTask} until the shard is stopped. */
+  constructor(
+    readonly count: number,
+    workerFile: string,
+  ) {
+    if (!Number.isInteger(count) || count < 1 || count > MAX_SHARDS)
+      throw new RangeError(`shards: ${count} is not a number from 1 to ${MAX_SHARDS}`);
+    this.pool = new Piscina({
+      filename: workerFile,
+      minThreads: count,
+      maxThreads: count,
+      concurrentTasksPerWorker: 1,
+      // A waiting worker would be frozen in Atomics.wait; a shard waits in its ring or in Node's loop.
+      atomics: 'disabled',
+      // Descriptors come from other threads and go to them: Node's books on them would be wrong.
+      trackUnmanagedFds: false,
+    });
+  }
+}
+
 export interface ShardPoolOptions {
-  readonly count: number;
-  /** The compiled worker module; its default export runs one {@link ShardTask} until the shard is stopped. */
-  readonly workerFile: string;
+  readonly threads: ShardThreads;
   readonly arena: ArenaHandle;
   /** Settings of shard i, structured-cloneable, with what has to be transferred along. */
   readonly settings: (index: number) => { settings: unknown; transfer?: readonly MessagePort[] };
@@ -60,23 +82,11 @@ export class ShardPool {
   #stopping = false;
 
   private constructor(readonly options: ShardPoolOptions) {
-    this.#pool = new Piscina({
-      filename: options.workerFile,
-      minThreads: options.count,
-      maxThreads: options.count,
-      concurrentTasksPerWorker: 1,
-      // A waiting worker would be frozen in Atomics.wait; a shard waits in its ring or in Node's loop.
-      atomics: 'disabled',
-      // Descriptors come from other threads and go to them: Node's books on them would be wrong.
-      trackUnmanagedFds: false,
-    });
+    this.#pool = options.threads.pool;
   }
 
   /** Resolves when every shard has mounted its parts. Rejects with GatepathError, all shards ended, when one could not. */
   static async start(options: ShardPoolOptions): Promise<ShardPool> {
-    if (!Number.isInteger(options.count) || options.count < 1 || options.count > MAX_SHARDS) {
-      throw new RangeError(`shards: ${options.count} is not a number from 1 to ${MAX_SHARDS}`);
-    }
     const pool = new ShardPool(options);
     options.prepare?.(pool);
     const mounted = pool.#whenMounted();
@@ -89,7 +99,7 @@ export class ShardPool {
   }
 
   get count(): number {
-    return this.options.count;
+    return this.options.threads.count;
   }
 
   /** Hears what the parts of all shards say under the topic. */
@@ -105,7 +115,7 @@ export class ShardPool {
   }
 
   broadcast(topic: string, message: unknown): void {
-    for (let shard = 0; shard < this.options.count; shard++) this.send(shard, topic, message);
+    for (let shard = 0; shard < this.count; shard++) this.send(shard, topic, message);
   }
 
   /** Asks every shard to end and waits for them; past the deadline the process kills itself: a thread blocked in a ring cannot be ended otherwise. */
@@ -132,7 +142,7 @@ export class ShardPool {
   async #closeParts(): Promise<void> {
     for (let part = 0; part < this.options.parts; part++) {
       await new Promise<void>(resolve => {
-        let open = this.options.count;
+        let open = this.count;
         this.messages.on(`closed-${part}`, () => --open === 0 && resolve());
         this.broadcast('close', part);
       });
@@ -140,7 +150,8 @@ export class ShardPool {
   }
 
   async #start(): Promise<void> {
-    const { count, arena, log } = this.options;
+    const { count } = this;
+    const { arena, log } = this.options;
     const mailboxes = createMailboxBuffers(count);
     const between = connectPairs(count);
     const startSignal = new SharedArrayBuffer(4);
@@ -169,7 +180,7 @@ export class ShardPool {
 
   /** The first failure, or null, when all shards have tried. */
   #whenMounted(): Promise<MountFailure | null> {
-    let waiting = this.options.count;
+    let waiting = this.count;
     let failure: MountFailure | null = null;
     return new Promise(resolve => {
       this.messages.on('mounted', (problem: MountFailure | null) => {

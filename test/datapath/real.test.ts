@@ -10,7 +10,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { silentLogger } from '../../src/base/log.js';
 import { DatapathMain } from '../../src/datapath/main.js';
 import { keys } from '../../src/meta/model.js';
-import { ShardPool } from '../../src/shard/pool.js';
+import { ShardPool, ShardThreads } from '../../src/shard/pool.js';
 import { MemoryMetadata } from '../meta/memory-metadata.js';
 import type { TestShardSettings } from './real/shard.js';
 
@@ -31,8 +31,7 @@ describe.each(['io_uring', 'libuv'] as const)('datapath in two threads, %s', eng
     const settings: TestShardSettings = { engine, nbdSocket, datapathUuid: randomUUID(), vdisk };
     const crashes: Error[] = [];
     const pool = await ShardPool.start({
-      count: 2,
-      workerFile: fileURLToPath(new URL('real/worker.mjs', import.meta.url)),
+      threads: new ShardThreads(2, fileURLToPath(new URL('real/worker.mjs', import.meta.url))),
       arena: createArena(512 << 20).handle,
       settings: () => ({ settings }),
       parts: 2,

@@ -3,15 +3,14 @@ import { fileURLToPath } from 'node:url';
 import { createArena } from 'uring-engine';
 import { createLogger } from '../../src/main/logger.js';
 import { endNow } from '../../src/main/process.js';
-import { ShardPool } from '../../src/shard/pool.js';
+import { ShardPool, ShardThreads } from '../../src/shard/pool.js';
 import type { TestSettings } from './parts.js';
 
 const [trouble, engine] = process.argv.slice(2) as [TestSettings['trouble'], TestSettings['engine']];
 const log = await createLogger('info');
 try {
   const pool = await ShardPool.start({
-    count: 2,
-    workerFile: fileURLToPath(new URL('worker.mjs', import.meta.url)),
+    threads: new ShardThreads(2, fileURLToPath(new URL('worker.mjs', import.meta.url))),
     arena: createArena(64 << 20).handle,
     settings: () => ({ settings: { trouble, engine } satisfies TestSettings }),
     parts: 1,

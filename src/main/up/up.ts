@@ -13,7 +13,7 @@ import { DatapathHost } from '../datapath-host.js';
 import { hostName } from '../host-name.js';
 import { createLogger, type LogFormat } from '../logger.js';
 import { managedNode } from '../managed-node.js';
-import { endNow, engineChoice, orStop, startShards, stopOnSignal } from '../process.js';
+import { endNow, engineChoice, orStop, startShards, startThreads, stopOnSignal } from '../process.js';
 import { clearSocketPath, CONTROL_SOCKET } from '../sockets.js';
 import { metaSocketOf, StargateHost } from '../stargate-host.js';
 import { VERSION } from '../version.js';
@@ -48,6 +48,7 @@ export async function runUp(options: UpOptions): Promise<void> {
   const stargateSocket = join(data, 'stargate.sock');
   const controlSocket = join(data, CONTROL_SOCKET);
   const { shards, cacheBytes, oplogBytes } = options;
+  const threads = startThreads(shards);
   const host = await StargateHost.open({
     dataDirectory: data,
     nodeId: NODE_ID,
@@ -64,7 +65,7 @@ export async function runUp(options: UpOptions): Promise<void> {
   for (const path of sockets) await clearSocketPath(path);
   const datapathUuid = randomUUID();
   const pool = await startShards({
-    count: shards,
+    threads,
     cacheBytes,
     log,
     events,
