@@ -168,10 +168,10 @@ export class Replicas {
   #found(one: ReplicatedVdisk): void {
     if (this.#isClosed) return;
     const description = this.#description(one);
-    const { vdiskId } = description;
+    const { vdiskId, term } = description;
     const { isMember, controllerNode } = description.group!;
     if (!this.#known.has(vdiskId) && isMember) this.#create(description);
-    const hint: GroupHint = { vdiskId, controllerNode };
+    const hint: GroupHint = { vdiskId, controllerNode, term };
     this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
   }
 

@@ -99,6 +99,7 @@ export interface GroupRead extends GroupReadRequest {
 export interface GroupHint {
   readonly vdiskId: string;
   readonly controllerNode: string;
+  readonly term: number;
 }
 
 export interface BadBlock {

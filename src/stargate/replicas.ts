@@ -50,8 +50,8 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     groups().onGroup(vdiskId, readId, group);
   });
   context.onMessage(StargateTopic.groupHint, message => {
-    const { vdiskId, controllerNode } = message as GroupHint;
-    groups().onRecord(vdiskId, controllerNode);
+    const { vdiskId, controllerNode, term } = message as GroupHint;
+    groups().onRecord(vdiskId, controllerNode, term);
   });
   return {
     self: memberOf(self),

@@ -16,16 +16,16 @@ const all = { after: 0, vdiskId: null, limit: 500, waitMs: 0 };
 describe('the ring of events', () => {
   it('gives what there is, and then what comes behind it', () => {
     const events = ring();
-    happen(events, one!, 'a');
-    happen(events, other!, 'b');
+    happen(events, one, 'a');
+    happen(events, other, 'b');
     const page = events.read(all);
     expect(page.events.map(({ seq, cause, source }) => [seq, cause, source])).toEqual([
       [1, 'a', 'node-1'],
       [2, 'b', 'node-1'],
     ]);
-    happen(events, one!, 'c');
+    happen(events, one, 'c');
     expect(events.read({ ...all, after: page.last }).events.map(({ cause }) => cause)).toEqual(['c']);
-    expect(events.read({ ...all, vdiskId: other! }).events.map(({ cause }) => cause)).toEqual(['b']);
+    expect(events.read({ ...all, vdiskId: other }).events.map(({ cause }) => cause)).toEqual(['b']);
   });
 
   it('is bounded, and whoever goes on in small steps misses none that is kept', () => {
@@ -44,11 +44,11 @@ describe('the ring of events', () => {
 
   it('whoever follows hears the next one that concerns him', async () => {
     const events = ring();
-    happen(events, one!, 'before');
-    const next = events.follow({ after: 1, vdiskId: one!, limit: 10, waitMs: 20_000 });
+    happen(events, one, 'before');
+    const next = events.follow({ after: 1, vdiskId: one, limit: 10, waitMs: 20_000 });
     await Promise.resolve();
-    happen(events, other!, 'not his');
-    happen(events, one!, 'his');
+    happen(events, other, 'not his');
+    happen(events, one, 'his');
     expect((await next).events.map(({ cause }) => cause)).toEqual(['his']);
   });
 
@@ -60,10 +60,10 @@ describe('the ring of events', () => {
 
   it('knows the last trouble of a vdisk', () => {
     const events = ring();
-    happen(events, one!, 'worse', 'warn');
-    happen(events, one!, 'better');
-    happen(events, other!, 'elsewhere', 'warn');
-    expect(events.lastProblem(one!)?.cause).toBe('worse');
+    happen(events, one, 'worse', 'warn');
+    happen(events, one, 'better');
+    happen(events, other, 'elsewhere', 'warn');
+    expect(events.lastProblem(one)?.cause).toBe('worse');
     expect(events.lastProblem('33333333-3333-4333-8333-333333333333')).toBe(null);
   });
 });

@@ -130,6 +130,11 @@ export class ClusterWorld {
   /** What the metadata store shows of the nodes, as the controllers read it. */
   showAlive(): void {
     const members = this.nodes.filter(node => node.isUp && !node.isPaused).map(node => node.id);
-    for (const node of this.nodes) if (node.isServing && !node.isPaused) node.step({ kind: 'alive', members });
+    for (const node of this.nodes) {
+      if (!node.isServing || node.isPaused) continue;
+      node.step({ kind: 'alive', members });
+      // A watch, which may break.
+      if (this.clock.below(4) === 0) node.step({ kind: 'recordSeen', term: this.group.term });
+    }
   }
 }

@@ -225,8 +225,8 @@ export class ClusterNode extends SimNode {
   }
 
   #found(description: VdiskDescription): void {
-    const { vdiskId, group } = description;
+    const { vdiskId, group, term } = description;
     if (!this.#known.has(vdiskId) && group!.isMember) this.#create(description);
-    this.part!.groups!.onRecord(vdiskId, group!.controllerNode);
+    this.part!.groups!.onRecord(vdiskId, group!.controllerNode, term);
   }
 }

@@ -58,6 +58,8 @@ export type ReplicaEvent =
   /** The node is about to stop: its replica hands over what it controls, and leaves the group. */
   | { readonly kind: 'leave' }
   | { readonly kind: 'addMember'; readonly member: MemberId }
+  /** The metadata store has a record of this term: a controller of a lower one has been followed, perhaps by a process that has died since. */
+  | { readonly kind: 'recordSeen'; readonly term: number }
   | { readonly kind: 'peerClosed'; readonly member: MemberId }
   /** Members whose nodes the metadata store shows alive: a hint. */
   | { readonly kind: 'alive'; readonly members: readonly MemberId[] }

@@ -10,6 +10,7 @@ import {
   MAX_UNCOMMITTED_ENTRIES,
   MEMBER_TIMEOUT_MS,
   RESEND_MS,
+  SLEPT_MS,
 } from './limits.js';
 import type { Member } from './member.js';
 import type { AppendAck, Entries, Message, SealReply, StandIn } from './messages.js';
@@ -31,6 +32,7 @@ export class Leader {
   end: LeaderEnd | null = null;
   /** Why somebody was to be taken out last. */
   removalReason = '';
+  #tickMs: number;
   readonly #peers = new Map<MemberId, Peer>();
   #alive: readonly MemberId[] = [];
   /** A member whose tail was torn does not go on alone before it has compared with another one (rule 5). */
@@ -50,6 +52,7 @@ export class Leader {
     readonly nonce: string,
   ) {
     this.committedSeq = member.log.base.seq;
+    this.#tickMs = context.nowMs;
     this.#isCompared = !member.isTorn || changes.group.members.length === 1;
     for (const id of changes.group.members) if (id !== context.self) this.#addPeer(id, false);
   }
@@ -171,6 +174,7 @@ export class Leader {
   tick(): void {
     if (this.end !== null) return;
     const { nowMs } = this.context;
+    this.#forgiveSleep(nowMs);
     for (const peer of this.#peers.values()) {
       if (peer.state.kind === 'attached' && peer.confirmedSeq === this.member.log.lastSeq) this.#sendWatermark(peer);
       else if (nowMs - peer.lastSentMs >= RESEND_MS) this.#sendAgain(peer);
@@ -180,9 +184,21 @@ export class Leader {
     else if (this.changes.allows('propose')) this.#removeSilent();
   }
 
+  /** This process stood still: what the others have answered meanwhile has not been heard yet, and their silence is not theirs. */
+  #forgiveSleep(nowMs: number): void {
+    const sleptMs = nowMs - this.#tickMs;
+    this.#tickMs = nowMs;
+    if (sleptMs < SLEPT_MS) return;
+    for (const peer of this.#peers.values()) if (peer.waitingSinceMs >= 0) peer.waitingSinceMs += sleptMs;
+  }
+
   addLearner(id: MemberId): void {
     if (this.#peers.has(id) || id === this.context.self || this.#peers.size >= MAX_PEERS || !this.isServing) return;
     this.#addPeer(id, true);
+  }
+
+  recordSeen(term: number): void {
+    if (term > this.term) this.#giveUp(`the record is of term ${term}`);
   }
 
   peerClosed(id: MemberId): void {
@@ -368,11 +384,16 @@ export class Leader {
     this.context.out.push({ kind: 'send', to: peer.id, message });
   }
 
-  /** What it has not been sent, as far as its window goes. */
+  /**
+   * What it has not been sent, as far as its window goes. One that is behind gets whole messages: with each ack as many entries as it says would be many small
+   * ones, each of which is read from the log by itself.
+   */
   #send(peer: Peer): void {
     if (peer.state.kind === 'sealing') return;
     const { log } = this.member;
-    while (peer.sentSeq < log.lastSeq && peer.sentSeq - peer.confirmedSeq < MAX_SENT_ENTRIES) {
+    while (peer.sentSeq < log.lastSeq) {
+      const room = MAX_SENT_ENTRIES - (peer.sentSeq - peer.confirmedSeq);
+      if (room < Math.min(MAX_APPEND_ENTRIES, log.lastSeq - peer.sentSeq)) return;
       const entries = log.slice(peer.sentSeq + 1, Math.min(log.lastSeq, peer.sentSeq + MAX_APPEND_ENTRIES));
       peer.sentSeq += entries.length;
       peer.watermark = this.committedSeq;

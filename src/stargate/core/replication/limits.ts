@@ -2,6 +2,8 @@ import assert from 'node:assert/strict';
 
 /** A member that has not answered for so long is removed (rule 9): shorter than the time after which a datapath suspects its controller. */
 export const MEMBER_TIMEOUT_MS = 700;
+/** Between two ticks: after a longer time this process itself has stood still. */
+export const SLEPT_MS = 300;
 /** What was sent and brought no progress is sent again. */
 export const RESEND_MS = 120;
 /** A member that has everything hears so often that its controller is there. */
@@ -12,12 +14,13 @@ export const REISSUE_MS = 200;
 export const HANDOVER_RETRY_MS = 300;
 /** Entries of one append message. */
 export const MAX_APPEND_ENTRIES = 16;
-/** Entries under way to one member. */
-export const MAX_SENT_ENTRIES = 64;
+/** Entries under way to one member: one that catches up has to be faster than what is written meanwhile. */
+export const MAX_SENT_ENTRIES = 128;
 /** Entries that are not committed: then writes wait. */
 export const MAX_UNCOMMITTED_ENTRIES = 1024;
 /** Members of a group, learners too. */
 export const MAX_PEERS = 8;
 
 assert(MAX_APPEND_ENTRIES <= MAX_SENT_ENTRIES);
+assert(SLEPT_MS * 2 < MEMBER_TIMEOUT_MS, 'a member must not be taken for silent when it is not asked');
 assert(RESEND_MS * 3 < MEMBER_TIMEOUT_MS, 'a lost message alone must not cost a member');

@@ -53,6 +53,8 @@ export class Replica {
         return takeover.leader?.handOver(event.to, false);
       case 'leave':
         return this.departure.leave();
+      case 'recordSeen':
+        return takeover.leader?.recordSeen(event.term);
       case 'addMember':
         return takeover.leader?.addLearner(event.member);
       case 'peerClosed':

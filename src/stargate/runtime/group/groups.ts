@@ -169,8 +169,9 @@ export class Groups implements PeerListener {
   }
 
   /** The metadata names another controller, or this node again. A hint. */
-  onRecord(vdiskId: string, controllerNode: string): void {
+  onRecord(vdiskId: string, controllerNode: string, term: number): void {
     const group = this.all.get(vdiskId);
+    group?.step({ kind: 'recordSeen', term });
     if (group?.controller === null) group.noteController(controllerNode);
   }
 
