@@ -9,6 +9,8 @@ const process = {
   network: z.object({ namespace: z.string().max(256), enter: z.array(z.string().max(4_096)).min(1).max(64) }).nullish(),
 };
 
+const command = z.array(z.string().max(65_536)).min(1).max(1_024);
+
 /** `DIR/cluster.json` of a running system: who runs, where it listens, how it is started again. */
 const clusterFile = z.object({
   version: z.literal(1),
@@ -19,12 +21,14 @@ const clusterFile = z.object({
         id: z.string().min(1).max(256),
         dataDir: z.string().max(4_096),
         address: z.string().max(4_096),
-        command: z.array(z.string().max(65_536)).min(1).max(1_024),
+        command,
       }),
     )
     .min(1)
     .max(256),
-  etcd: z.array(z.object({ ...process, address: z.string().max(4_096), socket: z.string().max(4_096).optional() })).max(64),
+  etcd: z
+    .array(z.object({ ...process, address: z.string().max(4_096), socket: z.string().max(4_096).optional(), command: command.optional() }))
+    .max(64),
   datapath: z.object({ ...process, nbdSocket: z.string().max(4_096), node: z.string().max(256).optional() }),
 });
 export type ClusterFile = z.infer<typeof clusterFile>;

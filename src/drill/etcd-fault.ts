@@ -22,14 +22,14 @@ export const etcdLeader: Scenario = {
   },
 };
 
-async function killAndStart(context: FaultContext, { address, pid, network }: EtcdMember): Promise<void> {
+async function killAndStart(context: FaultContext, { address, pid, command }: EtcdMember): Promise<void> {
   const { cluster } = context;
   const image = imageOf(pid);
   if (image === null) throw new GatepathError('retryable', 'ERR_NO_LEADER', `etcd process ${pid} is gone`, 'try again');
   let restarted = false;
   const restart = (): void => {
-    const there = { ...image, argv: [...(network?.enter ?? []), ...image.argv] };
-    if (!restarted) cluster.started.set(address, startProcess(there, join(cluster.dataDir, 'drill-etcd.log')));
+    const again = { ...image, argv: command ?? image.argv };
+    if (!restarted) cluster.started.set(address, startProcess(again, join(cluster.dataDir, 'drill-etcd.log')));
     restarted = true;
   };
   context.undo(restart);

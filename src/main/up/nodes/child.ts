@@ -6,7 +6,6 @@ import { endProcess } from './pids.js';
 export interface ChildOptions {
   readonly name: string;
   readonly argv: readonly string[];
-  readonly cwd: string;
   /** What it prints is added here. */
   readonly logFile: string;
   /** Start it again when it ends by itself. */
@@ -56,12 +55,12 @@ export class Child {
   }
 
   #spawn(): ChildProcess {
-    const { argv, cwd, logFile, onStart } = this.options;
+    const { argv, logFile, onStart } = this.options;
     const log = openSync(logFile, 'a');
     this.#logStart = readFileSync(logFile).length;
     const [command, ...args] = [...endsWithUs(), ...argv];
     // A session of its own: Ctrl-C is for us, and we stop everything in order.
-    const child = spawn(command!, args, { cwd, stdio: ['ignore', log, log], detached: true });
+    const child = spawn(command!, args, { stdio: ['ignore', log, log], detached: true });
     closeSync(log);
     this.#process = child;
     this.#startedAtMs = performance.now();

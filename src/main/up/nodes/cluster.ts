@@ -6,7 +6,7 @@ import { ControlClient } from '../../../control/client.js';
 import { PID_FILE } from '../../pid-file.js';
 import type { ClusterFile, ProcessNetwork } from '../cluster-file.js';
 import { Child } from './child.js';
-import { etcdArguments, etcdSocket, etcdUrl, isEtcdHealthy } from './etcd.js';
+import { etcdCommand, etcdSocket, etcdUrl, isEtcdHealthy } from './etcd.js';
 import type { ClusterLayout, ClusterPaths } from './layout.js';
 import type { Namespaces, Place } from './namespaces.js';
 import { datapathHost, DATAPATH_NAME, nodeHost } from './network.js';
@@ -62,7 +62,7 @@ export class LocalCluster {
     this.#etcd = layout.etcd.map((_, i) => ({
       name: `etcd-${i + 1}`,
       place: places[i]!,
-      argv: this.#in(places[i]!, etcdArguments(etcd, layout, paths, i)),
+      argv: this.#in(places[i]!, etcdCommand(etcd, layout, paths, i)),
       mark: paths.etcd(i),
     }));
     this.#nodes = layout.nodes.map(({ id }, i) => ({
@@ -164,7 +164,6 @@ export class LocalCluster {
     const child = new Child({
       name,
       argv,
-      cwd: paths.run(),
       logFile: join(paths.logs(), `${name}.log`),
       restart,
       onStart: started => {

@@ -34,8 +34,15 @@ const socketName = (i: number): string => `etcd-${i + 1}:0`;
 /** Where a member answers without a certificate, and from any network namespace: who may open the directory may do anything anyway. */
 export const etcdSocket = (paths: ClusterPaths, i: number): string => join(paths.run(), socketName(i));
 
-/** To be started in `paths.run()`. */
-export function etcdArguments(program: string, layout: ClusterLayout, paths: ClusterPaths, i: number): string[] {
+/** etcd does not take the place of a socket that one which was killed has left. */
+const START = 'cd "$1" && rm -f "$2" && shift 2 && exec "$@"';
+
+/** Starts it anywhere, whatever became of the one before. */
+export function etcdCommand(program: string, layout: ClusterLayout, paths: ClusterPaths, i: number): string[] {
+  return ['/bin/sh', '-c', START, 'sh', paths.run(), socketName(i), ...etcdArguments(program, layout, paths, i)];
+}
+
+function etcdArguments(program: string, layout: ClusterLayout, paths: ClusterPaths, i: number): string[] {
   const name = (member: number): string => `etcd-${member + 1}`;
   const peer = (member: number): string => url(layout, member, layout.etcd[member]!.peerPort);
   const client = etcdUrl(layout, i);
