@@ -33,6 +33,8 @@ export interface GuestOptions {
   readonly network?: boolean;
   /** TCP ports of the guest that get a port on this machine's loopback: `forwardedPort()`. Implies `network`. */
   readonly forwardPorts?: readonly number[];
+  /** Does not boot: waits for a guest of the same options that migrates to `migrationUri`. */
+  readonly incoming?: boolean;
   /** After this the guest is killed and its result says 'timeout'. */
   readonly timeoutMs?: number;
 }
@@ -88,6 +90,11 @@ export class Guest {
   /** Boots, and waits for the end. */
   static async run(options: GuestOptions): Promise<GuestResult> {
     return (await Guest.boot(options)).result;
+  }
+
+  /** Where a guest with `incoming` waits, as QEMU's "migrate" wants it. */
+  get migrationUri(): string {
+    return migrationUri(this.#dir);
   }
 
   get pid(): number {
@@ -150,6 +157,8 @@ export class Guest {
   }
 }
 
+const migrationUri = (dir: string): string => `unix:${join(dir, 'in')}`;
+
 function ownFiles(options: GuestOptions): Buffer {
   const archive = new CpioArchive();
   const network = options.network === true || (options.forwardPorts ?? []).length > 0;
@@ -172,6 +181,7 @@ function qemuArguments(dir: string, kernelImage: string, options: GuestOptions):
     '-m',
     String(options.memoryMiB ?? 768),
   ];
+  if (options.incoming === true) argv.push('-incoming', migrationUri(dir));
   argv.push('-nodefaults', '-no-user-config', '-no-reboot', '-display', 'none');
   argv.push('-kernel', kernelImage, '-initrd', join(dir, 'initrd'), '-append', KERNEL_ARGUMENTS);
   argv.push('-serial', `file:${join(dir, 'console')}`, '-qmp', `unix:${join(dir, 'qmp')},server=on,wait=off`);
