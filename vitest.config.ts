@@ -17,6 +17,7 @@ const SYSTEM = [
   'test/main/up-nodes.test.ts',
   'test/drills/real.test.ts',
   'test/datapath/cluster.test.ts',
+  'test/datapath/migration.test.ts',
   'test/main/',
   'test/clients/',
 ];
