@@ -70,3 +70,4 @@ napi_value arenaAttach(napi_env env, napi_callback_info info);
 napi_value wake(napi_env env, napi_callback_info info);
 napi_value ringCreate(napi_env env, napi_callback_info info);
 void registerSockets(napi_env env, napi_value exports);
+void registerPassing(napi_env env, napi_value exports);

@@ -6,6 +6,7 @@ static napi_value init(napi_env env, napi_value exports) {
   method(env, exports, "wake", wake, nullptr);
   method(env, exports, "ringCreate", ringCreate, nullptr);
   registerSockets(env, exports);
+  registerPassing(env, exports);
   return exports;
 }
 

@@ -100,8 +100,8 @@ static napi_value localAddress(napi_env env, napi_callback_info info) {
   return object;
 }
 
-// probe(path) → 0 where somebody listens at the Unix socket, -errno where not
-static napi_value probe(napi_env env, napi_callback_info info) {
+// connectUnix(path) → a descriptor that is connected there, or -errno
+static napi_value connectUnix(napi_env env, napi_callback_info info) {
   size_t count = 3;
   napi_value values[3];
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
@@ -110,9 +110,10 @@ static napi_value probe(napi_env env, napi_callback_info info) {
   if (length < 0) return number(env, length);
   const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return number(env, -errno);
-  const int result = connect(fd, reinterpret_cast<sockaddr*>(&storage), length) < 0 ? -errno : 0;
+  if (connect(fd, reinterpret_cast<sockaddr*>(&storage), length) == 0) return number(env, fd);
+  const int error = errno;
   close(fd);
-  return number(env, result);
+  return number(env, -error);
 }
 
 static napi_value shutdownSocket(napi_env env, napi_callback_info info) {
@@ -156,7 +157,7 @@ static napi_value makeSocketPair(napi_env env, napi_callback_info) {
 void registerSockets(napi_env env, napi_value exports) {
   method(env, exports, "listen", listenOn, nullptr);
   method(env, exports, "localAddress", localAddress, nullptr);
-  method(env, exports, "probe", probe, nullptr);
+  method(env, exports, "connectUnix", connectUnix, nullptr);
   method(env, exports, "shutdown", shutdownSocket, nullptr);
   method(env, exports, "fallocate", fallocateFile, nullptr);
   method(env, exports, "flock", flockFile, nullptr);

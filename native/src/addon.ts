@@ -14,8 +14,6 @@ export interface Addon {
   listen(path: string, host: string, port: number, backlog: number, mode: number): number;
   /** What the socket is bound to, or -errno. */
   localAddress(fd: number): { readonly path: string } | { readonly host: string; readonly port: number } | number;
-  /** 0 where somebody listens at the Unix socket, or -errno. */
-  probe(path: string): number;
   shutdown(fd: number): void;
   /** No effect where the ring of that eventfd is destroyed. */
   wake(eventFd: number): void;
@@ -26,6 +24,12 @@ export interface Addon {
   duplicate(fd: number): number;
   /** Two connected Unix sockets, as one number: the first times 2^20, and the second; or -errno. */
   socketPair(): number;
+  /** A descriptor that is connected to the Unix socket, or -errno. */
+  connectUnix(path: string): number;
+  /** Sends all bytes, the descriptors with the first of them: how many bytes, or -errno (-ETIMEDOUT: the peer took nothing for so long). */
+  sendDescriptors(socket: number, timeoutMs: number, bytes: Uint8Array, descriptors: Int32Array): Promise<number>;
+  /** What has come, no bytes at the end; or -errno (-ETIMEDOUT: nothing for so long). */
+  receiveDescriptors(socket: number, timeoutMs: number): Promise<{ readonly bytes: Uint8Array; readonly descriptors: number[] } | number>;
 }
 
 export interface NativeRing {

@@ -66,6 +66,8 @@ export abstract class EngineBase implements Engine {
   protected abstract start(op: number, gather: Gather | null): void;
   /** Asks for an early end of what is outstanding on a slot that is being closed. */
   protected abstract cancel(slot: Slot): void;
+  /** As `cancel`, of a slot that stays open. */
+  protected abstract interruptNow(slot: Slot): void;
   /** Nothing is outstanding on the slot any more: close its descriptor. */
   protected abstract closeDescriptor(slot: Slot): void;
   /** A descriptor was put in a slot. */
@@ -198,6 +200,13 @@ export abstract class EngineBase implements Engine {
     this.slots.closing[slot] = op;
     if (this.slots.outstanding[slot] === 0) this.#closeNow(slot);
     else this.cancel(slot);
+  }
+
+  interrupt(slot: Slot): void {
+    this.slots.checkOpen(slot);
+    if (this.slots.state[slot] === SlotState.file) throw new EngineError('ERR_SLOT', `slot ${slot} is a file`);
+    if (this.slots.sending[slot] === 1) throw new EngineError('ERR_SLOT', `slot ${slot} is sending`);
+    if (this.slots.outstanding[slot]! > 0) this.interruptNow(slot);
   }
 
   timer(delayNs: number, client: ClientId, tag: number): TimerId {

@@ -76,6 +76,11 @@ export interface Engine {
    * result), then closes it; the close's own completion is the last of that slot. Result 0.
    */
   close(slot: Slot, client: ClientId, tag: number): void;
+  /**
+   * Ends what waits for the peer and leaves the slot as good as it was: an outstanding recv or accept completes with what has come by then, or with
+   * -ECANCELED. No effect where nothing is outstanding. Throws ERR_SLOT while a send is outstanding: nobody could say how much of it has gone.
+   */
+  interrupt(slot: Slot): void;
   /** Shuts a socket down in both directions, now. Outstanding operations complete soon; a receive then ends with 0 at last, a send with -EPIPE. */
   shutdown(slot: Slot): void;
   /** Fires once, in the first turn that begins `delayNs` from now or later; result 0. At most {@link MAX_TIMERS} armed. */

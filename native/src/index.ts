@@ -9,4 +9,5 @@ export { createEngine, type EngineOptions } from './create.js';
 export { lockDirectory, type DirectoryLock, type LockHolder } from './lock.js';
 export { MAX_UNIX_PATH_BYTES } from './listen.js';
 export { socketPair } from './socket-pair.js';
+export { DescriptorChannel, MAX_PASSED, type Received } from './descriptor-channel.js';
 export { wake } from './wake.js';

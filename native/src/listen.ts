@@ -63,7 +63,11 @@ export function listenError(address: SocketAddress, result: number): EngineError
 export function isStale(path: string): boolean {
   if (!fs.statSync(path, { throwIfNoEntry: false })?.isSocket()) return false;
   const addon = loadAddon();
-  if (addon !== null) return addon.probe(path) === -errno.ECONNREFUSED;
+  if (addon !== null) {
+    const fd = addon.connectUnix(path);
+    if (fd >= 0) fs.closeSync(fd);
+    return fd === -errno.ECONNREFUSED;
+  }
   const script = `require('node:net').connect(${JSON.stringify(path)}).on('connect',()=>process.exit(1)).on('error',e=>process.exit(e.code==='ECONNREFUSED'?0:1))`;
   return spawnSync(process.execPath, ['-e', script], { timeout: 5_000 }).status === 0;
 }

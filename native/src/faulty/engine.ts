@@ -326,6 +326,10 @@ export class FaultyEngine extends EngineBase implements Mounted {
     return undefined;
   }
 
+  protected interruptNow(): void {
+    noSockets();
+  }
+
   protected closeDescriptor(slot: Slot): void {
     this.disk.handles.delete(this.slots.fd[slot]!);
   }

@@ -177,6 +177,11 @@ export class LibuvEngine extends EngineBase {
     this.#listeners.get(slot)?.cancel();
   }
 
+  protected interruptNow(slot: Slot): void {
+    this.#sockets.get(slot)?.interrupt();
+    this.#listeners.get(slot)?.cancel();
+  }
+
   protected closeDescriptor(slot: Slot): void {
     const socket = this.#sockets.get(slot);
     const listener = this.#listeners.get(slot);

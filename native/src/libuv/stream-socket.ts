@@ -71,6 +71,11 @@ export class StreamSocket {
     this.socket.destroy();
   }
 
+  /** What waits to be received ends with what has come, or -ECANCELED; the socket goes on. */
+  interrupt(): void {
+    if (this.#receive !== null) this.#received(this.#receive.done || -errno.ECANCELED);
+  }
+
   destroy(): void {
     this.#leave();
     this.socket.destroy();

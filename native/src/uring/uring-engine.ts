@@ -44,6 +44,8 @@ export class UringEngine extends EngineBase {
   readonly #connecting = new Map<number, Slot>();
   /** Slots closed in this turn with something outstanding. */
   readonly #cancelling: Slot[] = [];
+  /** Slots whose receives and accepts are to end in this turn; they stay open. */
+  readonly #interrupting: Slot[] = [];
   #count = 0;
   #pairs = 0;
   #woken = false;
@@ -185,15 +187,26 @@ export class UringEngine extends EngineBase {
     this.#cancelling.push(slot);
   }
 
+  protected interruptNow(slot: Slot): void {
+    this.#interrupting.push(slot);
+  }
+
   /** Late, because the completions of this turn may have ended what was to be cancelled, and closed the slot. */
   #cancelNow(): void {
     for (const slot of this.#cancelling) {
-      if (this.slots.state[slot] === SlotState.free || this.slots.closing[slot] === -1) continue;
-      const at = this.#nextDescriptor();
-      this.#descriptors[at] = Op.cancel;
-      this.#descriptors[at + 1] = slot;
+      if (this.slots.state[slot] !== SlotState.free && this.slots.closing[slot] !== -1) this.#addCancel(slot);
     }
     this.#cancelling.length = 0;
+    for (const slot of this.#interrupting) {
+      if (this.slots.outstanding[slot]! > 0 && this.slots.closing[slot] === -1) this.#addCancel(slot);
+    }
+    this.#interrupting.length = 0;
+  }
+
+  #addCancel(slot: Slot): void {
+    const at = this.#nextDescriptor();
+    this.#descriptors[at] = Op.cancel;
+    this.#descriptors[at + 1] = slot;
   }
 
   protected closeDescriptor(slot: Slot): void {
@@ -207,6 +220,8 @@ export class UringEngine extends EngineBase {
   }
 
   protected slotReleased(slot: Slot): void {
+    // Its number may be somebody else's before the turn is over.
+    for (let at = this.#interrupting.indexOf(slot); at >= 0; at = this.#interrupting.indexOf(slot)) this.#interrupting.splice(at, 1);
     this.#ring.clearSlot(slot);
   }
 
@@ -217,7 +232,7 @@ export class UringEngine extends EngineBase {
   // ---------------------------------------------------------------- the turn
 
   #turn(mayWait: boolean): void {
-    if (this.#cancelling.length > 0) this.#cancelNow();
+    if (this.#cancelling.length + this.#interrupting.length > 0) this.#cancelNow();
     const wait = mayWait && !this.hasAnswered;
     this.#enter(wait ? this.timers.nextNs() - this.nowNs : 0);
     const completed = this.#control[Control.completed]!;

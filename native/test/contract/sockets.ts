@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { MAX_GATHER, RECV_ALL, SEND_LAZY, type Slot, type SocketAddress } from '../../src/engine.js';
 import { errno } from '../../src/errno.js';
 import { Gather } from '../../src/gather.js';
+import { interruptsContract } from './interrupts.js';
 import { peersContract } from './peers.js';
 import { codeOf, gatherOf, isSame, pattern, play, type Scenario, type Stage } from './stage.js';
 import type { MakeWorld } from './world.js';
@@ -25,6 +26,7 @@ export function socketsContract(make: MakeWorld): void {
     lazyContract(playPair);
     endContract(playPair);
     acceptContract(make, listen);
+    interruptsContract(make, listen);
     if (family !== 'tcp over IPv6') peersContract(make, listen, family);
   });
 }
