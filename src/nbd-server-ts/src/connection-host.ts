@@ -2,6 +2,7 @@ import type { ClientId, Engine } from 'uring-engine';
 import type { BufferSet } from './buffers.js';
 import type { Connection } from './connection.js';
 import type { ExportDirectory } from './export.js';
+import type { PausedHandshake } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
 import type { SharedResources } from './requests/open-requests.js';
 import type { TlsTerminator } from './tls/tls-thread.js';
@@ -21,7 +22,20 @@ export interface ConnectionHost extends SharedResources {
   /** Null: the connection stays here. Else who takes it over. */
   chooseOwner(exportName: string): ((moved: MovedConnection) => void) | null;
   onGone(connection: Connection): void;
+  /** It has left ({@link Connection.leave}). */
+  onLeft(left: LeftConnection): void;
   logEnd(connection: Connection, reason: string): void;
+}
+
+/** A connection that was let go of at a boundary, for a server of this process or of another one: structured-cloneable. `fd` is of this process. */
+export interface LeftConnection {
+  readonly fd: number;
+  /** How far it is: in the handshake, or past it. */
+  readonly stage:
+    | { readonly kind: 'handshake'; readonly paused: PausedHandshake }
+    | { readonly kind: 'transmission'; readonly negotiated: Negotiated };
+  /** What was received and not yet looked at. */
+  readonly leftover: Uint8Array;
 }
 
 /** A connection on its way to another server of this process, in another thread perhaps: structured-cloneable. */

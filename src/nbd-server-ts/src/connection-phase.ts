@@ -7,13 +7,14 @@ import assert from 'node:assert/strict';
  *  handshake ──GO──▶ transmission ──DISC, EOF──▶ finishing ──all answered──▶ closing ──▶ gone
  *      │ └──GO, another owner──▶ moving ──all sent──▶ gone (or transmission)    ▲
  *      └──ABORT──▶ finishing          any ──error, violation, abort()───────────┘
+ *  handshake, transmission ──handed over, at a boundary──▶ gone
  */
 export type Phase = 'handshake' | 'upgrading' | 'transmission' | 'moving' | 'finishing' | 'closing' | 'gone';
 
 const FOLLOWS: Readonly<Record<Phase, readonly Phase[]>> = {
-  handshake: ['upgrading', 'transmission', 'moving', 'finishing', 'closing'],
+  handshake: ['upgrading', 'transmission', 'moving', 'finishing', 'closing', 'gone'],
   upgrading: ['handshake', 'closing'],
-  transmission: ['finishing', 'closing'],
+  transmission: ['finishing', 'closing', 'gone'],
   moving: ['gone', 'transmission', 'closing'],
   finishing: ['closing'],
   closing: ['gone'],

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { EngineError, RECV_ALL, SEND_LAZY, socketPair, type Gather, type Slot } from 'uring-engine';
+import { EngineError, errno, RECV_ALL, SEND_LAZY, socketPair, type Gather, type Slot } from 'uring-engine';
 import { Staging } from './buffers.js';
-import type { ConnectionHost, MovedConnection } from './connection-host.js';
+import type { ConnectionHost, LeftConnection, MovedConnection } from './connection-host.js';
 import { nextPhase, type Phase } from './connection-phase.js';
 import type { ServerProbes } from './counters.js';
 import type { Export } from './export.js';
 import { driveHandshake } from './handshake-drive.js';
-import { Handshake, type HandshakeOptions } from './handshake/handshake.js';
+import { Handshake, type HandshakeOptions, type PausedHandshake } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
 import { Intake, Pump } from './intake.js';
 import { LAZY_SEND_BYTES, MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
@@ -19,6 +19,7 @@ import { Transmission } from './transmission/transmission.js';
 
 export const ConnectionTag = { recv: 0, recvDirect: 1, send: 2, close: 3 } as const;
 const TAG_SHIFT = 3;
+const NO_BYTES = new Uint8Array(0);
 
 /** One client. Joins the machines, the buffers and the engine; owns the memory of its place in the server's table. */
 export class Connection implements IntakeListener, ReplySink {
@@ -45,6 +46,9 @@ export class Connection implements IntakeListener, ReplySink {
   #moveTo: ((moved: MovedConnection) => void) | null = null;
   #negotiated: Negotiated | null = null;
   #target: Export | null = null;
+  /** To leave at the next boundary; and its receive has been interrupted for that. */
+  #leaving = false;
+  #interrupted = false;
   readonly #staging: Staging;
   readonly #replies: ReplyQueue;
   readonly #tag: number;
@@ -60,28 +64,31 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   // ---- beginnings
-  accepted(slot: Slot, handshakeDeadlineNs: number, options: HandshakeOptions): void {
-    this.#begin(slot, 'handshake');
+  /** `paused`, `leftover`: of a handshake that another server has begun. */
+  accepted(slot: Slot, handshakeDeadlineNs: number, options: HandshakeOptions, paused?: PausedHandshake, leftover: Uint8Array = NO_BYTES): void {
+    const { exports } = this.host;
+    this.#begin(slot, 'handshake', leftover);
     this.handshakeDeadlineNs = handshakeDeadlineNs;
-    this.#handshake = new Handshake(this.host.exports, options);
+    this.#handshake = paused === undefined ? new Handshake(exports, options) : Handshake.resume(exports, options, paused);
     this.#runHandshake();
     this.host.markDirty(this);
   }
 
   adopted(slot: Slot, target: Export, negotiated: Negotiated, leftover: Uint8Array): void {
-    assert(leftover.length <= STAGING_BYTES);
-    this.#begin(slot, 'transmission');
-    this.host.arena.bytes.set(leftover, this.#staging.end);
-    this.#staging.end += leftover.length;
+    this.#begin(slot, 'transmission', leftover);
     this.#startTransmission(target, negotiated);
   }
 
-  #begin(slot: Slot, phase: Phase): void {
+  #begin(slot: Slot, phase: Phase, leftover: Uint8Array): void {
+    assert(leftover.length <= STAGING_BYTES);
     this.#enter(phase);
+    this.host.arena.bytes.set(leftover, this.#staging.end);
+    this.#staging.end += leftover.length;
     this.#slot = slot;
     this.#handshake = null;
     this.#intake = null;
     this.#receiving = this.#receivedInTurn = this.#sending = this.#wantsRecv = this.#wantsDirect = this.#blocked = this.#closeSent = false;
+    this.#leaving = this.#interrupted = false;
     this.#broken = '';
     this.#moveTo = null;
     this.#negotiated = null;
@@ -113,7 +120,13 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   #onReceived(kind: number, result: number): void {
-    this.#receiving = false;
+    const wasInterrupted = this.#interrupted && result === -errno.ECANCELED;
+    this.#receiving = this.#interrupted = false;
+    if (wasInterrupted && this.phase !== 'closing') {
+      // Nothing has come. Whether it leaves still, or stays after all, is seen to at the end of the turn.
+      this.#wantsRecv = true;
+      return;
+    }
     this.#receivedInTurn = true;
     if (kind === ConnectionTag.recvDirect) this.#intake!.largeWrite.directFinished(Math.max(result, 0));
     else if (result > 0) this.#staging.end += result;
@@ -149,9 +162,10 @@ export class Connection implements IntakeListener, ReplySink {
   #handshakeDone(target: Export, negotiated: Negotiated): void {
     this.#handshake = null;
     this.exportName = target.name;
-    this.#moveTo = this.host.chooseOwner(target.name);
-    this.#negotiated = negotiated;
+    // Who leaves has its place chosen anew where it comes to.
+    this.#moveTo = this.#leaving ? null : this.host.chooseOwner(target.name);
     this.#target = target;
+    this.#negotiated = negotiated;
     if (this.#moveTo !== null) {
       this.#enter('moving');
       return;
@@ -223,8 +237,10 @@ export class Connection implements IntakeListener, ReplySink {
     this.#replies.structured = negotiated.structuredReplies;
     this.#replies.extended = negotiated.extendedHeaders;
     this.#target = target;
+    this.#negotiated = negotiated;
     const machine = new Transmission(rulesOf(target, negotiated));
     this.#intake = new Intake(machine, target.open(), this.#staging, this.#replies, this.host, this);
+    this.#intake.pausing = this.#leaving;
     this.#pump();
     this.host.markDirty(this);
   }
@@ -235,7 +251,8 @@ export class Connection implements IntakeListener, ReplySink {
     this.#wantsRecv = this.#wantsDirect = false;
     if (this.host.closing) intake.machine.shutDown();
     const stop = intake.pump();
-    if (this.phase === 'finishing' || stop === Pump.blocked) this.#blocked = stop === Pump.blocked;
+    if (stop === Pump.paused) this.#blocked = true;
+    else if (this.phase === 'finishing' || stop === Pump.blocked) this.#blocked = stop === Pump.blocked;
     else if (stop === Pump.more) this.#wantsRecv = true;
     else if (stop === Pump.direct) this.#wantsDirect = true;
     else if (stop === Pump.ended) this.#enter('finishing');
@@ -311,6 +328,7 @@ export class Connection implements IntakeListener, ReplySink {
       if (this.#replies.deferring) this.#replies.flushDeferred();
     }
     this.#receivedInTurn = false;
+    if (this.#leaving && this.#goOnLeaving()) return;
     if (this.#wantsRecv || this.#wantsDirect) this.#recv();
     else if (!this.#sending && this.#replies.empty) this.#idle();
   }
@@ -323,6 +341,7 @@ export class Connection implements IntakeListener, ReplySink {
     return (
       this.phase === 'transmission' &&
       this.#receivedInTurn &&
+      !this.#leaving &&
       !this.#blocked &&
       !this.#replies.deferring &&
       !this.host.readBudget.isWaitedFor &&
@@ -353,6 +372,76 @@ export class Connection implements IntakeListener, ReplySink {
     if (this.phase === 'moving') this.#move();
     else if (this.phase === 'upgrading' && !this.#receiving) this.#upgrade();
     else if (this.phase === 'finishing' && (this.#intake === null || this.#intake.requests.count === 0)) this.#close();
+  }
+
+  // ---- leaving
+  /** A TLS thread of this process has the client's end of it. */
+  get isSecure(): boolean {
+    return this.phase === 'upgrading' || (this.#handshake?.secure ?? this.#negotiated?.secure ?? false);
+  }
+
+  /** At the next boundary, everything answered and said, it is let go of ({@link ConnectionHost.onLeft}); what was received behind that goes along. */
+  leave(): void {
+    this.#setLeaving(true);
+  }
+
+  /** It stays after all. */
+  stay(): void {
+    this.#setLeaving(false);
+  }
+
+  #setLeaving(leaving: boolean): void {
+    if (this.phase === 'gone') return;
+    this.#leaving = leaving;
+    if (this.#intake !== null) this.#intake.pausing = leaving;
+    if (this.phase === 'transmission') this.#blocked = true;
+    this.host.markDirty(this);
+  }
+
+  /** False: it is not at a boundary, and goes on as always. */
+  #goOnLeaving(): boolean {
+    const stage = this.#sending || !this.#replies.empty ? null : this.#stage();
+    if (stage === null) return false;
+    if (this.#receiving) {
+      if (!this.#interrupted) this.host.engine.interrupt(this.#slot);
+      this.#interrupted = true;
+    } else this.#left(stage);
+    return true;
+  }
+
+  #stage(): LeftConnection['stage'] | null {
+    if (this.phase === 'handshake') {
+      const paused = this.#handshake!.pause();
+      return paused === null ? null : { kind: 'handshake', paused };
+    }
+    const { pausing, requests, machine, largeWrite } = this.#intake ?? { pausing: false };
+    if (this.phase !== 'transmission' || !pausing || requests!.count > 0 || largeWrite!.request !== null || !machine!.atBoundary) return null;
+    return { kind: 'transmission', negotiated: this.#negotiated! };
+  }
+
+  #left(stage: LeftConnection['stage']): void {
+    const { engine, arena } = this.host;
+    const staging = this.#staging;
+    let fd: number;
+    try {
+      fd = engine.release(this.#slot);
+    } catch (error) {
+      if (!(error instanceof EngineError && error.code === 'ERR_SLOT')) return this.abort(`cannot be handed over: ${(error as Error).message}`);
+      // The engine has read ahead: that is taken first.
+      this.#wantsRecv = true;
+      return this.#recv();
+    }
+    const leftover = arena.bytes.slice(staging.position, staging.end);
+    const intake = this.#intake;
+    staging.position = staging.end;
+    staging.destroy();
+    this.#enter('gone');
+    this.#handshake = null;
+    this.#intake = null;
+    this.host.readBudget.forget(this);
+    intake?.requests.session.close();
+    this.host.onLeft({ fd, stage, leftover });
+    this.host.onGone(this);
   }
 
   // ---- ends

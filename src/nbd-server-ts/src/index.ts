@@ -1,6 +1,8 @@
 export { NbdServer, type CloseOptions, type NbdServerOptions, type ServerLog } from './server.js';
-export type { MovedConnection } from './connection-host.js';
+export type { LeftConnection, MovedConnection } from './connection-host.js';
 export { ServerCounters, type ServerProbes } from './counters.js';
+export type { HandedOver, HandOverListener, LeftListener } from './hand-over.js';
+export type { PausedHandshake } from './handshake/handshake.js';
 export { NbdServerError, type NbdServerErrorCode } from './errors.js';
 export {
   ExportOp,

@@ -21,12 +21,16 @@ export const Pump = {
   ended: 3,
   /** The peer broke the protocol: `machine.violation`. */
   violation: 4,
+  /** As {@link Intake.pausing} asks: no further request is taken on. */
+  paused: 5,
 } as const;
 export type Pump = (typeof Pump)[keyof typeof Pump];
 
 /** The transmission phase of one connection between its bytes and its export: makes requests of what was received, one after another. */
 export class Intake {
   neededBytes = REQUEST_HEADER_BYTES;
+  /** Stop at the next boundary between two requests. */
+  pausing = false;
   readonly requests: OpenRequests;
   readonly largeWrite: LargeWrite;
   readonly #cutter: Cutter;
@@ -59,6 +63,7 @@ export class Intake {
       }
       if (this.replies.deferring || this.requests.count >= MAX_REQUESTS_PER_CONNECTION) return Pump.blocked;
       const { staging, machine } = this;
+      if (this.pausing && machine.atBoundary) return Pump.paused;
       const at = staging.position;
       const step = machine.step(this.shared.arena.view, at, staging.availableBytes);
       if (step === Step.more) return this.#more(machine.neededBytes);

@@ -1,12 +1,14 @@
-import type { ClientId, Engine, EngineClient, Slot } from 'uring-engine';
+import { EngineError, type ClientId, type Engine, type EngineClient, type Slot } from 'uring-engine';
 import type { ArenaRegion } from 'uring-engine';
 import { BufferSet, largeBufferSet } from './buffers.js';
 import { Connection } from './connection.js';
-import type { ConnectionHost, MovedConnection } from './connection-host.js';
+import type { ConnectionHost, LeftConnection, MovedConnection } from './connection-host.js';
 import { ServerCounters, type ServerProbes } from './counters.js';
 import { NbdServerError } from './errors.js';
 import type { ExportDirectory } from './export.js';
+import { HandOver, type HandedOver, type HandOverListener } from './hand-over.js';
 import type { Negotiated, TlsMode } from './handshake/negotiation.js';
+import type { PausedHandshake } from './handshake/handshake.js';
 import { checkLimits, CONNECTION_BYTES, DEFAULT_LIMITS, serverRegionBytes, STAGING_BYTES, type ServerLimits } from './limits.js';
 import { RequestPool } from './pending-request.js';
 import { ReadBudget } from './read-budget.js';
@@ -86,6 +88,7 @@ export class NbdServer implements EngineClient {
   #sweepArmed = false;
   #closing: { readonly deadlineNs: number; readonly graceNs: number; readonly done: () => void } | null = null;
   #closed = false;
+  #handOver: HandOver | null = null;
 
   constructor(private readonly options: NbdServerOptions) {
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
@@ -133,7 +136,32 @@ export class NbdServer implements EngineClient {
       return;
     }
     connection.adopted(slot, target, negotiated, leftover);
+    if (this.#handOver !== null) connection.leave();
     if (this.limits.idleTimeoutMs > 0) this.#armSweep(SWEEP_NS);
+  }
+
+  /**
+   * Lets go of every listener and connection, for another server or process to go on with: each connection between two requests, when all that it was asked is
+   * answered and sent. Then calls `done`, within a turn of the engine, not during this call; the server has nothing open then, and may be closed, or given
+   * it all back ({@link takeBack}). Where it does not come so far within the time it serves on as before.
+   */
+  handOver(deadlineMs: number, done: HandOverListener): void {
+    if (this.#handOver !== null || this.#closing !== null || this.#closed) return done(null, 'the server is closing, or handing over already');
+    if (this.#connections.some(one => one !== null && one.phase !== 'gone' && one.isSecure))
+      return done(null, 'a connection is in TLS, which ends with this process');
+    this.#handOver = new HandOver(this.#engine.nowNs + deadlineMs * NS_PER_MS, done);
+    for (const { slot } of this.#listeners) this.#engine.interrupt(slot);
+    for (const connection of this.#connections) connection?.leave();
+    this.#armSweep(1);
+  }
+
+  /** Goes on with what a server has handed over, this one or another of the same exports. */
+  takeBack({ connections, listeners }: HandedOver): void {
+    for (const { fd, stage, leftover } of connections) {
+      if (stage.kind === 'transmission') this.adoptNegotiated(fd, stage.negotiated, leftover);
+      else this.#admit(this.#engine.adopt(fd, 'socket'), stage.paused.tls, stage.paused, leftover);
+    }
+    for (const { fd, tls } of listeners) this.listen(this.#engine.adopt(fd, 'listener'), tls);
   }
 
   /** Ends the connections to an export: their outstanding requests are finished and answered, further ones are not read. */
@@ -156,6 +184,7 @@ export class NbdServer implements EngineClient {
   /** Stops accepting, lets what is outstanding finish, closes everything; then calls `done`, within a turn of the engine. Listener slots are closed. */
   close(done: () => void, { deadlineMs = DEFAULT_CLOSE_DEADLINE_MS, newRequests = 'refuse' }: CloseOptions = {}): void {
     if (this.#closing !== null || this.#closed) throw new NbdServerError('ERR_SERVER_CLOSED', 'close was called before');
+    if (this.#handOver !== null) this.#giveUpHandOver(this.#handOver, 'the server is closing');
     const now = this.#engine.nowNs;
     this.#host.closing = true;
     this.#closing = { deadlineNs: now + deadlineMs * NS_PER_MS, graceNs: now + HANDSHAKE_GRACE_NS, done };
@@ -178,7 +207,7 @@ export class NbdServer implements EngineClient {
   }
 
   #accept(): void {
-    if (this.#closing !== null || this.#closed) return;
+    if (this.#closing !== null || this.#closed || this.#handOver !== null) return;
     for (let i = 0; i < this.#listeners.length; i++) {
       const listener = this.#listeners[i]!;
       // One accept may be under way for each listener: keep a place for each.
@@ -196,11 +225,11 @@ export class NbdServer implements EngineClient {
     const listener = this.#listeners[listenerIndex]!;
     listener.accepting = false;
     if (result >= 0) this.#admit(result, listener.tls);
-    else if (this.#closing === null) this.#log('warn', `accept failed (errno ${-result})`, { errno: -result });
+    else if (this.#closing === null && this.#handOver === null) this.#log('warn', `accept failed (errno ${-result})`, { errno: -result });
     this.#accept();
   }
 
-  #admit(slot: Slot, tls: TlsMode): void {
+  #admit(slot: Slot, tls: TlsMode, paused?: PausedHandshake, leftover?: Uint8Array): void {
     const connection = this.#closing !== null || this.#closed ? null : this.#place();
     if (connection === null) {
       this.#engine.close(slot, this.#clientId, ACCEPT_KIND + 2);
@@ -208,7 +237,9 @@ export class NbdServer implements EngineClient {
     }
     this.counters.acceptedConnections++;
     const { offerList = true } = this.options;
-    connection.accepted(slot, this.#engine.nowNs + this.limits.handshakeTimeoutMs * NS_PER_MS, { tls, offerList });
+    const deadlineNs = this.#engine.nowNs + this.limits.handshakeTimeoutMs * NS_PER_MS;
+    connection.accepted(slot, deadlineNs, { tls, offerList }, paused, leftover);
+    if (this.#handOver !== null) connection.leave();
     this.#armSweep(SWEEP_NS);
   }
 
@@ -252,6 +283,9 @@ export class NbdServer implements EngineClient {
         server.#accept();
         server.#checkClosed();
       },
+      onLeft(left) {
+        server.#onLeft(left);
+      },
       logEnd(connection, reason) {
         server.#log('debug', 'connection ends', { connection: connection.index, export: connection.exportName, reason });
       },
@@ -266,8 +300,12 @@ export class NbdServer implements EngineClient {
   }
 
   #endTurn(): void {
+    if (this.#dirty.count > 0) this.#endDirty();
+    if (this.#handOver !== null) this.#goOnHandingOver(this.#handOver);
+  }
+
+  #endDirty(): void {
     const dirty = this.#dirty;
-    if (dirty.count === 0) return;
     this.#dirty = this.#resuming;
     if (this.#probes !== null) this.#reportReceived(this.#probes);
     for (let i = 0; i < dirty.count; i++) {
@@ -285,6 +323,49 @@ export class NbdServer implements EngineClient {
     for (const count of this.counters.byCommand) received += count;
     if (received > this.#receivedBefore) probes.onReceived(received - this.#receivedBefore, this.#engine.nowNs);
     this.#receivedBefore = received;
+  }
+
+  // ---- handing over
+  #onLeft(left: LeftConnection): void {
+    this.#handOver!.connections.push(left);
+    this.counters.movedConnections++;
+  }
+
+  /** Listeners whose accept has ended go; when nothing is open any more, it is done. */
+  #goOnHandingOver(handOver: HandOver): void {
+    for (let i = this.#listeners.length - 1; i >= 0; i--) {
+      const { accepting } = this.#listeners[i]!;
+      if (accepting || !this.#releaseListener(handOver, i)) return;
+      this.#listeners.pop();
+    }
+    if (this.counters.openConnections > 0) return;
+    this.#handOver = null;
+    handOver.done(handOver.handed, '');
+  }
+
+  #releaseListener(handOver: HandOver, index: number): boolean {
+    const { slot, tls } = this.#listeners[index]!;
+    try {
+      handOver.listeners.unshift({ fd: this.#engine.release(slot), tls });
+      return true;
+    } catch (error) {
+      if (!(error instanceof EngineError && error.code === 'ERR_SLOT')) {
+        this.#giveUpHandOver(handOver, (error as Error).message);
+        return false;
+      }
+      // The engine has accepted ahead: those are taken first.
+      this.#listeners[index]!.accepting = true;
+      this.#engine.accept(slot, this.#clientId, (index << TAG_SHIFT) | ACCEPT_KIND);
+      return false;
+    }
+  }
+
+  #giveUpHandOver(handOver: HandOver, problem: string): void {
+    this.#handOver = null;
+    for (const connection of this.#connections) connection?.stay();
+    this.takeBack(handOver.handed);
+    this.#accept();
+    handOver.done(null, problem);
   }
 
   // ---- time
@@ -316,7 +397,16 @@ export class NbdServer implements EngineClient {
       else if (connection.quiet) connection.finish();
     }
     this.#checkClosed();
+    const handOver = this.#handOver;
+    if (handOver !== null && now >= handOver.deadlineNs) this.#giveUpHandOver(handOver, this.#whatHoldsUp());
+    else watching ||= handOver !== null;
     if (watching && !this.#closed) this.#armSweep(closing === null ? SWEEP_NS : SWEEP_NS / 20);
+  }
+
+  #whatHoldsUp(): string {
+    const open = this.#connections.filter(one => one !== null && one.phase !== 'gone');
+    const names = [...new Set(open.map(one => one!.exportName || 'no export yet'))].join(', ');
+    return `${open.length} connections have requests that were not answered, or not sent whole, in time (${names})`;
   }
 
   #endIdle(connection: Connection, now: number, idleNs: number): void {

@@ -31,6 +31,19 @@ export interface HandshakeOptions {
   readonly offerList?: boolean;
 }
 
+/** A handshake between two options, all answers sent: plain data, for another process to go on with ({@link Handshake.resume}). */
+export interface PausedHandshake {
+  readonly tls: TlsMode;
+  readonly hasFlags: boolean;
+  readonly fixedNewstyle: boolean;
+  readonly optionCount: number;
+  readonly noZeroes: boolean;
+  readonly structuredReplies: boolean;
+  readonly extendedHeaders: boolean;
+  readonly metaExportName: string | null;
+  readonly contextMask: number;
+}
+
 /** Which states may follow which. Draining repeats as bytes come in. */
 const FOLLOWS: Readonly<Record<HandshakeState['kind'], readonly HandshakeState['kind'][]>> = {
   clientFlags: ['options', 'closed'],
@@ -66,6 +79,31 @@ export class Handshake {
       offerList,
       shuttingDown: false,
     };
+  }
+
+  /** Goes on where another server's handshake was paused. */
+  static resume(directory: ExportDirectory, options: HandshakeOptions, paused: PausedHandshake): Handshake {
+    const handshake = new Handshake(directory, options);
+    const { tls: _tls, hasFlags, fixedNewstyle, optionCount, ...negotiated } = paused;
+    handshake.output.length = 0;
+    handshake.#fixedNewstyle = fixedNewstyle;
+    handshake.#optionCount = optionCount;
+    Object.assign(handshake.#negotiation, negotiated);
+    if (hasFlags) handshake.#enter({ kind: 'options' });
+    return handshake;
+  }
+
+  /** Null: it is in the middle of something, has something to say, or is in TLS, which does not leave the process. */
+  pause(): PausedHandshake | null {
+    const { kind } = this.#state;
+    const { tls, secure, noZeroes, structuredReplies, extendedHeaders, metaExportName, contextMask } = this.#negotiation;
+    if ((kind !== 'clientFlags' && kind !== 'options') || this.output.length > 0 || secure) return null;
+    const negotiated = { noZeroes, structuredReplies, extendedHeaders, metaExportName, contextMask };
+    return { tls, hasFlags: kind === 'options', fixedNewstyle: this.#fixedNewstyle, optionCount: this.#optionCount, ...negotiated };
+  }
+
+  get secure(): boolean {
+    return this.#negotiation.secure;
   }
 
   /** What comes and goes from here on is in TLS. What was negotiated before could be anybody's. */
@@ -190,8 +228,9 @@ export class Handshake {
   }
 
   #negotiated(target: Export): Negotiated {
-    const { structuredReplies, extendedHeaders, contextMask, metaExportName } = this.#negotiation;
-    return { exportName: target.name, structuredReplies, extendedHeaders, contextMask: metaExportName === target.name ? contextMask : 0 };
+    const { structuredReplies, extendedHeaders, contextMask, metaExportName, secure } = this.#negotiation;
+    const ofTarget = metaExportName === target.name ? contextMask : 0;
+    return { exportName: target.name, structuredReplies, extendedHeaders, contextMask: ofTarget, secure };
   }
 
   #close(reason: string, consumedBytes: number): number {

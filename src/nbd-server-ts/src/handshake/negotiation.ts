@@ -28,6 +28,8 @@ export interface Negotiated {
   readonly extendedHeaders: boolean;
   /** Bit n: the export's metadata context number n was selected. */
   readonly contextMask: number;
+  /** The socket is the near end of a TLS thread's: it is worth nothing outside this process. */
+  readonly secure: boolean;
 }
 
 /** proto.md, "TLS support": NOTLS, SELECTIVETLS (an export may ask for it), FORCEDTLS. */

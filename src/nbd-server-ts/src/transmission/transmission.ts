@@ -54,6 +54,11 @@ export class Transmission {
     this.headerBytes = this.neededBytes = rules.extendedHeaders ? EXTENDED_HEADER_BYTES : REQUEST_HEADER_BYTES;
   }
 
+  /** Between two requests: nothing of a payload is still to come. */
+  get atBoundary(): boolean {
+    return this.#drainBytes === 0 && this.payloadRemainingBytes === 0;
+  }
+
   /** From now on requests are refused with ESHUTDOWN. */
   shutDown(): void {
     this.#shuttingDown = true;

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { wake, type SocketAddress, type WakeHandle } from 'uring-engine';
-import type { MovedConnection } from '../../src/index.js';
+import type { HandedOver, MovedConnection } from '../../src/index.js';
 import type { Command, ServerSetup, Status } from './setup.js';
 import { workerBundle } from './worker-bundle.js';
 
@@ -11,6 +11,7 @@ type Message =
   | { readonly kind: 'ready'; readonly wakeHandle: WakeHandle; readonly address: SocketAddress | null; readonly engine: string }
   | { readonly kind: 'done'; readonly status: Status }
   | { readonly kind: 'moved'; readonly moved: MovedConnection }
+  | { readonly kind: 'handed'; readonly handed: HandedOver | null; readonly problem: string }
   | { readonly kind: 'log'; readonly line: string }
   | { readonly kind: 'closed' }
   | { readonly kind: 'failed'; readonly error: Error };
@@ -24,6 +25,7 @@ export const ENGINES = ['io_uring', 'libuv'] as const;
 /** A server on a thread of its own, on a socket in a directory of its own. */
 export class TestServer {
   readonly log: string[] = [];
+  onHanded: (handed: HandedOver | null, problem: string) => void = () => undefined;
   onMoved: (moved: MovedConnection) => void = () => undefined;
   closed = false;
   address: SocketAddress | null = null;
@@ -70,6 +72,15 @@ export class TestServer {
     return message.status;
   }
 
+  /** What it lets go of, or why it does not. */
+  async handOver(deadlineMs = TIMEOUT_MS): Promise<HandedOver | string> {
+    const over = new Promise<HandedOver | string>(resolve => {
+      this.onHanded = (handed, problem) => resolve(handed ?? problem);
+    });
+    await this.command({ kind: 'handOver', deadlineMs });
+    return within('the hand-over', over);
+  }
+
   status(): Promise<Status> {
     return this.command({ kind: 'status' });
   }
@@ -102,6 +113,7 @@ export class TestServer {
   async #ready(): Promise<void> {
     this.worker.on('message', (message: Message) => {
       if (message.kind === 'log') this.log.push(message.line);
+      else if (message.kind === 'handed') this.onHanded(message.handed, message.problem);
       else if (message.kind === 'moved') this.onMoved(message.moved);
       else if (message.kind === 'closed') {
         this.closed = true;

@@ -3,6 +3,7 @@ import type {
   CloseOptions,
   FileExportOptions,
   MemoryExportOptions,
+  HandedOver,
   MovedConnection,
   ServerCounters,
   ServerLimits,
@@ -33,6 +34,8 @@ export type Command =
   | { readonly kind: 'fail'; readonly from: number | null; readonly errno: number }
   | { readonly kind: 'adopt'; readonly moved: MovedConnection }
   | { readonly kind: 'disconnect'; readonly name: string }
+  | { readonly kind: 'handOver'; readonly deadlineMs: number }
+  | { readonly kind: 'takeBack'; readonly handed: HandedOver }
   | { readonly kind: 'close'; readonly options: CloseOptions }
   | { readonly kind: 'stop' };
 

@@ -82,6 +82,9 @@ function carryOut(command: Command): void {
   else if (command.kind === 'fail') Object.assign(gate!, { failFrom: command.from ?? Infinity, failErrno: command.errno });
   else if (command.kind === 'adopt') server.adoptNegotiated(command.moved.fd, command.moved.negotiated, command.moved.leftover);
   else if (command.kind === 'disconnect') server.disconnect(command.name);
+  else if (command.kind === 'handOver')
+    server.handOver(command.deadlineMs, (handed, problem) => port.postMessage({ kind: 'handed', handed, problem }));
+  else if (command.kind === 'takeBack') server.takeBack(command.handed);
   else if (command.kind === 'close') server.close(() => port.postMessage({ kind: 'closed' }), command.options);
   else if (command.kind === 'stop') engine.stop();
   port.postMessage({ kind: 'done', status: status() });

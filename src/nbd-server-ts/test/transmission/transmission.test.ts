@@ -10,7 +10,7 @@ import { u16, u32, u64, unhex } from '../support/hex.js';
 const SIZE = 64 << 20;
 
 function machine(extendedHeaders = false, contextMask = 1): Transmission {
-  const negotiated = { exportName: 'disk', structuredReplies: true, extendedHeaders, contextMask };
+  const negotiated = { exportName: 'disk', structuredReplies: true, extendedHeaders, contextMask, secure: false };
   return new Transmission(rulesOf(described({ sizeBytes: SIZE }), negotiated));
 }
 
