@@ -52,7 +52,8 @@ export class DescriptorChannel {
   /** What has come, when something has; null: the peer has closed. Rejects with ETIMEDOUT where nothing comes for so long. */
   async receive(timeoutMs: number): Promise<Received | null> {
     const received = await this.#do(() => this.#addon.receiveDescriptors(this.fd, timeoutMs));
-    if (typeof received === 'number') throw new EngineError(errnoName(received), `receiving from the other process: ${errnoName(received)}`);
+    if (typeof received === 'number')
+      throw new EngineError(errnoName(received), `receiving from the other process: ${errnoName(received)}`);
     if (!this.#closed) return received.bytes.length === 0 ? null : received;
     for (const fd of received.descriptors) fs.closeSync(fd);
     return null;

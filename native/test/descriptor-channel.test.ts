@@ -85,9 +85,7 @@ it('says when nothing comes, when nothing is taken, and when the other side has 
   expect(await codeOf(a.receive(20))).toBe('ETIMEDOUT');
   expect(await codeOf(a.send(Buffer.alloc(8 << 20), [], 20))).toBe('ETIMEDOUT');
   a.close();
-  let last: Received | null = null;
-  do last = await b.receive(WAIT_MS);
-  while (last !== null);
+  while ((await b.receive(WAIT_MS)) !== null);
   expect(await codeOf(b.send(Buffer.from('x'), [], WAIT_MS))).toBe('EPIPE');
 });
 

@@ -32,7 +32,13 @@ export class AttachmentWatcher {
     host: string,
     private readonly listener: AttachmentListener,
     private readonly log: Logger,
+    /** What the process before this one has exported: it stays until the store says otherwise. */
+    known: readonly AttachmentRecord[] = [],
   ) {
+    for (const attachment of known) {
+      this.#attached.set(attachment.vdiskId, attachment);
+      this.listener.onAttached(attachment);
+    }
     this.#prefix = keys.attachmentsOf(host);
     this.#watch = store.watch(this.#prefix, () => void this.#refresh());
     void this.#refresh();

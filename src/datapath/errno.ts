@@ -1,6 +1,8 @@
 import { constants } from 'node:os';
 import { IoStatus } from '../wire/status.js';
 
+export const { EIO } = constants.errno;
+
 /** What a guest is told. 'fenced' never gets here: the session replays it. */
 const errnoByStatus = new Int32Array(Object.keys(IoStatus).length);
 errnoByStatus[IoStatus.ok] = 0;

@@ -9,7 +9,7 @@ import {
 } from 'nbd-server-ts';
 import { IoOp } from '../wire/path.js';
 import { IoStatus } from '../wire/status.js';
-import { errnoOf } from './errno.js';
+import { EIO, errnoOf } from './errno.js';
 import { MAX_EXPORT_REQUEST_BYTES } from './limits.js';
 import type { Session } from './session.js';
 import type { SessionFrontEnd, SessionRequest } from './session-request.js';
@@ -106,7 +106,7 @@ export class VdiskExport implements Export, ExportSession, SessionFrontEnd, Rele
         request.released = this;
       } else if (io.op === IoOp.map) addExtents(request, io);
     }
-    request.finish(errnoOf(status));
+    request.finish(io.timedOut ? EIO : errnoOf(status));
   }
 
   onReleased(request: ExportRequest): void {

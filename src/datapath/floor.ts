@@ -2,7 +2,15 @@ import type { TermFloor } from './session.js';
 
 /** Memory of one vdisk's {@link SharedTermFloor}, for all shards of the datapath. */
 export function createTermFloor(): SharedArrayBuffer {
-  return new SharedArrayBuffer(4);
+  return new SharedArrayBuffer(8);
+}
+
+/** The term in it, for another process; and what that one makes of it. */
+export const termOf = (memory: SharedArrayBuffer): number => new SharedTermFloor(memory).current();
+export function createTermFloorAt(term: number): SharedArrayBuffer {
+  const memory = createTermFloor();
+  new SharedTermFloor(memory).raise(term);
+  return memory;
 }
 
 /** Rule 17: the highest term that any shard of this datapath has seen of a vdisk. */
@@ -11,6 +19,14 @@ export class SharedTermFloor implements TermFloor {
 
   constructor(memory: SharedArrayBuffer) {
     this.#cell = new Int32Array(memory);
+  }
+
+  unsettled(): number {
+    return Atomics.load(this.#cell, 1);
+  }
+
+  addUnsettled(change: 1 | -1): void {
+    Atomics.add(this.#cell, 1, change);
   }
 
   current(): number {

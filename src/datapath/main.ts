@@ -2,7 +2,8 @@ import type { Logger } from '../base/log.js';
 import type { AttachmentRecord, NodeRecord } from '../meta/model.js';
 import type { MetadataStore } from '../meta/store.js';
 import { AttachmentWatcher } from './attach.js';
-import { createTermFloor } from './floor.js';
+import { createTermFloor, createTermFloorAt, termOf } from './floor.js';
+import { HandOver, type DatapathState, type HandedOverDatapath } from './hand-over.js';
 import { STATUS_TIMEOUT_MS } from './limits.js';
 import type { KnownGroup, KnownNode } from './nodes.js';
 import type { PathTarget } from './paths.js';
@@ -29,6 +30,8 @@ export interface DatapathMainOptions {
   readonly localNode?: string | null;
   /** The nodes are others than before. */
   readonly onNodes?: (records: readonly NodeRecord[]) => void;
+  /** The process that this one follows: what it exports, this one exports too. */
+  readonly follows?: DatapathState;
   /** Something has been exported, is about to go, or has gone: see {@link DatapathMain.exports}. */
   readonly onChange?: (exports: readonly ExportStatus[]) => void;
 }
@@ -72,6 +75,7 @@ export class DatapathMain {
   /** Kept over detach and attach: an old controller stays an old one. */
   readonly #floors = new Map<string, SharedArrayBuffer>();
   readonly #watcher: AttachmentWatcher;
+  readonly #handOver: HandOver;
   readonly #topology: TopologyWatcher | null;
   /** By vdisk; told to a shard again when the vdisk is attached again. */
   readonly #groups = new Map<string, KnownGroup>();
@@ -80,7 +84,9 @@ export class DatapathMain {
   #onChange: (() => void)[] = [];
 
   constructor(private readonly options: DatapathMainOptions) {
-    const { store, host, shards, log } = options;
+    const { store, host, shards, log, follows } = options;
+    this.#handOver = new HandOver(shards, options.acceptingShard);
+    for (const [vdiskId, term] of Object.entries(follows?.floors ?? {})) this.#floors.set(vdiskId, createTermFloorAt(term));
     shards.on(DatapathTopic.added, (message, shard) => this.#onAdded(message as ExportKey, shard));
     shards.on(DatapathTopic.removed, (message, shard) => this.#onRemoved(message as ExportKey, shard));
     shards.on(DatapathTopic.activated, (message, shard) => this.#onActivated(message as ExportKey, shard));
@@ -99,6 +105,7 @@ export class DatapathMain {
         onResized: attachment => this.#resize(attachment),
       },
       log,
+      follows?.attachments,
     );
   }
 
@@ -119,6 +126,29 @@ export class DatapathMain {
       timeoutMs,
       `vdisk ${vdiskId} is not exported`,
     );
+  }
+
+  /** Resolves when all that is attached, as far as is known, can be found by NBD clients. */
+  async whenAllExported(timeoutMs: number): Promise<void> {
+    await this.#when(() => this.exports.every(one => one.exported || one.ending), timeoutMs, 'the vdisks are not exported');
+  }
+
+  // ---------------------------------------------------------------- another process
+
+  /** For a process that is to follow this one. */
+  get state(): DatapathState {
+    const floors = Object.fromEntries([...this.#floors].map(([vdiskId, memory]) => [vdiskId, termOf(memory)]));
+    return { attachments: this.#watcher.attachments, floors };
+  }
+
+  /** Lets go of all listeners and connections; rejects, and serves on, where that does not come to pass in time. */
+  handOver(deadlineMs: number): Promise<HandedOverDatapath> {
+    return this.#handOver.give(deadlineMs);
+  }
+
+  /** Goes on with what was handed over, by this process or another. */
+  takeOver(handed: HandedOverDatapath, isOwn: boolean): void {
+    this.#handOver.take(handed, isOwn);
   }
 
   /** Resolves when no connection and no session of the vdisk is left. */

@@ -1,3 +1,4 @@
+import type { HandedOver } from 'nbd-server-ts';
 import type { Hop, ProbeSummary } from '../base/probe.js';
 
 /** Between the datapath's main thread and its shards: structured messages, rare. */
@@ -21,6 +22,13 @@ export const DatapathTopic = {
   /** main → shard: StatusRequest; answered by ShardStatus */
   status: 'datapath.status',
   statusReply: 'datapath.status-reply',
+  /** main → shard: HandOverRequest; answered by ShardHandedOver */
+  handOver: 'datapath.hand-over',
+  handedOver: 'datapath.handed-over',
+  /** main → shard: ShardTaken: go on with what this or another process has handed over */
+  takeOver: 'datapath.take-over',
+  /** shard → accepting shard: a connection is there that nobody has placed there (ExportKey) */
+  connectionTaken: 'datapath.connection-taken',
   /** shard → accepting shard: a connection that was placed there has gone (ExportKey) */
   connectionGone: 'datapath.connection-gone',
   /** shard → main: TlsHandover of nbd-server-ts */
@@ -48,6 +56,28 @@ export interface ExportResize extends ExportKey {
   readonly sizeBytes: number;
 }
 
+export interface HandOverRequest {
+  readonly deadlineMs: number;
+}
+
+/** Where the requests of a session go on. */
+export interface SessionPosition extends ExportKey {
+  readonly nextSeq: number;
+}
+
+/** All of a shard that another process goes on with; null, and the shard serves on: `problem` says why. */
+export interface ShardHandedOver {
+  readonly handed: HandedOver | null;
+  readonly problem: string;
+  readonly sessions: readonly SessionPosition[];
+}
+
+export interface ShardTaken {
+  readonly handed: HandedOver;
+  /** Empty where the shard takes its own back. */
+  readonly sessions: readonly SessionPosition[];
+}
+
 export interface StatusRequest {
   readonly request: number;
 }
@@ -71,6 +101,7 @@ export interface SessionStatus extends ExportKey {
   readonly replayed: number;
   readonly staleEvents: number;
   readonly belowFloor: number;
+  readonly givenUp: number;
   /** Why there is no path, in words; empty while there is one. */
   readonly problem: string;
 }

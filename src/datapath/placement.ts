@@ -27,6 +27,11 @@ export class ConnectionPlacement {
     return chosen;
   }
 
+  /** One that nobody has placed there. */
+  came(shard: number): void {
+    this.#counts[shard]!++;
+  }
+
   gone(shard: number): void {
     if (this.#counts[shard]! > 0) this.#counts[shard]!--;
   }

@@ -12,8 +12,12 @@ import {
   type ExportDescription,
   type ExportKey,
   type ExportResize,
+  type HandOverRequest,
+  type SessionPosition,
   type SessionStatus,
+  type ShardHandedOver,
   type ShardStatus,
+  type ShardTaken,
   type StatusRequest,
 } from './messages.js';
 import { LocalProbe } from './local-probe.js';
@@ -32,12 +36,16 @@ export interface DatapathShardOptions {
   readonly targets: readonly PathTarget[];
   /** A vdisk that is served elsewhere is asked back when the local Stargate was well for so long; null or absent: never. */
   readonly failbackAfterMs?: number | null;
+  /** How long a request may wait before it gets EIO; null or absent: as long as it takes. */
+  readonly ioTimeoutMs?: number | null;
   /** The Stargate part of this shard, where the process has one. */
   readonly serving: VdiskServing | null;
   /** NBD listeners of this shard's engine. One shard of the process accepts, the others get their connections from it. */
   readonly listeners: readonly Slot[];
   /** Whose connections are served in TLS alone; the main thread has the TLS thread ({@link DatapathTopic.secure}). */
   readonly tlsListener?: Slot | null;
+  /** Clients may come in TLS, by this listener or by one that is taken over. */
+  readonly offersTls?: boolean;
   readonly acceptingShard: number;
   readonly nbdLimits?: Partial<ServerLimits>;
 }
@@ -70,10 +78,21 @@ export class DatapathShard implements ShardPart, EngineClient {
 
   private constructor(private readonly options: DatapathShardOptions) {
     const { context, transport, targets, serving, nbdLimits, tlsListener = null, failbackAfterMs = null } = options;
+    const { offersTls = tlsListener !== null, ioTimeoutMs = null } = options;
     const { engine, probes } = context;
     const client = engine.register(this);
     const nodes = new NodeTable(targets);
-    this.#parts = { context, transport, nodes, health: new HealthTable(), serving, client, nothing: new Gather(1), failbackAfterMs };
+    this.#parts = {
+      context,
+      transport,
+      nodes,
+      health: new HealthTable(),
+      serving,
+      client,
+      nothing: new Gather(1),
+      failbackAfterMs,
+      ioTimeoutMs,
+    };
     this.#probe = new LocalProbe(transport, nodes.local);
     this.nbd = new NbdServer({
       engine,
@@ -86,7 +105,7 @@ export class DatapathShard implements ShardPart, EngineClient {
         onReplied: bytes => void (probes.reply.bytes += bytes),
       },
       onTransmission: name => this.#place(name),
-      ...(tlsListener === null ? {} : { tls: { mode: 'forced', terminator: this.#tlsTerminator() } }),
+      ...(!offersTls ? {} : { tls: { mode: 'forced', terminator: this.#tlsTerminator() } }),
     });
     context.onMessage(DatapathTopic.add, message => this.exportAdded(message as ExportDescription));
     context.onMessage(DatapathTopic.remove, message => this.exportRemoved(message as ExportKey));
@@ -96,6 +115,11 @@ export class DatapathShard implements ShardPart, EngineClient {
     context.onMessage(DatapathTopic.group, message => this.#setGroup(message as KnownGroup));
     context.onMessage(DatapathTopic.status, message => this.#reportStatus(message as StatusRequest));
     context.onMessage(DatapathTopic.connectionMoved, message => this.#adopt(message as MovedConnection));
+    context.onMessage(DatapathTopic.handOver, message => this.#handOver(message as HandOverRequest));
+    context.onMessage(DatapathTopic.takeOver, message => this.#takeOver(message as ShardTaken));
+    context.onMessage(DatapathTopic.connectionTaken, (message, from) =>
+      this.#mounted.get(keyOf(message as ExportKey))?.placement.came(from),
+    );
     context.onMessage(DatapathTopic.connectionGone, (message, from) =>
       this.#mounted.get(keyOf(message as ExportKey))?.placement.gone(from),
     );
@@ -252,6 +276,38 @@ export class DatapathShard implements ShardPart, EngineClient {
     const { context, acceptingShard } = this.options;
     if (context.index === acceptingShard) this.#mounted.get(keyOf(key))?.placement.gone(context.index);
     else if (!this.#stopping) context.send(acceptingShard, DatapathTopic.connectionGone, key);
+  }
+
+  // ---------------------------------------------------------------- handing over
+
+  /** Everything is answered when NBD has let go of it: the sessions rest, and are the next one's. */
+  #handOver({ deadlineMs }: HandOverRequest): void {
+    this.nbd.handOver(deadlineMs, (handed, problem) => {
+      const sessions: SessionPosition[] = [];
+      for (const { description, session } of handed === null ? [] : this.#mounted.values()) {
+        const { vdiskId, generation } = description;
+        session.rest();
+        if (session.session.nextSeq > 1) sessions.push({ vdiskId, generation, nextSeq: session.session.nextSeq });
+      }
+      this.options.context.send(MAIN, DatapathTopic.handedOver, { handed, problem, sessions } satisfies ShardHandedOver);
+    });
+  }
+
+  /** From another process, or back. Connections stay in their shard: whoever places new ones has to know of them. */
+  #takeOver({ handed, sessions }: ShardTaken): void {
+    for (const position of sessions) this.#mounted.get(keyOf(position))?.session.session.goOnFrom(position.nextSeq);
+    for (const { stage } of handed.connections) {
+      if (stage.kind !== 'transmission') continue;
+      const mounted = [...this.#mounted.values()].find(one => one.nbd.name === stage.negotiated.exportName && !one.removing);
+      if (mounted !== undefined) this.#connectionTaken(mounted);
+    }
+    this.nbd.takeBack(handed);
+  }
+
+  #connectionTaken({ description: { vdiskId, generation }, placement }: Mounted): void {
+    const { context, acceptingShard } = this.options;
+    if (context.index === acceptingShard) placement.came(context.index);
+    else context.send(acceptingShard, DatapathTopic.connectionTaken, { vdiskId, generation } satisfies ExportKey);
   }
 
   // ---------------------------------------------------------------- removal

@@ -30,6 +30,8 @@ export class SessionRequest implements PathRequest {
   extents: Float64Array = NO_EXTENTS;
   extentCount = 0;
   pathTag = 0;
+  /** Answered 'closed' because it had waited for too long. */
+  timedOut = false;
 
   /** The front end's own: whom and what the answer is for. */
   frontEnd: SessionFrontEnd | null = null;
@@ -70,5 +72,6 @@ export class SessionRequest implements PathRequest {
     this.context = null;
     this.path = null;
     this.extentCount = 0;
+    this.timedOut = false;
   }
 }

@@ -18,7 +18,7 @@ import { SessionRequest } from './session-request.js';
  *      ▲  ▲                   │ refused, lost       │ lost, fenced
  *      │  └───────────────────┘                     │
  *      └────────────────────────────────────────────┘
- *            ended (closed elsewhere), detach: from each state ──▶ closed
+ *            rest: from opening, open ──▶ disconnected; ended (closed elsewhere), detach: from each state ──▶ closed
  * ```
  */
 export type SessionState =
@@ -27,15 +27,15 @@ export type SessionState =
   | { readonly kind: 'open'; readonly path: StargatePath }
   | { readonly kind: 'closed'; readonly by: 'detach' | 'other' };
 
-type SessionEvent = 'open' | 'opened' | 'refused' | 'lost' | 'fenced' | 'ended' | 'detach';
+type SessionEvent = 'open' | 'opened' | 'refused' | 'lost' | 'fenced' | 'rest' | 'ended' | 'detach';
 
 const TRANSITIONS: Readonly<Record<SessionState['kind'], Partial<Record<SessionEvent, SessionState['kind']>>>> = {
   // First use, or the retry timer.
   disconnected: { open: 'opening', ended: 'closed', detach: 'closed' },
   // Refused: not served here now; lost: no connection. Both are tried again after a delay.
-  opening: { opened: 'open', refused: 'disconnected', lost: 'disconnected', ended: 'closed', detach: 'closed' },
+  opening: { opened: 'open', refused: 'disconnected', lost: 'disconnected', rest: 'disconnected', ended: 'closed', detach: 'closed' },
   // Fenced: the controller is no longer the one (an answer, or a term below the floor). The outcome of what is outstanding is unknown: replay.
-  open: { lost: 'disconnected', fenced: 'disconnected', ended: 'closed', detach: 'closed' },
+  open: { lost: 'disconnected', fenced: 'disconnected', rest: 'disconnected', ended: 'closed', detach: 'closed' },
   closed: {},
 };
 
@@ -63,6 +63,10 @@ export interface SessionPorts {
 export interface TermFloor {
   current(): number;
   raise(term: number): void;
+  /** Rule 19: sessions that have given up something of which nobody knows yet whether it has taken effect. */
+  unsettled(): number;
+  /** One more (1) or one less (-1). */
+  addUnsettled(change: 1 | -1): void;
 }
 
 export interface SessionCounters {
@@ -72,16 +76,22 @@ export interface SessionCounters {
   /** Replies that came from a controller whose term has passed. */
   belowFloor: number;
   staleEvents: number;
+  /** Answered with an error, for the time that they had waited. */
+  givenUp: number;
 }
 
 const MASK = SESSION_WINDOW - 1;
 
 export class Session implements PathRequestOwner {
-  readonly counters: SessionCounters = { opened: 0, lost: 0, replayed: 0, belowFloor: 0, staleEvents: 0 };
+  readonly counters: SessionCounters = { opened: 0, lost: 0, replayed: 0, belowFloor: 0, staleEvents: 0, givenUp: 0 };
   #state: SessionState = { kind: 'disconnected' };
   /** Number of the latest attempt to open a path; what comes for another one is stale (rule 8). */
   #epoch = 0;
   #failures = 0;
+  /** Without a path, and looking for none, before somebody wants to use it. */
+  #resting = true;
+  /** It has given up what it had sent, and has had no path since: one of {@link TermFloor.unsettled}. */
+  #isUnsettled = false;
   /** Unanswered requests by clientSeq; lowest at #lowWater, next number #nextSeq. */
   readonly #window = new Array<SessionRequest | null>(SESSION_WINDOW).fill(null);
   #lowWater = 1;
@@ -111,6 +121,11 @@ export class Session implements PathRequestOwner {
     return this.#state;
   }
 
+  /** Arrival of the oldest request that is not answered; Infinity: there is none. */
+  get oldestNs(): number {
+    return this.#oldest()?.arrivedNs ?? Infinity;
+  }
+
   get unanswered(): number {
     return this.#unanswered;
   }
@@ -121,9 +136,36 @@ export class Session implements PathRequestOwner {
     return Math.max(this.#gapNs, outstanding ? this.ports.nowNs() - this.#progressNs : 0);
   }
 
-  /** Opens the path ahead of the first request. No effect unless disconnected without a retry to come. */
+  /** Number of the next request that is sent: all below have been answered when nothing is outstanding. */
+  get nextSeq(): number {
+    return this.#nextSeq;
+  }
+
+  /** Opens the path ahead of the first request. No effect unless it rests. */
   start(): void {
-    if (this.#state.kind === 'disconnected' && this.#epoch === 0) this.#open();
+    if (this.#resting) this.#open();
+  }
+
+  /** Another process has used the session up to here; before the first use. */
+  goOnFrom(nextSeq: number): void {
+    if (this.#epoch > 0 || this.#nextSeq > 1) throw new Error('session: in use already');
+    this.#lowWater = this.#nextSeq = this.#nextToSend = nextSeq;
+    this.#sentUpTo = nextSeq - 1;
+  }
+
+  /** With nothing outstanding: lets the path go, until `start`. For another process, which goes on with the session, or for this one again. */
+  rest(): void {
+    if (this.#unanswered + this.#waitingCount > 0) throw new Error('session: it cannot rest while requests are outstanding');
+    const state = this.#state;
+    if (state.kind === 'closed') return;
+    this.#resting = true;
+    if (state.kind === 'opening') this.ports.abandonPath(this.#epoch);
+    // A retry, or an answer, that comes later is stale.
+    this.#epoch++;
+    if (state.kind === 'disconnected') return;
+    if (state.kind === 'open') state.path.close();
+    this.#go('rest', { kind: 'disconnected' });
+    this.#check();
   }
 
   /** A free request; to be filled and submitted. */
@@ -171,6 +213,11 @@ export class Session implements PathRequestOwner {
       return;
     }
     const floor = this.ports.floor.current();
+    if (this.#mustWait()) {
+      if (request.op === IoOp.read && request.status === IoStatus.ok) state.path.release(request);
+      this.#losePath('lost');
+      return;
+    }
     if (request.status === IoStatus.fenced || request.term < floor) {
       if (request.term < floor) this.counters.belowFloor++;
       if (request.op === IoOp.read && request.status === IoStatus.ok) state.path.release(request);
@@ -196,6 +243,11 @@ export class Session implements PathRequestOwner {
       return;
     }
     this.#go('opened', { kind: 'open', path });
+    this.#setUnsettled(false);
+    if (this.#mustWait()) {
+      this.#losePath('lost');
+      return;
+    }
     if (term < this.ports.floor.current()) {
       this.counters.belowFloor++;
       this.#losePath('fenced');
@@ -235,9 +287,51 @@ export class Session implements PathRequestOwner {
     if (this.#state.kind === 'open') this.#losePath('lost');
   }
 
+  /**
+   * Answers with an error what has arrived before then, sent or not (rule 19). What was sent may be anywhere: the path is left, and nothing of the vdisk is answered, to this
+   * session or another, before a path is there that was opened since. A controller that opens one has ended those before it and committed an entry behind all that had come by them:
+   * what was given up has taken effect by then, or never will.
+   */
+  giveUpBefore(arrivedNs: number): void {
+    let oldest = this.#oldest();
+    if (oldest === null || oldest.arrivedNs >= arrivedNs || this.#state.kind === 'closed') return;
+    if (this.#nextSeq > this.#lowWater && oldest.clientSeq <= this.#sentUpTo) {
+      this.#setUnsettled(true);
+      if (this.#state.kind === 'open') this.#losePath('lost');
+    }
+    for (; oldest !== null && oldest.arrivedNs < arrivedNs; oldest = this.#oldest()) {
+      if (this.#nextSeq > this.#lowWater) this.#settle(oldest);
+      else this.#takeWaiting();
+      this.counters.givenUp++;
+      oldest.timedOut = true;
+      this.#deliver(oldest, IoStatus.closed);
+    }
+    // What waits behind the window has its numbers as soon as there are some.
+    if (this.#waitingCount > 0) this.#admit();
+    this.#check();
+  }
+
+  /** In the order of their arrival they have their numbers, and behind those they wait for one. */
+  #oldest(): SessionRequest | null {
+    return this.#nextSeq > this.#lowWater ? this.#window[this.#lowWater & MASK]! : this.#waitingFirst;
+  }
+
+  #setUnsettled(isUnsettled: boolean): void {
+    if (this.#isUnsettled === isUnsettled) return;
+    this.#isUnsettled = isUnsettled;
+    this.ports.floor.addUnsettled(isUnsettled ? 1 : -1);
+  }
+
+  /** Another session of the vdisk has not come so far. */
+  #mustWait(): boolean {
+    return this.ports.floor.unsettled() > (this.#isUnsettled ? 1 : 0);
+  }
+
   /** The delay is over. */
   retry(epoch: number): void {
-    if (epoch === this.#epoch && this.#state.kind === 'disconnected') this.#open();
+    if (epoch !== this.#epoch || this.#state.kind !== 'disconnected') return;
+    if (this.#mustWait()) this.ports.startRetry(epoch, 1);
+    else this.#open();
   }
 
   // ---------------------------------------------------------------- states
@@ -249,6 +343,7 @@ export class Session implements PathRequestOwner {
   }
 
   #open(): void {
+    this.#resting = false;
     this.#go('open', { kind: 'opening' });
     this.#epoch++;
     this.ports.openPath(this.#epoch, this.#failures);
@@ -284,6 +379,7 @@ export class Session implements PathRequestOwner {
   #close(event: 'ended' | 'detach', by: 'detach' | 'other'): void {
     const before = this.#state;
     this.#go(event, { kind: 'closed', by });
+    this.#setUnsettled(false);
     if (before.kind === 'open') before.path.close();
     if (event === 'detach') {
       if (before.kind === 'opening') this.ports.abandonPath(this.#epoch);

@@ -28,6 +28,8 @@ export interface SessionParts {
   readonly nothing: Gather;
   /** null: what is served elsewhere stays there. */
   readonly failbackAfterMs: number | null;
+  /** A request that has waited for so long is answered with EIO; null or absent: it waits as long as it takes. */
+  readonly ioTimeoutMs?: number | null;
 }
 
 /** Code of a session that was ended by another attachment. */
@@ -153,6 +155,13 @@ export class ShardSession {
     this.session.leave();
   }
 
+  /** Nothing is outstanding: lets its path go, until it is used again, here or by another process. */
+  rest(): void {
+    this.#pathId = 0;
+    this.problem = '';
+    this.session.rest();
+  }
+
   /** The process ends: answers what is left, says nothing to the Stargate. Its next start is another datapath, and ends this session by opening its own. */
   stop(): void {
     this.#stopping = true;
@@ -167,6 +176,8 @@ export class ShardSession {
 
   /** Every WATCH_INTERVAL_MS while the path leaves the process. `localWellSinceNs`: the Stargate of this machine answers since then; null: it does not. */
   onWatch(nowNs: number, localWellSinceNs: number | null): void {
+    const { ioTimeoutMs = null } = this.parts;
+    if (ioTimeoutMs !== null) this.#giveUp(nowNs - ioTimeoutMs * NS_PER_MS);
     const { path } = this;
     if (path === null) return;
     if (this.#isStuck(path, nowNs)) {
@@ -179,6 +190,16 @@ export class ShardSession {
       this.#log('info', 'asking for the vdisk to come back to the local node', { from: this.node, to: local.node });
       path.handover?.(local.node);
     }
+  }
+
+  #giveUp(arrivedNs: number): void {
+    const { counters } = this.session;
+    const { path } = this;
+    const before = counters.givenUp;
+    if (path !== null && this.session.oldestNs < arrivedNs) this.#pathGone('lost');
+    this.session.giveUpBefore(arrivedNs);
+    if (counters.givenUp > before)
+      this.#log('warn', 'requests have waited for longer than ioTimeoutMs; they get EIO', { requests: counters.givenUp - before });
   }
 
   /** It matters whether the local Stargate is well. */

@@ -3,7 +3,7 @@ import { sleep, type Facts } from './cluster.js';
 import { diskScenarios } from './disk-faults.js';
 import { etcdLeader } from './etcd-fault.js';
 import { networkScenarios } from './network-faults.js';
-import { FAILBACK_TIMEOUT_MS, FLAP_REST_MS, FLAPS, HANG_MS, HEALTH_POLL_MS } from './limits.js';
+import { FAILBACK_TIMEOUT_MS, FLAP_REST_MS, FLAPS, HANG_MS, HEALTH_POLL_MS, START_TIMEOUT_MS } from './limits.js';
 import { waitForExit } from './processes.js';
 import { controllerOf, memberOf } from './roles.js';
 import type { Bound, FaultContext, Scenario } from './scenario.js';
@@ -66,6 +66,29 @@ const upgrade: Scenario = {
   },
 };
 
+const datapathUpgrade: Scenario = {
+  name: 'datapath-upgrade',
+  title: 'the datapath process is replaced by another one, which goes on with its connections',
+  unsuitable: ({ endpointDies }) =>
+    endpointDies ? 'the datapath is one process with the storage, and is not replaced by itself (gatepath up --nodes 3)' : null,
+  // One session is opened anew, and what is outstanding at that moment is answered first.
+  bound: () => ({ kind: 'gap', ms: 250 }),
+  run: async ({ cluster, fault, healed }) => {
+    const { pid } = cluster.file.datapath;
+    fault(`SIGUSR2 to the datapath, pid ${pid}`);
+    process.kill(pid, 'SIGUSR2');
+    const deadlineMs = performance.now() + START_TIMEOUT_MS;
+    while (cluster.file.datapath.pid === pid) {
+      if (performance.now() > deadlineMs) {
+        const message = `the datapath was not replaced within ${START_TIMEOUT_MS} ms`;
+        throw new GatepathError('retryable', 'ERR_NOT_REPLACED', message, 'see its log');
+      }
+      await sleep(HEALTH_POLL_MS);
+    }
+    healed(`it is pid ${cluster.file.datapath.pid} now`);
+  },
+};
+
 const member: Scenario = {
   name: 'member',
   title: 'a member that is not the controller is killed, and started again',
@@ -123,6 +146,7 @@ export const SCENARIOS: readonly Scenario[] = [
   kill,
   hang,
   upgrade,
+  datapathUpgrade,
   failback,
   flap,
   member,

@@ -1,5 +1,6 @@
 import type { DatapathState, ManagedDatapath } from '../control/datapath.js';
 import type { ExportView } from '../control/schemas.js';
+import type { DatapathState as HandoverState } from '../datapath/hand-over.js';
 import { DatapathMain, type ExportStatus } from '../datapath/main.js';
 import type { PathTarget } from '../datapath/paths.js';
 import { ExportReport } from '../datapath/report.js';
@@ -22,6 +23,7 @@ export interface DatapathHostOptions {
   readonly local?: PathTarget;
   readonly localNode?: string | null;
   readonly onNodes?: (records: readonly NodeRecord[]) => void;
+  readonly follows?: HandoverState;
 }
 
 /** A datapath's part of the main thread: follows the attachments of its host, and says what has become of them. */
@@ -32,7 +34,7 @@ export class DatapathHost implements ManagedDatapath {
   readonly startedAt = new Date().toISOString();
   readonly #shards: number;
   readonly #report: ExportReport;
-  readonly #main: DatapathMain;
+  readonly main: DatapathMain;
 
   constructor({ datapathUuid, nbdSocket, nbdTls = null, pool, ...options }: DatapathHostOptions) {
     const { store, host, log } = options;
@@ -42,18 +44,18 @@ export class DatapathHost implements ManagedDatapath {
     this.#shards = pool.count;
     this.#report = new ExportReport({ store, host, datapathUuid, nbdSocket, nbdTls, log });
     const onChange = this.#report.update.bind(this.#report);
-    this.#main = new DatapathMain({ ...options, shards: pool, acceptingShard: ACCEPTING_SHARD, onChange });
+    this.main = new DatapathMain({ ...options, shards: pool, acceptingShard: ACCEPTING_SHARD, onChange });
     // The host is known from here on, even while nothing is attached to it.
-    onChange(this.#main.exports);
+    onChange(this.main.exports);
   }
 
   async status(): Promise<DatapathState> {
-    const { exports, sessions, shards } = await this.#main.status();
+    const { exports, sessions, shards } = await this.main.status();
     return { exports: exports.map(exportView), sessions, shards, silentShards: this.#shards - shards.length };
   }
 
   close(): void {
-    this.#main.close();
+    this.main.close();
     this.#report.close();
   }
 }

@@ -10,38 +10,50 @@ import { datapathConfig, type DatapathConfig } from './config/datapath.js';
 import { loadConfig } from './config/load.js';
 import { nbdSettings } from './config/nbd.js';
 import { DatapathHost } from './datapath-host.js';
+import { HandoverGiver } from './handover/giver.js';
+import { Predecessor } from './handover/taker.js';
 import { hostName } from './host-name.js';
+import { HANDOVER_START_MS } from './limits.js';
 import { createLogger, type LogFormat } from './logger.js';
+import { datapathPidFile, removePidFileAt, writePidFileAt } from './pid-file.js';
 import { readRememberedNodes, rememberNodes, type RememberedNode } from './remembered-nodes.js';
 import { engineChoice, orStop, startShards, startThreads, stopOnSignal } from './process.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
 import { nbdAddress, nbdBytesAbove, startNbdTls } from './nbd.js';
+import { startSuccessorOnSignal } from './successor.js';
 import { connectTls, startTls } from './tls.js';
 import { SOFTWARE, VERSION } from './version.js';
 
-/** `gatepath datapath --config FILE`: the NBD endpoint of one host, until a signal ends it. */
-export async function runDatapath(configPath: string, logFormat?: LogFormat): Promise<void> {
+/** Beside the NBD socket: where the process that is to replace this one asks for what it serves. */
+const handoverSocketOf = (nbdSocket: string): string => `${nbdSocket}.handover`;
+
+/**
+ * `gatepath datapath --config FILE`: the NBD endpoint of one host, until a signal ends it, or another process with `--replace` takes over from it. That one starts
+ * wholly before it asks for anything: what fails until then is nobody's business.
+ */
+export async function runDatapath(configPath: string, logFormat?: LogFormat, replace = false): Promise<void> {
   const config = loadConfig(configPath, datapathConfig);
   const log = await createLogger(config.logLevel, logFormat);
   const engine = engineChoice(config.engine);
   const threads = startThreads(config.shards);
   const host = config.host ?? hostName();
   const events = new EventRing({ source: `datapath of ${host}`, log });
-  const datapathUuid = randomUUID();
+  const controlSocket = config.control ?? join(dirname(config.socket), CONTROL_SOCKET);
+  const handoverSocket = handoverSocketOf(config.socket);
+  const predecessor = replace ? await Predecessor.meet(handoverSocket, SOFTWARE, host) : null;
+  const datapathUuid = predecessor?.offer.datapathUuid ?? randomUUID();
+  const follows = predecessor !== null;
   const tls = startTls(config.tls, null, log);
   const nbd = nbdSettings(config.nbd);
   const nbdTls = startNbdTls(nbd.tcp, log);
-  const controlSocket = config.control ?? join(dirname(config.socket), CONTROL_SOCKET);
-  for (const path of [config.socket, controlSocket]) {
-    mkdirSync(dirname(path), { recursive: true });
-    await clearSocketPath(path);
-  }
+  if (predecessor === null) await clearSockets([config.socket, controlSocket, handoverSocket]);
   const nodesFile = `${config.socket}.nodes`;
   const others = otherStargates(config, readRememberedNodes(nodesFile, log));
   const local = { kind: 'unix', socketPath: config.stargate } as const;
   const targets = [local, ...others];
-  const { failbackAfterMs } = config;
+  const { failbackAfterMs, ioTimeoutMs } = config;
+  const nbdSocket = predecessor === null ? config.socket : null;
   const pool = await startShards({
     threads,
     cacheBytes: 0,
@@ -54,7 +66,16 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
         engine,
         tls: tls !== null,
         stargate: null,
-        datapath: { datapathUuid, nbdSocket: config.socket, targets, failbackAfterMs, nbdLimits: nbd.limits, nbdTcp: nbdAddress(nbd.tcp) },
+        datapath: {
+          datapathUuid,
+          nbdSocket,
+          targets,
+          failbackAfterMs,
+          ioTimeoutMs,
+          nbdLimits: nbd.limits,
+          nbdTcp: follows ? null : nbdAddress(nbd.tcp),
+          nbdTls: nbdTls !== null,
+        },
       },
       transfer: [],
     }),
@@ -83,6 +104,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
       store.setOthers(metaEndpoints(otherStargates(config, records)));
       rememberNodes(nodesFile, records, log);
     },
+    ...(predecessor === null ? {} : { follows: predecessor.state }),
   });
   const control = new ControlServer({
     status: new StatusService({ version: VERSION, storage: null, datapath }),
@@ -90,6 +112,17 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     events,
     log,
   });
+  const giver = new HandoverGiver({
+    socketPath: handoverSocket,
+    software: SOFTWARE,
+    host,
+    datapathUuid,
+    datapath: datapath.main,
+    log,
+    onHandedOver: () => stopNow(),
+  });
+  /** Ours from the start, or when the process before this one has let go of them. */
+  let ownsSockets = predecessor === null;
   const stop = async (): Promise<void> => {
     await control.close();
     datapath.close();
@@ -97,11 +130,38 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     await pool.stop();
     await tls?.stop();
     await nbdTls?.stop();
-    for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await store.close();
+    if (ownsSockets && !giver.isHandedOver) {
+      for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
+      removePidFileAt(datapathPidFile(config.socket));
+    }
+    giver.close();
+    predecessor?.close();
   };
-  stopOnSignal(log, stop);
-  await orStop(stop, () => control.listen(controlSocket));
+  const stopNow = stopOnSignal(log, stop);
+  await orStop(stop, async () => {
+    if (predecessor !== null) {
+      await datapath.main.whenAllExported(HANDOVER_START_MS);
+      const handed = await predecessor.take(nbdTls !== null);
+      await predecessor.commit();
+      ownsSockets = true;
+      datapath.main.takeOver(handed, false);
+      log.log('info', 'took over from the datapath that ran', { pid: predecessor.offer.pid, connections: handed.connections.length });
+    }
+    // Before the other one ends: whoever watches it finds here who serves now.
+    writePidFileAt(datapathPidFile(config.socket));
+    const listen = async (): Promise<void> => {
+      await control.listen(controlSocket);
+      await giver.listen();
+    };
+    if (predecessor === null) return listen();
+    await predecessor.whenGone();
+    // Guests are served by then: it may not end for this.
+    await clearSockets([controlSocket, handoverSocket])
+      .then(listen)
+      .catch((error: unknown) => log.log('error', 'no management API, and no replacement later', { error: (error as Error).message }));
+  });
+  startSuccessorOnSignal(log);
   const { socket, stargate } = config;
   log.log('info', 'serving NBD', {
     software: SOFTWARE,
@@ -111,6 +171,13 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat): Pr
     control: controlSocket,
     nbdTls: nbd.tcp?.advertised ?? null,
   });
+}
+
+async function clearSockets(paths: readonly string[]): Promise<void> {
+  for (const path of paths) {
+    mkdirSync(dirname(path), { recursive: true });
+    await clearSocketPath(path);
+  }
 }
 
 /** Of the other Stargates: those of the configuration first, then those that are known. */

@@ -21,5 +21,15 @@ export const STOP_TIMEOUT_MS = 5_000;
 export const SAME_SIGNAL_MS = 500;
 /** NBD connections of one shard. Each has 288 KiB of its own. */
 export const MAX_NBD_CONNECTIONS = 1_024;
+/** Replacing a datapath. Between two processes of which one starts: what is asked of the other one's main thread. */
+export const HANDOVER_ANSWER_MS = 5_000;
+/** The next process starts meanwhile, and this one serves. */
+export const HANDOVER_START_MS = 120_000;
+/** No request is taken on meanwhile: what is outstanding has to be answered by then, or this process serves on. */
+export const HANDOVER_PAUSE_MS = 5_000;
+/** The process before has said that it is done, and ends. */
+export const HANDOVER_END_MS = 10_000;
+/** Of one message between the two. */
+export const MAX_HANDOVER_BYTES = 16 << 20;
 /** Of `gatepath up --nodes`. */
 export const MOST_NODES = 16;

@@ -72,17 +72,20 @@ export function endNow(log: Logger, message: string): void {
 
 /**
  * Runs `stop` once on SIGINT or SIGTERM and ends the process; a further signal ends it at once. Not one that comes with the first: terminals and those who
- * start us (npm, timeout) signal us and our group.
+ * start us (npm, timeout) signal us and our group. Returns what does the same without a signal.
  */
-export function stopOnSignal(log: Logger, stop: () => Promise<void>, timeoutMs: number = STOP_TIMEOUT_MS): void {
+export function stopOnSignal(log: Logger, stop: () => Promise<void>, timeoutMs: number = STOP_TIMEOUT_MS): () => void {
   let stoppingSinceMs = 0;
   const onSignal = (signal: NodeJS.Signals): void => {
     if (stoppingSinceMs > 0) {
       if (performance.now() - stoppingSinceMs > SAME_SIGNAL_MS) process.kill(process.pid, 'SIGKILL');
       return;
     }
-    stoppingSinceMs = performance.now();
     log.log('info', 'stopping', { signal });
+    stopNow();
+  };
+  const stopNow = (): void => {
+    stoppingSinceMs = performance.now();
     const watchdog = setTimeout(() => endNow(log, `could not stop within ${timeoutMs} ms`), timeoutMs);
     stop().then(
       () => {
@@ -94,6 +97,7 @@ export function stopOnSignal(log: Logger, stop: () => Promise<void>, timeoutMs: 
   };
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
+  return stopNow;
 }
 
 /** What is left of a start, when shards run already: a failure stops them first, since the process could not end otherwise. */

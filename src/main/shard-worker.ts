@@ -17,12 +17,16 @@ export interface WorkerSettings {
   readonly stargate: StargateSettings | null;
   readonly datapath: {
     readonly datapathUuid: string;
-    readonly nbdSocket: string;
+    /** Null: what it listens at comes from the process before it. */
+    readonly nbdSocket: string | null;
     readonly targets: readonly PathTarget[];
     readonly failbackAfterMs?: number | null;
+    readonly ioTimeoutMs?: number | null;
     readonly nbdLimits?: Partial<ServerLimits>;
     /** NBD over TCP, in TLS alone. */
     readonly nbdTcp?: { readonly host: string; readonly port: number } | null;
+    /** There is a thread for it. */
+    readonly nbdTls?: boolean;
   } | null;
 }
 
@@ -60,8 +64,17 @@ export default function run(task: ShardTask): Promise<void> {
     }
     parts.unshift(transport);
     if (settings.datapath !== null) {
-      const { datapathUuid, nbdSocket, targets, failbackAfterMs = null, nbdLimits = {}, nbdTcp = null } = settings.datapath;
-      const listener = listen(nbdSocket);
+      const {
+        datapathUuid,
+        nbdSocket,
+        targets,
+        failbackAfterMs = null,
+        ioTimeoutMs = null,
+        nbdLimits = {},
+        nbdTcp = null,
+        nbdTls = false,
+      } = settings.datapath;
+      const listener = nbdSocket === null ? null : listen(nbdSocket);
       const listeners = listener === null ? [] : [listener];
       const tlsListener =
         accepts && nbdTcp !== null ? context.engine.listen({ family: 'tcp', host: nbdTcp.host, port: nbdTcp.port }) : null;
@@ -72,9 +85,11 @@ export default function run(task: ShardTask): Promise<void> {
           datapathUuid,
           targets,
           failbackAfterMs,
+          ioTimeoutMs,
           serving,
           listeners,
           tlsListener,
+          offersTls: nbdTls,
           nbdLimits,
           acceptingShard: ACCEPTING_SHARD,
         }),

@@ -79,8 +79,11 @@ export function addProcessVerbs(program: Command): void {
     .command('datapath')
     .description('run the NBD endpoint of a host')
     .requiredOption('--config <file>', 'its configuration; "gatepath config example datapath" prints one')
+    .option('--replace', 'take over from the datapath that runs here, with the connections of its guests; it ends then')
     .addOption(logFormat())
-    .action(async (flags: ProcessFlags) => (await import('./datapathd.js')).runDatapath(flags.config, flags.logFormat));
+    .action(async (flags: ProcessFlags & { replace?: true }) =>
+      (await import('./datapathd.js')).runDatapath(flags.config, flags.logFormat, flags.replace === true),
+    );
   addConfigVerb(program);
 }
 

@@ -89,6 +89,7 @@ export class FailoverWorld implements SessionFrontEnd {
   readonly probe: LocalProbe;
   readonly lines: string[] = [];
   readonly failures: number[] = [];
+  timedOut = 0;
   term = 0;
   underWay = 0;
   done = 0;
@@ -98,7 +99,7 @@ export class FailoverWorld implements SessionFrontEnd {
   #watchNs = 0;
   #wroteNs = 0;
 
-  constructor(seed: number, failbackAfterMs: number | null = null) {
+  constructor(seed: number, failbackAfterMs: number | null = null, ioTimeoutMs: number | null = null) {
     this.network = new SimNetwork(seed, simArena(64 * MIB));
     const node = (name: string, i: number): SimNode => new SimNode(name, this, (16 + 10 * i) * MIB);
     this.nodes = { A: node('A', 0), B: node('B', 1), C: node('C', 2) };
@@ -119,6 +120,7 @@ export class FailoverWorld implements SessionFrontEnd {
       nodes: this.table,
       health: this.health,
       failbackAfterMs,
+      ioTimeoutMs,
       serving: null,
       client: this.client.register({ onCompletion: timer => this.session.onTimer(timer) }),
       nothing: new Gather(1),
@@ -187,7 +189,8 @@ export class FailoverWorld implements SessionFrontEnd {
   onAnswer(request: SessionRequest): void {
     this.underWay--;
     this.done++;
-    if (request.status !== IoStatus.ok) this.failures.push(request.status);
+    if (request.timedOut) this.timedOut++;
+    else if (request.status !== IoStatus.ok) this.failures.push(request.status);
     this.longestGapNs = Math.max(this.longestGapNs, this.network.nowNs - this.lastDoneNs);
     this.lastDoneNs = this.network.nowNs;
     this.#free.push(request.context as number);

@@ -184,4 +184,31 @@ describe.each([1, 2, 3])('a session over three nodes (seed %d)', seed => {
     world.idle(4_000);
     expect(B.serving.handovers.length).toBeGreaterThan(0);
   });
+
+  it('gives up after ioTimeoutMs what has waited for so long while all hang, and that is never applied behind a later answer', () => {
+    const world = new FailoverWorld(seed, null, 5_000);
+    const { A, B, C } = world.nodes;
+    const content = (): Uint8Array => A.store.vdisks.get(world.vdiskId)!.content.slice();
+    world.load(500);
+    world.burst();
+    world.network.pass(0.1);
+    for (const node of [A, B, C]) node.engine.hung = true;
+    world.idle(4_000);
+    expect(world.timedOut).toBe(0);
+    world.idle(2_000);
+    expect(world.timedOut).toBe(32);
+    expect([world.underWay, world.session.session.oldestNs]).toEqual([0, Infinity]);
+    // What they had sent lies in the nodes' sockets, and they wake up. Nothing is replayed.
+    for (const node of [A, B, C]) node.engine.hung = false;
+    for (const node of [A, B, C]) node.engine.poke();
+    world.network.run(() => world.session.session.state.kind === 'open', 'a path');
+    const replayed = world.session.session.counters.replayed;
+    const then = content();
+    world.idle(5_000);
+    expect(Buffer.compare(content(), then)).toBe(0);
+    expect(world.session.session.counters.replayed).toBe(replayed);
+    world.load(500);
+    expect(world.timedOut).toBe(32);
+    settled(world);
+  });
 });

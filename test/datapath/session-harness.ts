@@ -25,6 +25,8 @@ export class SessionScript {
   #epoch = 0;
   #retryEpoch = 0;
   #floor = 0;
+  #nowNs = 0;
+  #unsettled = 0;
   #path = 0;
   /** Answers writes during `submit`. */
   #synchronous = false;
@@ -42,8 +44,13 @@ export class SessionScript {
         say(`retry later epoch=${epoch} failures=${failures}`);
       },
       endSession: () => say('end session'),
-      nowNs: () => 0,
+      nowNs: () => this.#nowNs,
       floor: {
+        unsettled: () => this.#unsettled,
+        addUnsettled: change => {
+          this.#unsettled += change;
+          say(`unsettled ${this.#unsettled}`);
+        },
         current: () => this.#floor,
         raise: term => {
           if (term > this.#floor) say(`floor ${term}`);
@@ -79,6 +86,9 @@ export class SessionScript {
     else if (verb === 'retry') session.retry(numberOf('epoch', this.#retryEpoch));
     else if (verb === 'reply') this.#reply(args[0]!, args[1] as keyof typeof IoStatus, numberOf('term', Math.max(1, this.#floor)));
     else if (verb === 'release') session.release(this.#requests.get(args[0]!)!);
+    else if (verb === 'time') this.#nowNs = Number(args[0]);
+    else if (verb === 'giveup') session.giveUpBefore(Number(args[0]));
+    else if (verb === 'unsettled') this.#unsettled = Number(args[0]);
     else if (verb === 'detach') session.detach();
     else if (verb === 'floor') this.#floor = Number(args[0]);
     else if (verb === 'synchronous') this.#synchronous = args[0] === 'on';
@@ -98,7 +108,7 @@ export class SessionScript {
       {
         onAnswer: answered => {
           const status = Object.entries(IoStatus).find(([, value]) => value === answered.status)![0];
-          this.lines.push(`answer ${name} ${status}`);
+          this.lines.push(`answer ${name} ${answered.timedOut ? 'timed out, ' : ''}${status}`);
           if (then !== undefined) this.#submit(then, IoOp.write);
         },
       },

@@ -49,7 +49,12 @@ class FarEnd {
       startRetry: epoch => void (this.retryEpoch = epoch),
       endSession: () => undefined,
       nowNs: () => 0,
-      floor: { current: () => this.floor, raise: term => void (this.floor = Math.max(this.floor, term)) },
+      floor: {
+        unsettled: () => 0,
+        addUnsettled: () => undefined,
+        current: () => this.floor,
+        raise: term => void (this.floor = Math.max(this.floor, term)),
+      },
       sessionProbe: new Probe(),
       pathProbe: new Probe(),
     },

@@ -2,6 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { NbdClient } from './nbd/client.js';
+import { isAlive } from './gatepath-cluster.js';
 import { gatepath, gatepathArgv, runGatepath } from './gatepath.js';
 import { TestProcess } from './process.js';
 import type { NbdSystem } from './system.js';
@@ -15,6 +16,7 @@ export interface GatepathSplitOptions {
 }
 
 const START_TIMEOUT_MS = 180_000;
+const REPLACE_TIMEOUT_MS = 150_000;
 const STOP_TIMEOUT_MS = 60_000;
 
 /** Stargate and datapath as two processes that talk over a Unix socket, with one vdisk attached. */
@@ -51,6 +53,35 @@ export class GatepathSplit implements NbdSystem {
     }
   }
 
+  /** Starts a datapath that takes over from the one that runs; resolves when it serves and the other has ended. */
+  async replaceDatapath(): Promise<{ readonly before: TestProcess; readonly now: TestProcess }> {
+    const before = this.part('datapath');
+    const now = this.startSuccessor();
+    await now.waitUntil('it has taken over', REPLACE_TIMEOUT_MS, () => now.output.includes('"serving NBD"') || !now.isRunning);
+    if (!now.isRunning) throw new Error(`it has not taken over\n${now.output}\n== before\n${before.output}`);
+    const status = await before.exited;
+    if (status.code !== 0) throw new Error(`the datapath that was replaced ended with ${JSON.stringify(status)}\n${before.output}`);
+    this.#parts.set('datapath', now);
+    return { before, now };
+  }
+
+  /** The datapath is a process that its predecessor has started: ended, and one of ours in its place. */
+  async adoptDatapath(pid: number): Promise<void> {
+    this.#parts.set('datapath', this.startSuccessor());
+    const now = this.part('datapath');
+    await now.waitUntil('it has taken over', REPLACE_TIMEOUT_MS, () => now.output.includes('"serving NBD"') || !now.isRunning);
+    if (!now.isRunning || isAlive(pid)) throw new Error(`it has not taken over\n${now.output}`);
+  }
+
+  /** One that is to replace the datapath, and may not come so far. */
+  startSuccessor(configPath = this.#configPath('datapath')): TestProcess {
+    return TestProcess.start(gatepathArgv('datapath', '--config', configPath, '--replace', '--log-format', 'json'));
+  }
+
+  part(part: Part): TestProcess {
+    return this.#parts.get(part)!;
+  }
+
   async killPart(part: Part): Promise<void> {
     await this.#parts.get(part)?.kill();
   }
@@ -80,7 +111,7 @@ export class GatepathSplit implements NbdSystem {
   async #writeConfigurations(): Promise<void> {
     const stargateSocket = join(this.options.dir, 'stargate.sock');
     const ours: Record<Part, object> = {
-      stargate: { data: this.#dataDir, socket: stargateSocket },
+      stargate: { data: this.#dataDir, socket: stargateSocket, oplog: '512M' },
       datapath: { socket: this.socket, stargate: stargateSocket },
     };
     for (const part of ['stargate', 'datapath'] as const) {

@@ -245,6 +245,9 @@ export class SimEngine implements Engine {
   close(slot: Slot, client: ClientId, tag: number): void {
     this.#operate('close', slot, client, tag);
   }
+  interrupt(): void {
+    throw new Error('the simulated network interrupts nothing');
+  }
   shutdown(slot: Slot): void {
     const socket = this.#socket(slot);
     socket.shut = true;

@@ -8,6 +8,16 @@ import { nbdConfig } from './nbd.js';
 import { tlsConfig } from './tls.js';
 
 const MAX_STARGATES = 64;
+/** Shorter ones would be over before a takeover is. */
+const LEAST_IO_TIMEOUT_MS = 5_000;
+const ioTimeout = z.union([
+  z.literal('never').transform(() => null),
+  z
+    .number('it has to be a number of ms, or never')
+    .int('it has to be a whole number of ms')
+    .min(LEAST_IO_TIMEOUT_MS, `it has to be at least ${LEAST_IO_TIMEOUT_MS}: a takeover takes its time`)
+    .max(86_400_000, 'at most a day'),
+]);
 const failback = z.union([
   z.literal('never').transform(() => null),
   z
@@ -34,6 +44,7 @@ export const datapathConfig = z.strictObject({
   nbd: nbdConfig.default({}),
   node: name.optional(),
   failbackAfterMs: failback.default(DEFAULT_FAILBACK_MS),
+  ioTimeoutMs: ioTimeout.default(null),
   control: path.optional(),
   host: name.optional(),
   shards: shards.default(DEFAULT_SHARDS),
@@ -79,6 +90,8 @@ stargate: /run/gatepath/stargate.sock
 # node: node-1
 # A disk that another node serves is asked back when the Stargate of this machine has been well for so many ms; or never.
 failbackAfterMs: 10000
+# A request that has waited for so many ms gets EIO; or never, and a guest waits as long as it takes: Linux remounts read-only after one EIO.
+ioTimeoutMs: never
 # Where "gatepath status" asks; with "control.sock" beside the NBD socket, its --data is that directory.
 # control: /run/gatepath/control.sock
 # Name of this host, for "gatepath attach --host". Default: the machine's host name.

@@ -32,8 +32,7 @@ export interface LeftConnection {
   readonly fd: number;
   /** How far it is: in the handshake, or past it. */
   readonly stage:
-    | { readonly kind: 'handshake'; readonly paused: PausedHandshake }
-    | { readonly kind: 'transmission'; readonly negotiated: Negotiated };
+    { readonly kind: 'handshake'; readonly paused: PausedHandshake } | { readonly kind: 'transmission'; readonly negotiated: Negotiated };
   /** What was received and not yet looked at. */
   readonly leftover: Uint8Array;
 }

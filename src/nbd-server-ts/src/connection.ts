@@ -65,7 +65,13 @@ export class Connection implements IntakeListener, ReplySink {
 
   // ---- beginnings
   /** `paused`, `leftover`: of a handshake that another server has begun. */
-  accepted(slot: Slot, handshakeDeadlineNs: number, options: HandshakeOptions, paused?: PausedHandshake, leftover: Uint8Array = NO_BYTES): void {
+  accepted(
+    slot: Slot,
+    handshakeDeadlineNs: number,
+    options: HandshakeOptions,
+    paused?: PausedHandshake,
+    leftover: Uint8Array = NO_BYTES,
+  ): void {
     const { exports } = this.host;
     this.#begin(slot, 'handshake', leftover);
     this.handshakeDeadlineNs = handshakeDeadlineNs;
@@ -414,8 +420,10 @@ export class Connection implements IntakeListener, ReplySink {
       const paused = this.#handshake!.pause();
       return paused === null ? null : { kind: 'handshake', paused };
     }
-    const { pausing, requests, machine, largeWrite } = this.#intake ?? { pausing: false };
-    if (this.phase !== 'transmission' || !pausing || requests!.count > 0 || largeWrite!.request !== null || !machine!.atBoundary) return null;
+    const intake = this.#intake;
+    if (this.phase !== 'transmission' || intake === null) return null;
+    const { pausing, requests, machine, largeWrite } = intake;
+    if (!pausing || requests.count > 0 || largeWrite.request !== null || !machine.atBoundary) return null;
     return { kind: 'transmission', negotiated: this.#negotiated! };
   }
 
@@ -426,7 +434,8 @@ export class Connection implements IntakeListener, ReplySink {
     try {
       fd = engine.release(this.#slot);
     } catch (error) {
-      if (!(error instanceof EngineError && error.code === 'ERR_SLOT')) return this.abort(`cannot be handed over: ${(error as Error).message}`);
+      if (!(error instanceof EngineError && error.code === 'ERR_SLOT'))
+        return this.abort(`cannot be handed over: ${(error as Error).message}`);
       // The engine has read ahead: that is taken first.
       this.#wantsRecv = true;
       return this.#recv();

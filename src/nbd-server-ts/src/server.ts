@@ -146,7 +146,8 @@ export class NbdServer implements EngineClient {
    * it all back ({@link takeBack}). Where it does not come so far within the time it serves on as before.
    */
   handOver(deadlineMs: number, done: HandOverListener): void {
-    if (this.#handOver !== null || this.#closing !== null || this.#closed) return done(null, 'the server is closing, or handing over already');
+    if (this.#handOver !== null || this.#closing !== null || this.#closed)
+      return done(null, 'the server is closing, or handing over already');
     if (this.#connections.some(one => one !== null && one.phase !== 'gone' && one.isSecure))
       return done(null, 'a connection is in TLS, which ends with this process');
     this.#handOver = new HandOver(this.#engine.nowNs + deadlineMs * NS_PER_MS, done);

@@ -316,10 +316,14 @@ export class Controller implements LogOwner, Drainable {
   /** A path of the session, which nobody else has now. */
   openPath(session: SessionState, listener: SessionListener): void {
     // Told, and not only closed: which of two connections was the later one is not known here, where one of them was held up on its way.
-    for (const before of [...this.#paths]) if (before.session === session) before.end('fenced');
+    this.fencePathsOf(session);
     const path = new ControllerPath(this, session, listener);
     this.#paths.add(path);
     listener.onOpened(path, { term: this.state.term, sizeBytes: this.state.sizeBytes });
+  }
+
+  fencePathsOf(session: SessionState): void {
+    for (const path of [...this.#paths]) if (path.session === session) path.end('fenced');
   }
 
   /** Its user has given up what paths the session had. */

@@ -55,7 +55,7 @@ export class SessionChanges {
     const known = sessions.find(request);
     if (known !== undefined) {
       if (controller.state.isReplicated !== true) return controller.openPath(known, listener);
-      return this.#resume(request, listener);
+      return this.#resume(known, request, listener);
     }
     const refusal = sessions.refusal(request);
     if (refusal === 'closed') return listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
@@ -83,9 +83,13 @@ export class SessionChanges {
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');
   }
 
-  /** Only a controller that no other has followed gets an entry committed. */
-  #resume(request: SessionRequest, listener: SessionListener): void {
+  /**
+   * Only a controller that no other has followed gets an entry committed. And when it is committed, all that came by an earlier path has taken effect or never will:
+   * those paths end before it gets its place in the log (rule 19: what a datapath has given up).
+   */
+  #resume(known: SessionState, request: SessionRequest, listener: SessionListener): void {
     const { controller } = this;
+    controller.fencePathsOf(known);
     const taken = this.#append(EntryKind.confirm, new Uint8Array(0), 0, [], () => {
       const session = controller.sessions.find(request);
       if (session === undefined) listener.onRefused('closed', 'a newer attachment of the vdisk is in use');

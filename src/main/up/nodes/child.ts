@@ -10,6 +10,8 @@ export interface ChildOptions {
   readonly logFile: string;
   /** Start it again when it ends by itself. */
   readonly restart: boolean;
+  /** It has ended, and another process does its work: that one was started by hand, or by this one. */
+  readonly isReplaced?: (child: Child) => boolean;
   readonly onStart: (child: Child) => void;
   /** By itself: not by `stop`. */
   readonly onEnd: (child: Child, how: string) => void;
@@ -30,6 +32,8 @@ export class Child {
   #timer: NodeJS.Timeout | null = null;
   #stopping = false;
   #logStart = 0;
+  /** Another process does its work. */
+  wasReplaced = false;
   /** How it ended, while it does not run. */
   ended: string | null = null;
 
@@ -75,6 +79,8 @@ export class Child {
     if (this.ended !== null) return;
     this.ended = how;
     if (this.#stopping) return;
+    this.wasReplaced = this.options.isReplaced?.(this) ?? false;
+    if (this.wasReplaced) return;
     this.options.onEnd(this, how);
     if (!this.options.restart) return;
     if (performance.now() - this.#startedAtMs > STEADY_MS) this.#restartMs = RESTART_FIRST_MS;

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatepathError } from '../../../base/errors.js';
 import { ControlClient } from '../../../control/client.js';
-import { PID_FILE } from '../../pid-file.js';
+import { datapathPidFile, PID_FILE } from '../../pid-file.js';
 import type { ClusterFile, ProcessNetwork } from '../cluster-file.js';
 import { Child } from './child.js';
 import { etcdCommand, etcdSocket, etcdUrl, isEtcdHealthy } from './etcd.js';
@@ -42,6 +42,8 @@ interface Plan {
   readonly argv: readonly string[];
   /** What tells its command line from others. */
   readonly mark: string;
+  /** Where who serves says so: it may be another process than the one that was started here. */
+  readonly pidFile?: string;
 }
 
 /** The processes of a cluster on one machine: etcd, Stargates, a datapath. */
@@ -70,10 +72,17 @@ export class LocalCluster {
       place: places[i]!,
       argv: this.#in(places[i]!, [...command, 'stargate', '--config', paths.nodeConfig(id)]),
       mark: paths.nodeConfig(id),
+      pidFile: join(paths.node(id), PID_FILE),
     }));
     const place = { name: DATAPATH_NAME, host: datapathHost(layout.network) };
     const config = paths.datapathConfig();
-    this.#datapath = { name: DATAPATH_NAME, place, argv: this.#in(place, [...command, 'datapath', '--config', config]), mark: config };
+    this.#datapath = {
+      name: DATAPATH_NAME,
+      place,
+      argv: this.#in(place, [...command, 'datapath', '--config', config]),
+      mark: config,
+      pidFile: datapathPidFile(paths.nbdSocket()),
+    };
   }
 
   /** Resolves when everything serves. To be stopped where it rejects, too. */
@@ -93,6 +102,7 @@ export class LocalCluster {
     this.#start(this.#datapath);
     const client = new ControlClient({ socketPath: paths.datapathControl() });
     await this.#when(this.#datapath, async () => (await client.status()).datapath?.pid === this.#children.get(DATAPATH_NAME)!.pid);
+    this.#serving.set(DATAPATH_NAME, this.#children.get(DATAPATH_NAME)!.pid);
     this.#isComplete = true;
     this.#watch = setInterval(() => this.#lookForPids(), PID_POLL_MS);
   }
@@ -123,7 +133,7 @@ export class LocalCluster {
       })),
       datapath: {
         node: this.#nodes[0]!.name,
-        pid: this.#children.get(DATAPATH_NAME)!.pid,
+        pid: this.#pidOf(this.#datapath) ?? this.#children.get(DATAPATH_NAME)!.pid,
         nbdSocket: paths.nbdSocket(),
         command: this.#datapath.argv,
         network: this.#networkOf(this.#datapath.place),
@@ -158,7 +168,8 @@ export class LocalCluster {
 
   // ---------------------------------------------------------------- children
 
-  #start({ name, argv }: Plan): void {
+  #start(plan: Plan): void {
+    const { name, argv } = plan;
     const { paths, restart, say, onChange } = this.options;
     const runFile = join(paths.run(), `${name}.pid`);
     const child = new Child({
@@ -171,6 +182,7 @@ export class LocalCluster {
         // A node changes hands when it serves.
         if (this.#isComplete && !this.#nodes.some(node => node.name === name)) onChange();
       },
+      isReplaced: ({ pid }) => ![null, pid].includes(this.#pidOf(plan)),
       onEnd: (_, how) => {
         if (this.#stopping || !this.#isComplete) return;
         const next = restart ? 'it is started again' : `start it again with: ${argv.map(quoted).join(' ')}`;
@@ -180,16 +192,19 @@ export class LocalCluster {
     this.#children.set(name, child);
   }
 
-  /** Of a node that was started by hand as well. */
-  #pidOf({ name, mark }: Plan): number | null {
-    const pid = pidIn(join(this.options.paths.node(name), PID_FILE));
+  /** Of one that was started by hand, or by the one before it, as well. */
+  #pidOf({ mark, pidFile }: Plan): number | null {
+    const pid = pidFile === undefined ? null : pidIn(pidFile);
     return pid !== null && isRunning(pid, mark) ? pid : null;
   }
 
   #lookForPids(): void {
     let hasChanged = false;
-    for (const plan of this.#nodes) {
+    for (const plan of [...this.#nodes, this.#datapath]) {
       const pid = this.#pidOf(plan);
+      const { wasReplaced } = this.#children.get(plan.name)!;
+      // Nobody else hears of the end of a process that is not our child.
+      if (pid === null && wasReplaced && this.options.restart) this.#start(plan);
       if (pid === null || pid === this.#serving.get(plan.name)) continue;
       this.#serving.set(plan.name, pid);
       this.options.say(`${plan.name} serves again, pid ${pid}`);
@@ -200,7 +215,7 @@ export class LocalCluster {
 
   /** Who serves a node, or is about to: one that was started by hand, or left over by an `up` that could not stop it. */
   async #endStranger(plan: Plan): Promise<void> {
-    const files = [join(this.options.paths.node(plan.name), PID_FILE), join(this.options.paths.run(), `${plan.name}.pid`)];
+    const files = [...(plan.pidFile === undefined ? [] : [plan.pidFile]), join(this.options.paths.run(), `${plan.name}.pid`)];
     for (const pid of files.map(pidIn)) if (pid !== null) await endStranger(pid, plan.mark, STOP_TIMEOUT_MS);
   }
 

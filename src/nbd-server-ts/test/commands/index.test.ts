@@ -27,6 +27,7 @@ function check(
     structuredReplies: structured,
     extendedHeaders: false,
     contextMask: base ? 1 : 0,
+    secure: false,
   });
   return checkCommand(Object.assign(new RequestHeader(), { type, offsetBytes, lengthBytes, flags }), rules);
 }
