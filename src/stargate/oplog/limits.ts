@@ -11,6 +11,11 @@ export const MIN_SEGMENTS = 4;
 export const MAX_SEGMENTS = 65_536;
 /** Segments that data must leave free (a start makes them at once, all others are made in the background), so that a full log still has room for the HEADs which free it. */
 export const RESERVED_SEGMENTS = 1;
+/**
+ * Of the last segment, the share that records of sessions (opens, closes, confirms) must leave: datapaths that come again and again while nothing can be drained
+ * would take the room without which no head frees the log, and no promise lets another controller in.
+ */
+export const SESSION_RESERVE_SHARE = 1 / 2;
 /** Free segments that are kept ready ahead of the log, as far as the capacity allows. */
 export const READY_SEGMENTS = 3;
 

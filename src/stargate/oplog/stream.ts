@@ -1,15 +1,6 @@
 import assert from 'node:assert/strict';
 import { WRITE_DSYNC, type ClientId, type Engine, type TimerId } from 'uring-engine';
-import {
-  EntryKind,
-  isLocalRecord,
-  NoRoom,
-  type EntryDraft,
-  type LogOwner,
-  type OplogPort,
-  type OplogUsage,
-  type ReadOwner,
-} from '../core/ports.js';
+import { isLocalRecord, NoRoom, type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner } from '../core/ports.js';
 import { Batch, HeaderOverflow } from './batch.js';
 import { encodeSegmentHeader } from './codec.js';
 import { batchBytes, BatchFlag, MAX_BATCH_BYTES, paddedBytes } from './layout.js';
@@ -19,7 +10,7 @@ import type { OplogMutations, OplogOptions, RecoveryReport } from './options.js'
 import { PayloadReads } from './payload-reads.js';
 import { SegmentPreparer } from './preparer.js';
 import type { Segment } from './segment.js';
-import type { LogSpace } from './space.js';
+import { useOf, type EntryUse, type LogSpace } from './space.js';
 import { Usage, type LogEnds } from './usage.js';
 import { parseUuid, type StreamVdiskLog, type VdiskTable } from './vdisk-log.js';
 
@@ -155,7 +146,7 @@ export class OplogStream implements OplogPort, LogEnds {
     assert(follows, `entry ${draft.seq} does not follow ${log.lastSeq}`);
     assert(log.broken === null, 'the log of a damaged vdisk takes no entries');
     if (this.#state !== 'open') return NoRoom.busy;
-    const batch = this.#batchFor(payloadBytes, isControl(draft.kind));
+    const batch = this.#batchFor(payloadBytes, useOf(draft.kind));
     if (batch === null) {
       this.#waiting.add(owner);
       this.#count.refused++;
@@ -209,27 +200,27 @@ export class OplogStream implements OplogPort, LogEnds {
   // ---------------------------------------------------------------- batches
 
   /** The open batch, if the entry fits it, or a new one; null: no buffer, or no space in the log. */
-  #batchFor(payloadBytes: number, control: boolean): Batch | null {
+  #batchFor(payloadBytes: number, use: EntryUse): Batch | null {
     this.#isFull = false;
     const open = this.#open;
     if (open !== null) {
-      if (open.fits(payloadBytes)) return this.#allows(control, false) ? open : null;
+      if (open.fits(payloadBytes)) return this.#allows(use, false) ? open : null;
       this.#closeBatch(open);
     }
-    return this.#openBatch(payloadBytes, control);
+    return this.#openBatch(payloadBytes, use);
   }
 
-  #allows(control: boolean, turn: boolean): boolean {
-    this.#isFull = !this.#space.allows(control, turn);
+  #allows(use: EntryUse, turn: boolean): boolean {
+    this.#isFull = !this.#space.allows(use, turn, this.#endLsn + (this.#open?.totalBytes ?? 0));
     return !this.#isFull;
   }
 
-  #openBatch(payloadBytes: number, control: boolean): Batch | null {
+  #openBatch(payloadBytes: number, use: EntryUse): Batch | null {
     const batch = this.#batches.find(isFree);
     if (batch === undefined) return null;
     let segment = this.#space.tail;
     const turn = segment.limitLsn - this.#endLsn < batchBytes(1, paddedBytes(payloadBytes));
-    if (!this.#allows(control, turn)) return null;
+    if (!this.#allows(use, turn)) return null;
     if (turn) segment = this.#space.turn(this.#endLsn);
     assert(segment.limitLsn - this.#endLsn >= batchBytes(1, paddedBytes(payloadBytes)), 'a segment holds the longest entry');
     batch.open(this.#endLsn, segment, segment.limitLsn - this.#endLsn);
@@ -367,7 +358,7 @@ export class OplogStream implements OplogPort, LogEnds {
     if (this.#batchesAtTimer !== this.#count.batches) return this.#armMarker();
     // Not worth a new segment, nor the space that a full log has left.
     if (this.#recordedLsn >= this.#dataEndLsn || this.#space.tail.limitLsn - this.#endLsn < limits.PAGE_BYTES) return;
-    if (this.#openBatch(0, true) !== null) this.#count.markers++;
+    if (this.#openBatch(0, 'vital') !== null) this.#count.markers++;
   }
 
   // ---------------------------------------------------------------- space, failure, end
@@ -403,7 +394,7 @@ export class OplogStream implements OplogPort, LogEnds {
     const busy = this.#open !== null || this.#queue.length > 0 || this.#order.length > 0;
     if (this.#state === 'closing' && !busy && !this.#cleanSent) {
       this.#cleanSent = true;
-      const batch = this.#openBatch(0, true);
+      const batch = this.#openBatch(0, 'vital');
       if (batch === null) this.#state = 'closed';
       else {
         batch.flags = BatchFlag.clean;
@@ -431,8 +422,3 @@ export class OplogStream implements OplogPort, LogEnds {
 }
 
 const isFree = (batch: Batch): boolean => batch.state === 'free';
-
-/** Data is stored by drains; everything else is what makes them, and the log's own space, go on. */
-function isControl(kind: EntryKind): boolean {
-  return kind !== EntryKind.write && kind !== EntryKind.zero && kind !== EntryKind.trim && kind !== EntryKind.fullImage;
-}

@@ -86,6 +86,38 @@ describe('the stream', () => {
     world.start();
   });
 
+  it('keeps room for heads, promises and cuts, however often sessions are opened while it is full', () => {
+    const world = new LogWorld(15, 1, SMALL);
+    world.start();
+    const [vdisk] = world.vdisks as [LogWorld['vdisks'][number]];
+    const fill = (bytes: number, kind: EntryKind): number => {
+      let taken = 0;
+      for (let refused = 0; refused < 50;) {
+        if (world.append(vdisk, bytes, kind)) taken++;
+        else refused++;
+        world.settle();
+      }
+      return taken;
+    };
+    fill(16384, EntryKind.write);
+    // What opens and resumed sessions write.
+    expect(fill(100, EntryKind.sessionOpen)).toBeGreaterThan(5);
+    expect(world.append(vdisk, 0, EntryKind.confirm)).toBe(false);
+    const { usage } = world.stream;
+    for (let i = 0; i < 3; i++) {
+      expect(world.append(vdisk, 30_000, EntryKind.head)).toBe(true);
+      world.settle();
+    }
+    world.truncate(vdisk, vdisk.ackedSeq);
+    world.rig.steps(2);
+    expect(usage.usedBytes).toBeLessThan(2 * SMALL.segmentBytes);
+    expect(world.append(vdisk, 0, EntryKind.confirm)).toBe(true);
+    expect(world.append(vdisk, 16384)).toBe(true);
+    world.settle();
+    world.rig.powerCut();
+    world.start();
+  });
+
   it('turns over its segments many times', () => {
     const world = new LogWorld(6, 3, SMALL);
     world.start();
