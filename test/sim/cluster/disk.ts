@@ -41,6 +41,11 @@ export class SimDisk {
     this.#isTorn = true;
   }
 
+  /** The last durable entry is gone, and nothing tells. */
+  loseDurable(): void {
+    this.#durable.pop();
+  }
+
   wipe(): void {
     this.#durable = [];
     this.#underWay = [];

@@ -98,6 +98,8 @@ export interface ReplicationMutations {
   readonly sameTermAfterRestart?: boolean;
   readonly resendBySeqOnly?: boolean;
   readonly cutNotDurable?: boolean;
+  /** What a member has beyond the end of a controller's log, which may have lost it, is cut. */
+  readonly cutSurplus?: boolean;
 }
 
 export interface ReplicaConfig {

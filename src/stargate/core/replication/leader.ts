@@ -272,11 +272,15 @@ export class Leader {
       this.#giveUp(`my log ends before what is committed`, peer.id);
       return false;
     }
-    // What I had to cut at my start may have been more than what was never acknowledged.
+    // What goes on from my end may have been acknowledged, and I may have lost it; or nobody was answered, and it may take effect all the same. Nothing else
+    // can have been committed in its place: that would have needed me.
     const isAhead = tailTerm > log.lastTerm || (tailTerm === log.lastTerm && tailSeq > log.lastSeq);
-    if (this.member.isTorn && isAhead) {
-      if (common === log.lastSeq) this.#to(peer, { kind: 'fetch', fromSeq: common + 1, ...this.#speaker });
-      else this.#giveUp('my log was torn, and another one is newer', peer.id);
+    if (isAhead && common === log.lastSeq && !this.context.mutations.cutSurplus) {
+      this.#to(peer, { kind: 'fetch', fromSeq: common + 1, ...this.#speaker });
+      return false;
+    }
+    if (isAhead && this.member.isTorn) {
+      this.#giveUp('my log was torn, and another one is newer', peer.id);
       return false;
     }
     this.#isCompared = true;

@@ -36,7 +36,7 @@ interface Node {
  *   > sync a             what a has under way is durable
  *   > deliver a b        all that is between them this way; "drop a b [kind]" loses it
  *   > settle [but c]     all disks, messages and the metadata store, until nothing is left; nothing goes to or from c
- *   > crash a 1 torn     one record that was not durable is kept, the next is damaged;  > start a;  > tear a: its last durable record is damaged
+ *   > crash a 1 torn     one record that was not durable is kept, the next is damaged;  > start a;  > tear a: its last durable record is damaged;  > lose a: it is gone, without a trace
  *   > tick 800           of all;  > add a d;  > closed a c;  > log a;  > alive a b c: the metadata shows a that b and c live
  */
 export class ReplicationScript {
@@ -79,6 +79,7 @@ export class ReplicationScript {
     else if (verb === 'settle') this.#settle(rest as MemberId[]);
     else if (verb === 'crash') this.#crash(id, Number(rest[0] ?? 0), rest[1] === 'torn');
     else if (verb === 'tear') this.#nodes.get(id)!.disk.tearDurable();
+    else if (verb === 'lose') this.#nodes.get(id)!.disk.loseDurable();
     else if (verb === 'start') this.#start(id);
     else if (verb === 'tick') this.#tick(Number(id));
     else if (verb === 'add') this.#step(id, { kind: 'addMember', member: other });
