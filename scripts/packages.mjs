@@ -17,7 +17,7 @@ const FOR_TESTS = {
   'qemu-system-x86': ['qemu-system-x86_64'],
   'qemu-utils': ['qemu-img', 'qemu-io', 'qemu-nbd'],
   nbdkit: ['nbdkit'],
-  'libnbd-bin': ['nbdinfo', 'nbdcopy'],
+  'libnbd-bin': ['nbdinfo', 'nbdcopy', 'nbddump', 'nbdfuse'],
   'python3-libnbd': ['nbdsh'],
   'nbd-client': ['nbd-client'],
   fio: ['fio'],

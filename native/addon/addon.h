@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <pthread.h>
 
 // A throw that JavaScript sees; the caller returns nullptr.
 inline napi_value fail(napi_env env, const char* code, const char* message) {
@@ -14,10 +15,35 @@ inline napi_value fail(napi_env env, const char* code, const char* message) {
   return nullptr;
 }
 
+// What an error of the kernel is called. By hand: strerrorname_np is glibc 2.32's, and musl has none.
+inline const char* errnoName(int error) {
+  switch (error) {
+#define NAME(name) \
+  case name:       \
+    return #name;
+    NAME(EPERM)
+    NAME(ENOENT)
+    NAME(EINTR)
+    NAME(EAGAIN)
+    NAME(ENOMEM)
+    NAME(EACCES)
+    NAME(EFAULT)
+    NAME(EBUSY)
+    NAME(EINVAL)
+    NAME(ENFILE)
+    NAME(EMFILE)
+    NAME(ENOSYS)
+    NAME(EOPNOTSUPP)
+#undef NAME
+    default:
+      return "EUNKNOWN";
+  }
+}
+
 inline napi_value failErrno(napi_env env, const char* what) {
   char text[200];
   snprintf(text, sizeof text, "%s: %s", what, strerror(errno));
-  return fail(env, strerrorname_np(errno), text);
+  return fail(env, errnoName(errno), text);
 }
 
 inline napi_value number(napi_env env, double value) {
@@ -52,6 +78,18 @@ inline bool externalBuffer(napi_env env, napi_value object, const char* name, vo
   if (napi_create_external_arraybuffer(env, memory, bytes, nullptr, nullptr, &buffer) != napi_ok) return false;
   return napi_set_named_property(env, object, name, buffer) == napi_ok;
 }
+
+// Held to the end of a block. Not std::mutex: of the C++ library the addon uses what needs headers of no C library, so that it builds against musl too.
+class Held {
+ public:
+  explicit Held(pthread_mutex_t& lock) : lock(lock) { pthread_mutex_lock(&lock); }
+  ~Held() { pthread_mutex_unlock(&lock); }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  pthread_mutex_t& lock;
+};
 
 struct sockaddr_storage;
 // Reads three values, path, host and port, into an address; a path means Unix, a host is numeric. Its length, or -errno.

@@ -2,17 +2,16 @@
 // ends must not take memory away that others, or the kernel, still use.
 #include "addon.h"
 
-#include <mutex>
 #include <sys/mman.h>
 
 static const int MAX_ARENAS = 256;
 static const size_t HUGE_PAGE = 2u << 20, PAGE = 4096;
 static Arena arenas[MAX_ARENAS];
 static int arenaCount = 0;
-static std::mutex arenasLock;
+static pthread_mutex_t arenasLock = PTHREAD_MUTEX_INITIALIZER;
 
 Arena* arenaById(int id) {
-  std::lock_guard<std::mutex> guard(arenasLock);
+  Held guard(arenasLock);
   return id >= 0 && id < arenaCount ? &arenas[id] : nullptr;
 }
 
@@ -22,7 +21,7 @@ napi_value arenaCreate(napi_env env, napi_callback_info info) {
   numbers(env, info, arguments);
   const size_t bytes = static_cast<size_t>(arguments[0]);
   if (bytes == 0 || bytes > UINT32_MAX) return fail(env, "ERR_ARGUMENT", "an arena has at most 4 GiB");
-  std::lock_guard<std::mutex> guard(arenasLock);
+  Held guard(arenasLock);
   if (arenaCount == MAX_ARENAS) return fail(env, "ERR_LIMIT", "too many arenas");
   // Room to align the start to a huge page. What lies around the arena stays without access: a guard on both sides.
   void* reserved = mmap(nullptr, bytes + HUGE_PAGE + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -1,7 +1,6 @@
 // The beginning and the end of a ring.
 #include "ring.h"
 
-#include <algorithm>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -41,7 +40,7 @@ static napi_value refuse(napi_env env) {
                      : error == ENOMEM ? " (RLIMIT_MEMLOCK may be too low: 1 MiB for each thread is enough)"
                                        : "";
   snprintf(text, sizeof text, "io_uring_setup: %s%s", strerror(error), hint);
-  return fail(env, strerrorname_np(error), text);
+  return fail(env, errnoName(error), text);
 }
 
 // Cancelling by fixed file, sends that do not end early and cancelling all at the end came with Linux 6.0, as did this operation.
@@ -184,9 +183,9 @@ napi_value ringCreate(napi_env env, napi_callback_info info) {
   const unsigned needed = IORING_FEAT_EXT_ARG | IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP;
   if ((params.features & needed) != needed || !isNewEnough(ring))
     return giveUp(env, ring, "ENOSYS", "this kernel's io_uring is too old (Linux 6.0 or newer is needed)");
-  if (!mapRings(ring, params)) return giveUp(env, ring, strerrorname_np(errno), "the ring's memory cannot be mapped");
+  if (!mapRings(ring, params)) return giveUp(env, ring, errnoName(errno), "the ring's memory cannot be mapped");
   ring->eventFd = openWake();
-  if (ring->eventFd < 0) return giveUp(env, ring, strerrorname_np(errno), "there is no eventfd to be had");
+  if (ring->eventFd < 0) return giveUp(env, ring, errnoName(errno), "there is no eventfd to be had");
   const uint32_t slots = static_cast<uint32_t>(arguments[1]);
   ring->slots.resize(slots);
   ring->addresses.resize(slots);

@@ -2,7 +2,6 @@
 // descriptor against the arena and the slot table, turns it into an SQE, submits, waits, and copies completions out.
 #include "ring.h"
 
-#include <algorithm>
 #include <linux/time_types.h>
 #include <netinet/in.h>
 #include <sys/syscall.h>

@@ -5,40 +5,41 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <string>
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-static std::string text(napi_env env, napi_value value) {
-  char buffer[512];
+struct Text {
+  char bytes[512] = "";
   size_t length = 0;
-  if (napi_get_value_string_utf8(env, value, buffer, sizeof buffer, &length) != napi_ok) return "";
-  return std::string(buffer, length);
-}
+
+  Text(napi_env env, napi_value value) {
+    if (napi_get_value_string_utf8(env, value, bytes, sizeof bytes, &length) != napi_ok) bytes[length = 0] = 0;
+  }
+};
 
 int socketAddress(napi_env env, const napi_value* values, sockaddr_storage* address) {
-  const std::string path = text(env, values[0]), host = text(env, values[1]);
+  const Text path(env, values[0]), host(env, values[1]);
   int32_t port = 0;
   napi_get_value_int32(env, values[2], &port);
   *address = {};
-  if (!path.empty()) {
+  if (path.length > 0) {
     auto* local = reinterpret_cast<sockaddr_un*>(address);
-    if (path.size() >= sizeof local->sun_path) return -ENAMETOOLONG;
+    if (path.length >= sizeof local->sun_path) return -ENAMETOOLONG;
     local->sun_family = AF_UNIX;
-    memcpy(local->sun_path, path.c_str(), path.size() + 1);
+    memcpy(local->sun_path, path.bytes, path.length + 1);
     return sizeof *local;
   }
   auto* four = reinterpret_cast<sockaddr_in*>(address);
   auto* six = reinterpret_cast<sockaddr_in6*>(address);
-  if (inet_pton(AF_INET, host.c_str(), &four->sin_addr) == 1) {
+  if (inet_pton(AF_INET, host.bytes, &four->sin_addr) == 1) {
     four->sin_family = AF_INET;
     four->sin_port = htons(port);
     return sizeof *four;
   }
-  if (inet_pton(AF_INET6, host.c_str(), &six->sin6_addr) == 1) {
+  if (inet_pton(AF_INET6, host.bytes, &six->sin6_addr) == 1) {
     six->sin6_family = AF_INET6;
     six->sin6_port = htons(port);
     return sizeof *six;

@@ -1,15 +1,28 @@
 import { randomBytes } from 'node:crypto';
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { check, run, TestProcess } from '../../../../test/support/process.js';
 import { missingNote, missingPrograms, program } from '../../../../test/support/programs.js';
+import { RawClient } from '../support/raw-client.js';
 import { ENGINES, TestServer } from '../support/server.js';
 
 const MIB = 1 << 20;
 const SIZE = 64 * MIB;
-const missing = missingPrograms('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'fio', 'nbdkit');
+const missing = missingPrograms('nbdinfo', 'nbdcopy', 'nbddump', 'nbdfuse', 'qemu-img', 'qemu-io', 'fio', 'nbdkit');
 
 /** Data here and there, holes between: what sparse copies are for. */
 function sparseImage(path: string, sizeBytes = SIZE): void {
@@ -85,6 +98,52 @@ describe.skipIf(missing.length > 0).each(ENGINES)(`real clients, %s${missingNote
     } else expect(readFileSync(filePath).equals(readFileSync(source))).toBe(true);
     await check(['nbdcopy', '--request-size=33554432', '--synchronous', server.uri(name), back]);
     await check(['cmp', source, back]);
+  });
+
+  test('nbddump', async () => {
+    await check(['qemu-io', '-f', 'raw', '-c', 'write -P 0x41 4k 4k', server.uri()]);
+    const dump = await check(['nbddump', '--length=16384', server.uri()]);
+    expect(dump).toContain('41 41 41 41 41 41 41 41');
+    expect(dump.split('\n')[0]).toMatch(/^0+: 00 00/);
+  });
+
+  test.skipIf(!existsSync('/dev/fuse'))('nbdfuse: the disk as a file of this machine', async () => {
+    const [directory, source] = [join(server.directory, 'mnt'), join(server.directory, 'source')];
+    mkdirSync(directory);
+    sparseImage(source);
+    const fuse = TestProcess.start([program('nbdfuse'), directory, server.uri()]);
+    const file = join(directory, 'nbd');
+    try {
+      await fuse.waitUntil('nbdfuse has mounted it', 20_000, () => existsSync(file) && statSync(file).size === SIZE);
+      await check(['dd', `if=${source}`, `of=${file}`, 'bs=1M', 'conv=notrunc,fsync', 'status=none']);
+      await check(['cmp', source, file]);
+    } finally {
+      await run(['umount', directory]);
+      await fuse.stop();
+    }
+    await check(['qemu-img', 'compare', '-f', 'raw', '-F', 'raw', source, server.uri()]);
+  });
+
+  test('a client shaped like Xen’s tapdisk: READ, WRITE, BLOCK_STATUS and DISC alone, 352 of them under way', async () => {
+    const client = await RawClient.ready(server.socketPath, 'file', { contexts: true });
+    const [count, bytes] = [352, 44 << 10];
+    const data = randomBytes(count * bytes);
+    const piece = (i: number): Buffer => data.subarray(i * bytes, (i + 1) * bytes);
+    const all = Array.from({ length: count }, (_, i) => ({ offset: i * bytes, length: bytes, cookie: BigInt(i) }));
+    client.request(...all.map((one, i) => ({ ...one, type: 1, payload: piece(i) })));
+    for (let i = 0; i < count; i++) expect((await client.outcome()).errno).toBe(0);
+    client.request(...all.map(one => ({ ...one, type: 0 })));
+    for (let left = count; left > 0;) {
+      const reply = await client.reply();
+      if (reply.kind !== 'chunk' || reply.type !== 1) throw new Error(`no data: ${reply.kind}`);
+      const at = Number(Buffer.from(reply.data).readBigUInt64BE(0));
+      expect(Buffer.compare(reply.data.subarray(8), data.subarray(at, at + reply.data.length - 8))).toBe(0);
+      if (reply.done) left--;
+    }
+    client.request({ type: 7, length: SIZE, cookie: 1n });
+    expect(await client.reply()).toMatchObject({ kind: 'chunk', type: 5, done: true });
+    client.request({ type: 2 });
+    expect((await client.end()).length).toBe(0);
   });
 
   test('nbdsh: every command and flag, and errors by name', async () => {

@@ -1,0 +1,104 @@
+// npm run asan        the addon's tests over an addon that is built with AddressSanitizer and UndefinedBehaviorSanitizer
+// npm run valgrind    a server on io_uring and its client under valgrind's memcheck: what it says of the addon's own code
+import { spawn, spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { ROOT } from './steps.mjs';
+
+const NATIVE = join(ROOT, 'native');
+const GYP = join(ROOT, 'node_modules', 'node-gyp', 'bin', 'node-gyp.js');
+const TESTS = [
+  'native/test/addon',
+  'native/test/contract/io-uring.test.ts',
+  'native/test/uring',
+  'native/test/arena.test.ts',
+  'native/test/lock.test.ts',
+];
+const scratch = mkdtempSync(join(tmpdir(), 'sanitize-'));
+
+function fail(message) {
+  console.error(message);
+  process.exitCode = 1;
+}
+
+/** The addon built with these flags, in a directory that uring-engine takes it from. */
+function build(flags) {
+  for (const name of ['package.json', 'binding.gyp', 'addon']) cpSync(join(NATIVE, name), join(scratch, name), { recursive: true });
+  const prefix = dirname(dirname(process.execPath));
+  const headers = existsSync(join(prefix, 'include', 'node', 'node_api.h')) ? [`--nodedir=${prefix}`] : [];
+  const env = { ...process.env, CXXFLAGS: flags, LDFLAGS: flags };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [GYP, 'rebuild', ...headers], { cwd: scratch, env, encoding: 'utf8' });
+  if (status !== 0) throw new Error(`the addon cannot be built: ${stdout}${stderr}`);
+  return { URING_ENGINE_PREBUILD: scratch };
+}
+
+function asan() {
+  const env = build('-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1');
+  const library = name => spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim();
+  const { status } = spawnSync(process.execPath, [join(ROOT, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...TESTS], {
+    cwd: ROOT,
+    stdio: 'inherit',
+    // Leaks: Node leaves its own to the end of the process.
+    env: {
+      ...process.env,
+      ...env,
+      LD_PRELOAD: `${library('libasan.so')} ${library('libubsan.so')}`,
+      ASAN_OPTIONS: `detect_leaks=0:log_path=${scratch}/asan`,
+    },
+  });
+  const reports = readdirSync(scratch).filter(name => name.startsWith('asan.'));
+  for (const name of reports) console.error(readFileSync(join(scratch, name), 'utf8'));
+  if (status !== 0 || reports.length > 0) fail(`AddressSanitizer: ${reports.length} reports, the tests ended with ${status}`);
+  else console.log('AddressSanitizer and UndefinedBehaviorSanitizer: clean');
+}
+
+/** Errors of memcheck's log in whose stack the addon is. */
+function ofAddon(log) {
+  return log
+    .replaceAll(/^==\d+== ?/gm, '')
+    .split('\n\n')
+    .filter(part => /uring_engine\.node/.test(part) && !/^(HEAP|LEAK)/.test(part));
+}
+
+async function valgrind() {
+  const env = { ...process.env, ...build('-g -O1') };
+  const [disk, socket, log] = ['disk.img', 's', 'log'].map(name => join(scratch, name));
+  writeFileSync(disk, '');
+  truncateSync(disk, 16 << 20);
+  const example = join(ROOT, 'src', 'nbd-server-ts', 'example', 'serve-file.ts');
+  // Inside the checkout, so that packages are found from there.
+  const served = join(ROOT, 'node_modules', '.cache', `serve-${process.pid}.mjs`);
+  mkdirSync(dirname(served), { recursive: true });
+  cpSync(example, served);
+  // Without a JIT: memcheck need not follow code that changes.
+  const args = ['--error-limit=no', '--num-callers=20', `--log-file=${log}`, process.execPath, '--jitless', served, disk, socket];
+  const server = spawn('valgrind', args, { cwd: ROOT, env, stdio: ['ignore', 'ignore', 'inherit'] });
+  try {
+    while (!existsSync(socket)) {
+      if (server.exitCode !== null) throw new Error(`the server has ended: ${readFileSync(log, 'utf8').slice(-2_000)}`);
+      await new Promise(resolve => setTimeout(resolve, 200));
+    }
+    const uri = `nbd+unix:///disk?socket=${socket}`;
+    for (const flags of [['-w'], [], ['-w', '--flush-interval=16']]) {
+      const bench = ['bench', '-f', 'raw', '-t', 'none', '-d', '16', '-s', '4096', '-S', '266240', '-c', '400', ...flags, uri];
+      const { status, stdout, stderr } = spawnSync('qemu-img', bench, { encoding: 'utf8' });
+      if (status !== 0) throw new Error(`qemu-img: ${stdout}${stderr}`);
+    }
+  } finally {
+    server.kill('SIGKILL');
+    rmSync(served, { force: true });
+  }
+  const text = readFileSync(log, 'utf8');
+  const errors = ofAddon(text);
+  for (const error of errors) console.error(`${error}\n`);
+  if (errors.length > 0) fail(`valgrind: ${errors.length} errors of the addon`);
+  else console.log('valgrind: 1,200 requests, no error of the addon');
+}
+
+try {
+  if (process.argv[2] === 'valgrind') await valgrind();
+  else asan();
+} finally {
+  rmSync(scratch, { recursive: true, force: true });
+}
