@@ -26,6 +26,17 @@ field() { jq -r ".nodes[$1].$2" "$file"; }
 again() { # as cluster.json says, with nothing of ours
   eval "setsid $(jq -r ".nodes[$1].command | @sh" "$file") >>'$work/node.log' 2>&1 </dev/null &"
 }
+# Its pid, when it runs; a node that does not has ended by itself.
+running() {
+  local tries pid
+  for tries in $(seq 120); do
+    pid=$(field "$1" pid)
+    kill -0 "$pid" 2>/dev/null && echo "$pid" && return
+    sleep 0.5
+  done
+  echo "$(field "$1" id) does not run" >&2
+  exit 1
+}
 nft_in() { # what stands before a command that is to run in the node's network
   local enter
   enter=$(jq -r ".nodes[$1].network.enter | @sh" "$file")
@@ -37,14 +48,14 @@ fio_shell=$!
 for i in $(jq -r '.nodes | keys[]' "$file"); do
   id=$(field "$i" id)
   sleep "$rest"
-  pid=$(field "$i" pid)
+  pid=$(running "$i") || exit 1
   echo "$id: SIGKILL to $pid"
   kill -KILL "$pid"
   sleep 2
   again "$i"
   while [ "$(field "$i" pid)" = "$pid" ]; do sleep 0.2; done
   sleep "$rest"
-  pid=$(field "$i" pid)
+  pid=$(running "$i") || exit 1
   echo "$id: SIGSTOP to $pid, SIGCONT after 4 s"
   kill -STOP "$pid"
   sleep 4

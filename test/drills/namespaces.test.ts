@@ -53,7 +53,8 @@ describe.skipIf(missing.length > 0 || !isRoot)(
       const args = ['drill', 'partition', '--data', cluster.options.dataDir, '--connections', '1', '--readers', '1', '--queue-depth', '8'];
       const { stdout, stderr, code } = await run(gatepathArgv(...args, '--seconds', '2', '--json'), { timeoutMs: TIMEOUT_MS });
       expect(stdout, stderr).toMatch(/^\{/);
-      const { passed, rounds } = JSON.parse(stdout) as Report;
+      const { passed, rounds, replicas } = JSON.parse(stdout) as Report;
+      expect(replicas?.failures).toEqual([]);
       expect({ code, passed, failures: rounds[0]!.failures }).toEqual({ code: 0, passed: true, failures: [] });
       expect(rounds[0]).toMatchObject({ disconnects: 0, errors: 0, stuck: 0, verdict: { counts: NOTHING } });
     });

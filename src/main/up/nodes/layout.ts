@@ -17,6 +17,8 @@ import { writeFileDurably } from '../../write-file.js';
 const LAYOUT = 'cluster-layout.json';
 const HARMLESS = /^(lock|authority|lost\+found|.*\.tmp)$/;
 const HOW: Readonly<Record<Network, string>> = { unix: 'over Unix sockets', tcp: 'over TCP', namespaces: 'in network namespaces' };
+/** In namespaces nobody else listens; and no connection that is made there has one of these, as it may have one that was free once. */
+const [CLIENT_PORT, PEER_PORT, STARGATE_PORT] = [2_379, 2_380, 9_440];
 /** More of them make etcd slower, not safer. */
 const MOST_ETCD_MEMBERS = 3;
 
@@ -70,7 +72,7 @@ export async function openLayout(data: string, { nodes, network }: LayoutWish): 
   if (known === null) refuseForeign(data);
   const layout = known ?? (await newLayout(data, nodes, network ?? 'unix'));
   const missing = nodes - layout.nodes.length;
-  const ports = await freePorts(missing);
+  const ports = layout.network === 'namespaces' ? Array<number>(missing).fill(STARGATE_PORT) : await freePorts(missing);
   for (const tcpPort of ports) layout.nodes.push({ id: `node-${layout.nodes.length + 1}`, tcpPort });
   if (known === null || missing > 0) writeFileDurably(file, `${JSON.stringify(layout, null, 2)}\n`);
   return layout;
@@ -91,14 +93,17 @@ export function nodesIn(data: string): number | null {
 
 async function newLayout(data: string, nodes: number, network: Network): Promise<ClusterLayout> {
   const members = Math.min(nodes, MOST_ETCD_MEMBERS);
-  const ports = await freePorts(2 * members + nodes);
+  const ports = network === 'namespaces' ? null : await freePorts(2 * members + nodes);
   return {
     product: 'gatepath up --nodes',
     formatVersion: 1,
     clusterId: network === 'unix' ? randomUUID() : openAuthority(new ClusterPaths(data)),
     network,
-    etcd: Array.from({ length: members }, (_, i) => ({ clientPort: ports[2 * i]!, peerPort: ports[2 * i + 1]! })),
-    nodes: Array.from({ length: nodes }, (_, i) => ({ id: `node-${i + 1}`, tcpPort: ports[2 * members + i]! })),
+    etcd: Array.from({ length: members }, (_, i) => ({
+      clientPort: ports?.[2 * i] ?? CLIENT_PORT,
+      peerPort: ports?.[2 * i + 1] ?? PEER_PORT,
+    })),
+    nodes: Array.from({ length: nodes }, (_, i) => ({ id: `node-${i + 1}`, tcpPort: ports?.[2 * members + i] ?? STARGATE_PORT })),
   };
 }
 
