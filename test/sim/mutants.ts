@@ -36,7 +36,7 @@ const TURNED_OVER: Mutant['directed'] = {
 };
 
 /** M12: the table says committed as soon as the change has its place in the log. */
-function dedupeAtAssignment(): () => void {
+export function dedupeAtAssignment(): () => void {
   const { set } = SessionState.prototype;
   SessionState.prototype.set = function (this: SessionState, clientSeq: number, state: number): void {
     set.call(this, clientSeq, state === RequestState.inFlight ? RequestState.committed : state);

@@ -39,6 +39,10 @@ export interface NodeBugs {
   readonly oplog?: OplogMutations;
   readonly stargate?: StargateMutations;
   readonly store?: StoreBugs;
+  /** A check of our own code that fails ends the process, not the run: what a bug comes to is to show in what clients see. */
+  readonly checksEndProcess?: boolean;
+  /** M9: whoever comes back with an empty disk is taken for the member it was. */
+  readonly amnesiacKept?: boolean;
 }
 
 export interface NodeListener {
@@ -71,7 +75,10 @@ const Ended = traceKind((power, node) => `${who(node)}: ${power === 1 ? 'POWER C
 class PausableEngine extends FaultyEngine {
   #isPaused = false;
   #held: (() => void)[] = [];
+  #isBroken = false;
   afterTurn: () => void = () => undefined;
+  /** Our code's own checks end the process; without this, the run. */
+  onThrow: ((error: Error) => void) | null = null;
 
   get isPaused(): boolean {
     return this.#isPaused;
@@ -94,6 +101,17 @@ class PausableEngine extends FaultyEngine {
       if (call !== undefined) this.#held.push(call);
       return;
     }
+    if (this.onThrow === null) return this.#run(call);
+    if (this.#isBroken) return;
+    try {
+      this.#run(call);
+    } catch (error) {
+      this.#isBroken = true;
+      this.onThrow(error as Error);
+    }
+  }
+
+  #run(call?: () => void): void {
     super.turn(call);
     this.afterTurn();
   }
@@ -104,8 +122,8 @@ class PausableEngine extends FaultyEngine {
  * faulty disk. The disk outlives the process.
  */
 export class SimNode {
-  readonly disk: FaultyDisk;
-  readonly storeDisk = new SimulatedStoreDisk();
+  disk: FaultyDisk;
+  storeDisk = new SimulatedStoreDisk();
   readonly counters: NodeCounters = { starts: 0, drains: 0, tornTails: 0, rotFound: 0, resentDrains: 0 };
   term = 0;
   engine: PausableEngine | null = null;
@@ -125,11 +143,25 @@ export class SimNode {
     /** From 1 on, where there are several. */
     readonly number = 0,
   ) {
-    this.disk = new FaultyDisk({ random: clock.random, maxLatencyNs: shape.maxLatencyNs });
-    const { files } = new FaultyEngine(memory.arena, clock, this.disk, ENGINE_CAPACITY);
+    this.disk = this.#newDisk();
+  }
+
+  #newDisk(): FaultyDisk {
+    const { clock, memory, shape } = this;
+    const disk = new FaultyDisk({ random: clock.random, maxLatencyNs: shape.maxLatencyNs });
+    const { files } = new FaultyEngine(memory.arena, clock, disk, ENGINE_CAPACITY);
     files.makeDirectory(`${DIRECTORY}/oplog`);
     for (const path of ['/', '/data', DIRECTORY, `${DIRECTORY}/oplog`]) files.syncDirectory(path);
-    this.disk.killAll();
+    disk.killAll();
+    return disk;
+  }
+
+  /** No process has it: the disks are gone, and empty ones are there instead. */
+  replaceDisk(): void {
+    const { observer } = this.disk;
+    this.disk = this.#newDisk();
+    this.disk.observer = observer;
+    this.storeDisk = new SimulatedStoreDisk();
   }
 
   /** A process starts, with a new term. False: the power went meanwhile. */
@@ -139,6 +171,7 @@ export class SimNode {
     this.isServing = false;
     const engine = new PausableEngine(this.memory.arena, this.clock, this.disk, ENGINE_CAPACITY);
     engine.afterTurn = () => this.afterTurn();
+    if (this.bugs.checksEndProcess === true) engine.onThrow = error => this.listener.onFatal(error.message);
     this.engine = engine;
     this.bugs.engine?.(engine);
     try {

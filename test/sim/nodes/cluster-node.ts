@@ -16,7 +16,7 @@ import { SimNode, type NodeBugs, type NodeShape } from '../node.js';
 import { traceKind } from '../trace.js';
 import { VDISK_BYTES } from '../workload.js';
 import type { Cluster } from './cluster.js';
-import { MAX_WATCH_NS, META_RETRY_NS } from './limits.js';
+import { BEAT_NS, MAX_WATCH_NS, META_RETRY_NS } from './limits.js';
 import { SimPeers } from './peers.js';
 
 const said = new Map<number, string>();
@@ -27,7 +27,7 @@ const Says = traceKind(
 /** A node of a cluster: the one of a node that is alone, with replicas and, beside its shard, what its main thread does for them. */
 export class ClusterNode extends SimNode {
   readonly nodeId: string;
-  readonly member: MemberId;
+  #incarnation = 1;
   /** Of its starts. */
   process = 0;
   peers: SimPeers | null = null;
@@ -55,12 +55,32 @@ export class ClusterNode extends SimNode {
     };
     super(clock, memory, trace, shape, listener, bugs, number);
     this.nodeId = `node-${number}`;
-    this.member = memberId(this.nodeId, `store${number}`, 1);
   }
+
+  get member(): MemberId {
+    return memberId(this.nodeId, `store${this.number}`, this.#incarnation);
+  }
+
+  override replaceDisk(): void {
+    super.replaceDisk();
+    if (this.bugs.amnesiacKept === true) this.#isAmnesiac = true;
+    else this.#incarnation++;
+    this.cluster.metadata.onChanged();
+  }
+
+  #isAmnesiac = false;
 
   get peerNode(): PeerNode {
     const { nodeId: node, shape } = this;
-    return { node, storeUuid: `store${this.number}`, incarnation: 1, unix: node, tcp: null, shards: 1, streams: shape.streams };
+    return {
+      node,
+      storeUuid: `store${this.number}`,
+      incarnation: this.#incarnation,
+      unix: node,
+      tcp: null,
+      shards: 1,
+      streams: shape.streams,
+    };
   }
 
   get replicas(): IterableIterator<GroupVdisk> {
@@ -75,7 +95,10 @@ export class ClusterNode extends SimNode {
     this.#isLooking = this.#looksAgain = false;
     this.peers = new SimPeers(this);
     const started = super.start();
-    if (started) this.#recovered();
+    if (started) {
+      this.#recovered();
+      this.#beat(this.process);
+    }
     return started;
   }
 
@@ -122,6 +145,14 @@ export class ClusterNode extends SimNode {
 
   protected override afterTurn(): void {
     if (this.part !== null && this.engine?.isDead === false) this.cluster.observe(this);
+  }
+
+  /** As whoever ends a process in good order does it: other nodes take over first, then it drains and closes. */
+  override stop(done: () => void): void {
+    const { process } = this;
+    // Out of the turn that it is told in.
+    const end = (): void => void this.clock.after(1, () => this.process === process && super.stop(done));
+    this.turn(part => part.leave(end));
   }
 
   /** From another node. */
@@ -172,6 +203,14 @@ export class ClusterNode extends SimNode {
     });
   }
 
+  #beat(process: number): void {
+    const { cluster, clock, number } = this;
+    cluster.metadata.beat(number, living => {
+      if (living !== null) this.#inProcess(process, () => this.part!.groups!.setLiving(living.map(one => cluster.node(one).member)));
+    });
+    clock.after(BEAT_NS, () => this.process === process && this.#beat(process));
+  }
+
   #setNodes(): void {
     this.part!.groups!.setNodes(this.cluster.nodes.filter(node => node !== this).map(node => node.peerNode));
   }
@@ -179,7 +218,7 @@ export class ClusterNode extends SimNode {
   #description(vdiskId: string, { term, nonce, controller, members }: Group): VdiskDescription {
     const { replicationFactor, minMembers } = this.cluster;
     const group = { replicationFactor, minMembers, controllerNode: nodeOfMember(controller), isMember: members.includes(this.member) };
-    return { vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term, nonce, group };
+    return { vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term: this.#isAmnesiac ? 0 : term, nonce, group };
   }
 
   #wanted(vdiskId: string): void {

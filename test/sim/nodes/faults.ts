@@ -1,3 +1,4 @@
+import { EngineError } from 'uring-engine';
 import type { ClockEvent } from 'uring-engine/faulty';
 import { traceKind } from '../trace.js';
 import type { Cluster } from './cluster.js';
@@ -17,13 +18,17 @@ export type FaultKind =
   | 'hang'
   | 'path'
   | 'datapath'
-  | 'takeover';
+  | 'takeover'
+  | 'handover'
+  | 'ioError'
+  | 'full'
+  | 'emptied';
 
 /** How often each comes, of all that comes. */
 const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   kill: 4,
   power: 4,
-  stop: 1,
+  stop: 2,
   pause: 3,
   cut: 3,
   alone: 2,
@@ -35,10 +40,16 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   path: 3,
   datapath: 1,
   takeover: 2,
+  handover: 2,
+  ioError: 1,
+  full: 1,
+  emptied: 1,
 };
 
 const KINDS = Object.keys(WEIGHTS) as FaultKind[];
 const MS = 1e6;
+const EIO = 5;
+const RESTART_MS = 200;
 const Happens = traceKind(
   (kind, node, other, ms) => `fault: ${KINDS[kind]}, node ${node}${other > 0 ? ` and ${other}` : ''}${ms > 0 ? ` for ${ms} ms` : ''}`,
 );
@@ -52,7 +63,7 @@ export interface FaultOptions {
 
 /** Things that go wrong, one after another, each for a while. */
 export class Faults {
-  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0 };
+  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0 };
   #isOver = false;
   readonly #later = new Set<ClockEvent>();
   readonly #kinds: FaultKind[];
@@ -83,6 +94,7 @@ export class Faults {
       node.disk.maxLatencyNs = node.shape.maxLatencyNs;
       node.disk.faults.clear();
       node.disk.faults.release();
+      this.#makeRoom(node);
       node.engine?.resume();
     }
     cluster.network.heal();
@@ -91,7 +103,15 @@ export class Faults {
 
   mend(node: ClusterNode): void {
     if (this.cluster.fatal.has(node)) node.kill();
-    if (node.part === null) node.start();
+    if (node.part !== null) return;
+    try {
+      node.start();
+    } catch (error) {
+      if (!(error instanceof EngineError)) throw error;
+      // Its disk has no room for it, or gives errors: whoever starts processes tries again.
+      node.kill();
+      this.#for(RESTART_MS, () => this.mend(node));
+    }
   }
 
   #next(): void {
@@ -178,7 +198,50 @@ export class Faults {
         return node.turn(part => {
           for (const group of part.groups!.all.values()) if (clock.below(2) === 0) group.step({ kind: 'takeOver' });
         });
+      case 'handover':
+        return node.turn(part => {
+          for (const { id } of cluster.vdisks) part.requestHandover(id, other.nodeId);
+        });
+      case 'ioError':
+        node.disk.faults.add({
+          operation: (['write', 'sync', 'allocate'] as const)[clock.below(3)]!,
+          path: clock.below(3) === 0 ? /\.ext$/ : /\.seg$/,
+          stage: (['before', 'partly', 'after'] as const)[clock.below(3)]!,
+          error: EIO,
+          skip: clock.below(4),
+        });
+        return;
+      case 'full':
+        return this.#fill(node, ms);
+      case 'emptied':
+        return this.#empty(node, ms);
     }
+  }
+
+  /** Its disks are replaced by empty ones: once, and where every group keeps a member, whatever comes of what the metadata was asked for. */
+  #empty(node: ClusterNode, ms: number): void {
+    const { metadata, vdisks } = this.cluster;
+    const isKept = vdisks.every(({ id }) => metadata.possible(id).every(({ members }) => members.some(one => one !== node.member)));
+    if (this.counters.emptied > 0 || !isKept) return;
+    this.counters.emptied++;
+    if (node.part !== null) node.powerCut();
+    node.replaceDisk();
+    this.#for(ms, () => this.mend(node));
+  }
+
+  /** Somebody else takes the file system's space, and gives it back. */
+  #fill(node: ClusterNode, ms: number): void {
+    const { disk } = node;
+    const isStoreFull = this.cluster.clock.below(2) === 0;
+    this.cluster.mayBeFull = true;
+    disk.capacityBytes = disk.usedBytes + this.cluster.clock.below(64 << 10);
+    if (isStoreFull && node.store !== null) node.store.isFull = true;
+    this.#for(ms, () => this.#makeRoom(node));
+  }
+
+  #makeRoom(node: ClusterNode): void {
+    node.disk.capacityBytes = Infinity;
+    if (node.store !== null) node.store.isFull = false;
   }
 
   #crash(node: ClusterNode, isPower: boolean, downMs: number): void {

@@ -17,6 +17,9 @@ export const META_TIMEOUT_NS = 500e6;
 export const META_RETRY_NS = 500e6;
 /** Longest time until a change of the metadata is noticed. */
 export const MAX_WATCH_NS = 30e6;
+/** How often a node says in the metadata that it lives, and hears who else does; and without saying so for how long it counts as gone. */
+export const BEAT_NS = 1_000e6;
+export const BEAT_MISSED_NS = 4_000e6;
 /** How often a datapath looks whether nodes and groups have changed. */
 export const TOPOLOGY_NS = 250e6;
 /** A healed cluster has to serve everything again, with all replicas: virtual time. */

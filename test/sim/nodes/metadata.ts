@@ -2,7 +2,7 @@ import type { CasOutcome, Group } from '../../../src/stargate/core/replication/e
 import type { MemberId } from '../../../src/wire/replicate.js';
 import { traceKind } from '../trace.js';
 import type { Cluster } from './cluster.js';
-import { MAX_META_NS, META_TIMEOUT_NS } from './limits.js';
+import { BEAT_MISSED_NS, MAX_META_NS, META_TIMEOUT_NS } from './limits.js';
 
 const Changed = traceKind(
   (vdisk, epoch, term, controller, members) =>
@@ -14,6 +14,11 @@ const bits = (mask: number): string => [1, 2, 3, 4].filter(n => (mask & (1 << n)
 
 export const numberOf = (member: MemberId): number => Number(/^node-(\d+)/.exec(member)![1]);
 
+interface Proposal {
+  readonly expectedEpoch: number;
+  readonly group: Group;
+}
+
 /**
  * The metadata store: one record for each vdisk, linearizable. Requests and answers are late or lost; of those whose answer does not come in time nobody knows
  * whether they were carried out, or still will be.
@@ -22,6 +27,8 @@ export class Metadata {
   readonly groups = new Map<string, Group>();
   /** Of so many requests or answers one is lost, one is very late; 0: none. */
   oneLostIn = 0;
+  readonly #proposals = new Map<string, readonly Proposal[]>();
+  readonly #beats = new Map<number, number>();
   isSilent = false;
   unknown = 0;
   onChanged: () => void = () => undefined;
@@ -29,6 +36,7 @@ export class Metadata {
   constructor(readonly cluster: Cluster) {}
 
   cas(node: number, vdiskId: string, expectedEpoch: number, group: Group, done: (outcome: CasOutcome) => void): void {
+    this.#proposals.set(vdiskId, [...this.#mayFollow(vdiskId), { expectedEpoch, group }]);
     this.#ask<CasOutcome>(
       node,
       () => this.#cas(vdiskId, expectedEpoch, group),
@@ -39,9 +47,29 @@ export class Metadata {
     );
   }
 
+  /** Records of the vdisk: the one that is there, and those that were asked for and may still come about. */
+  possible(vdiskId: string): readonly Group[] {
+    return [this.groups.get(vdiskId)!, ...this.#mayFollow(vdiskId).map(({ group }) => group)];
+  }
+
+  #mayFollow(vdiskId: string): readonly Proposal[] {
+    const { epoch } = this.groups.get(vdiskId)!;
+    return (this.#proposals.get(vdiskId) ?? []).filter(({ expectedEpoch }) => expectedEpoch === epoch);
+  }
+
   /** null: no answer. */
   read(node: number, done: (groups: ReadonlyMap<string, Group> | null) => void): void {
     this.#ask(node, () => new Map(this.groups), done);
+  }
+
+  /** Says that this node lives, and hears which others have said so; null: no answer. */
+  beat(node: number, done: (living: readonly number[] | null) => void): void {
+    const carryOut = (): number[] => {
+      const { nowNs } = this.cluster.clock;
+      this.#beats.set(node, nowNs);
+      return [...this.#beats].filter(([, heardNs]) => nowNs - heardNs < BEAT_MISSED_NS).map(([number]) => number);
+    };
+    this.#ask(node, carryOut, done);
   }
 
   #cas(vdiskId: string, expectedEpoch: number, group: Group): CasOutcome {

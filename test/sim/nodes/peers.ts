@@ -32,11 +32,15 @@ const KINDS = [
 ] as const;
 const Why = { refused: 0, broken: 1, silent: 2, gone: 3 } as const;
 
-/** The outgoing connection of one node to another: in order, and what is on its way when it breaks is lost, or arrives all the same. */
+/** One of a link's connections, one after the other. What is on its way when it breaks is lost, or arrives: perhaps behind what the next one brings. */
+interface Connection {
+  isLost: boolean;
+}
+
+/** The outgoing link of one node to another: in order while its connection lasts. */
 class PeerLink {
   state: 'down' | 'connecting' | 'up' = 'down';
-  /** Of the connection: what belongs to a former one does not arrive. */
-  connection = 0;
+  connection: Connection = { isLost: false };
   lastNs = 0;
   underWay = 0;
   clearNs = 0;
@@ -77,8 +81,8 @@ export class SimPeers implements PeerSender {
         node.number,
         link.to.number,
       )(() => {
-        if (link.connection !== connection) return;
-        link.underWay = Math.max(0, link.underWay - 1);
+        if (connection.isLost) return;
+        if (link.connection === connection) link.underWay = Math.max(0, link.underWay - 1);
         if (link.to.process === link.process) link.to.turn(() => link.to.receive(node.member, vdiskId, message, bytes, this.#list));
       }),
     );
@@ -127,7 +131,7 @@ export class SimPeers implements PeerSender {
     if (clock.nowNs < link.notBeforeNs) return;
     link.state = 'connecting';
     link.clearNs = clock.nowNs;
-    const connection = ++link.connection;
+    const connection = (link.connection = { isLost: false });
     clock.after(1 + clock.below(2 * MAX_PEER_NS), () =>
       network.wire(
         node.number,
@@ -156,7 +160,7 @@ export class SimPeers implements PeerSender {
     link.state = 'down';
     link.notBeforeNs = clock.nowNs + clock.below(MAX_RELINK_NS);
     // What has got to the other side's socket is read there.
-    if (clock.below(2) === 0) link.connection++;
+    if (clock.below(2) === 0) link.connection.isLost = true;
     link.underWay = 0;
     if (link.isTold) return;
     link.isTold = true;

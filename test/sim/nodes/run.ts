@@ -30,6 +30,7 @@ export interface ClusterCounters {
   powerCuts: number;
   pauses: number;
   partitions: number;
+  emptied: number;
   takeovers: number;
   resigned: number;
   unknownCas: number;
@@ -139,6 +140,7 @@ export class ClusterRun {
     this.#steps(() => done() || cluster.clock.nowNs > deadline || cluster.complaints.length > 0);
     if (cluster.complaints.length > 0) return false;
     if (done()) return true;
+    if (cluster.vdisks.some(vdisk => this.#needsPerson(vdisk))) return false;
     cluster.complaints.push(`no progress: ${what} did not come about in ${withinNs / 1e9} s; ${this.#state()}`);
     return false;
   }
@@ -181,6 +183,14 @@ export class ClusterRun {
     const isFull = groups.length === this.cluster.replicationFactor;
     const { lastSeq } = leader.replica.member.log;
     return isFull && groups.every(([, { local, replica }]) => local.appliedSeq === lastSeq && replica.member.log.lastSeq === lastSeq);
+  }
+
+  /** Rule 5: whose tail was torn compares before it goes on alone, and those it could compare with have lost their disks. Nobody but a person may go on. */
+  #needsPerson(vdisk: Vdisk): boolean {
+    const { members } = this.cluster.metadata.groups.get(vdisk.id)!;
+    const left = this.#groupsOf(vdisk);
+    const isAlone = left.length === 1 && this.cluster.nodes.filter(({ member }) => members.includes(member)).length === 1;
+    return members.length > 1 && isAlone && left[0]![1].replica.member.isTorn && left[0]![1].controller === null;
   }
 
   #compare(vdisk: Vdisk): void {
@@ -231,7 +241,7 @@ export class ClusterRun {
     const { nodes } = cluster;
     const sessions = cluster.datapaths.flatMap(({ clients }) => clients.map(({ session }) => session.counters));
     const sum = <T>(list: readonly T[], of: (one: T) => number): number => list.reduce((total, one) => total + of(one), 0);
-    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0 } = this.#faults?.counters ?? {};
+    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0, emptied = 0 } = this.#faults?.counters ?? {};
     return {
       asked: cluster.counters.asked,
       changes: cluster.counters.changes,
@@ -239,7 +249,7 @@ export class ClusterRun {
       lostPaths: sum(sessions, ({ lost }) => lost),
       replayed: sum(sessions, ({ replayed }) => replayed),
       dedupeHits: dedupeHits() - this.#dedupeHitsBefore,
-      ...{ kills, powerCuts, pauses, partitions },
+      ...{ kills, powerCuts, pauses, partitions, emptied },
       takeovers: sum(nodes, node => node.counters2.takeovers),
       resigned: sum(nodes, node => node.counters2.resigned),
       unknownCas: cluster.metadata.unknown,

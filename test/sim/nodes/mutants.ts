@@ -1,0 +1,193 @@
+import { SharedTermFloor } from '../../../src/datapath/floor.js';
+import { UnifiedCache } from '../../../src/stargate/cache/unified-cache.js';
+import type { ReplicationMutations } from '../../../src/stargate/core/replication/effects.js';
+import { SessionTable } from '../../../src/stargate/core/sessions.js';
+import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
+import { ReplicaLog, type PersistRecord } from '../../../src/stargate/runtime/group/replica-log.js';
+import { ReplicaState } from '../../../src/stargate/runtime/group/replica-state.js';
+import { dedupeAtAssignment } from '../mutants.js';
+import type { NodeBugs } from '../node.js';
+import { ClusterRun, type ClusterRunOptions } from './run.js';
+
+/** A planted bug of replication, over whole nodes, and what it takes to come upon it soon. */
+export interface ClusterMutant {
+  readonly name: string;
+  readonly bugs?: NodeBugs;
+  /** Plants what has no seam of its own; the result takes it out again. */
+  readonly plant?: () => () => void;
+  readonly directed?: Pick<ClusterRunOptions, 'faults' | 'shape' | 'isLong'>;
+}
+
+const replication = (mutation: keyof ReplicationMutations): NodeBugs => ({ stargate: { replication: { [mutation]: true } } });
+
+/** Replaces methods of a class; the result puts them back. */
+function replace<T extends object>(prototype: T, methods: Partial<T>): () => void {
+  const names = Object.keys(methods) as (keyof T)[];
+  const before = names.map(name => [name, Object.getOwnPropertyDescriptor(prototype, name)!] as const);
+  Object.assign(prototype, methods);
+  return () => {
+    for (const [name, descriptor] of before) Object.defineProperty(prototype, name, descriptor);
+  };
+}
+
+/** M8: the records of promises say nothing, and so a start knows of none. */
+function promiseNotDurable(): () => void {
+  const { persist } = ReplicaLog.prototype;
+  const { headRecord } = ReplicaState.prototype;
+  const nothing = (record: PersistRecord): PersistRecord =>
+    record.kind === 'promise' ? { kind: 'promise', promise: { ...record.promise, term: 0 } } : record;
+  const first = replace(ReplicaLog.prototype, {
+    persist(this: ReplicaLog, record: PersistRecord, payloadOffset: number): void {
+      persist.call(this, nothing(record), payloadOffset);
+    },
+  });
+  const second = replace(ReplicaState.prototype, {
+    headRecord(this: ReplicaState, ...drained: Parameters<typeof headRecord>): ReturnType<typeof headRecord> {
+      return { ...headRecord.call(this, ...drained), promise: null };
+    },
+  });
+  return () => (first(), second());
+}
+
+/** M11: after a cut the log goes on where it is to, and says nowhere why. */
+function cutNotDurable(): () => void {
+  const { persist } = ReplicaLog.prototype;
+  return replace(ReplicaLog.prototype, {
+    persist(this: ReplicaLog, record: PersistRecord, payloadOffset: number): void {
+      if (record.kind !== 'cut') return persist.call(this, record, payloadOffset);
+      persist.call(this, { kind: 'promise', promise: (this.host as GroupVdisk).replica.member.promise! }, 0);
+      this.log.goOnAfter(record.afterSeq, record.afterHash, record.afterTerm);
+    },
+  });
+}
+
+/** M13: heads, and the extents' log that a learner gets, have no sessions. */
+function sessionsMissingFromHead(): () => void {
+  const { headRecord } = ReplicaState.prototype;
+  return replace(ReplicaState.prototype, {
+    headRecord(this: ReplicaState, ...drained: Parameters<typeof headRecord>): ReturnType<typeof headRecord> {
+      return { ...headRecord.call(this, ...drained), sessions: new SessionTable().record() };
+    },
+  });
+}
+
+/** M16: the log goes before the head that says so. */
+function truncateBeforeHead(): () => void {
+  const { endRound } = ReplicaState.prototype;
+  return replace(ReplicaState.prototype, {
+    endRound(this: ReplicaState, to: Parameters<typeof endRound>[0], done: () => void): boolean {
+      const { stream, log } = this.group;
+      const before = stream.usage.endLsn;
+      const isBegun = endRound.call(this, to, done);
+      if (isBegun) stream.truncate(log, before);
+      return isBegun;
+    },
+  });
+}
+
+/** M17: what one controller has cached is there for the next one. One vdisk: its pages are all the same one's. */
+function cacheOutlivesController(): () => void {
+  const { find, insert, drop } = UnifiedCache.prototype;
+  const same = (owner: number): number => (owner >= 0 && owner < 1 << 20 ? 0 : owner);
+  return replace(UnifiedCache.prototype, {
+    find(this: UnifiedCache, owner: number, block: number): number {
+      return find.call(this, same(owner), block);
+    },
+    insert(this: UnifiedCache, owner: number, block: number): number {
+      return insert.call(this, same(owner), block);
+    },
+    drop(this: UnifiedCache, owner: number, block: number, blocks: number): void {
+      drop.call(this, same(owner), block, blocks);
+    },
+    dropOwner: () => undefined,
+  });
+}
+
+/** M18 */
+function noFloor(): () => void {
+  return replace(SharedTermFloor.prototype, { raise: () => undefined });
+}
+
+const HOT = { vdiskCount: 1, hotBlocks: 6 };
+const SLOW_DISKS = { maxLatencyNs: 12_000_000 };
+/** Schedules that rare bugs need: somebody takes over while the controller is well and writes; … */
+const TAKEN_OVER: ClusterMutant['directed'] = { shape: { ...HOT, replicationFactor: 2 }, faults: { kinds: ['takeover'], maxGapMs: 60 } };
+/** … members come and go, and what the metadata says of it is not heard; … */
+const UNHEARD: ClusterMutant['directed'] = {
+  isLong: true,
+  shape: { ...HOT, nodeCount: 3, replicationFactor: 2 },
+  faults: { kinds: ['kill', 'answers', 'answers', 'takeover'], maxGapMs: 400 },
+};
+/** … the power goes while much is under way, and comes back before others have taken over; … */
+const POWER: ClusterMutant['directed'] = {
+  shape: { ...HOT, ...SLOW_DISKS, replicationFactor: 2 },
+  faults: { kinds: ['power', 'power', 'metadata'], maxGapMs: 150 },
+};
+/** … members that promised start anew while a controller of before comes back. */
+const BACK_AGAIN: ClusterMutant['directed'] = {
+  isLong: true,
+  shape: { ...HOT, ...SLOW_DISKS, replicationFactor: 3, minMembers: 1 },
+  faults: { kinds: ['kill', 'alone', 'takeover', 'pause'], maxGapMs: 150 },
+};
+/** … and connections break, so that requests come again at the next controller. */
+const REPLAYED: ClusterMutant['directed'] = {
+  shape: { ...HOT, ...SLOW_DISKS },
+  faults: { kinds: ['path', 'takeover', 'kill'], maxGapMs: 60 },
+};
+
+export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
+  { name: 'acknowledged before all members have it (M1)', bugs: replication('ackBeforeAllMembers') },
+  { name: 'no seal (M2)', bugs: replication('noSeal') },
+  { name: 'tail read before the own promise (M3)', bugs: replication('tailBeforePromise'), directed: TAKEN_OVER },
+  { name: 'no union while a change is unknown (M4)', bugs: replication('noUnion'), directed: UNHEARD },
+  { name: 'a member counts as removed before that is known (M5)', bugs: replication('assumeRemoved') },
+  { name: 'the same term after a restart (M7)', bugs: replication('sameTermAfterRestart'), directed: POWER },
+  { name: 'promise not durable (M8)', plant: promiseNotDurable, directed: BACK_AGAIN },
+  { name: 'a cut that is not durable (M11)', plant: cutNotDurable },
+  { name: 'dedupe table updated at assignment (M12)', plant: dedupeAtAssignment, directed: REPLAYED },
+  { name: 'session table missing from the head (M13)', plant: sessionsMissingFromHead, directed: REPLAYED },
+  {
+    name: 'changes of an ended session applied (M14)',
+    bugs: { stargate: { controller: { applyClosedSessions: true } } },
+    directed: { shape: { ...HOT, ...SLOW_DISKS }, faults: { kinds: ['datapath'], maxGapMs: 60 } },
+  },
+  { name: 'no drainSeq check (M15)', bugs: { store: { noDrainSeqCheck: true } } },
+  {
+    name: 'truncated before the head is durable (M16)',
+    plant: truncateBeforeHead,
+    directed: { shape: { segments: 4, segmentBytes: 128 << 10 }, faults: { kinds: ['power'], maxGapMs: 150 } },
+  },
+  {
+    name: 'what a former controller has cached (M17)',
+    plant: cacheOutlivesController,
+    directed: { shape: { ...HOT, cachePages: 128 }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
+  },
+  {
+    name: 'no floor (M18)',
+    plant: noFloor,
+    directed: { isLong: true, shape: { ...HOT, nodeCount: 4 }, faults: { kinds: ['cut', 'takeover', 'path'], maxGapMs: 100 } },
+  },
+];
+
+/** What must not be. That nothing goes on any more, or that a process ends itself, is no outcome. */
+const OUTCOME = /read \[|divergent|two controllers|does not hold vdisk|cannot be read/;
+
+export interface Caught {
+  readonly seed: number;
+  readonly outcome: string;
+}
+
+/** Runs seeds until one shows what must not be; null: none did. */
+export function huntInCluster({ bugs, plant, directed }: ClusterMutant, seeds: number, from = 1): Caught | null {
+  const takeOut = plant?.();
+  try {
+    for (let seed = from; seed < from + seeds; seed++) {
+      const { violations } = new ClusterRun({ seed, ...directed, bugs: { ...bugs, checksEndProcess: true } }).run();
+      const found = violations.find(({ message }) => OUTCOME.test(message));
+      if (found !== undefined) return { seed, outcome: found.message };
+    }
+    return null;
+  } finally {
+    takeOut?.();
+  }
+}
