@@ -166,6 +166,8 @@ export class SimNode {
       case 'alarm':
         world.counters[effect.kind]++;
         return;
+      case 'confirmed':
+        return;
       case 'resync':
         throw new Violation(`${this.id} is to copy extents to ${effect.member}: every log here has all of its entries`);
     }

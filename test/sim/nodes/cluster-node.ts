@@ -3,7 +3,7 @@ import type { ArenaRegion } from 'uring-engine';
 import { TransferBuffers, transferBufferBytes } from '../../../src/stargate/cache/transfer-buffers.js';
 import type { Group } from '../../../src/stargate/core/replication/effects.js';
 import { ENTRY_HEADER_BYTES } from '../../../src/stargate/oplog/index.js';
-import type { GroupPorts } from '../../../src/stargate/runtime/group/groups.js';
+import type { GroupPorts, LivingNode } from '../../../src/stargate/runtime/group/groups.js';
 import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
 import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
 import { MAX_APPEND_ENTRIES } from '../../../src/wire/limits.js';
@@ -59,6 +59,11 @@ export class ClusterNode extends SimNode {
 
   get member(): MemberId {
     return memberId(this.nodeId, `store${this.number}`, this.#incarnation);
+  }
+
+  get #candidate(): LivingNode {
+    const { node, storeUuid, incarnation } = this.peerNode;
+    return { member: { node, storeUuid, incarnation }, freeBytes: 1 << 30, faultDomain: null };
   }
 
   override replaceDisk(): void {
@@ -206,7 +211,7 @@ export class ClusterNode extends SimNode {
   #beat(process: number): void {
     const { cluster, clock, number } = this;
     cluster.metadata.beat(number, living => {
-      if (living !== null) this.#inProcess(process, () => this.part!.groups!.setLiving(living.map(one => cluster.node(one).member)));
+      if (living !== null) this.#inProcess(process, () => this.part!.groups!.setLiving(living.map(one => cluster.node(one).#candidate)));
     });
     clock.after(BEAT_NS, () => this.process === process && this.#beat(process));
   }

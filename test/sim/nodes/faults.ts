@@ -1,5 +1,6 @@
 import { EngineError } from 'uring-engine';
 import type { ClockEvent } from 'uring-engine/faulty';
+import { OplogError } from '../../../src/stargate/oplog/index.js';
 import { traceKind } from '../trace.js';
 import type { Cluster } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
@@ -107,7 +108,7 @@ export class Faults {
     try {
       node.start();
     } catch (error) {
-      if (!(error instanceof EngineError)) throw error;
+      if (!(error instanceof EngineError || error instanceof OplogError)) throw error;
       // Its disk has no room for it, or gives errors: whoever starts processes tries again.
       node.kill();
       this.#for(RESTART_MS, () => this.mend(node));
