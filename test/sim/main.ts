@@ -1,7 +1,8 @@
 import { parseArgs } from 'node:util';
 import { Piscina } from 'piscina';
 import runBatch, { type BatchResult } from './batch.js';
-import { hunt, MUTANTS } from './mutants.js';
+import { hunt, MUTANTS, type Caught } from './mutants.js';
+import { CLUSTER_MUTANTS, huntInCluster } from './nodes/mutants.js';
 import { tell, tellCluster, Totals } from './report.js';
 
 const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long]] [--full] [--mutant WORD]
@@ -69,11 +70,13 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
 
 function huntAll(word: string, seeds: number, from: number): number {
   let missed = 0;
-  for (const mutant of MUTANTS.filter(({ name }) => name.includes(word))) {
-    const caught = hunt(mutant, seeds, from);
+  const say = (name: string, caught: Caught | null): void => {
     if (caught === null) missed++;
-    console.log(`${mutant.name}: ${caught === null ? 'NOT FOUND' : `seed ${caught.seed}: ${caught.outcome}`}`);
-  }
+    console.log(`${name}: ${caught === null ? 'NOT FOUND' : `seed ${caught.seed}: ${caught.outcome}`}`);
+  };
+  if (values.cluster)
+    for (const one of CLUSTER_MUTANTS.filter(({ name }) => name.includes(word))) say(one.name, huntInCluster(one, seeds, from));
+  else for (const one of MUTANTS.filter(({ name }) => name.includes(word))) say(one.name, hunt(one, seeds, from));
   return missed;
 }
 

@@ -5,7 +5,7 @@ import { SessionTable } from '../../../src/stargate/core/sessions.js';
 import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
 import { ReplicaLog, type PersistRecord } from '../../../src/stargate/runtime/group/replica-log.js';
 import { ReplicaState } from '../../../src/stargate/runtime/group/replica-state.js';
-import { dedupeAtAssignment } from '../mutants.js';
+import { dedupeAtAssignment, type Caught } from '../mutants.js';
 import type { NodeBugs } from '../node.js';
 import { ClusterRun, type ClusterRunOptions } from './run.js';
 
@@ -16,6 +16,8 @@ export interface ClusterMutant {
   /** Plants what has no seam of its own; the result takes it out again. */
   readonly plant?: () => () => void;
   readonly directed?: Pick<ClusterRunOptions, 'faults' | 'shape' | 'isLong'>;
+  /** Seeds within which it is found, with room to spare; missing: not seen yet, in a hundred or so. */
+  readonly seeds?: number;
 }
 
 const replication = (mutation: keyof ReplicationMutations): NodeBugs => ({ stargate: { replication: { [mutation]: true } } });
@@ -136,11 +138,11 @@ const REPLAYED: ClusterMutant['directed'] = {
 };
 
 export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
-  { name: 'acknowledged before all members have it (M1)', bugs: replication('ackBeforeAllMembers') },
-  { name: 'no seal (M2)', bugs: replication('noSeal') },
-  { name: 'tail read before the own promise (M3)', bugs: replication('tailBeforePromise'), directed: TAKEN_OVER },
+  { name: 'acknowledged before all members have it (M1)', seeds: 60, bugs: replication('ackBeforeAllMembers') },
+  { name: 'no seal (M2)', seeds: 40, bugs: replication('noSeal') },
+  { name: 'tail read before the own promise (M3)', seeds: 40, bugs: replication('tailBeforePromise'), directed: TAKEN_OVER },
   { name: 'no union while a change is unknown (M4)', bugs: replication('noUnion'), directed: UNHEARD },
-  { name: 'a member counts as removed before that is known (M5)', bugs: replication('assumeRemoved') },
+  { name: 'a member counts as removed before that is known (M5)', seeds: 60, bugs: replication('assumeRemoved') },
   { name: 'the same term after a restart (M7)', bugs: replication('sameTermAfterRestart'), directed: POWER },
   { name: 'promise not durable (M8)', plant: promiseNotDurable, directed: BACK_AGAIN },
   { name: 'a cut that is not durable (M11)', plant: cutNotDurable },
@@ -148,17 +150,20 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
   { name: 'session table missing from the head (M13)', plant: sessionsMissingFromHead, directed: REPLAYED },
   {
     name: 'changes of an ended session applied (M14)',
+    seeds: 60,
     bugs: { stargate: { controller: { applyClosedSessions: true } } },
     directed: { shape: { ...HOT, ...SLOW_DISKS }, faults: { kinds: ['datapath'], maxGapMs: 60 } },
   },
   { name: 'no drainSeq check (M15)', bugs: { store: { noDrainSeqCheck: true } } },
   {
     name: 'truncated before the head is durable (M16)',
+    seeds: 30,
     plant: truncateBeforeHead,
     directed: { shape: { segments: 4, segmentBytes: 128 << 10 }, faults: { kinds: ['power'], maxGapMs: 150 } },
   },
   {
     name: 'what a former controller has cached (M17)',
+    seeds: 30,
     plant: cacheOutlivesController,
     directed: { shape: { ...HOT, cachePages: 128 }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
   },
@@ -171,11 +176,6 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
 
 /** What must not be. That nothing goes on any more, or that a process ends itself, is no outcome. */
 const OUTCOME = /read \[|divergent|two controllers|does not hold vdisk|cannot be read/;
-
-export interface Caught {
-  readonly seed: number;
-  readonly outcome: string;
-}
 
 /** Runs seeds until one shows what must not be; null: none did. */
 export function huntInCluster({ bugs, plant, directed }: ClusterMutant, seeds: number, from = 1): Caught | null {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isBad, tellCluster, Totals } from '../report.js';
+import { CLUSTER_MUTANTS, huntInCluster } from './mutants.js';
 import { ClusterRun, type ClusterCounters, type ClusterResult } from './run.js';
 
 const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
@@ -38,5 +39,12 @@ describe('a cluster of nodes, simulated', () => {
     const read = run(161, true);
     expect(read.hash).toBe(first.hash);
     expect(read.lines.length).toBe(first.counters.events);
+  });
+});
+
+describe('a planted bug of replication is found, over whole nodes, by what comes of it', () => {
+  const found = CLUSTER_MUTANTS.filter(({ seeds }) => seeds !== undefined);
+  it.each(found.map(mutant => [mutant.name, mutant] as const))('%s', { timeout: 240_000 }, (_name, mutant) => {
+    expect(huntInCluster(mutant, mutant.seeds!)).not.toBeNull();
   });
 });
