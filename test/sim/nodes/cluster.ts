@@ -116,8 +116,8 @@ export class Cluster extends Load {
   }
 
   onProblem(node: ClusterNode, vdiskId: string, problem: string): void {
-    if (problem !== '' && !/already|is starting/.test(problem))
-      this.complaints.push(`node ${node.number} does not hold vdisk ${vdiskId}: ${problem}`);
+    const isExpected = /already|is starting/.test(problem) || (this.mayBeFull && problem.includes('is full'));
+    if (problem !== '' && !isExpected) this.complaints.push(`node ${node.number} does not hold vdisk ${vdiskId}: ${problem}`);
   }
 
   #gone(node: ClusterNode): void {
