@@ -82,6 +82,11 @@ export class ControlClient {
     return this.#ask('GET', `/v1/nodes/${encodeURIComponent(id)}`, nodeView);
   }
 
+  /** The node hands over what it controls; or does its full duty again. */
+  setDraining(id: string, isDraining: boolean): Promise<NodeView> {
+    return this.#ask(isDraining ? 'PUT' : 'DELETE', `/v1/nodes/${encodeURIComponent(id)}/drain`, nodeView);
+  }
+
   async listContainers(): Promise<ContainerView[]> {
     return (await this.#ask('GET', '/v1/containers', z.object({ containers: z.array(containerView) }))).containers;
   }

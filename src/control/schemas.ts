@@ -239,6 +239,10 @@ export const nodeView = z.object({
   /** Of the file system that holds its data; null where it does not say. */
   freeBytes: count.nullable(),
   totalBytes: count.nullable(),
+  /** Since when it is drained; null: it does its full duty. */
+  drainingSince: z.string().nullable().default(null),
+  /** Vdisks whose writes would wait if it stopped now, or that would have no controller for a moment; empty of one that may be stopped. */
+  neededBy: z.array(z.string()).default([]),
   /** Vdisks of which it has a copy, and those that it controls. */
   vdisks: count,
   controls: count,

@@ -4,6 +4,7 @@ import { findHost, isExported, listExports, listHosts, waitForKey } from '../met
 import { exportRecord, keys, type AttachmentRecord, type ExportRecord, type HostRecord, type VdiskRecord } from '../meta/model.js';
 import { activate, attach, detach, holderOf, isOver, listAttachments } from '../meta/attachments.js';
 import { createContainer, createVdisk, findVdisk, markDeleting } from '../meta/operations.js';
+import { setDraining } from '../meta/nodes.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode } from './node.js';
 import type {
@@ -70,6 +71,11 @@ export class ControlService {
     const found = (await this.listNodes()).find(one => one.id === id);
     if (found !== undefined) return found;
     throw new GatepathError('invalid', 'ERR_NOT_FOUND', `there is no node "${id}"`, 'gatepath node list shows those there are');
+  }
+
+  async setDraining(id: string, isDraining: boolean): Promise<NodeView> {
+    await setDraining(this.options.store, id, isDraining);
+    return this.showNode(id);
   }
 
   // ---------------------------------------------------------------- vdisks

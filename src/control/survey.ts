@@ -42,13 +42,34 @@ export async function survey({ store, node }: Surveyed, status?: NodeStatus): Pr
     listContainers(store),
     status ?? node.status(),
   ]);
-  const nodes = records.map(record => nodeView(record, node, groups));
+  const known = records.map(record => nodeView(record, node, groups));
+  const alive = new Set(known.filter(one => one.alive).map(({ id }) => id));
+  const nodes = known.map(one => ({ ...one, neededBy: neededBy(one.id, alive, { vdisks, groups, containers }) }));
   const served = new Map([[node.id, servedBy(node.id, own)]]);
   const others = records.filter(({ id }) => id !== node.id && nodes.find(one => one.id === id)!.alive);
   const { cluster } = node;
   const answers = cluster === null ? [] : await Promise.all(others.map(record => cluster.ask(record)));
   for (const answer of answers) if (answer !== null) served.set(answer.node, answer);
   return { self: node.id, nodes, vdisks, groups, containers: new Map(containers.map(one => [one.name, one])), served };
+}
+
+/** Most that are named. */
+const MAX_NEEDED = 20;
+
+/** Vdisks that the node controls, or whose writes would wait without it. */
+function neededBy(
+  id: string,
+  alive: ReadonlySet<string>,
+  of: { vdisks: readonly VdiskRecord[]; groups: Survey['groups']; containers: readonly ContainerRecord[] },
+): string[] {
+  const needed = of.vdisks.filter(vdisk => {
+    const group = of.groups.get(vdisk.id);
+    if (group?.members.some(member => member.node === id) !== true) return false;
+    const left = group.members.filter(member => member.node !== id && alive.has(member.node)).length;
+    const { minMembers = 1 } = of.containers.find(one => one.name === vdisk.container) ?? {};
+    return group.controller === id || left < minMembers;
+  });
+  return needed.slice(0, MAX_NEEDED).map(({ name }) => name);
 }
 
 export function servedBy(nodeId: string, { vdisks, replicas, problems }: NodeStatus): ServedView {
@@ -67,7 +88,7 @@ export function servedBy(nodeId: string, { vdisks, replicas, problems }: NodeSta
 }
 
 function nodeView(record: NodeRecord, node: ManagedNode, groups: Survey['groups']): NodeView {
-  const { id, storeUuid, incarnation, faultDomain, addresses, control, shards, streams } = record;
+  const { id, storeUuid, incarnation, faultDomain, addresses, control, shards, streams, drainingSince } = record;
   const beat = node.cluster === null ? undefined : node.cluster.living().find(one => one.id === id);
   const space = node.cluster === null && id === node.id ? node.space() : beat;
   const all = [...groups.values()];
@@ -84,6 +105,8 @@ function nodeView(record: NodeRecord, node: ManagedNode, groups: Survey['groups'
     streams,
     freeBytes: space?.freeBytes ?? null,
     totalBytes: space?.totalBytes ?? null,
+    drainingSince,
+    neededBy: [],
     vdisks: all.filter(({ members }) => members.some(one => one.node === id)).length,
     controls: all.filter(({ controller }) => controller === id).length,
   };

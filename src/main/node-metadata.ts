@@ -75,8 +75,13 @@ export class NodeMetadata {
       return placeMembers({ replicationFactor, localNode: this.member.node }, [{ member: this.member, freeBytes: 0, faultDomain: null }]);
     }
     await beats.whenLiving(replicationFactor, PLACE_TIMEOUT_MS);
-    const domains = new Map((await listNodes(this.store)).map(({ id, faultDomain }) => [id, faultDomain]));
-    const candidates = beats.living().map(({ id, storeUuid, incarnation, freeBytes }) => ({
+    const nodes = await listNodes(this.store);
+    const domains = new Map(nodes.map(({ id, faultDomain }) => [id, faultDomain]));
+    const draining = new Set(nodes.filter(({ drainingSince }) => drainingSince !== null).map(({ id }) => id));
+    const living = beats.living();
+    const onDuty = living.filter(({ id }) => !draining.has(id));
+    // Better a copy that has to wait for its node than none.
+    const candidates = (onDuty.length >= replicationFactor ? onDuty : living).map(({ id, storeUuid, incarnation, freeBytes }) => ({
       member: { node: id, storeUuid, incarnation },
       freeBytes,
       faultDomain: domains.get(id) ?? null,

@@ -195,6 +195,9 @@ export class Replicas {
       unix: addresses.unix,
       tcp: addresses.tcp,
     }));
-    if (!this.#isClosed) pool.broadcast(StargateTopic.nodes, peers);
+    if (this.#isClosed) return;
+    pool.broadcast(StargateTopic.nodes, peers);
+    const draining = all.filter(({ drainingSince }) => drainingSince !== null).map(({ id }) => id);
+    pool.broadcast(StargateTopic.draining, draining);
   }
 }

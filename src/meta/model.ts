@@ -38,6 +38,8 @@ export const nodeRecord = z
     faultDomain: name.nullable().default(null),
     /** Its management API: `unix:PATH`. Null: not said. */
     control: z.string().nullable().default(null),
+    /** It hands over what it controls, and new vdisks are placed elsewhere: since then. Null: it does its full duty. Kept over its starts. */
+    drainingSince: z.string().nullable().default(null),
   })
   .transform(record => ({ ...record, addresses: record.addresses ?? { unix: record.address, tcp: null } }));
 export type NodeRecord = z.infer<typeof nodeRecord>;

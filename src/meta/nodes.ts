@@ -38,7 +38,8 @@ export async function registerNode(store: MetadataStore, node: StartingNode): Pr
     const found = await store.get(key);
     const known = found === null ? null : parse(nodeRecord, found);
     const { id, storeUuid, addresses, shards, streams, faultDomain = null, control = null } = node;
-    const facts = { id, storeUuid, address: addresses.unix, addresses, shards, streams, faultDomain, control };
+    const drainingSince = known?.drainingSince ?? null;
+    const facts = { id, storeUuid, address: addresses.unix, addresses, shards, streams, faultDomain, control, drainingSince };
     const record: NodeRecord = { ...facts, ...nextBoot(known, node) };
     const transaction = store.transaction([{ key, version: found?.version ?? 0 }], [{ put: key, value: record }]);
     const applied = await settled(transaction, async () => {
@@ -69,6 +70,20 @@ function nextBoot(known: NodeRecord | null, { id, storeUuid, boot }: StartingNod
     incarnation: Math.max(boot.incarnation, known.incarnation) + 1,
     bootCount: Math.max(boot.bootCount, known.bootCount) + 1,
   };
+}
+
+/** Desired state: the node acts on it when it sees it. */
+export async function setDraining(store: MetadataStore, id: string, isDraining: boolean): Promise<NodeRecord> {
+  const key = keys.node(id);
+  return retry(async () => {
+    const found = await store.get(key);
+    if (found === null) throw invalid('ERR_NOT_FOUND', `there is no node "${id}"`, 'gatepath node list shows those there are');
+    const record = parse(nodeRecord, found);
+    if ((record.drainingSince !== null) === isDraining) return record;
+    const value: NodeRecord = { ...record, drainingSince: isDraining ? new Date().toISOString() : null };
+    const result = await store.transaction([{ key, version: found.version }], [{ put: key, value }]);
+    return result.ok ? value : undefined;
+  });
 }
 
 export async function listNodes(store: MetadataStore): Promise<NodeRecord[]> {

@@ -42,6 +42,8 @@ export const StargateTopic = {
   left: 'stargate.left',
   /** main → shard: Candidate[]. Nodes that say in the metadata that they live */
   living: 'stargate.living',
+  /** main → shard: string[]. Nodes that are to control nothing: this one too, perhaps */
+  draining: 'stargate.draining',
   /** main → shard: PeerNode[] */
   nodes: 'stargate.nodes',
 } as const;

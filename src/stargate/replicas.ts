@@ -40,6 +40,7 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     links.setNodes(message as readonly PeerNode[]);
     groups().setNodes(message as readonly PeerNode[]);
   });
+  context.onMessage(StargateTopic.draining, message => groups().setDraining(message as readonly string[]));
   context.onMessage(StargateTopic.living, message => groups().setLiving(message as readonly LivingNode[]));
   context.onMessage(StargateTopic.groupCasDone, message => {
     const { vdiskId, nonce, outcome } = message as GroupCasDone;

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MetaUnavailable } from '../../src/meta/errors.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
 import { keys, type NodeRecord } from '../../src/meta/model.js';
-import { concerns, groupOf, listGroups, listNodes, registerNode, winTerms } from '../../src/meta/nodes.js';
+import { concerns, groupOf, listGroups, listNodes, registerNode, setDraining, winTerms } from '../../src/meta/nodes.js';
 import type { MetadataStore } from '../../src/meta/store.js';
 import { keepBoot, openDataDirectory } from '../../src/stargate/data-directory.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -213,5 +213,23 @@ describe('terms', () => {
   it('whose outcome was unknown are known by their nonce', async () => {
     const { won } = await winTerms(unsure(), [vdisk(1)], member);
     expect(won.get(vdisk(1))).toEqual({ term: 1, nonce: (await groupOf(store, vdisk(1)))!.nonce });
+  });
+});
+
+describe('a drained node', () => {
+  it('stays so over its starts, until somebody takes that back', async () => {
+    const start = (bootCount: number) => registerNode(store, { id: 'n1', storeUuid: A, ...facts, boot: { incarnation: 1, bootCount } });
+    await start(1);
+    const { drainingSince } = await setDraining(store, 'n1', true);
+    expect(drainingSince).not.toBe(null);
+    // Again: it is still drained since then.
+    expect(await setDraining(store, 'n1', true)).toMatchObject({ drainingSince });
+    expect(await start(2)).toMatchObject({ drainingSince });
+    await setDraining(store, 'n1', false);
+    expect(await listNodes(store)).toMatchObject([{ id: 'n1', drainingSince: null }]);
+  });
+
+  it('has to be there', async () => {
+    await expect(setDraining(store, 'nobody', true)).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
   });
 });

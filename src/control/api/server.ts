@@ -77,6 +77,8 @@ export class ControlServer {
     http.get('/v1/served', () => service.served());
     http.get('/v1/nodes', async () => ({ nodes: await service.listNodes() }));
     http.get<{ Params: { id: string } }>('/v1/nodes/:id', request => service.showNode(request.params.id));
+    http.put<{ Params: { id: string } }>('/v1/nodes/:id/drain', request => service.setDraining(request.params.id, true));
+    http.delete<{ Params: { id: string } }>('/v1/nodes/:id/drain', request => service.setDraining(request.params.id, false));
     http.get('/v1/containers', async () => ({ containers: await service.listContainers() }));
     http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body)));
     http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));

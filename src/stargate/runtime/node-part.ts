@@ -155,7 +155,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   }
 
   requestHandover(vdiskId: string, toNode: string): void {
-    this.groups?.all.get(vdiskId)?.handover.start(toNode);
+    this.groups?.handOver(vdiskId, toNode);
   }
 
   /** Before the links to other nodes are closed: hands over what others can take, and leaves the groups. `done` when that is known, or will not be. */

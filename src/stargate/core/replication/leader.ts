@@ -139,10 +139,10 @@ export class Leader {
   }
 
   /** The member that has most of the log: it would be the first to serve. */
-  successor(): MemberId | null {
+  successor(isFit: (member: MemberId) => boolean = () => true): MemberId | null {
     let best: Peer | null = null;
     for (const peer of this.#peers.values())
-      if (this.#canFollow(peer) && (best === null || peer.confirmedSeq > best.confirmedSeq)) best = peer;
+      if (this.#canFollow(peer) && isFit(peer.id) && (best === null || peer.confirmedSeq > best.confirmedSeq)) best = peer;
     return best?.id ?? null;
   }
 

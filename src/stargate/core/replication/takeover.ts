@@ -49,6 +49,7 @@ export class Takeover {
   #insteadOf: string | null = null;
   /** The controller that has asked for it. */
   #asked: StandIn | null = null;
+  #former: MemberId | null = null;
 
   constructor(
     readonly context: ReplicaContext,
@@ -57,6 +58,11 @@ export class Takeover {
 
   get state(): OfficeState {
     return this.#state;
+  }
+
+  /** Node of the controller that was followed; empty: none yet. */
+  get formerNode(): string {
+    return this.#former === null ? '' : nodeOfMember(this.#former);
   }
 
   /** Why this one takes over, or has. */
@@ -103,6 +109,7 @@ export class Takeover {
       this.#go('won', { kind: 'promising', changes, tailSeq, term: group.term, nonce: group.nonce });
       return this.#promise();
     }
+    this.#former = group.controller;
     const rest = group.members.filter(id => id !== group.controller);
     const members = group.controller !== self && this.#mayDrop(group.controller, rest.length) ? rest : group.members;
     this.#go('propose', { kind: 'proposing', changes, tailSeq });

@@ -14,8 +14,8 @@ export class GroupEvents {
   constructor(readonly group: GroupVdisk) {}
 
   serving(term: number): void {
-    const { controllerNode: from, parts, replica } = this.group;
-    const { reason } = replica.takeover;
+    const { parts, replica } = this.group;
+    const { reason, formerNode: from } = replica.takeover;
     const to = parts.node;
     const how = {
       asked: `node "${from}" has handed it over`,
@@ -56,8 +56,7 @@ export class GroupEvents {
 
   repaired(offsetBytes: number, isKept: boolean): void {
     const place = { details: { offsetBytes } };
-    if (isKept)
-      this.#emit({ kind: 'rot-mended', severity: 'warn', cause: 'a damaged block was repaired from another replica', ...place });
+    if (isKept) this.#emit({ kind: 'rot-mended', severity: 'warn', cause: 'a damaged block was repaired from another replica', ...place });
     else {
       const cause = 'a damaged block could not be repaired: the disk does not keep it';
       this.#emit({ kind: 'rot-found', severity: 'error', cause, action: 'replace the disk', ...place });

@@ -11,7 +11,7 @@ import type { OplogStream } from '../../oplog/index.js';
 import type { RotCounters } from '../rot.js';
 import { HeaderWriter } from './entries.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { CLOSED_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
+import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
 
 /** A node that says in the metadata that it lives: it could take a copy. */
@@ -69,6 +69,8 @@ export class Groups implements PeerListener {
   #isEndingTurn = false;
   #isStopped = false;
   #isLeaving = false;
+  #draining: ReadonlySet<string> = new Set();
+  #nextDrainMs = 0;
   /** Somebody was refused for want of memory, perhaps, and some came back. */
   #hasRoom = false;
   #resyncs = 0;
@@ -161,6 +163,44 @@ export class Groups implements PeerListener {
     this.#nodes = nodes;
   }
 
+  /** Nodes that are to control nothing. This one hands over what it has, again and again: a takeover may have brought it more. */
+  setDraining(nodes: readonly string[]): void {
+    const wasDraining = this.#draining.has(this.parts.node);
+    this.#draining = new Set(nodes);
+    const isDraining = this.#draining.has(this.parts.node);
+    if (isDraining === wasDraining) return;
+    const { controlled } = this;
+    const cause = isDraining
+      ? `the node is drained: others take over its ${controlled} vdisks of this shard`
+      : 'the node does its full duty again';
+    this.parts.events.emit({
+      kind: isDraining ? 'node-draining' : 'node-undrained',
+      severity: 'info',
+      vdiskId: null,
+      cause,
+      details: { controlled },
+    });
+    this.#nextDrainMs = 0;
+  }
+
+  get controlled(): number {
+    return [...this.all.values()].filter(({ controller }) => controller !== null).length;
+  }
+
+  /** A planned handover, unless that node is to control nothing. */
+  handOver(vdiskId: string, toNode: string): void {
+    if (!this.#draining.has(toNode)) this.all.get(vdiskId)?.handover.start(toNode, 'a datapath wishes it nearer');
+  }
+
+  #drain(nowMs: number): void {
+    if (nowMs < this.#nextDrainMs || !this.#draining.has(this.parts.node) || this.#isLeaving) return;
+    this.#nextDrainMs = nowMs + DRAIN_INTERVAL_MS;
+    for (const group of this.all.values()) {
+      const to = group.replica.takeover.leader?.successor(member => !this.#draining.has(nodeOfMember(member))) ?? null;
+      if (to !== null) group.handover.start(nodeOfMember(to), 'its node is drained');
+    }
+  }
+
   /** Who says that it lives: a controller that hears of none of them is cut off itself (rule 9). */
   setLiving(living: readonly LivingNode[]): void {
     this.#living = living;
@@ -224,6 +264,7 @@ export class Groups implements PeerListener {
     this.options.engine.timer(GROUP_TICK_MS * NS_PER_MS, this.#client, 0);
     const { nowMs } = this.parts;
     for (const group of this.all.values()) group.onTick(nowMs);
+    this.#drain(nowMs);
   }
 
   #turnEnd(): void {

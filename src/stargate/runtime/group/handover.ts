@@ -16,11 +16,13 @@ export class Handover {
     return this.group.controller !== null && this.group.parts.nowMs < this.#untilMs;
   }
 
-  start(node: string): void {
+  /** `why`: in words, for the events. */
+  start(node: string, why: string): void {
     const { group, parts } = this.group;
     const to = group?.members.find(member => nodeOfMember(member) === node);
     if (to === undefined || to === parts.self || this.isUnderWay) return;
     this.#untilMs = parts.nowMs + HANDOVER_TIMEOUT_MS;
+    this.group.events.handOver(node, why);
     this.group.step({ kind: 'handOver', to });
   }
 }
