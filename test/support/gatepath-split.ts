@@ -69,8 +69,10 @@ export class GatepathSplit implements NbdSystem {
   async adoptDatapath(pid: number): Promise<void> {
     this.#parts.set('datapath', this.startSuccessor());
     const now = this.part('datapath');
-    await now.waitUntil('it has taken over', REPLACE_TIMEOUT_MS, () => now.output.includes('"serving NBD"') || !now.isRunning);
-    if (!now.isRunning || isAlive(pid)) throw new Error(`it has not taken over\n${now.output}`);
+    // It serves a moment before the other one has ended.
+    const isOver = (): boolean => now.output.includes('"serving NBD"') && !isAlive(pid);
+    await now.waitUntil('it has taken over', REPLACE_TIMEOUT_MS, () => isOver() || !now.isRunning);
+    if (!now.isRunning) throw new Error(`it has not taken over\n${now.output}`);
   }
 
   /** One that is to replace the datapath, and may not come so far. */
