@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Report } from '../../src/drill/report.js';
-import { gatepathArgv } from '../support/gatepath.js';
-import { GatepathCluster } from '../support/gatepath-cluster.js';
+import { gatepathArgv, readClusterFile } from '../support/gatepath.js';
+import { GatepathCluster, removeNamespaces } from '../support/gatepath-cluster.js';
 import { run } from '../support/process.js';
 import { missingNote, missingPrograms } from '../support/programs.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -21,6 +21,7 @@ describe.skipIf(missing.length > 0 || !isRoot)(
     let cluster: GatepathCluster | undefined;
     afterEach(async () => {
       await cluster?.kill();
+      if (cluster !== undefined) removeNamespaces(readClusterFile(cluster.options.dataDir));
       removeTempDir(dir);
     });
 

@@ -3,8 +3,8 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Report } from '../../src/drill/report.js';
-import { gatepathArgv } from '../support/gatepath.js';
-import { GatepathCluster } from '../support/gatepath-cluster.js';
+import { gatepathArgv, readClusterFile } from '../support/gatepath.js';
+import { GatepathCluster, removeNamespaces } from '../support/gatepath-cluster.js';
 import { run } from '../support/process.js';
 import { missingNote, missingPrograms } from '../support/programs.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -31,6 +31,7 @@ describe.skipIf(missing.length > 0 || !isRoot)(
     beforeAll(() => cluster.start(), TIMEOUT_MS);
     afterAll(async () => {
       await cluster.kill();
+      removeNamespaces(readClusterFile(cluster.options.dataDir));
       removeTempDir(dir);
     });
 

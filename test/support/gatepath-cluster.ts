@@ -1,3 +1,5 @@
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
 import type { ClusterFile } from '../../src/main/up/cluster-file.js';
@@ -61,6 +63,13 @@ export class GatepathCluster {
     const endMs = performance.now() + STOP_TIMEOUT_MS;
     while (pids.some(isAlive) && performance.now() < endMs) await delay(POLL_MS);
   }
+}
+
+/** Those that an `up` which was killed leaves behind: its next start would remove them. */
+export function removeNamespaces(file: ClusterFile | undefined): void {
+  const prefix = file?.nodes[0]?.network?.namespace.replace(/node-1$/, '');
+  if (prefix === undefined) return;
+  for (const name of readdirSync('/run/netns')) if (name.startsWith(prefix)) spawnSync('ip', ['netns', 'delete', name]);
 }
 
 /** Of all processes that cluster.json names. */
