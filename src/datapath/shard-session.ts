@@ -46,6 +46,8 @@ export class ShardSession {
   problem = '';
   /** Since when the state is what it is, in ms of the epoch. */
   sinceMs = Date.now();
+  /** The same, by the engine's clock. */
+  #sinceNs: number;
   readonly #search: PathSearch;
   readonly #failback: Failback;
   readonly #abandon = new Map<number, () => void>();
@@ -76,6 +78,7 @@ export class ShardSession {
     private isShared = false,
   ) {
     const { engine, probes } = parts.context;
+    this.#sinceNs = engine.nowNs;
     this.#search = new PathSearch(
       {
         ask: (id, candidate) => this.#ask(id, candidate),
@@ -250,7 +253,7 @@ export class ShardSession {
     this.#at = candidate;
     this.#term = opened.term;
     this.problem = '';
-    this.sinceMs = Date.now();
+    this.#stateChanged();
     this.session.opened(this.#epoch, path, opened.term);
     if (this.session.state.kind !== 'open') return;
     if (asShared && !this.isShared) return this.#openAgain();
@@ -301,7 +304,7 @@ export class ShardSession {
     // The session itself has found out that the controller's term has passed.
     this.#pathGone('fenced');
     this.#retryEpoch = epoch;
-    this.sinceMs = Date.now();
+    this.#stateChanged();
     this.#startTimer(Timer.retry, backOffMs(failures));
   }
 
@@ -336,7 +339,7 @@ export class ShardSession {
    */
   #trouble(problem: string, isMove = false): void {
     this.problem = problem;
-    if (this.#told || (isMove && Date.now() - this.sinceMs < SUSPECT_AFTER_MS)) return;
+    if (this.#told || (isMove && this.parts.context.engine.nowNs - this.#sinceNs < SUSPECT_AFTER_MS * NS_PER_MS)) return;
     this.#told = true;
     this.#log('warn', 'no path to the vdisk; its requests wait', { problem });
   }
@@ -345,8 +348,13 @@ export class ShardSession {
   #superseded({ node }: Candidate): void {
     if (this.problem.startsWith(SUPERSEDED)) return;
     this.problem = `${SUPERSEDED}: another attachment, or another datapath of this one, holds the vdisk now: its requests end with ESHUTDOWN; detach it from this host`;
-    this.sinceMs = Date.now();
+    this.#stateChanged();
     this.#log('warn', 'the vdisk is held by somebody else now; requests end with ESHUTDOWN', { code: SUPERSEDED, node });
+  }
+
+  #stateChanged(): void {
+    this.sinceMs = Date.now();
+    this.#sinceNs = this.parts.context.engine.nowNs;
   }
 
   #endSession(): void {
