@@ -7,7 +7,6 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * others: what takes long comes first, so that nothing long is left for the end, when only one of two workers has work.
  */
 const SYSTEM = [
-  'test/guest/power-loss/power-loss.test.ts',
   'test/guest/',
   'test/crash/process/',
   'test/meta/etcd-cluster.test.ts',
@@ -22,7 +21,7 @@ const SYSTEM = [
   'test/clients/',
 ];
 /** Of the others, those that take half a minute. */
-const LONG = [
+const HALF_A_MINUTE = [
   'test/sim/sim.test.ts',
   'test/sim/cluster/',
   'test/sim/nodes/',
@@ -30,7 +29,9 @@ const LONG = [
   'src/nbd-server-ts/test/clients/',
   'test/conformance/',
 ];
-const START_ORDER = [...SYSTEM, ...LONG];
+/** Minutes each, and the processors for themselves: `npm run test:long`. */
+const ON_DEMAND_FILES = ['test/guest/power-loss/**/*.test.ts'];
+const START_ORDER = [...SYSTEM, ...HALF_A_MINUTE];
 const SYSTEM_FILES = SYSTEM.map(path => (path.endsWith('/') ? `${path}**/*.test.ts` : path));
 
 class LongestFirst extends BaseSequencer {
@@ -48,21 +49,29 @@ class LongestFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     pool: 'forks',
-    // Two files at a time, and each of them may be a guest: limits are there for what hangs, not for what is slow.
-    maxWorkers: 2,
+    // Several files at a time, and each of them may be a guest: limits are there for what hangs, not for what is slow.
     testTimeout: 60_000,
     hookTimeout: 120_000,
     sequence: { sequencer: LongestFirst },
     projects: [
+      // What starts whole systems waits most of its time: three at once keep two processors busy.
+      {
+        extends: true,
+        test: { name: 'system', include: SYSTEM_FILES, exclude: ON_DEMAND_FILES, maxWorkers: 3, sequence: { groupOrder: 0 } },
+      },
+      // A worker keeps what it has loaded for the next file: loading takes longer than most of these tests.
       {
         extends: true,
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts', 'native/test/**/*.test.ts', 'src/nbd-server-ts/test/**/*.test.ts'],
-          exclude: SYSTEM_FILES,
+          exclude: [...SYSTEM_FILES, ...ON_DEMAND_FILES],
+          isolate: false,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
-      { extends: true, test: { name: 'system', include: SYSTEM_FILES } },
+      { extends: true, test: { name: 'long', include: ON_DEMAND_FILES, maxWorkers: 1, sequence: { groupOrder: 2 } } },
     ],
   },
 });

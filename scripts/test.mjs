@@ -1,5 +1,5 @@
 // `npm test`: everything from a fresh clone to a counted last line.
-//   npm test                     all of it
+//   npm test                     all of it, but for the long ones: npm run test:long
 //   npm test -- PATTERN...       vitest's own arguments: only the files that match
 // With CI=true a skipped test is a failure.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -31,7 +31,9 @@ function runVitest() {
   const path = join(dir, 'report.json');
   try {
     const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
-    const args = [vitest, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${path}`, ...process.argv.slice(2)];
+    const wanted = process.argv.slice(2);
+    const projects = wanted.includes('--project') ? [] : ['--project', 'system', '--project', 'unit'];
+    const args = [vitest, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${path}`, ...projects, ...wanted];
     const status = runStep('tests (vitest)', process.execPath, args);
     const counts = countReport(path);
     // An error outside every test (an unhandled rejection, say) shows in the exit status only.

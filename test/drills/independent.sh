@@ -1,13 +1,15 @@
 #!/bin/bash
 # Faults by nothing but cluster.json, jq, kill and nft, while fio writes and verifies: a second opinion beside "gatepath drill".
 #
-#   independent.sh DATA VDISK [REST_SECONDS]
+#   independent.sh DATA VDISK [REST_SECONDS [NODE...]]
 #
-# Each node in turn is killed and started again by its command, stands still, and (where it has a network namespace) is cut off. fio writes the whole of a region by
+# Each node in turn, or those named by their number from 0, is killed and started again by its command, stands still, and (where it has a network namespace) is cut off. fio writes the whole of a region by
 # chance, reads it again and compares checksums, over and over, until the faults are through. Exit status 0: every pass of fio was without an error.
 set -u
 data=$1 vdisk=$2 rest=${3:-8}
 file=$data/cluster.json
+shift $(($# < 3 ? $# : 3))
+nodes=${*:-$(jq -r '.nodes | keys[]' "$file")}
 uri="nbd+unix:///$vdisk?socket=$(jq -r .datapath.nbdSocket "$file")"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -45,7 +47,7 @@ nft_in() { # what stands before a command that is to run in the node's network
 
 verify &
 fio_shell=$!
-for i in $(jq -r '.nodes | keys[]' "$file"); do
+for i in $nodes; do
   id=$(field "$i" id)
   sleep "$rest"
   pid=$(running "$i") || exit 1

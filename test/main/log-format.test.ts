@@ -39,7 +39,7 @@ describe('what is logged', () => {
       // eslint-disable-next-line no-control-regex
       const plain = line.replace(/\u001b\[\d+m/g, '');
       expect(plain).toMatch(
-        /^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\] INFO: exporting a vdisk \{"vdisk":"demo","generation":1,"sizeBytes":67108864\}$/,
+        /^\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\] INFO: exporting a vdisk \{"vdisk":"demo","generation":1,"sizeBytes":67108864,"shared":false\}$/,
       );
       expect(await logLine('no-color', 'terminal', [], { NO_COLOR: '1' })).toMatch(/^\[[-\d :.]+\] INFO: exporting a vdisk \{/);
     },
