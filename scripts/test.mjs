@@ -32,7 +32,7 @@ function runVitest() {
   try {
     const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs');
     const wanted = process.argv.slice(2);
-    const projects = wanted.includes('--project') ? [] : ['--project', 'system', '--project', 'unit'];
+    const projects = wanted.includes('--project') ? [] : ['--project', 'system', '--project', 'unit', '--project', 'engine'];
     const args = [vitest, 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${path}`, ...projects, ...wanted];
     const status = runStep('tests (vitest)', process.execPath, args);
     const counts = countReport(path);

@@ -130,6 +130,7 @@ describe('contexts', () => {
   test('selected for the export that GO names', () => {
     expect(negotiated(STRUCTURED + set('disk') + go('disk'))).toEqual({
       exportName: 'disk',
+      secure: false,
       structuredReplies: true,
       extendedHeaders: false,
       contextMask: 1,
