@@ -103,6 +103,7 @@ export const PURE = [
   'src/meta/placement.ts',
   'src/stargate/core/',
   'src/datapath/session*.ts',
+  'src/datapath/outstanding.ts',
   'src/datapath/path*.ts',
   'src/datapath/failback.ts',
   'src/datapath/nodes.ts',

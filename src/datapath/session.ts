@@ -1,15 +1,14 @@
 import type { Gather } from 'uring-engine';
 import type { Probe } from '../base/probe.js';
-import { SESSION_WINDOW } from '../wire/limits.js';
 import { IoOp, type PathRequestOwner, type StargatePath, type PathRequest } from '../wire/path.js';
 import type { SessionEnd, SessionRefusal } from '../wire/serving.js';
 import { IoStatus } from '../wire/status.js';
-import { MAX_UNANSWERED, MAX_WAITING } from './limits.js';
+import { Outstanding } from './outstanding.js';
 import { SessionRequest } from './session-request.js';
 
 /**
  * One datapath shard's session of one vdisk (replication rules 14 to 19): numbers the requests, sends them down its path, holds each until it is
- * answered, and replays those that are not, in order and before anything newer, whenever the path has changed. Pure: paths, timers and
+ * answered ({@link Outstanding}), and replays those that are not, in order and before anything newer, whenever the path has changed. Pure: paths, timers and
  * time come through ports. Knows nothing of NBD.
  *
  * ```
@@ -80,8 +79,6 @@ export interface SessionCounters {
   givenUp: number;
 }
 
-const MASK = SESSION_WINDOW - 1;
-
 export class Session implements PathRequestOwner {
   readonly counters: SessionCounters = { opened: 0, lost: 0, replayed: 0, belowFloor: 0, staleEvents: 0, givenUp: 0 };
   #state: SessionState = { kind: 'disconnected' };
@@ -92,19 +89,8 @@ export class Session implements PathRequestOwner {
   #resting = true;
   /** It has given up what it had sent, and has had no path since: one of {@link TermFloor.unsettled}. */
   #isUnsettled = false;
-  /** Unanswered requests by clientSeq; lowest at #lowWater, next number #nextSeq. */
-  readonly #window = new Array<SessionRequest | null>(SESSION_WINDOW).fill(null);
-  #lowWater = 1;
-  #nextSeq = 1;
-  #unanswered = 0;
-  /** Numbered above, and not sent yet: first of them; equals #nextSeq while the path is up and nothing is replayed. */
-  #nextToSend = 1;
+  readonly #requests = new Outstanding();
   #sending = false;
-  /** Highest number ever sent, to tell replays. */
-  #sentUpTo = 0;
-  #waitingFirst: SessionRequest | null = null;
-  #waitingLast: SessionRequest | null = null;
-  #waitingCount = 0;
   /** The last answer, or the first request after none was outstanding; and the longest time from one to the next since the path was last lost. */
   #progressNs = 0;
   #gapNs = 0;
@@ -123,22 +109,21 @@ export class Session implements PathRequestOwner {
 
   /** Arrival of the oldest request that is not answered; Infinity: there is none. */
   get oldestNs(): number {
-    return this.#oldest()?.arrivedNs ?? Infinity;
+    return this.#requests.oldest?.arrivedNs ?? Infinity;
   }
 
   get unanswered(): number {
-    return this.#unanswered;
+    return this.#requests.unanswered;
   }
 
   /** Longest time without an answer while requests were outstanding: since the last loss of the path, that outage included; the time that goes on now too. */
   get gapNs(): number {
-    const outstanding = this.#unanswered + this.#waitingCount > 0;
-    return Math.max(this.#gapNs, outstanding ? this.ports.nowNs() - this.#progressNs : 0);
+    return Math.max(this.#gapNs, this.#requests.isEmpty ? 0 : this.ports.nowNs() - this.#progressNs);
   }
 
   /** Number of the next request that is sent: all below have been answered when nothing is outstanding. */
   get nextSeq(): number {
-    return this.#nextSeq;
+    return this.#requests.nextSeq;
   }
 
   /** Opens the path ahead of the first request. No effect unless it rests. */
@@ -148,14 +133,13 @@ export class Session implements PathRequestOwner {
 
   /** Another process has used the session up to here; before the first use. */
   goOnFrom(nextSeq: number): void {
-    if (this.#epoch > 0 || this.#nextSeq > 1) throw new Error('session: in use already');
-    this.#lowWater = this.#nextSeq = this.#nextToSend = nextSeq;
-    this.#sentUpTo = nextSeq - 1;
+    if (this.#epoch > 0 || this.#requests.nextSeq > 1) throw new Error('session: in use already');
+    this.#requests.goOnFrom(nextSeq);
   }
 
   /** With nothing outstanding: lets the path go, until `start`. For another process, which goes on with the session, or for this one again. */
   rest(): void {
-    if (this.#unanswered + this.#waitingCount > 0) throw new Error('session: it cannot rest while requests are outstanding');
+    if (!this.#requests.isEmpty) throw new Error('session: it cannot rest while requests are outstanding');
     const state = this.#state;
     if (state.kind === 'closed') return;
     this.#resting = true;
@@ -165,7 +149,7 @@ export class Session implements PathRequestOwner {
     if (state.kind === 'disconnected') return;
     if (state.kind === 'open') state.path.close();
     this.#go('rest', { kind: 'disconnected' });
-    this.#check();
+    this.#requests.check();
   }
 
   /** A free request; to be filled and submitted. */
@@ -179,17 +163,13 @@ export class Session implements PathRequestOwner {
 
   submit(request: SessionRequest): void {
     request.arrivedNs = this.ports.nowNs();
-    if (this.#unanswered + this.#waitingCount === 0) this.#progressNs = request.arrivedNs;
+    if (this.#requests.isEmpty) this.#progressNs = request.arrivedNs;
     if (this.#state.kind === 'closed') {
       this.#deliver(request, IoStatus.closed);
       return;
     }
-    if (this.#waitingCount > 0 || !this.#hasRoom()) this.#wait(request);
-    else {
-      this.#number(request);
-      this.#send();
-    }
-    this.#check();
+    if (this.#requests.add(request)) this.#send();
+    this.#requests.check();
   }
 
   /** The front end is done with the data of an answered READ. */
@@ -208,7 +188,7 @@ export class Session implements PathRequestOwner {
   onReply(pathRequest: PathRequest): void {
     const request = pathRequest as SessionRequest;
     const state = this.#state;
-    if (state.kind !== 'open' || this.#window[request.clientSeq & MASK] !== request || request.path !== state.path) {
+    if (state.kind !== 'open' || !this.#requests.has(request) || request.path !== state.path) {
       this.counters.staleEvents++;
       return;
     }
@@ -230,10 +210,10 @@ export class Session implements PathRequestOwner {
       return;
     }
     this.#failures = 0;
-    this.#settle(request);
+    this.#requests.settle(request);
     this.#deliver(request, request.status);
-    if (this.#waitingCount > 0) this.#admit();
-    this.#check();
+    if (this.#requests.admit()) this.#send();
+    this.#requests.check();
   }
 
   opened(epoch: number, path: StargatePath, term: number): void {
@@ -255,10 +235,9 @@ export class Session implements PathRequestOwner {
     }
     this.ports.floor.raise(term);
     this.counters.opened++;
-    this.counters.replayed += Math.max(0, Math.min(this.#sentUpTo + 1, this.#nextSeq) - this.#lowWater);
-    this.#nextToSend = this.#lowWater;
+    this.counters.replayed += this.#requests.startReplay();
     this.#send();
-    this.#check();
+    this.#requests.check();
   }
 
   refused(epoch: number, reason: SessionRefusal): void {
@@ -293,27 +272,21 @@ export class Session implements PathRequestOwner {
    * what was given up has taken effect by then, or never will.
    */
   giveUpBefore(arrivedNs: number): void {
-    let oldest = this.#oldest();
+    let { oldest } = this.#requests;
     if (oldest === null || oldest.arrivedNs >= arrivedNs || this.#state.kind === 'closed') return;
-    if (this.#nextSeq > this.#lowWater && oldest.clientSeq <= this.#sentUpTo) {
+    if (this.#requests.wasSent(oldest)) {
       this.#setUnsettled(true);
       if (this.#state.kind === 'open') this.#losePath('lost');
     }
-    for (; oldest !== null && oldest.arrivedNs < arrivedNs; oldest = this.#oldest()) {
-      if (this.#nextSeq > this.#lowWater) this.#settle(oldest);
-      else this.#takeWaiting();
+    for (; oldest !== null && oldest.arrivedNs < arrivedNs; oldest = this.#requests.oldest) {
+      this.#requests.takeOldest();
       this.counters.givenUp++;
       oldest.timedOut = true;
       this.#deliver(oldest, IoStatus.closed);
     }
     // What waits behind the window has its numbers as soon as there are some.
-    if (this.#waitingCount > 0) this.#admit();
-    this.#check();
-  }
-
-  /** In the order of their arrival they have their numbers, and behind those they wait for one. */
-  #oldest(): SessionRequest | null {
-    return this.#nextSeq > this.#lowWater ? this.#window[this.#lowWater & MASK]! : this.#waitingFirst;
+    if (this.#requests.admit()) this.#send();
+    this.#requests.check();
   }
 
   #setUnsettled(isUnsettled: boolean): void {
@@ -355,25 +328,14 @@ export class Session implements PathRequestOwner {
     this.counters.lost++;
     this.#gapNs = 0;
     state.path.close();
-    this.#takeBack();
+    this.#requests.takeBack();
     this.#disconnect(event);
   }
 
   #disconnect(event: 'lost' | 'fenced' | 'refused'): void {
     this.#go(event, { kind: 'disconnected' });
     this.ports.startRetry(this.#epoch, this.#failures++);
-    this.#check();
-  }
-
-  /** The path has let go of every request: what it had added to their answers is void. */
-  #takeBack(): void {
-    for (let seq = this.#lowWater; seq < this.#nextSeq; seq++) {
-      const request = this.#window[seq & MASK];
-      if (request == null) continue;
-      request.path = null;
-      request.extentCount = 0;
-      if (request.op === IoOp.read) request.data.clear();
-    }
+    this.#requests.check();
   }
 
   #close(event: 'ended' | 'detach', by: 'detach' | 'other'): void {
@@ -385,28 +347,12 @@ export class Session implements PathRequestOwner {
       if (before.kind === 'opening') this.ports.abandonPath(this.#epoch);
       if (this.#epoch > 0) this.ports.endSession();
     }
-    this.#takeBack();
-    for (let seq = this.#lowWater; seq < this.#nextSeq; seq++) {
-      const request = this.#window[seq & MASK];
-      if (request == null) continue;
-      this.#settle(request);
-      this.#deliver(request, IoStatus.closed);
-    }
-    while (this.#waitingFirst !== null) this.#deliver(this.#takeWaiting(), IoStatus.closed);
-    this.#check();
+    this.#requests.takeBack();
+    for (let one = this.#requests.takeOldest(); one !== null; one = this.#requests.takeOldest()) this.#deliver(one, IoStatus.closed);
+    this.#requests.check();
   }
 
   // ---------------------------------------------------------------- requests
-
-  #hasRoom(): boolean {
-    return this.#unanswered < MAX_UNANSWERED && this.#nextSeq - this.#lowWater < SESSION_WINDOW;
-  }
-
-  #number(request: SessionRequest): void {
-    request.clientSeq = this.#nextSeq++;
-    this.#window[request.clientSeq & MASK] = request;
-    this.#unanswered++;
-  }
 
   /**
    * Sends what is numbered and not at the path. An answer may come during the call, and with it new requests or the loss
@@ -415,26 +361,16 @@ export class Session implements PathRequestOwner {
   #send(): void {
     if (this.#sending) return;
     this.#sending = true;
-    while (this.#nextToSend < this.#nextSeq) {
+    for (;;) {
       const state = this.#state;
       if (state.kind !== 'open') break;
-      const request = this.#window[this.#nextToSend++ & MASK];
-      // Answered before the path was lost.
-      if (request == null) continue;
-      if (request.clientSeq > this.#sentUpTo) this.#sentUpTo = request.clientSeq;
-      request.lowWater = this.#lowWater;
+      const request = this.#requests.takeUnsent();
+      if (request === null) break;
       request.path = state.path;
       request.sentNs = this.ports.nowNs();
       state.path.submit(request);
     }
     this.#sending = false;
-  }
-
-  #settle(request: SessionRequest): void {
-    this.#window[request.clientSeq & MASK] = null;
-    this.#unanswered--;
-    while (this.#lowWater < this.#nextSeq && this.#window[this.#lowWater & MASK] === null) this.#lowWater++;
-    if (this.#nextToSend < this.#lowWater) this.#nextToSend = this.#lowWater;
   }
 
   #deliver(request: SessionRequest, status: IoStatus): void {
@@ -454,44 +390,5 @@ export class Session implements PathRequestOwner {
     request.reset();
     request.next = this.#free;
     this.#free = request;
-  }
-
-  #wait(request: SessionRequest): void {
-    if (this.#waitingCount === MAX_WAITING)
-      throw new Error(`session: more than ${MAX_WAITING} requests wait; the front end has to bound what it takes in`);
-    if (this.#waitingLast === null) this.#waitingFirst = request;
-    else this.#waitingLast.next = request;
-    this.#waitingLast = request;
-    this.#waitingCount++;
-  }
-
-  #takeWaiting(): SessionRequest {
-    const request = this.#waitingFirst!;
-    this.#waitingFirst = request.next;
-    if (this.#waitingFirst === null) this.#waitingLast = null;
-    request.next = null;
-    this.#waitingCount--;
-    return request;
-  }
-
-  #admit(): void {
-    while (this.#waitingCount > 0 && this.#hasRoom()) this.#number(this.#takeWaiting());
-    this.#send();
-  }
-
-  /** The invariants, after each event. */
-  #check(): void {
-    const width = this.#nextSeq - this.#lowWater;
-    const sound =
-      width >= 0 &&
-      width <= SESSION_WINDOW &&
-      this.#unanswered >= 0 &&
-      this.#unanswered <= width &&
-      this.#nextToSend >= this.#lowWater &&
-      this.#nextToSend <= this.#nextSeq &&
-      (width === 0 || this.#window[this.#lowWater & MASK] !== null) &&
-      (this.#waitingCount === 0) === (this.#waitingFirst === null);
-    if (!sound)
-      throw new Error(`session: invariant broken (low-water ${this.#lowWater}, next ${this.#nextSeq}, unanswered ${this.#unanswered})`);
   }
 }

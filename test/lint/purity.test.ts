@@ -73,6 +73,7 @@ test('which files are pure', () => {
     'src/stargate/core/controller.ts',
     'src/datapath/session.ts',
     'src/datapath/session-request.ts',
+    'src/datapath/outstanding.ts',
     'src/datapath/paths.ts',
     'src/nbd-server-ts/src/transmission/transmission.ts',
     'src/nbd-server-ts/src/options/info-go.ts',

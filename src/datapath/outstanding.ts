@@ -1,0 +1,163 @@
+import { SESSION_WINDOW } from '../wire/limits.js';
+import { IoOp } from '../wire/path.js';
+import { MAX_UNANSWERED, MAX_WAITING } from './limits.js';
+import type { SessionRequest } from './session-request.js';
+
+const MASK = SESSION_WINDOW - 1;
+
+/**
+ * The requests of a session that are not answered, in the order of their arrival: those that have a number (rule 16) are in the window, at the path or to
+ * be sent; behind them wait those for which the window has no room.
+ */
+export class Outstanding {
+  /** Unanswered requests by clientSeq; lowest at #lowWater, next number #nextSeq. */
+  readonly #window = new Array<SessionRequest | null>(SESSION_WINDOW).fill(null);
+  #lowWater = 1;
+  #nextSeq = 1;
+  #unanswered = 0;
+  /** Numbered above, and not sent yet: first of them; equals #nextSeq while the path is up and nothing is replayed. */
+  #nextToSend = 1;
+  /** Highest number ever sent, to tell replays. */
+  #sentUpTo = 0;
+  #waitingFirst: SessionRequest | null = null;
+  #waitingLast: SessionRequest | null = null;
+  #waitingCount = 0;
+
+  get isEmpty(): boolean {
+    return this.#unanswered + this.#waitingCount === 0;
+  }
+
+  /** Those that have a number. */
+  get unanswered(): number {
+    return this.#unanswered;
+  }
+
+  get nextSeq(): number {
+    return this.#nextSeq;
+  }
+
+  get oldest(): SessionRequest | null {
+    return this.#nextSeq > this.#lowWater ? this.#window[this.#lowWater & MASK]! : this.#waitingFirst;
+  }
+
+  /** Whether it has a number and is not answered. */
+  has(request: SessionRequest): boolean {
+    return this.#window[request.clientSeq & MASK] === request;
+  }
+
+  /** On this path, or on one before. */
+  wasSent(request: SessionRequest): boolean {
+    return this.has(request) && request.clientSeq <= this.#sentUpTo;
+  }
+
+  /** Numbers below have been used by another process. */
+  goOnFrom(nextSeq: number): void {
+    this.#lowWater = this.#nextSeq = this.#nextToSend = nextSeq;
+    this.#sentUpTo = nextSeq - 1;
+  }
+
+  /** Whether it has its number, and can be sent; otherwise it waits. */
+  add(request: SessionRequest): boolean {
+    const isNext = this.#waitingCount === 0 && this.#hasRoom();
+    if (isNext) this.#number(request);
+    else this.#wait(request);
+    return isNext;
+  }
+
+  /** Numbers those that wait, as far as there is room; whether it has numbered one. */
+  admit(): boolean {
+    let some = false;
+    for (; this.#waitingCount > 0 && this.#hasRoom(); some = true) this.#number(this.#takeWaiting());
+    return some;
+  }
+
+  /** The next one for the path, from now on counted as sent. */
+  takeUnsent(): SessionRequest | null {
+    while (this.#nextToSend < this.#nextSeq) {
+      const request = this.#window[this.#nextToSend++ & MASK];
+      // Answered before the path was lost.
+      if (request == null) continue;
+      if (request.clientSeq > this.#sentUpTo) this.#sentUpTo = request.clientSeq;
+      request.lowWater = this.#lowWater;
+      return request;
+    }
+    return null;
+  }
+
+  /** A new path: all that have numbers are to be sent, from the oldest on. How many numbers that repeats. */
+  startReplay(): number {
+    this.#nextToSend = this.#lowWater;
+    return Math.max(0, Math.min(this.#sentUpTo + 1, this.#nextSeq) - this.#lowWater);
+  }
+
+  /** The path has let go of every request: what it had added to their answers is void. */
+  takeBack(): void {
+    for (let seq = this.#lowWater; seq < this.#nextSeq; seq++) {
+      const request = this.#window[seq & MASK];
+      if (request == null) continue;
+      request.path = null;
+      request.extentCount = 0;
+      if (request.op === IoOp.read) request.data.clear();
+    }
+  }
+
+  /** It has its number, and is about to be answered. */
+  settle(request: SessionRequest): void {
+    this.#window[request.clientSeq & MASK] = null;
+    this.#unanswered--;
+    while (this.#lowWater < this.#nextSeq && this.#window[this.#lowWater & MASK] === null) this.#lowWater++;
+    if (this.#nextToSend < this.#lowWater) this.#nextToSend = this.#lowWater;
+  }
+
+  /** About to be answered, numbered or not. */
+  takeOldest(): SessionRequest | null {
+    if (this.#nextSeq === this.#lowWater) return this.#waitingFirst === null ? null : this.#takeWaiting();
+    const request = this.#window[this.#lowWater & MASK]!;
+    this.settle(request);
+    return request;
+  }
+
+  /** The invariants, after each event of the session. */
+  check(): void {
+    const width = this.#nextSeq - this.#lowWater;
+    const sound =
+      width >= 0 &&
+      width <= SESSION_WINDOW &&
+      this.#unanswered >= 0 &&
+      this.#unanswered <= width &&
+      this.#nextToSend >= this.#lowWater &&
+      this.#nextToSend <= this.#nextSeq &&
+      (width === 0 || this.#window[this.#lowWater & MASK] !== null) &&
+      (this.#waitingCount === 0) === (this.#waitingFirst === null);
+    if (!sound)
+      throw new Error(`session: invariant broken (low-water ${this.#lowWater}, next ${this.#nextSeq}, unanswered ${this.#unanswered})`);
+  }
+
+  #hasRoom(): boolean {
+    return this.#unanswered < MAX_UNANSWERED && this.#nextSeq - this.#lowWater < SESSION_WINDOW;
+  }
+
+  #number(request: SessionRequest): void {
+    request.clientSeq = this.#nextSeq++;
+    this.#window[request.clientSeq & MASK] = request;
+    this.#unanswered++;
+  }
+
+  #wait(request: SessionRequest): void {
+    if (this.#waitingCount === MAX_WAITING)
+      throw new Error(`session: more than ${MAX_WAITING} requests wait; the front end has to bound what it takes in`);
+    if (this.#waitingLast === null) this.#waitingFirst = request;
+    else this.#waitingLast.next = request;
+    this.#waitingLast = request;
+    this.#waitingCount++;
+  }
+
+  #takeWaiting(): SessionRequest {
+    const request = this.#waitingFirst!;
+    this.#waitingFirst = request.next;
+    if (this.#waitingFirst === null) this.#waitingLast = null;
+    request.next = null;
+    this.#waitingCount--;
+    return request;
+  }
+}
