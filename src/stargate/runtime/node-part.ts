@@ -11,6 +11,7 @@ import { Scrubber } from './scrubber.js';
 import { LEAVE_NS, STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
+import { Refusals } from './refusals.js';
 import type { DrainMutations } from './segment-drain.js';
 import { replicaDamage, startReplica } from './group/open.js';
 import type { GroupVdisk } from './group/group-vdisk.js';
@@ -68,13 +69,13 @@ interface Served {
  * the simulation: what differs are the engine and the block store that it is given.
  */
 export class NodePart implements VdiskServing, ControllerHost {
-  readonly problems: VdiskProblem[] = [];
   readonly streams: Stream[] = [];
   readonly served = new Map<string, Served>();
   /** Vdisks that other nodes hold too; null: this node is alone. */
   readonly groups: Groups | null;
   readonly rot = newRotCounters();
   readonly scrubber: Scrubber | null;
+  readonly #refusals = new Refusals();
   readonly #opening = new Set<string>();
   /** Who waits for the end of a removal. */
   readonly #removing = new Map<string, (() => void)[]>();
@@ -94,6 +95,11 @@ export class NodePart implements VdiskServing, ControllerHost {
       this.#collected.set(number, this.#openStream(number));
     }
     if (options.vdisks !== undefined) this.serve(options.vdisks);
+  }
+
+  /** Why vdisks are not served. */
+  get problems(): VdiskProblem[] {
+    return this.#refusals.problems;
   }
 
   /** Vdisks whose logs are damaged: no term is to be won for them (rule 5). */
@@ -122,9 +128,10 @@ export class NodePart implements VdiskServing, ControllerHost {
     }
     for (const problem of refused) {
       const stream = this.#streamOf(problem.vdiskId);
-      if (stream !== undefined) this.#refuse(problem, stream);
+      if (stream !== undefined) this.#refusals.add(problem, stream);
     }
-    this.#forgetUnknown(new Set([...vdisks, ...refused].map(({ vdiskId }) => vdiskId)));
+    const known = new Set([...vdisks, ...refused].map(({ vdiskId }) => vdiskId));
+    this.#refusals.addUnknown(known, this.streams, this.options.ports.store);
     this.#allAsked = true;
     this.#checkServing();
   }
@@ -140,8 +147,8 @@ export class NodePart implements VdiskServing, ControllerHost {
     const group = this.groups?.all.get(request.vdiskId);
     if (group !== undefined && !this.#stopping) return group.openSession(request, listener);
     if (served === undefined || this.#stopping) {
-      const problem = this.problems.find(one => one.vdiskId === request.vdiskId);
-      return listener.onRefused('not-served', problem?.message ?? 'the vdisk is not served here, or not yet');
+      const problem = this.#refusals.messageOf(request.vdiskId) ?? 'the vdisk is not served here, or not yet';
+      return listener.onRefused('not-served', problem);
     }
     served.controller.openSession(request, listener);
   }
@@ -206,14 +213,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     const group = this.groups?.all.get(vdiskId);
     if (group !== undefined) return this.#endReplica(group, ended, again);
     if (served === undefined) {
-      // Refused: what the log has of it holds space until the next start otherwise.
-      const stream = this.#streamOf(vdiskId);
-      const log = stream?.log.vdisk(vdiskId);
-      if (log !== undefined) {
-        stream!.log.dropVdisk(log);
-        stream!.scheduler.removeRefused(log);
-      }
-      this.#forgetProblem(vdiskId);
+      this.#refusals.drop(vdiskId, this.#streamOf(vdiskId));
       return ended();
     }
     const { controller, log, stream } = served;
@@ -338,13 +338,13 @@ export class NodePart implements VdiskServing, ControllerHost {
       description: { ...description, ...group! },
       stream: stream.log,
       isStart: recovered !== undefined,
-      problem: this.problems.find(one => one.vdiskId === vdiskId)?.message ?? '',
+      problem: this.#refusals.messageOf(vdiskId) ?? '',
       found: recovered?.vdisks.get(vdiskId),
       isTorn: stream.report.tornBytes > 0,
       onOpen: replica => {
         this.groups!.add(replica);
         stream.scheduler.add(replica.local, replica.log);
-        this.#forgetProblem(vdiskId);
+        this.#refusals.forget(vdiskId);
         this.#opened(vdiskId);
         done?.('');
       },
@@ -353,7 +353,7 @@ export class NodePart implements VdiskServing, ControllerHost {
         done?.('');
       },
       onProblem: message => {
-        this.#refuse({ vdiskId, message }, stream);
+        this.#refusals.add({ vdiskId, message }, stream);
         this.#opened(vdiskId);
         done?.(message);
       },
@@ -381,12 +381,12 @@ export class NodePart implements VdiskServing, ControllerHost {
       onServing: (controller, log) => {
         this.served.set(vdiskId, { controller, log, stream });
         stream.scheduler.add(controller, log);
-        this.#forgetProblem(vdiskId);
+        this.#refusals.forget(vdiskId);
         this.#opened(vdiskId);
         done?.('');
       },
       onProblem: problem => {
-        this.#refuse(problem, stream);
+        this.#refusals.add(problem, stream);
         this.#opened(vdiskId);
         done?.(problem.message);
       },
@@ -398,13 +398,6 @@ export class NodePart implements VdiskServing, ControllerHost {
     return this.options.ports.store.damagedLayers().length > 0
       ? 'a record of the block store is damaged that may have been of its layer'
       : '';
-  }
-
-  #refuse(problem: VdiskProblem, { log, scheduler }: Stream): void {
-    this.#forgetProblem(problem.vdiskId);
-    this.problems.push(problem);
-    const refused = log.vdisk(problem.vdiskId);
-    if (refused !== undefined) scheduler.addRefused(refused);
   }
 
   #opened(vdiskId: string): void {
@@ -419,31 +412,6 @@ export class NodePart implements VdiskServing, ControllerHost {
     // Told from a turn of the engine, never from within the constructor.
     this.#servingTold = true;
     this.#delays.after(0, () => this.options.onServing());
-  }
-
-  /**
-   * Logs of vdisks that the metadata does not know. Deleted: no layer is left, and the entries are needed no more. If there is one, either the deletion goes on
-   * in a moment, or this is not the metadata that belongs to the data: then nothing is given up.
-   */
-  #forgetUnknown(known: ReadonlySet<string>): void {
-    const { store } = this.options.ports;
-    const isWhole = store.damagedLayers().length === 0;
-    for (const { log, scheduler } of this.streams) {
-      for (const vdisk of [...log.vdisks()]) {
-        const { vdiskId } = vdisk;
-        if (known.has(vdiskId)) continue;
-        if (isWhole && store.layersOf(vdiskId).length === 0) log.dropVdisk(vdisk);
-        else {
-          this.problems.push({ vdiskId, message: 'its data is here, but the metadata does not know it, or it is being deleted' });
-          scheduler.addRefused(vdisk);
-        }
-      }
-    }
-  }
-
-  #forgetProblem(vdiskId: string): void {
-    const at = this.problems.findIndex(one => one.vdiskId === vdiskId);
-    if (at >= 0) this.problems.splice(at, 1);
   }
 
   #streamOf(vdiskId: string): Stream | undefined {
