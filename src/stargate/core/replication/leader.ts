@@ -1,18 +1,11 @@
 import assert from 'node:assert/strict';
+import { ConfirmRounds } from './confirm-rounds.js';
 import type { ReplicaContext } from './effects.js';
 import { commonSeq, type EntryBody, type MemberId, type TermRun } from './entry.js';
 import type { GroupChange } from './group-change.js';
-import {
-  HEARTBEAT_MS,
-  MAX_APPEND_ENTRIES,
-  MAX_PEERS,
-  MAX_SENT_ENTRIES,
-  MAX_UNCOMMITTED_ENTRIES,
-  MEMBER_TIMEOUT_MS,
-  RESEND_MS,
-  SLEPT_MS,
-} from './limits.js';
+import { HEARTBEAT_MS, MAX_APPEND_ENTRIES, MAX_PEERS, MAX_SENT_ENTRIES, MAX_UNCOMMITTED_ENTRIES, RESEND_MS } from './limits.js';
 import type { Member } from './member.js';
+import { Membership } from './membership.js';
 import type { AppendAck, Entries, Message, SealReply, StandIn } from './messages.js';
 import { Peer } from './peer.js';
 
@@ -24,25 +17,20 @@ export interface LeaderEnd {
 
 /**
  * The controller's side of one term: makes the other replicas' logs equal to its own (rule 3), then gives writes their place and counts who has
- * them (rule 2); takes silent members out (rule 9) and learners in (rule 10). Its log is that of the member on its own node.
+ * them (rule 2). Its log is that of the member on its own node.
  */
 export class Leader {
   committedSeq: number;
   isServing = false;
   end: LeaderEnd | null = null;
-  /** Why somebody was to be taken out last. */
-  removalReason = '';
-  #tickMs: number;
   readonly #peers = new Map<MemberId, Peer>();
-  #alive: readonly MemberId[] = [];
+  readonly #membership: Membership;
+  readonly #rounds: ConfirmRounds;
   /** A member whose tail was torn does not go on alone before it has compared with another one (rule 5). */
   #isCompared: boolean;
   /** Own runs, as of `#runsSeq`. */
   #runs: readonly TermRun[] = [];
   #runsSeq = -1;
-  /** Confirm rounds: the last one begun, and the last one that all have answered. */
-  #round = 0;
-  #answeredRound = 0;
 
   constructor(
     readonly context: ReplicaContext,
@@ -52,8 +40,9 @@ export class Leader {
     readonly nonce: string,
   ) {
     this.committedSeq = member.log.base.seq;
-    this.#tickMs = context.nowMs;
     this.#isCompared = !member.isTorn || changes.group.members.length === 1;
+    this.#membership = new Membership(context, changes, term, this.#peers);
+    this.#rounds = new ConfirmRounds(context, changes, term, this.#peers);
     for (const id of changes.group.members) if (id !== context.self) this.#addPeer(id, false);
   }
 
@@ -74,7 +63,7 @@ export class Leader {
       if (message.term > this.term) this.#giveUp(`${message.from} has promised term ${message.term}`);
       return;
     }
-    if (message.kind === 'leave') return this.#leave(message.from);
+    if (message.kind === 'leave') return this.#membership.leave(message.from, this.isServing);
     const peer = this.#peers.get(message.from);
     if (peer === undefined) return;
     peer.isClosed = false;
@@ -86,7 +75,7 @@ export class Leader {
     if (message.kind === 'sealReply') this.#sealed(peer, message);
     else if (message.kind === 'appendAck') this.#acked(peer, message);
     else if (message.kind === 'entries') this.#fetched(peer, message);
-    else if (message.kind === 'confirmed') this.#answered(peer, message.round);
+    else if (message.kind === 'confirmed') this.#rounds.answered(peer, message.round, this.member.log.lastSeq);
     else assert.fail(`${message.kind} is not for a controller`);
   }
 
@@ -94,7 +83,6 @@ export class Leader {
   advance(): void {
     if (this.end !== null) return;
     let seq = this.member.durableSeq;
-    let round = this.#round;
     let isEqual = this.#isCompared && seq === this.member.log.lastSeq;
     const { commitSet } = this.changes;
     for (let i = 0; i < commitSet.length; i++) {
@@ -102,7 +90,6 @@ export class Leader {
       const peer = this.#peers.get(commitSet[i]!);
       assert(peer !== undefined, `${commitSet[i]} is a member that nothing is sent to`);
       if (!this.context.mutations.ackBeforeAllMembers) seq = Math.min(seq, peer.confirmedSeq);
-      round = Math.min(round, peer.answeredRound);
       isEqual &&= peer.confirmedSeq >= this.member.log.lastSeq && peer.state.kind === 'attached';
     }
     const begins = !this.isServing;
@@ -113,25 +100,19 @@ export class Leader {
     }
     // What was there at the beginning may have been acknowledged before, and is readable however few the members are.
     if (seq > this.committedSeq && (begins || this.#hasEnoughMembers)) this.#commit(seq);
-    if (round > this.#answeredRound) {
-      this.#answeredRound = round;
-      // Of the last one alone: for whoever has come since, the others are too old.
-      if (round === this.#round) this.context.out.push({ kind: 'confirmed', term: this.term });
-    }
-    this.#admitLearners();
+    this.#rounds.advance();
+    this.#membership.admitLearners(this.committedSeq);
   }
 
-  /** Rule 18: another round. What it needs is not a place in the log, but that all members still promise this term after it has begun. */
+  /** Rule 18: whether this is the controller still. */
   confirm(): void {
-    this.#round++;
-    this.#askRound();
+    this.#rounds.begin();
   }
 
   /** Asks a member to take over. This one serves on until it is sealed: what is in flight then has an unknown outcome, and comes again there. */
   handOver(to: MemberId, isLeaving: boolean): void {
     const peer = this.#peers.get(to);
-    if (this.isServing && peer !== undefined && this.#canFollow(peer))
-      this.context.out.push({ kind: 'send', to, message: this.standInMessage(isLeaving) });
+    if (this.isServing && peer?.canFollow === true) this.context.out.push({ kind: 'send', to, message: this.standInMessage(isLeaving) });
   }
 
   standInMessage(isLeaving: boolean): StandIn {
@@ -140,14 +121,7 @@ export class Leader {
 
   /** The member that has most of the log: it would be the first to serve. */
   successor(isFit: (member: MemberId) => boolean = () => true): MemberId | null {
-    let best: Peer | null = null;
-    for (const peer of this.#peers.values())
-      if (this.#canFollow(peer) && isFit(peer.id) && (best === null || peer.confirmedSeq > best.confirmedSeq)) best = peer;
-    return best?.id ?? null;
-  }
-
-  #canFollow(peer: Peer): boolean {
-    return !peer.isLearner && !peer.isClosed && peer.state.kind === 'attached';
+    return this.#membership.successor(isFit);
   }
 
   get mayWrite(): boolean {
@@ -174,22 +148,14 @@ export class Leader {
   tick(): void {
     if (this.end !== null) return;
     const { nowMs } = this.context;
-    this.#forgiveSleep(nowMs);
+    this.#membership.forgiveSleep();
     for (const peer of this.#peers.values()) {
       if (peer.state.kind === 'attached' && peer.confirmedSeq === this.member.log.lastSeq) this.#sendWatermark(peer);
       else if (nowMs - peer.lastSentMs >= RESEND_MS) this.#sendAgain(peer);
     }
-    this.#askRound();
-    if (this.#isCutOff) this.#giveUp('it is I who am cut off');
-    else if (this.changes.allows('propose')) this.#removeSilent();
-  }
-
-  /** This process stood still: what the others have answered meanwhile has not been heard yet, and their silence is not theirs. */
-  #forgiveSleep(nowMs: number): void {
-    const sleptMs = nowMs - this.#tickMs;
-    this.#tickMs = nowMs;
-    if (sleptMs < SLEPT_MS) return;
-    for (const peer of this.#peers.values()) if (peer.waitingSinceMs >= 0) peer.waitingSinceMs += sleptMs;
+    this.#rounds.ask();
+    if (this.#membership.isCutOff) this.#giveUp('it is I who am cut off');
+    else if (this.changes.allows('propose')) this.#membership.removeSilent(this.#isCompared);
   }
 
   addLearner(id: MemberId): void {
@@ -207,25 +173,23 @@ export class Leader {
   }
 
   alive(members: readonly MemberId[]): void {
-    this.#alive = members;
+    this.#membership.alive(members);
   }
 
   /** A proposal of this controller is known to be the record now. */
   groupChanged(): void {
-    const { members } = this.changes.group;
-    for (const peer of [...this.#peers.values()]) {
-      if (members.includes(peer.id)) peer.isLearner = false;
-      else if (!peer.isLearner) {
-        this.#peers.delete(peer.id);
-        if (peer.isLeaving) this.#replyToLeave(peer.id, true);
-      }
-    }
+    this.#membership.groupChanged();
+  }
+
+  /** Why somebody was to be taken out last. */
+  get removalReason(): string {
+    return this.#membership.removalReason;
   }
 
   // ---------------------------------------------------------------- rule 3: equal tails
 
   #addPeer(id: MemberId, isLearner: boolean): void {
-    const peer = new Peer(id, isLearner);
+    const peer = new Peer(this.context, id, isLearner);
     this.#peers.set(id, peer);
     if (!this.context.mutations.noSeal) return this.#seal(peer);
     peer.sentSeq = peer.confirmedSeq = this.member.log.lastSeq;
@@ -234,7 +198,7 @@ export class Leader {
 
   #seal(peer: Peer): void {
     peer.go('again', { kind: 'sealing', attempt: ++peer.attempts });
-    this.#to(peer, { kind: 'seal', nonce: this.nonce, attempt: peer.attempts, ...this.#speaker });
+    peer.send({ kind: 'seal', nonce: this.nonce, attempt: peer.attempts, ...this.#speaker });
   }
 
   #sealed(peer: Peer, reply: SealReply): void {
@@ -276,7 +240,7 @@ export class Leader {
     // can have been committed in its place: that would have needed me.
     const isAhead = tailTerm > log.lastTerm || (tailTerm === log.lastTerm && tailSeq > log.lastSeq);
     if (isAhead && common === log.lastSeq && !this.context.mutations.cutSurplus) {
-      this.#to(peer, { kind: 'fetch', fromSeq: common + 1, ...this.#speaker });
+      peer.send({ kind: 'fetch', fromSeq: common + 1, ...this.#speaker });
       return false;
     }
     if (isAhead && this.member.isTorn) {
@@ -343,33 +307,7 @@ export class Leader {
       peer.confirmedSeq = seq;
       peer.waitingSinceMs = this.context.nowMs;
     }
-    this.#settled(peer);
-  }
-
-  /** Nothing is asked of it any more. */
-  #settled(peer: Peer): void {
-    if (peer.confirmedSeq === this.member.log.lastSeq && peer.answeredRound === peer.askedRound) peer.waitingSinceMs = -1;
-  }
-
-  // ---------------------------------------------------------------- rule 18: confirm rounds
-
-  /** Those who have not been asked in this round, or have not answered for a while. */
-  #askRound(): void {
-    const { self, nowMs } = this.context;
-    for (const id of this.changes.commitSet) {
-      const peer = id === self ? undefined : this.#peers.get(id);
-      if (peer === undefined || peer.answeredRound === this.#round) continue;
-      if (peer.askedRound === this.#round && nowMs - peer.askedMs < RESEND_MS) continue;
-      peer.askedRound = this.#round;
-      peer.askedMs = nowMs;
-      this.#to(peer, { kind: 'confirm', round: this.#round, ...this.#speaker });
-    }
-  }
-
-  #answered(peer: Peer, round: number): void {
-    if (round > peer.askedRound) return;
-    peer.answeredRound = Math.max(peer.answeredRound, round);
-    this.#settled(peer);
+    peer.settle(this.member.log.lastSeq);
   }
 
   // ---------------------------------------------------------------- sending
@@ -380,12 +318,6 @@ export class Leader {
 
   get #committedHash(): number {
     return this.member.log.hashAt(this.committedSeq);
-  }
-
-  #to(peer: Peer, message: Message): void {
-    peer.lastSentMs = this.context.nowMs;
-    if (peer.waitingSinceMs < 0 && message.kind !== 'watermark') peer.waitingSinceMs = this.context.nowMs;
-    this.context.out.push({ kind: 'send', to: peer.id, message });
   }
 
   /**
@@ -401,13 +333,13 @@ export class Leader {
       const entries = log.slice(peer.sentSeq + 1, Math.min(log.lastSeq, peer.sentSeq + MAX_APPEND_ENTRIES));
       peer.sentSeq += entries.length;
       peer.watermark = this.committedSeq;
-      this.#to(peer, { kind: 'append', entries, committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker });
+      peer.send({ kind: 'append', entries, committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker });
     }
   }
 
   #sendAgain(peer: Peer): void {
     if (peer.state.kind === 'sealing') return this.#seal(peer);
-    if (peer.state.kind === 'cutting') this.#to(peer, peer.state.cut);
+    if (peer.state.kind === 'cutting') peer.send(peer.state.cut);
     peer.sentSeq = peer.confirmedSeq;
     this.#send(peer);
   }
@@ -416,7 +348,7 @@ export class Leader {
     const isDue = this.context.nowMs - peer.lastSentMs >= HEARTBEAT_MS;
     if (peer.watermark === this.committedSeq && !isDue) return;
     peer.watermark = this.committedSeq;
-    this.#to(peer, { kind: 'watermark', committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker });
+    peer.send({ kind: 'watermark', committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker });
   }
 
   #ownRuns(): readonly TermRun[] {
@@ -424,69 +356,6 @@ export class Leader {
     if (this.#runsSeq !== log.lastSeq) this.#runs = log.runs();
     this.#runsSeq = log.lastSeq;
     return this.#runs;
-  }
-
-  // ---------------------------------------------------------------- rules 9 and 10: members
-
-  #isSilent({ isClosed, waitingSinceMs }: Peer): boolean {
-    return isClosed || (waitingSinceMs >= 0 && this.context.nowMs - waitingSinceMs >= MEMBER_TIMEOUT_MS);
-  }
-
-  /** Also while a removal's outcome is unknown: what is cut off from the members is cut off from the metadata, and none of its proposals ends. */
-  get #isCutOff(): boolean {
-    if (this.context.replicationFactor < 3) return false;
-    const silent = this.changes.group.members.filter(id => id !== this.context.self && this.#isSilent(this.#peers.get(id)!));
-    return silent.length >= 2 && silent.every(id => this.#alive.includes(id));
-  }
-
-  #removeSilent(): void {
-    const { group } = this.changes;
-    const silent = new Set<MemberId>();
-    for (const peer of this.#peers.values()) {
-      if (!this.#isSilent(peer)) continue;
-      if (peer.isLearner) this.#peers.delete(peer.id);
-      else silent.add(peer.id);
-    }
-    if (silent.size === 0) return;
-    const members = group.members.filter(id => !silent.has(id));
-    if (members.length === 1 && !this.#isCompared) return;
-    const isClosed = [...silent].some(id => this.#peers.get(id)?.isClosed === true);
-    this.removalReason = isClosed ? 'its connection has closed' : `it has not answered for ${MEMBER_TIMEOUT_MS} ms`;
-    this.changes.propose('remove', { ...group, members });
-  }
-
-  /** Rule 10: a learner that has everything acknowledged so far durably. From the proposal on, nothing is committed without it. */
-  #admitLearners(): void {
-    if (!this.changes.allows('propose')) return;
-    for (const peer of this.#peers.values()) {
-      if (!peer.isLearner || peer.state.kind !== 'attached' || peer.confirmedSeq < this.committedSeq) continue;
-      const { group } = this.changes;
-      // The one that was quicker has taken its place.
-      if (group.members.length >= this.context.replicationFactor) this.#peers.delete(peer.id);
-      else return this.changes.propose('add', { ...group, members: [...group.members, peer.id] });
-    }
-  }
-
-  /** Its node is about to stop. It acknowledges until the change is known, so nothing waits for that. */
-  #leave(id: MemberId): void {
-    const { changes } = this;
-    const peer = this.#peers.get(id);
-    if (!changes.commitSet.includes(id)) {
-      this.#peers.delete(id);
-      return this.#replyToLeave(id, true);
-    }
-    if (peer === undefined) return;
-    peer.isLeaving = true;
-    // Another change is under way, or this one: it asks again.
-    if (!this.isServing || !changes.allows('propose')) return;
-    const members = changes.group.members.filter(member => member !== id);
-    if (members.length < this.context.minMembers) return this.#replyToLeave(id, false);
-    this.removalReason = 'it is about to stop';
-    changes.propose('remove', { ...changes.group, members });
-  }
-
-  #replyToLeave(to: MemberId, isOut: boolean): void {
-    this.context.out.push({ kind: 'send', to, message: { kind: 'leaveReply', isOut, ...this.#speaker } });
   }
 
   #giveUp(reason: string, standIn: MemberId | null = null): void {

@@ -1,5 +1,6 @@
+import type { ReplicaContext } from './effects.js';
 import type { MemberId } from './entry.js';
-import type { Cut } from './messages.js';
+import type { Cut, Message } from './messages.js';
 import { go, type Transitions } from './states.js';
 
 /**
@@ -48,10 +49,27 @@ export class Peer {
   isLeaving = false;
 
   constructor(
+    readonly context: ReplicaContext,
     readonly id: MemberId,
     /** Not in the record yet. */
     public isLearner: boolean,
   ) {}
+
+  get canFollow(): boolean {
+    return !this.isLearner && !this.isClosed && this.state.kind === 'attached';
+  }
+
+  send(message: Message): void {
+    const { nowMs, out } = this.context;
+    this.lastSentMs = nowMs;
+    if (this.waitingSinceMs < 0 && message.kind !== 'watermark') this.waitingSinceMs = nowMs;
+    out.push({ kind: 'send', to: this.id, message });
+  }
+
+  /** Whether anything is still asked of it; `lastSeq`: of its controller's log. */
+  settle(lastSeq: number): void {
+    if (this.confirmedSeq === lastSeq && this.answeredRound === this.askedRound) this.waitingSinceMs = -1;
+  }
 
   go(event: PeerEvent, to: PeerState): void {
     this.state = go(PEER_TRANSITIONS, this.state, event, to);
