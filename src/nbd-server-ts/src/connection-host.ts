@@ -22,7 +22,7 @@ export interface ConnectionHost extends SharedResources {
   /** Null: the connection stays here. Else who takes it over. */
   chooseOwner(exportName: string): ((moved: MovedConnection) => void) | null;
   onGone(connection: Connection): void;
-  /** It has left ({@link Connection.leave}). */
+  /** It has left (`LettingGo.leave`). */
   onLeft(left: LeftConnection): void;
   logEnd(connection: Connection, reason: string): void;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { EngineError, errno, RECV_ALL, SEND_LAZY, socketPair, type Gather, type Slot } from 'uring-engine';
+import { RECV_ALL, SEND_LAZY, type Gather, type Slot } from 'uring-engine';
 import { Staging } from './buffers.js';
-import type { ConnectionHost, LeftConnection, MovedConnection } from './connection-host.js';
+import type { ConnectionHost, MovedConnection } from './connection-host.js';
 import { nextPhase, type Phase } from './connection-phase.js';
 import type { ServerProbes } from './counters.js';
 import type { Export } from './export.js';
@@ -9,6 +9,7 @@ import { driveHandshake } from './handshake-drive.js';
 import { Handshake, type HandshakeOptions, type PausedHandshake } from './handshake/handshake.js';
 import type { Negotiated } from './handshake/negotiation.js';
 import { Intake, Pump } from './intake.js';
+import { LettingGo } from './letting-go.js';
 import { LAZY_SEND_BYTES, MAX_OPTION_BYTES, STAGING_BYTES } from './limits.js';
 import type { PendingRequest } from './pending-request.js';
 import { OPTION_HEADER_BYTES } from './protocol/constants.js';
@@ -32,10 +33,13 @@ export class Connection implements IntakeListener, ReplySink {
   /** When the sweep saw another `activity` for the last time, and which. */
   activeAtNs = 0;
   activityThen = 0;
-  #slot: Slot = -1;
-  #handshake: Handshake | null = null;
-  #intake: Intake | null = null;
-  #receiving = false;
+  readonly lettingGo: LettingGo;
+  // What letting go looks at; nobody else does. The slot it changes, too.
+  slot: Slot = -1;
+  handshake: Handshake | null = null;
+  intake: Intake | null = null;
+  negotiated: Negotiated | null = null;
+  receiving = false;
   #receivedInTurn = false;
   #sending = false;
   #wantsRecv = false;
@@ -44,11 +48,7 @@ export class Connection implements IntakeListener, ReplySink {
   #closeSent = false;
   #broken = '';
   #moveTo: ((moved: MovedConnection) => void) | null = null;
-  #negotiated: Negotiated | null = null;
   #target: Export | null = null;
-  /** To leave at the next boundary; and its receive has been interrupted for that. */
-  #leaving = false;
-  #interrupted = false;
   readonly #staging: Staging;
   readonly #replies: ReplyQueue;
   readonly #tag: number;
@@ -61,6 +61,7 @@ export class Connection implements IntakeListener, ReplySink {
     this.#tag = index << TAG_SHIFT;
     this.#staging = new Staging(host.arena.bytes, blockOffset, host.sharedStaging);
     this.#replies = new ReplyQueue(host.arena, blockOffset + STAGING_BYTES, this);
+    this.lettingGo = new LettingGo(this, host, this.#staging);
   }
 
   // ---- beginnings
@@ -75,7 +76,7 @@ export class Connection implements IntakeListener, ReplySink {
     const { exports } = this.host;
     this.#begin(slot, 'handshake', leftover);
     this.handshakeDeadlineNs = handshakeDeadlineNs;
-    this.#handshake = paused === undefined ? new Handshake(exports, options) : Handshake.resume(exports, options, paused);
+    this.handshake = paused === undefined ? new Handshake(exports, options) : Handshake.resume(exports, options, paused);
     this.#runHandshake();
     this.host.markDirty(this);
   }
@@ -90,14 +91,14 @@ export class Connection implements IntakeListener, ReplySink {
     this.#enter(phase);
     this.host.arena.bytes.set(leftover, this.#staging.end);
     this.#staging.end += leftover.length;
-    this.#slot = slot;
-    this.#handshake = null;
-    this.#intake = null;
-    this.#receiving = this.#receivedInTurn = this.#sending = this.#wantsRecv = this.#wantsDirect = this.#blocked = this.#closeSent = false;
-    this.#leaving = this.#interrupted = false;
+    this.slot = slot;
+    this.handshake = null;
+    this.intake = null;
+    this.receiving = this.#receivedInTurn = this.#sending = this.#wantsRecv = this.#wantsDirect = this.#blocked = this.#closeSent = false;
+    this.lettingGo.reset();
     this.#broken = '';
     this.#moveTo = null;
-    this.#negotiated = null;
+    this.negotiated = null;
     this.#target = null;
     this.exportName = '';
     this.#replies.structured = this.#replies.extended = false;
@@ -126,15 +127,15 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   #onReceived(kind: number, result: number): void {
-    const wasInterrupted = this.#interrupted && result === -errno.ECANCELED;
-    this.#receiving = this.#interrupted = false;
+    const wasInterrupted = this.lettingGo.receiveEnded(result);
+    this.receiving = false;
     if (wasInterrupted && this.phase !== 'closing') {
       // Nothing has come. Whether it leaves still, or stays after all, is seen to at the end of the turn.
       this.#wantsRecv = true;
       return;
     }
     this.#receivedInTurn = true;
-    if (kind === ConnectionTag.recvDirect) this.#intake!.largeWrite.directFinished(Math.max(result, 0));
+    if (kind === ConnectionTag.recvDirect) this.intake!.largeWrite.directFinished(Math.max(result, 0));
     else if (result > 0) this.#staging.end += result;
     if (this.phase === 'closing') return;
     if (this.phase === 'upgrading' && result <= 0) this.abort('the client went before the TLS handshake');
@@ -150,7 +151,7 @@ export class Connection implements IntakeListener, ReplySink {
 
   // ---- handshake
   #runHandshake(): void {
-    const handshake = this.#handshake!;
+    const handshake = this.handshake!;
     if (this.host.closing) handshake.shutDown();
     const stop = driveHandshake(handshake, this.host.arena.bytes, this.#staging, this.#replies);
     if (stop === 'more') this.#wantsRecv = true;
@@ -159,19 +160,19 @@ export class Connection implements IntakeListener, ReplySink {
     else if (stop.kind === 'upgrading') this.#enter('upgrading');
     else {
       this.host.counters.failedHandshakes++;
-      this.#handshake = null;
+      this.handshake = null;
       this.host.logEnd(this, stop.reason);
       this.#enter('finishing');
     }
   }
 
   #handshakeDone(target: Export, negotiated: Negotiated): void {
-    this.#handshake = null;
+    this.handshake = null;
     this.exportName = target.name;
     // Who leaves has its place chosen anew where it comes to.
-    this.#moveTo = this.#leaving ? null : this.host.chooseOwner(target.name);
+    this.#moveTo = this.lettingGo.leaving ? null : this.host.chooseOwner(target.name);
     this.#target = target;
-    this.#negotiated = negotiated;
+    this.negotiated = negotiated;
     if (this.#moveTo !== null) {
       this.#enter('moving');
       return;
@@ -180,61 +181,20 @@ export class Connection implements IntakeListener, ReplySink {
     this.#startTransmission(target, negotiated);
   }
 
-  /** The answer to STARTTLS is sent: from here on the client's socket is the TLS thread's, and this end of a pair of sockets is ours. */
+  #move(): void {
+    if (this.lettingGo.move(this.#moveTo!)) return;
+    this.#enter('transmission');
+    this.#startTransmission(this.#target!, this.negotiated!);
+  }
+
+  /** The answer to STARTTLS is sent. */
   #upgrade(): void {
-    const { engine, arena, tls } = this.host;
-    const staging = this.#staging;
-    let clientFd: number;
-    try {
-      clientFd = engine.release(this.#slot);
-    } catch (error) {
-      // An engine that has read ahead lets the socket go when that is taken.
-      if (error instanceof EngineError && error.code === 'ERR_SLOT') {
-        this.#wantsRecv = true;
-        this.#recv();
-      } else this.abort(`cannot go over to TLS: ${(error as Error).message}`);
-      return;
-    }
-    let pair: [number, number];
-    try {
-      pair = socketPair();
-    } catch (error) {
-      this.#slot = engine.adopt(clientFd, 'socket');
-      this.abort(`cannot go over to TLS: ${(error as Error).message}`);
-      return;
-    }
-    // Whatever was read ahead, it comes to TLS and to nothing else.
-    const head = arena.bytes.slice(staging.position, staging.end);
-    staging.position = staging.end;
-    tls!.terminate(clientFd, pair[1], head);
-    this.#slot = engine.adopt(pair[0], 'socket');
+    if (!this.lettingGo.toTls()) return;
     this.host.counters.securedConnections++;
-    this.#handshake!.secured();
+    this.handshake!.secured();
     this.#enter('handshake');
     this.#runHandshake();
     this.host.markDirty(this);
-  }
-
-  #move(): void {
-    const { engine, arena } = this.host;
-    const staging = this.#staging;
-    const leftover = arena.bytes.slice(staging.position, staging.end);
-    let fd: number;
-    try {
-      fd = engine.release(this.#slot);
-    } catch (error) {
-      // An engine that has read ahead cannot let a socket go: then it is served here.
-      this.host.logEnd(this, `cannot be moved: ${(error as Error).message}`);
-      this.#enter('transmission');
-      this.#startTransmission(this.#target!, this.#negotiated!);
-      return;
-    }
-    staging.destroy();
-    this.#enter('gone');
-    this.host.counters.movedConnections++;
-    const moveTo = this.#moveTo!;
-    this.host.onGone(this);
-    moveTo({ fd, negotiated: this.#negotiated!, leftover });
   }
 
   // ---- transmission
@@ -243,16 +203,16 @@ export class Connection implements IntakeListener, ReplySink {
     this.#replies.structured = negotiated.structuredReplies;
     this.#replies.extended = negotiated.extendedHeaders;
     this.#target = target;
-    this.#negotiated = negotiated;
+    this.negotiated = negotiated;
     const machine = new Transmission(rulesOf(target, negotiated));
-    this.#intake = new Intake(machine, target.open(), this.#staging, this.#replies, this.host, this);
-    this.#intake.pausing = this.#leaving;
+    this.intake = new Intake(machine, target.open(), this.#staging, this.#replies, this.host, this);
+    this.intake.pausing = this.lettingGo.leaving;
     this.#pump();
     this.host.markDirty(this);
   }
 
   #pump(): void {
-    const intake = this.#intake!;
+    const intake = this.intake!;
     this.#blocked = false;
     this.#wantsRecv = this.#wantsDirect = false;
     if (this.host.closing) intake.machine.shutDown();
@@ -285,7 +245,7 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   onReplied(request: PendingRequest): void {
-    this.#intake!.requests.onReplied(request);
+    this.intake!.requests.onReplied(request);
   }
 
   resize(sizeBytes: number, done: (errno: number) => void): void {
@@ -298,7 +258,7 @@ export class Connection implements IntakeListener, ReplySink {
 
   /** Further requests are measured by the export's size as it is now. */
   refreshSize(): void {
-    if (this.#intake !== null && this.#target !== null) this.#intake.machine.rules.sizeBytes = this.#target.sizeBytes;
+    if (this.intake !== null && this.#target !== null) this.intake.machine.rules.sizeBytes = this.#target.sizeBytes;
   }
 
   // ---- turns
@@ -324,7 +284,7 @@ export class Connection implements IntakeListener, ReplySink {
       if (probes !== null) probes.onReplied(gather.totalBytes, this.host.engine.nowNs);
       this.#sending = true;
       this.host.engine.send(
-        this.#slot,
+        this.slot,
         gather,
         this.#mayWaitForSend(gather) ? SEND_LAZY : 0,
         this.host.clientId,
@@ -334,9 +294,9 @@ export class Connection implements IntakeListener, ReplySink {
       if (this.#replies.deferring) this.#replies.flushDeferred();
     }
     this.#receivedInTurn = false;
-    if (this.#leaving && this.#goOnLeaving()) return;
+    if (this.lettingGo.leaving && this.lettingGo.goOn()) return;
     if (this.#wantsRecv || this.#wantsDirect) this.#recv();
-    else if (!this.#sending && this.#replies.empty) this.#idle();
+    else if (this.allSent) this.#idle();
   }
 
   /**
@@ -347,7 +307,7 @@ export class Connection implements IntakeListener, ReplySink {
     return (
       this.phase === 'transmission' &&
       this.#receivedInTurn &&
-      !this.#leaving &&
+      !this.lettingGo.leaving &&
       !this.#blocked &&
       !this.#replies.deferring &&
       !this.host.readBudget.isWaitedFor &&
@@ -356,114 +316,65 @@ export class Connection implements IntakeListener, ReplySink {
   }
 
   #recv(): void {
-    if (this.#receiving) return;
+    if (this.receiving) return;
     const { engine, clientId } = this.host;
     if (this.#wantsDirect) {
-      const { largeWrite } = this.#intake!;
+      const { largeWrite } = this.intake!;
       this.#wantsDirect = false;
       largeWrite.directStarted();
-      engine.recv(this.#slot, largeWrite.directOffset, largeWrite.directBytes, RECV_ALL, clientId, this.#tag | ConnectionTag.recvDirect);
+      engine.recv(this.slot, largeWrite.directOffset, largeWrite.directBytes, RECV_ALL, clientId, this.#tag | ConnectionTag.recvDirect);
     } else {
-      const needed = this.#intake === null ? OPTION_HEADER_BYTES + MAX_OPTION_BYTES : this.#intake.neededBytes;
+      const needed = this.intake === null ? OPTION_HEADER_BYTES + MAX_OPTION_BYTES : this.intake.neededBytes;
       // Without room nothing is read until payloads are taken: the next progress comes here again.
       if (!this.#staging.prepare(needed)) return;
       this.#wantsRecv = false;
-      engine.recv(this.#slot, this.#staging.end, this.#staging.roomBytes, 0, clientId, this.#tag | ConnectionTag.recv);
+      engine.recv(this.slot, this.#staging.end, this.#staging.roomBytes, 0, clientId, this.#tag | ConnectionTag.recv);
     }
-    this.#receiving = true;
+    this.receiving = true;
   }
 
   /** Nothing to send: the end of what has an end. */
   #idle(): void {
     if (this.phase === 'moving') this.#move();
-    else if (this.phase === 'upgrading' && !this.#receiving) this.#upgrade();
-    else if (this.phase === 'finishing' && (this.#intake === null || this.#intake.requests.count === 0)) this.#close();
+    else if (this.phase === 'upgrading' && !this.receiving) this.#upgrade();
+    else if (this.phase === 'finishing' && (this.intake === null || this.intake.requests.count === 0)) this.#close();
   }
 
-  // ---- leaving
-  /** A TLS thread of this process has the client's end of it. */
-  get isSecure(): boolean {
-    return this.phase === 'upgrading' || (this.#handshake?.secure ?? this.#negotiated?.secure ?? false);
-  }
-
-  /** At the next boundary, everything answered and said, it is let go of ({@link ConnectionHost.onLeft}); what was received behind that goes along. */
-  leave(): void {
-    this.#setLeaving(true);
-  }
-
-  /** It stays after all. */
-  stay(): void {
-    this.#setLeaving(false);
-  }
-
-  #setLeaving(leaving: boolean): void {
-    if (this.phase === 'gone') return;
-    this.#leaving = leaving;
-    if (this.#intake !== null) this.#intake.pausing = leaving;
+  // ---- what letting go asks for
+  /** Whether there is something to go on with, or to leave at. */
+  lookAgain(): void {
     if (this.phase === 'transmission') this.#blocked = true;
     this.host.markDirty(this);
   }
 
-  /** False: it is not at a boundary, and goes on as always. */
-  #goOnLeaving(): boolean {
-    const stage = this.#sending || !this.#replies.empty ? null : this.#stage();
-    if (stage === null) return false;
-    if (this.#receiving) {
-      if (!this.#interrupted) this.host.engine.interrupt(this.#slot);
-      this.#interrupted = true;
-    } else this.#left(stage);
-    return true;
+  receiveMore(): void {
+    this.#wantsRecv = true;
+    this.#recv();
   }
 
-  #stage(): LeftConnection['stage'] | null {
-    if (this.phase === 'handshake') {
-      const paused = this.#handshake!.pause();
-      return paused === null ? null : { kind: 'handshake', paused };
-    }
-    const intake = this.#intake;
-    if (this.phase !== 'transmission' || intake === null) return null;
-    const { pausing, requests, machine, largeWrite } = intake;
-    if (!pausing || requests.count > 0 || largeWrite.request !== null || !machine.atBoundary) return null;
-    return { kind: 'transmission', negotiated: this.#negotiated! };
-  }
-
-  #left(stage: LeftConnection['stage']): void {
-    const { engine, arena } = this.host;
-    const staging = this.#staging;
-    let fd: number;
-    try {
-      fd = engine.release(this.#slot);
-    } catch (error) {
-      if (!(error instanceof EngineError && error.code === 'ERR_SLOT'))
-        return this.abort(`cannot be handed over: ${(error as Error).message}`);
-      // The engine has read ahead: that is taken first.
-      this.#wantsRecv = true;
-      return this.#recv();
-    }
-    const leftover = arena.bytes.slice(staging.position, staging.end);
-    const intake = this.#intake;
-    staging.position = staging.end;
-    staging.destroy();
+  /** The socket is another's, and the place free. */
+  released(): void {
     this.#enter('gone');
-    this.#handshake = null;
-    this.#intake = null;
-    this.host.readBudget.forget(this);
-    intake?.requests.session.close();
-    this.host.onLeft({ fd, stage, leftover });
-    this.host.onGone(this);
+    this.handshake = null;
+    this.intake = null;
   }
 
   // ---- ends
+  /** Nothing is on its way to the client, or waits for its turn. */
+  get allSent(): boolean {
+    return !this.#sending && this.#replies.empty;
+  }
+
   /** Whether a server that closes may close this one: nothing under way. */
   get quiet(): boolean {
-    return !this.#sending && this.#replies.empty && (this.#intake === null || this.#intake.requests.count === 0);
+    return this.allSent && (this.intake === null || this.intake.requests.count === 0);
   }
 
   /** All that is left to do is the export's: there is nothing for the client to take, and no payload for it to bring. */
   get waitsForExport(): boolean {
-    const intake = this.#intake;
-    if (intake === null || intake.requests.count === 0 || this.#sending || !this.#replies.empty) return false;
-    return intake.largeWrite.request === null || !this.#receiving;
+    const intake = this.intake;
+    if (intake === null || intake.requests.count === 0 || !this.allSent) return false;
+    return intake.largeWrite.request === null || !this.receiving;
   }
 
   /** No more input; what is outstanding is finished and answered, then the connection is closed. */
@@ -471,35 +382,35 @@ export class Connection implements IntakeListener, ReplySink {
     if (this.phase !== 'transmission') return;
     this.#enter('finishing');
     this.#wantsRecv = this.#wantsDirect = false;
-    this.#intake!.endInput();
+    this.intake!.endInput();
     this.host.markDirty(this);
   }
 
   /** Ends the connection now; unsent answers are given up. */
   abort(reason: string): void {
     if (this.phase === 'closing' || this.phase === 'gone') return;
-    if (this.#handshake !== null) this.host.counters.failedHandshakes++;
+    if (this.handshake !== null) this.host.counters.failedHandshakes++;
     this.host.logEnd(this, reason);
     this.#close();
   }
 
   #close(): void {
     this.#enter('closing');
-    this.#handshake = null;
-    if (this.#intake === null) this.#replies.abandon();
+    this.handshake = null;
+    if (this.intake === null) this.#replies.abandon();
     else {
       this.host.readBudget.forget(this);
-      this.#intake.abandon();
+      this.intake.abandon();
     }
-    this.host.engine.close(this.#slot, this.host.clientId, this.#tag | ConnectionTag.close);
+    this.host.engine.close(this.slot, this.host.clientId, this.#tag | ConnectionTag.close);
   }
 
   #checkGone(): void {
-    if (!this.#closeSent || this.#sending || this.#receiving) return;
-    const intake = this.#intake;
+    if (!this.#closeSent || this.#sending || this.receiving) return;
+    const intake = this.intake;
     if (intake !== null && intake.requests.count > 0) return;
     this.#enter('gone');
-    this.#intake = null;
+    this.intake = null;
     this.#staging.destroy();
     intake?.requests.session.close();
     this.host.onGone(this);

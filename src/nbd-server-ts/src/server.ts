@@ -136,7 +136,7 @@ export class NbdServer implements EngineClient {
       return;
     }
     connection.adopted(slot, target, negotiated, leftover);
-    if (this.#handOver !== null) connection.leave();
+    if (this.#handOver !== null) connection.lettingGo.leave();
     if (this.limits.idleTimeoutMs > 0) this.#armSweep(SWEEP_NS);
   }
 
@@ -148,11 +148,11 @@ export class NbdServer implements EngineClient {
   handOver(deadlineMs: number, done: HandOverListener): void {
     if (this.#handOver !== null || this.#closing !== null || this.#closed)
       return done(null, 'the server is closing, or handing over already');
-    if (this.#connections.some(one => one !== null && one.phase !== 'gone' && one.isSecure))
+    if (this.#connections.some(one => one !== null && one.phase !== 'gone' && one.lettingGo.isSecure))
       return done(null, 'a connection is in TLS, which ends with this process');
     this.#handOver = new HandOver(this.#engine.nowNs + deadlineMs * NS_PER_MS, done);
     for (const { slot } of this.#listeners) this.#engine.interrupt(slot);
-    for (const connection of this.#connections) connection?.leave();
+    for (const connection of this.#connections) connection?.lettingGo.leave();
     this.#armSweep(1);
   }
 
@@ -240,7 +240,7 @@ export class NbdServer implements EngineClient {
     const { offerList = true } = this.options;
     const deadlineNs = this.#engine.nowNs + this.limits.handshakeTimeoutMs * NS_PER_MS;
     connection.accepted(slot, deadlineNs, { tls, offerList }, paused, leftover);
-    if (this.#handOver !== null) connection.leave();
+    if (this.#handOver !== null) connection.lettingGo.leave();
     this.#armSweep(SWEEP_NS);
   }
 
@@ -363,7 +363,7 @@ export class NbdServer implements EngineClient {
 
   #giveUpHandOver(handOver: HandOver, problem: string): void {
     this.#handOver = null;
-    for (const connection of this.#connections) connection?.stay();
+    for (const connection of this.#connections) connection?.lettingGo.stay();
     this.takeBack(handOver.handed);
     this.#accept();
     handOver.done(null, problem);
