@@ -21,20 +21,19 @@ export function replicatedEntry(entry: RecoveredEntry, arena: Arena): Entry {
   const { payloadBytes, payloadOffset, lsn } = entry;
   const hasBlocks = kind === EntryKind.write || kind === EntryKind.fullImage;
   const crcs = !hasBlocks ? null : payloadBytes === BLOCK_BYTES ? [crc] : blockCrcs(arena, payloadOffset, payloadBytes);
-  const body: LogBody = {
-    ...{ kind, sessionId, clientSeq, part, parts, offsetBytes, lengthBytes, payloadBytes, lsn, crcs },
-    ...sessionRecords(kind, arena, payloadOffset, payloadBytes),
-  };
+  const { open, mode } = sessionRecords(kind, arena, payloadOffset, payloadBytes);
+  const body: LogBody = { kind, sessionId, clientSeq, part, parts, offsetBytes, lengthBytes, payloadBytes, lsn, crcs, open, mode };
   return { seq, creationTerm, crc, prevHash, hash, body };
 }
 
-/** What an entry that changes the session table says. */
-export function sessionRecords(kind: EntryKind, arena: Arena, offset: number, bytes: number): Pick<LogBody, 'open' | 'mode'> {
-  const payload = (): Uint8Array => arena.bytes.slice(offset, offset + bytes);
-  return {
-    open: kind === EntryKind.sessionOpen ? decodeSessionOpen(payload()) : null,
-    mode: kind === EntryKind.attachMode ? decodeAttachMode(payload()) : null,
-  };
+type SessionRecords = Pick<LogBody, 'open' | 'mode'>;
+const NO_RECORDS: SessionRecords = { open: null, mode: null };
+
+/** What an entry that changes the session table says. Asked for each entry, of which most are writes: for them nothing is made. */
+export function sessionRecords(kind: EntryKind, arena: Arena, offset: number, bytes: number): SessionRecords {
+  if (kind === EntryKind.sessionOpen) return { open: decodeSessionOpen(arena.bytes.slice(offset, offset + bytes)), mode: null };
+  if (kind === EntryKind.attachMode) return { open: null, mode: decodeAttachMode(arena.bytes.slice(offset, offset + bytes)) };
+  return NO_RECORDS;
 }
 
 export function bodyOf(entry: Entry): LogBody {

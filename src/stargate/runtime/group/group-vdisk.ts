@@ -356,9 +356,20 @@ export class GroupVdisk implements ReplicaLogHost {
     }
     this.own.add(draft, offset, owner, tag);
     const { seq, creationTerm, kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes } = draft;
+    const { open, mode } = sessionRecords(kind, parts.ports.arena, offset, bytes);
     const body: LogBody = {
-      ...{ kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes, payloadBytes: bytes, lsn, crcs: null },
-      ...sessionRecords(kind, parts.ports.arena, offset, bytes),
+      kind,
+      sessionId,
+      clientSeq,
+      part,
+      parts: count,
+      offsetBytes,
+      lengthBytes,
+      payloadBytes: bytes,
+      lsn,
+      crcs: null,
+      open,
+      mode,
     };
     const crc = bytes > 0 ? log.lastPayloadCrc : 0;
     this.#prepared = { seq, creationTerm, crc, prevHash, hash: log.lastHash, body };
