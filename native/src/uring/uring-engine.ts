@@ -191,10 +191,10 @@ export class UringEngine extends EngineBase {
     this.#interrupting.push(slot);
   }
 
-  /** Late, because the completions of this turn may have ended what was to be cancelled, and closed the slot. */
+  /** Late, because the completions of this turn may have ended what was to be cancelled: then the descriptor is closed, though its close is not told yet. */
   #cancelNow(): void {
     for (const slot of this.#cancelling) {
-      if (this.slots.state[slot] !== SlotState.free && this.slots.closing[slot] !== -1) this.#addCancel(slot);
+      if (this.slots.outstanding[slot]! > 0 && this.slots.closing[slot] !== -1) this.#addCancel(slot);
     }
     this.#cancelling.length = 0;
     for (const slot of this.#interrupting) {

@@ -276,6 +276,28 @@ function endContract(playPair: PlayPair): void {
     });
   });
 
+  it.each(['receive', 'send'] as const)('are closed when a %s has failed and the other operation ends in that same turn', async which => {
+    await playPair(function* (stage, near, far) {
+      const { engine } = stage;
+      const spare = engine.release(engine.files.open(`${stage.world.directory}/spare`, { write: true, create: true }));
+      const sent = stage.send(near, [0, 8 * MIB]);
+      const received = stage.recv(near, 0, 100, RECV_ALL);
+      yield stage.delay(1e6);
+      // The peer goes away: the send that waits for room and the receive end together.
+      const gone = stage.close(far);
+      yield which === 'send' ? sent : received;
+      expect(yield stage.close(near)).toBe(0);
+      // Whoever gets the number now has nothing to do with what was to be cancelled a moment ago.
+      const next = engine.adopt(spare, 'file');
+      expect(yield stage.close(next)).toBe(0);
+      expect(yield gone).toBe(0);
+      expect(sent.result).toBeLessThan(0);
+      expect(received.result).not.toBe(null);
+      yield stage.settle();
+      expect(engine.outstanding).toBe(0);
+    });
+  });
+
   it('are closed in the turn in which something was enqueued on them', async () => {
     await playPair(function* (stage, near, far) {
       const operations = [stage.recv(near, 0, 100), stage.send(near, [0, 100]), stage.recv(far, 0, 100, RECV_ALL)];
