@@ -5,7 +5,7 @@ import { installDependencies, npm, ROOT } from './steps.mjs';
 
 if (installDependencies() !== 0 || npm('build', ['run', 'build']) !== 0) process.exit(1);
 
-const up = spawn(process.execPath, [join(ROOT, 'dist', 'main', 'gatepath.js'), 'up', '--vdisk', 'demo:10G', ...process.argv.slice(2)], {
+const up = spawn(process.execPath, [join(ROOT, 'dist', 'bundle', 'gatepath.js'), 'up', '--vdisk', 'demo:10G', ...process.argv.slice(2)], {
   cwd: ROOT,
   stdio: 'inherit',
 });

@@ -1,5 +1,5 @@
 import { request as httpRequest } from 'node:http';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError } from '../base/errors.js';
 import {
   apiError,

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Shapes of the management API, for server and clients. Sizes are bytes; times are ISO 8601. */
 

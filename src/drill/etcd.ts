@@ -1,5 +1,5 @@
 import { request } from 'node:http';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError } from '../base/errors.js';
 import type { Cluster } from './cluster.js';
 import type { EtcdMember } from './cluster-file.js';

@@ -1,5 +1,5 @@
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Logger } from '../base/log.js';
 import { name, nodeAddresses, type NodeRecord } from '../meta/model.js';
 

@@ -4,8 +4,6 @@ import { formatSize, parseSize } from '../base/size.js';
 import { DEFAULT_DATA } from '../cli/system.js';
 import { MAX_SHARDS } from '../shard/limits.js';
 import type { EngineChoice } from '../shard/run.js';
-import { DATAPATH_EXAMPLE } from './config/datapath.js';
-import { STARGATE_EXAMPLE } from './config/stargate.js';
 import type { LogFormat } from './logger.js';
 import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES, MOST_NODES } from './limits.js';
 import type { UpOptions } from './up/up.js';
@@ -97,14 +95,17 @@ async function runNodes({ rf, restart, tcp, namespaces }: UpFlags, nodesText: st
 }
 
 function addConfigVerb(program: Command): void {
-  const examples = { stargate: STARGATE_EXAMPLE, datapath: DATAPATH_EXAMPLE };
+  const examples = {
+    stargate: async () => (await import('./config/stargate.js')).STARGATE_EXAMPLE,
+    datapath: async () => (await import('./config/datapath.js')).DATAPATH_EXAMPLE,
+  };
   const config = program.command('config').description('configuration files');
   const example = config.command('example').description('print a configuration with comments');
   for (const [name, text] of Object.entries(examples)) {
     example
       .command(name)
       .description(`of "gatepath ${name}"`)
-      .action(() => void process.stdout.write(text));
+      .action(async () => void process.stdout.write(await text()));
   }
 }
 

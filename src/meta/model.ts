@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_SIZE_BYTES } from '../base/size.js';
 
 /** The cluster model: what the metadata store holds. Every record is validated when it is read and before it is written. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { lockDirectory, type DirectoryLock } from 'uring-engine';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError } from '../base/errors.js';
 
 const FORMAT_VERSION = 1;

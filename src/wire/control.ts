@@ -1,5 +1,5 @@
 import { Packr } from 'msgpackr';
-import { z } from 'zod';
+import * as z from 'zod';
 import { createHeader, encodeHeader, resetHeader, type FrameType } from './frame.js';
 import { HEADER_BYTES, MAX_CONTROL_BYTES } from './limits.js';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_CONNECTION_BYTES, MAX_CONNECTION_REQUESTS } from './limits.js';
 
 /**

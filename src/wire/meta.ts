@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { packr } from './control.js';
 import { MAX_META_KEY_LENGTH, MAX_META_TRANSACTION } from './limits.js';
 

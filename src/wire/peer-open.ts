@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_PEER_VDISKS } from './limits.js';
 import { memberId, type MemberId } from './replicate.js';
 

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { decodeControl, packr } from './control.js';
 import type { FrameHeader } from './frame.js';
 import {

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_NODE_ID_LENGTH } from './limits.js';
 import type { SessionEnd, SessionRefusal, SessionRequest } from './serving.js';
 

@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { Report } from '../../src/drill/report.js';
 import { gatepathArgv, readClusterFile } from '../support/gatepath.js';
@@ -26,8 +25,12 @@ describe.skipIf(missing.length > 0 || !isRoot)(
     });
 
     async function drill(mutant: string, extraArgs: readonly string[], ...args: readonly string[]): Promise<Report> {
-      const env = { NODE_OPTIONS: `--import=${fileURLToPath(new URL(mutant, import.meta.url))}` };
-      cluster = new GatepathCluster({ dataDir: join(dir, mutant.replace(/\W/g, '')), nodes: 3, extraArgs, env });
+      cluster = new GatepathCluster({
+        dataDir: join(dir, mutant.replace(/\W/g, '')),
+        nodes: 3,
+        extraArgs,
+        mutant: new URL(mutant, import.meta.url),
+      });
       await cluster.start();
       const argv = gatepathArgv('drill', ...args, '--data', cluster.options.dataDir, '--seconds', '2', '--json');
       const { stdout, stderr, code } = await run(argv, { timeoutMs: TIMEOUT_MS });

@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Report } from '../../src/drill/report.js';
 import { gatepathArgv, runGatepath } from '../support/gatepath.js';
@@ -9,7 +8,7 @@ import { makeTempDir, removeTempDir } from '../support/temp.js';
 import { sleep } from '../support/wait.js';
 import { SplitCluster } from './split-cluster.js';
 
-const NO_DEDUPE = { NODE_OPTIONS: `--import=${fileURLToPath(new URL('./no-dedupe.mjs', import.meta.url))}` };
+const NO_DEDUPE = new URL('./no-dedupe.mjs', import.meta.url);
 const DEAF_MS = 60;
 const REST_MS = 150;
 const NOTHING = { lost: 0, doubled: 0, stale: 0, torn: 0 };
@@ -36,8 +35,8 @@ const reportOf = ({ stdout, stderr }: RunResult): Report => {
 };
 
 /** A drill without a fault of its own, while the datapath's connections go deaf one after another. */
-async function drillOverDeafLink(env: Readonly<Record<string, string>>): Promise<Report> {
-  const split = await SplitCluster.start(join(dir, 's'), env);
+async function drillOverDeafLink(mutant?: URL): Promise<Report> {
+  const split = await SplitCluster.start(join(dir, 's'), mutant);
   cluster = split;
   let running = true;
   const deafening = (async () => {
@@ -75,7 +74,7 @@ describe('a drill', { timeout: 2 * DRILL_TIMEOUT_MS }, () => {
   });
 
   it('passes while connections go deaf and requests are sent again', async () => {
-    const { passed, rounds } = await drillOverDeafLink({});
+    const { passed, rounds } = await drillOverDeafLink();
     expect({ passed, failures: rounds[0]!.failures }).toEqual({ passed: true, failures: [] });
   });
 

@@ -2,7 +2,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { DeafLink } from './deaf-link.js';
-import { gatepath, gatepathArgv, runGatepath } from '../support/gatepath.js';
+import { gatepath, gatepathArgv, mutantOf, runGatepath } from '../support/gatepath.js';
 import { TestProcess } from '../support/process.js';
 
 const START_TIMEOUT_MS = 60_000;
@@ -39,8 +39,8 @@ export class SplitCluster {
     return this.#links[0]!;
   }
 
-  /** `env`: of the Stargate. */
-  static async start(dir: string, env: Readonly<Record<string, string>> = {}): Promise<SplitCluster> {
+  /** `mutant`: in the Stargate. */
+  static async start(dir: string, mutant?: URL): Promise<SplitCluster> {
     mkdirSync(dir, { recursive: true });
     const [data, socket, relayed, nbdSocket] = [
       join(dir, 'node'),
@@ -48,12 +48,13 @@ export class SplitCluster {
       join(dir, 'link.sock'),
       join(dir, 'nbd.sock'),
     ];
-    const configure = async (part: Part, ours: object): Promise<readonly string[]> => {
+    const { argv, env } = mutantOf(mutant);
+    const configure = async (part: Part, ours: object, command = gatepathArgv): Promise<readonly string[]> => {
       const path = join(dir, `${part}.yaml`);
       writeFileSync(path, stringify({ ...(await example(part)), ...ours }));
-      return gatepathArgv(part, '--config', path);
+      return command(part, '--config', path);
     };
-    const command = await configure('stargate', { data, socket });
+    const command = await configure('stargate', { data, socket }, argv);
     const stargate = TestProcess.start(command, { env });
     const answers = async (): Promise<boolean> => (await runGatepath('status', '--data', data)).code === 0;
     await stargate.waitUntil('the control API', START_TIMEOUT_MS, answers);

@@ -6,7 +6,7 @@ import { gatepath, GatepathUp, readClusterFile } from '../support/gatepath.js';
 import { NbdClient } from '../support/nbd/client.js';
 import { Random } from '../support/random.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
-import { sleep } from '../support/wait.js';
+import { waitFor } from '../support/wait.js';
 
 /** From Ctrl-C to the end of the process (the issue asks for 2 s), with room for a busy test machine. */
 const STOP_MS = 3_000;
@@ -45,14 +45,13 @@ describe('gatepath up', () => {
     const connect = () => NbdClient.connect({ socket: system.socket }, 'demo');
     const load = new VerifiedLoad({ connect, regions, random: new Random(7), connections: 4, queueDepth: 16 });
     await load.start();
-    await sleep(1_500);
+    await waitFor('writes under way', 40_000, () => load.counts.acknowledgedWrites > 1_000);
     const before = performance.now();
     const status = await system.process.stop(STOP_MS, 'SIGINT');
     expect(status).toEqual({ code: 0, signal: null });
     console.log(`stopped within ${Math.round(performance.now() - before)} ms, after ${load.counts.acknowledgedWrites} writes`);
     await load.ended();
     expect(load.faults).toEqual([]);
-    expect(load.counts.acknowledgedWrites).toBeGreaterThan(100);
 
     await system.start();
     expect(system.process.output).toContain('the log was closed cleanly');
@@ -61,7 +60,7 @@ describe('gatepath up', () => {
     expect(await verifyRegions(client, regions, true)).toEqual([]);
     await client.disconnect();
     await system.stop();
-  }, 60_000);
+  }, 120_000);
 
   it('vdisks come and go under their names; containers hold them', async () => {
     const data = join(dir, 'verbs');

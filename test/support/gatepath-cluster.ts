@@ -3,15 +3,15 @@ import { readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { join } from 'node:path';
 import type { ClusterFile } from '../../src/main/up/cluster-file.js';
-import { gatepathArgv, readClusterFile } from './gatepath.js';
+import { mutantOf, readClusterFile } from './gatepath.js';
 import { TestProcess } from './process.js';
 
 export interface GatepathClusterOptions {
   readonly dataDir: string;
   readonly nodes: number;
   readonly extraArgs?: readonly string[];
-  /** Of all its processes. */
-  readonly env?: Readonly<Record<string, string>>;
+  /** In all its processes. */
+  readonly mutant?: URL;
 }
 
 const START_TIMEOUT_MS = 150_000;
@@ -40,8 +40,9 @@ export class GatepathCluster {
   }
 
   async start(): Promise<void> {
-    const { dataDir, nodes, extraArgs = [], env = {} } = this.options;
-    const up = TestProcess.start(gatepathArgv('up', '--data', dataDir, '--nodes', String(nodes), ...extraArgs), { env });
+    const { dataDir, nodes, extraArgs = [], mutant } = this.options;
+    const { argv, env } = mutantOf(mutant);
+    const up = TestProcess.start(argv('up', '--data', dataDir, '--nodes', String(nodes), ...extraArgs), { env });
     this.#process = up;
     await up.waitUntil(
       'all of the cluster serves',

@@ -5,13 +5,32 @@ import type { ClusterFile } from '../../src/main/up/cluster-file.js';
 import { check, run, TestProcess, type RunResult } from './process.js';
 import type { NbdSystem } from './system.js';
 
-const COMMAND = fileURLToPath(new URL('../../dist/main/gatepath.js', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../../dist/bundle/gatepath.js', import.meta.url));
+/** The same file by file. */
+const COMMAND_OF_MODULES = fileURLToPath(new URL('../../dist/main/gatepath.js', import.meta.url));
 const START_TIMEOUT_MS = 60_000;
 const STOP_TIMEOUT_MS = 60_000;
 
 export function gatepathArgv(...args: readonly string[]): readonly string[] {
-  if (!existsSync(COMMAND)) throw new Error(`${COMMAND} is missing: npm run build`);
-  return [process.execPath, COMMAND, ...args];
+  return argvOf(COMMAND, args);
+}
+
+/** A planted bug: a module that is loaded before the command itself, in its threads too, and changes what it finds in `dist`. */
+export interface Mutant {
+  readonly argv: (...args: readonly string[]) => readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Without a module: the command as it is. */
+export function mutantOf(module?: URL): Mutant {
+  if (module === undefined) return { argv: gatepathArgv, env: {} };
+  // The bundle has what it needs in itself, and would not be changed.
+  return { argv: (...args) => argvOf(COMMAND_OF_MODULES, args), env: { NODE_OPTIONS: `--import=${fileURLToPath(module)}` } };
+}
+
+function argvOf(command: string, args: readonly string[]): readonly string[] {
+  if (!existsSync(command)) throw new Error(`${command} is missing: npm run build`);
+  return [process.execPath, command, ...args];
 }
 
 /** Runs a client verb that must succeed; gives its stdout. */

@@ -1,6 +1,6 @@
 import { chmodSync } from 'node:fs';
 import fastify, { type FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError, type ErrorKind } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { MetaUnavailable } from '../../meta/errors.js';

@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DEFAULT_FAILBACK_MS } from '../../datapath/limits.js';
 import { tcpTarget, unixTarget } from '../../datapath/paths.js';
 import { DEFAULT_SHARDS } from '../limits.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { EtcdOptions } from '../../meta/etcd-options.js';
 import { path } from './fields.js';
 import { readNamed } from './named-file.js';

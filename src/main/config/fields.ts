@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { GatepathError } from '../../base/errors.js';
 import { parseSize } from '../../base/size.js';
 import { MAX_SHARDS } from '../../shard/limits.js';

@@ -1,6 +1,6 @@
 import { createSecureContext } from 'node:tls';
 import type { ServerLimits, TlsCredentials } from 'nbd-server-ts';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError } from '../../base/errors.js';
 import { MAX_NBD_CONNECTIONS } from '../limits.js';
 import { formatTcp, hostPort, isAnyAddress, isLoopback, path, size } from './fields.js';

@@ -1,5 +1,5 @@
 import { createSecureContext } from 'node:tls';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { ownCertificate, type TlsCredentials } from '../../transport/tls/credentials.js';

@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DescriptorChannel } from 'uring-engine';
 import { GatepathError } from '../../base/errors.js';
 import { MAX_HANDOVER_BYTES } from '../limits.js';

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import * as z from 'zod';
 import type { HandedOverDatapath } from '../../datapath/hand-over.js';
 import { MAX_EXPORTS } from '../../datapath/limits.js';
 import { attachmentRecord } from '../../meta/model.js';

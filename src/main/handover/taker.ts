@@ -1,5 +1,5 @@
 import { closeSync } from 'node:fs';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError } from '../../base/errors.js';
 import type { DatapathState, HandedOverDatapath } from '../../datapath/hand-over.js';
 import { HANDOVER_ANSWER_MS, HANDOVER_END_MS, HANDOVER_PAUSE_MS, HANDOVER_START_MS } from '../limits.js';

@@ -1,5 +1,5 @@
 import { Packr } from 'msgpackr';
-import { z } from 'zod';
+import * as z from 'zod';
 import { DEDUPE_WINDOW } from './limits.js';
 import type { AttachMode, SessionTableRecord } from './sessions.js';
 

@@ -82,5 +82,5 @@ export class TlsThread {
 
 /** Run from its TypeScript source (by a loader), it uses the worker that was built: loaders are not inherited. */
 function workerUrl(): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? '../../../dist/transport/tls/worker.js' : './worker.js', import.meta.url);
+  return new URL(import.meta.url.endsWith('.ts') ? '../../../dist/transport/tls/tls-worker.js' : './tls-worker.js', import.meta.url);
 }

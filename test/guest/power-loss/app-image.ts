@@ -11,7 +11,7 @@ const IMAGE_SIZE = '1G';
 
 /**
  * A file system image with what it takes to run the built checkout: node and its libraries, dist, the workspaces' builds
- * and the packages of production. In the guest: /app/bin/node, /app/gatepath/dist/main/gatepath.js.
+ * and the packages of production. In the guest: /app/bin/node, /app/gatepath/dist/bundle/gatepath.js.
  */
 export async function buildAppImage(path: string): Promise<void> {
   const dir = makeTempDir('app');

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GatepathError } from '../../../base/errors.js';
 import { MOST_NODES } from '../../limits.js';
 import { CONTROL_SOCKET } from '../../sockets.js';

@@ -1,5 +1,5 @@
 import { Packr } from 'msgpackr';
-import { z } from 'zod';
+import * as z from 'zod';
 import { MAX_ENTRY_BLOCKS } from '../limits.js';
 
 /**

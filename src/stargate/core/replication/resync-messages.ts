@@ -1,5 +1,5 @@
 import { Packr } from 'msgpackr';
-import { z } from 'zod';
+import * as z from 'zod';
 import { BLOCKS_PER_SEGMENT, BlockState } from '../ports.js';
 
 /**
