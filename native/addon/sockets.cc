@@ -1,4 +1,4 @@
-// What Node has no synchronous call for: listeners by number, who listens, shutdown, fallocate, flock.
+// What Node has no synchronous call for: listeners by number, who listens, shutdown, fallocate, lseek, flock.
 #include "addon.h"
 
 #include <arpa/inet.h>
@@ -135,6 +135,14 @@ static napi_value fallocateFile(napi_env env, napi_callback_info info) {
   return number(env, result < 0 ? -errno : 0);
 }
 
+// SEEK_DATA, or SEEK_HOLE with 1. The descriptor's own position, which this moves, nobody uses: all reads and writes name theirs.
+static napi_value seekFile(napi_env env, napi_callback_info info) {
+  double arguments[3];
+  numbers(env, info, arguments);
+  off_t at = lseek(static_cast<int>(arguments[0]), static_cast<off_t>(arguments[1]), arguments[2] == 1 ? SEEK_HOLE : SEEK_DATA);
+  return number(env, at < 0 ? -errno : static_cast<double>(at));
+}
+
 static napi_value flockFile(napi_env env, napi_callback_info info) {
   double arguments[1];
   numbers(env, info, arguments);
@@ -161,6 +169,7 @@ void registerSockets(napi_env env, napi_value exports) {
   method(env, exports, "connectUnix", connectUnix, nullptr);
   method(env, exports, "shutdown", shutdownSocket, nullptr);
   method(env, exports, "fallocate", fallocateFile, nullptr);
+  method(env, exports, "seek", seekFile, nullptr);
   method(env, exports, "flock", flockFile, nullptr);
   method(env, exports, "duplicate", duplicate, nullptr);
   method(env, exports, "socketPair", makeSocketPair, nullptr);

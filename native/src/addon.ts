@@ -19,6 +19,8 @@ export interface Addon {
   wake(eventFd: number): void;
   /** 0, or -errno */
   fallocate(fd: number, mode: number, offsetBytes: number, lengthBytes: number): number;
+  /** lseek(2) for data (0) or for a hole (1): where it begins, or -errno (-ENXIO: none up to the end). */
+  seek(fd: number, fromBytes: number, hole: 0 | 1): number;
   /** Exclusive flock(2) without waiting: 0, or -errno (-EAGAIN: held by somebody else). */
   flock(fd: number): number;
   duplicate(fd: number): number;

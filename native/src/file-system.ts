@@ -17,6 +17,13 @@ export interface FileSystem {
   truncate(slot: Slot, sizeBytes: number): void;
   /** fallocate(2) with a mode of AllocateMode. */
   allocate(slot: Slot, mode: number, fileOffsetBytes: number, lengthBytes: number): void;
+  /**
+   * Where data begins, from `fromBytes` on (lseek(2), SEEK_DATA); the file's size where there is none. What is no data reads as zeroes; file systems may take
+   * zeroes for data, and libuv without the addon takes all of a file for it.
+   */
+  nextData(slot: Slot, fromBytes: number): number;
+  /** Where a hole begins, from `fromBytes` on (SEEK_HOLE): the file's size at the latest. */
+  nextHole(slot: Slot, fromBytes: number): number;
   /** Names in a directory, sorted. */
   list(directory: string): string[];
   exists(path: string): boolean;

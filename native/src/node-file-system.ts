@@ -3,7 +3,7 @@ import { loadAddon } from './addon.js';
 import type { Arena } from './arena.js';
 import { checkAllocateMode, checkFileRange, checkFileSize, checkRange } from './bounds.js';
 import { AllocateMode, type Slot, type SlotKind } from './engine.js';
-import { errnoName } from './errno.js';
+import { errno, errnoName } from './errno.js';
 import { EngineError } from './errors.js';
 import type { FileSystem, OpenOptions } from './file-system.js';
 
@@ -95,6 +95,25 @@ export class NodeFileSystem implements FileSystem {
     checkFileRange(fileOffsetBytes, lengthBytes);
     const result = allocateNow(fd, mode, fileOffsetBytes, lengthBytes);
     if (result < 0) throw new EngineError(errnoName(result), `fallocate: ${errnoName(result)}`);
+  }
+
+  nextData(slot: Slot, fromBytes: number): number {
+    return this.#seek(slot, fromBytes, 0);
+  }
+
+  nextHole(slot: Slot, fromBytes: number): number {
+    return this.#seek(slot, fromBytes, 1);
+  }
+
+  #seek(slot: Slot, fromBytes: number, hole: 0 | 1): number {
+    const fd = this.slots.descriptor(slot);
+    checkFileSize(fromBytes);
+    const addon = loadAddon();
+    const found = addon === null ? -errno.ENXIO : addon.seek(fd, fromBytes, hole);
+    if (found >= 0) return found;
+    if (found !== -errno.ENXIO) throw new EngineError(errnoName(found), `lseek: ${errnoName(found)}`);
+    const sizeBytes = this.sizeBytes(slot);
+    return addon === null && hole === 0 ? Math.min(fromBytes, sizeBytes) : sizeBytes;
   }
 
   list(directory: string): string[] {

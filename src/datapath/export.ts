@@ -40,6 +40,9 @@ const OP_OF: Readonly<Record<ExportOp, IoOp>> = {
   [ExportOp.blockStatus]: IoOp.map,
 };
 
+/** 1: the vdisk has data there; 0: it has none, and takes no space. What a clone or a snapshot shares counts as the vdisk's own. */
+const CONTEXTS = ['qemu:allocation-depth'] as const;
+
 export interface VdiskExportOptions {
   readonly name: string;
   readonly description: string;
@@ -59,6 +62,7 @@ export class VdiskExport implements Export, ExportSession, SessionFrontEnd, Rele
   readonly readOnly = false;
   readonly features = FEATURES;
   readonly blockSize = BLOCK_SIZE;
+  readonly contexts = CONTEXTS;
   readonly #session: Session;
   /** Answered reads whose data is being sent, by index of the session's request. */
   readonly #sending: (SessionRequest | null)[] = [];
@@ -116,8 +120,13 @@ export class VdiskExport implements Export, ExportSession, SessionFrontEnd, Rele
   }
 }
 
+/** NBD_STATE_HOLE of base:allocation. */
+const HOLE = 1;
+
 function addExtents(request: ExportRequest, io: SessionRequest): void {
   for (let i = 0; i < io.extentCount; i++) {
-    if (!request.addExtent(io.extents[2 * i]!, io.extents[2 * i + 1]!)) return;
+    const allocation = io.extents[2 * i + 1]!;
+    const depth = (allocation & HOLE) === 0 ? 1 : 0;
+    if (!request.addExtent(io.extents[2 * i]!, request.context === 0 ? allocation : depth)) return;
   }
 }

@@ -27,7 +27,7 @@ describe.skipIf(missing.length > 0)(`libnbd's tools${missingNote(missing)}`, () 
       can_trim: true,
       can_zero: true,
     });
-    expect(info.exports[0]!['contexts']).toContain('base:allocation');
+    expect(info.exports[0]!['contexts']).toEqual(['base:allocation', 'qemu:allocation-depth']);
   });
 
   it('nbdinfo --list names the vdisk', async () => {
@@ -50,6 +50,11 @@ describe.skipIf(missing.length > 0)(`libnbd's tools${missingNote(missing)}`, () 
     expect(map.reduce((sum, extent) => sum + extent.length, 0)).toBe(SIZE);
     expect(dataBytes).toBeGreaterThanOrEqual(data);
     expect(dataBytes).toBeLessThan(data + MIB);
+    // As a depth the same: 1 where there is data, 0 where nothing is.
+    const depth = JSON.parse(await check(['nbdinfo', '--map=qemu:allocation-depth', '--json', uri])) as typeof map;
+    expect(depth.map(({ offset, length, type }) => [offset, length, type])).toEqual(
+      map.map(({ offset, length, type }) => [offset, length, type === 0 ? 1 : 0]),
+    );
 
     const back = join(dir, 'back');
     closeSync(openSync(back, 'w'));

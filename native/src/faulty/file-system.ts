@@ -103,6 +103,16 @@ export class SimulatedFileSystem implements FileSystem {
     this.#change('allocate', inode.path, allocate, fileOffsetBytes, lengthBytes);
   }
 
+  nextData(slot: Slot, fromBytes: number): number {
+    checkFileSize(fromBytes);
+    return this.slots.handle(slot).inode.next(fromBytes, true);
+  }
+
+  nextHole(slot: Slot, fromBytes: number): number {
+    checkFileSize(fromBytes);
+    return this.slots.handle(slot).inode.next(fromBytes, false);
+  }
+
   list(directory: string): string[] {
     return [...this.disk.directory(directory).names.keys()].sort();
   }

@@ -64,6 +64,14 @@ export class Inode {
     return count;
   }
 
+  /** Where space (or a hole) begins, from there on; the size where nothing does. */
+  next(fromBytes: number, withSpace: boolean): number {
+    let at = fromBytes;
+    while (at < this.sizeBytes && this.#blocks.has(Math.floor(at / BLOCK_BYTES)) !== withSpace)
+      at = (Math.floor(at / BLOCK_BYTES) + 1) * BLOCK_BYTES;
+    return Math.min(at, this.sizeBytes);
+  }
+
   /** Blocks that writing the range would newly take. */
   missingBlocks(atBytes: number, lengthBytes: number): number {
     let missing = 0;

@@ -2,10 +2,10 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { AllocateMode } from '../../src/engine.js';
 import type { FileSystem } from '../../src/file-system.js';
 import { codeOf, isSame, pattern } from './stage.js';
-import type { MakeWorld, World } from './world.js';
+import type { Features, MakeWorld, World } from './world.js';
 
 /** Synchronous calls on files and names. They need no turn of the engine. */
-export function fileSystemContract(make: MakeWorld): void {
+export function fileSystemContract(make: MakeWorld, features: Features): void {
   describe('file system', () => {
     let world: World;
     let files: FileSystem;
@@ -96,6 +96,31 @@ export function fileSystemContract(make: MakeWorld): void {
       expect(isSame(bytes.subarray(20_000, 31_000), expected)).toBe(true);
     });
 
+    it('tells data from holes, where it can: what was written is data, and what is no data reads as zeroes', () => {
+      const MIB = 1 << 20;
+      const slot = files.open(at('file'), { write: true, create: true });
+      files.truncate(slot, 8 * MIB + 100);
+      bytes.fill(9, 0, 65_536);
+      files.write(slot, 0, 65_536, MIB);
+      files.write(slot, 0, 65_536, 4 * MIB + 65_536);
+      files.allocate(slot, AllocateMode.punchHole, MIB, 32_768);
+      const found: number[] = [];
+      for (let from = 0; from < files.sizeBytes(slot);) {
+        const data = files.nextData(slot, from);
+        const hole = files.nextHole(slot, data);
+        found.push(data, hole);
+        from = Math.max(data, hole);
+      }
+      const all = files.sizeBytes(slot);
+      if (features.holes) expect(found).toEqual([MIB + 32_768, MIB + 65_536, 4 * MIB + 65_536, 4 * MIB + 131_072, all, all]);
+      else expect(found).toEqual([0, all]);
+      // From the middle of either, and from the end.
+      expect(files.nextData(slot, MIB + 40_001)).toBe(MIB + 40_001);
+      expect(files.nextHole(slot, 3 * MIB + 7)).toBe(features.holes ? 3 * MIB + 7 : all);
+      expect([files.nextData(slot, all), files.nextHole(slot, all)]).toEqual([all, all]);
+      for (const bad of [-1, 0.5, NaN, 2 ** 53]) expect(codeOf(() => files.nextData(slot, bad))).toBe('ERR_ARGUMENT');
+    });
+
     it('lists names in order', () => {
       for (const name of ['b', 'a', 'C', 'aa', 'é']) files.close(files.open(at(name), { write: true, create: true }));
       files.makeDirectory(at('ab/deep/er'));
@@ -174,6 +199,8 @@ export function fileSystemContract(make: MakeWorld): void {
         expect(codeOf(() => files.sync(bad))).toBe('ERR_SLOT');
         expect(codeOf(() => files.sizeBytes(bad))).toBe('ERR_SLOT');
         expect(codeOf(() => files.truncate(bad, 0))).toBe('ERR_SLOT');
+        expect(codeOf(() => files.nextData(bad, 0))).toBe('ERR_SLOT');
+        expect(codeOf(() => files.nextHole(bad, 0))).toBe('ERR_SLOT');
         expect(codeOf(() => files.allocate(bad, 0, 0, 10))).toBe('ERR_SLOT');
         expect(codeOf(() => files.close(bad))).toBe('ERR_SLOT');
       }

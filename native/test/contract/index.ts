@@ -19,7 +19,7 @@ export function engineContract(name: string, make: MakeWorld, features: Features
     boundsContract(make);
     wakesContract(make);
     filesContract(make, features);
-    fileSystemContract(make);
+    fileSystemContract(make, features);
     if (!features.sockets) return;
     addressesContract(make);
     socketsContract(make);

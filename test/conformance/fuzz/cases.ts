@@ -17,8 +17,10 @@ export interface FuzzCase {
   run(client: RawClient): Promise<void>;
 }
 
-const NAMES = ['disk', '', 'nope', 'é'.repeat(300), 'disk\0', 'x'.repeat(4097)];
-const QUERIES = ['base:allocation', 'base:', '', 'qemu:', 'qemu:dirty-bitmap:daily', 'x:y'];
+/** In memory, and in a file. */
+const EXPORTS = ['disk', 'file'];
+const NAMES = [...EXPORTS, '', 'nope', 'é'.repeat(300), 'disk\0', 'x'.repeat(4097)];
+const QUERIES = ['base:allocation', 'base:', '', 'qemu:', 'qemu:dirty-bitmap:daily', 'qemu:allocation-depth', 'x:y'];
 const LENGTHS = [0, 1, 511, 512, 4096, 65_535, 65_537, 1 << 20, 3 << 20, 33 << 20, 0xffff_ffff, 2 ** 32, 2 ** 52];
 const OFFSETS = [0, 1, 4095, 1 << 20, 64 << 20, (64 << 20) - 1, 2 ** 32, 2 ** 53, 2 ** 63];
 const MAX_PAYLOAD = 300_000;
@@ -114,11 +116,12 @@ async function fuzzHandshake(random: Random, client: RawClient): Promise<void> {
 
 async function fuzzTransmission(random: Random, client: RawClient): Promise<void> {
   const extended = chance(random, 0.5);
+  const name = pick(random, EXPORTS);
   await client.begin();
   if (extended) await client.option(Option.extended);
   else if (chance(random, 0.7)) await client.option(Option.structured);
-  if (chance(random, 0.7)) await client.option(Option.setContexts, contextsData('disk', QUERIES));
-  if (verdictOf(await client.option(Option.go, infoData('disk', [3]))) !== Rep.ack) throw new Error('GO is refused');
+  if (chance(random, 0.7)) await client.option(Option.setContexts, contextsData(name, QUERIES));
+  if (verdictOf(await client.option(Option.go, infoData(name, [3]))) !== Rep.ack) throw new Error('GO is refused');
   const bytes = requests(random, extended);
   await sendInPortions(random, client, chance(random, 0.5) ? bytes : spoil(random, bytes));
 }

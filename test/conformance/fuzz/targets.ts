@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Certificates } from '../../../src/nbd-server-ts/test/support/certificates.js';
@@ -17,9 +17,15 @@ export async function startTargets(engine: ServerSetup['engine']): Promise<FuzzT
     // Clients may well resize the disk: whether the server lives is seen by this one.
     { name: 'still', sizeBytes: MIB },
   ];
+  const files = ['plain', 'tls'].map(name => {
+    const path = join(directory, `${name}.img`);
+    writeFileSync(path, '');
+    truncateSync(path, 64 * MIB);
+    return { name: 'file', path, maxSizeBytes: 65 * MIB, allocationDepth: true };
+  });
   const limits = { maxConnections: 64, handshakeTimeoutMs: 2_000 };
-  const plain = await TestServer.start({ engine, memory, limits });
-  const tls = await TestServer.start({ engine, memory, limits, tls: { mode: 'selective', credentials } });
+  const plain = await TestServer.start({ engine, memory, files: files.slice(0, 1), limits });
+  const tls = await TestServer.start({ engine, memory, files: files.slice(1), limits, tls: { mode: 'selective', credentials } });
   return {
     plain,
     tls,

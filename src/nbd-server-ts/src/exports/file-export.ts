@@ -11,6 +11,7 @@ import {
   type ReleaseListener,
 } from '../export.js';
 import { MAX_PAYLOAD_BYTES, MAX_PIECE_BYTES } from '../limits.js';
+import { addFileExtents, ALLOCATION_FLAGS, DEPTH_FLAGS, errnoOfEngine } from './file-extents.js';
 
 /** Buffers for reads: small ones for the small reads that many are, large ones by as many as a piece needs. */
 const SMALL_BYTES = 4_096;
@@ -24,6 +25,8 @@ const MAX_OPERATIONS = 1_024;
 export const FILE_EXPORT_REGION_BYTES = SMALL_COUNT * SMALL_BYTES + LARGE_COUNT * LARGE_BYTES + LARGE_BYTES;
 
 const EIO = 5;
+const EINVAL = 22;
+const ENOSPC = 28;
 const EOPNOTSUPP = 95;
 
 export interface FileExportOptions {
@@ -31,6 +34,10 @@ export interface FileExportOptions {
   readonly description?: string;
   readonly path: string;
   readonly readOnly?: boolean;
+  /** Clients may resize it up to this (NBD_CMD_RESIZE): the file is cut short or lengthened, durably. */
+  readonly maxSizeBytes?: number;
+  /** Offers `qemu:allocation-depth`: 1 where the file has data, 0 in its holes. */
+  readonly allocationDepth?: boolean;
   readonly blockSize?: BlockSizes;
 }
 
@@ -55,16 +62,18 @@ class Operation {
 }
 
 /**
- * A file of fixed size, through the page cache. FUA is RWF_DSYNC, FLUSH is fdatasync, TRIM and WRITE_ZEROES punch holes (NO_HOLE: zero
- * the range). All of it counts as allocated.
+ * A file, through the page cache. FUA is RWF_DSYNC, FLUSH is fdatasync, TRIM and WRITE_ZEROES punch holes (NO_HOLE: zero the range).
+ * What is allocated is what the file system says of it (lseek(2), SEEK_DATA and SEEK_HOLE); libuv without the addon cannot ask: then all of it is.
  */
 export class FileExport implements Export, ExportSession, EngineClient, ReleaseListener {
   readonly name: string;
   readonly description: string;
-  readonly sizeBytes: number;
+  sizeBytes: number;
   readonly readOnly: boolean;
   readonly features: ExportFeatures;
   readonly blockSize: BlockSizes;
+  readonly contexts: readonly string[];
+  readonly resize?: (sizeBytes: number, done: (errno: number) => void) => void;
   readonly #engine: Engine;
   readonly #clientId: ClientId;
   readonly #slot: Slot;
@@ -76,6 +85,10 @@ export class FileExport implements Export, ExportSession, EngineClient, ReleaseL
   #freeCount = MAX_OPERATIONS;
   /** In the order they came; bounded by what the connections may have open. */
   #waiting: ExportRequest[] = [];
+  /** Requests that are not finished: their operations may be at the file. */
+  #unfinished = 0;
+  /** New sizes that wait for those; meanwhile nothing else is begun. */
+  readonly #resizes: { readonly sizeBytes: number; readonly done: (errno: number) => void }[] = [];
 
   constructor(engine: Engine, region: ArenaRegion, options: FileExportOptions) {
     this.name = options.name;
@@ -83,6 +96,9 @@ export class FileExport implements Export, ExportSession, EngineClient, ReleaseL
     this.readOnly = options.readOnly ?? false;
     this.features = { ...FILE_FEATURES, multiConn: true };
     this.blockSize = options.blockSize ?? { minimumBytes: 1, preferredBytes: SMALL_BYTES, maximumBytes: MAX_PAYLOAD_BYTES };
+    this.contexts = options.allocationDepth === true ? ['qemu:allocation-depth'] : [];
+    const { maxSizeBytes } = options;
+    if (maxSizeBytes !== undefined) this.resize = (sizeBytes, done) => this.#beginResize(sizeBytes, maxSizeBytes, done);
     this.#engine = engine;
     this.#clientId = engine.register(this);
     this.#slot = engine.files.open(options.path, { write: !this.readOnly });
@@ -108,7 +124,27 @@ export class FileExport implements Export, ExportSession, EngineClient, ReleaseL
   }
 
   submit(request: ExportRequest): void {
-    if (this.#waiting.length > 0 || !this.#start(request)) this.#waiting.push(request);
+    if (this.#waiting.length > 0 || this.#resizes.length > 0 || !this.#start(request)) this.#waiting.push(request);
+  }
+
+  /** A write that is under way would lengthen a file that is cut short under it: those go first. */
+  #beginResize(sizeBytes: number, maxSizeBytes: number, done: (errno: number) => void): void {
+    if (sizeBytes > maxSizeBytes) return done(ENOSPC);
+    this.#resizes.push({ sizeBytes, done });
+    this.#goOn();
+  }
+
+  #resizeNow(sizeBytes: number): number {
+    const { files } = this.#engine;
+    try {
+      files.truncate(this.#slot, sizeBytes);
+      files.sync(this.#slot);
+    } catch (error) {
+      return errnoOfEngine(error);
+    } finally {
+      this.sizeBytes = files.sizeBytes(this.#slot);
+    }
+    return 0;
   }
 
   onReleased(request: ExportRequest): void {
@@ -127,9 +163,15 @@ export class FileExport implements Export, ExportSession, EngineClient, ReleaseL
   /** False: it has to wait for buffers or a place. */
   #start(request: ExportRequest): boolean {
     const { op, offsetBytes, lengthBytes } = request;
-    if (op === ExportOp.blockStatus) request.addExtent(lengthBytes, 0);
+    if (offsetBytes + lengthBytes > this.sizeBytes) {
+      // It was inside before the file was cut short.
+      request.finish(op === ExportOp.write || op === ExportOp.writeZeroes ? ENOSPC : EINVAL);
+      return true;
+    }
     if (op === ExportOp.blockStatus || op === ExportOp.cache) {
-      request.finish(0);
+      const flags = request.context === 0 ? ALLOCATION_FLAGS : DEPTH_FLAGS;
+      const { minimumBytes } = this.blockSize;
+      request.finish(op === ExportOp.cache ? 0 : addFileExtents(this.#engine.files, this.#slot, request, minimumBytes, flags));
       return true;
     }
     if (this.#freeCount === 0) return false;
@@ -137,6 +179,7 @@ export class FileExport implements Export, ExportSession, EngineClient, ReleaseL
     const operation = this.#operations[tag]!;
     if (op === ExportOp.read && !this.#takeBuffers(operation, lengthBytes)) return false;
     this.#freeCount--;
+    this.#unfinished++;
     operation.request = request;
     operation.stage = Stage.main;
     operation.errno = 0;
@@ -218,11 +261,25 @@ export class FileExport implements Export, ExportSession, EngineClient, ReleaseL
       // The buffers stay until the answer is sent, an error's too.
     } else this.#recycle(tag);
     request.finish(errno === EOPNOTSUPP && !request.fastZero ? EIO : errno);
+    this.#unfinished--;
+    if (this.#resizes.length > 0) this.#goOn();
   }
 
   #recycle(tag: number): void {
     this.#operations[tag]!.request = null;
     this.#free[this.#freeCount++] = tag;
+    this.#goOn();
+  }
+
+  /** New sizes first, as soon as nothing is under way; then what waits. */
+  #goOn(): void {
+    while (this.#unfinished === 0 && this.#resizes.length > 0) {
+      const { sizeBytes, done } = this.#resizes[0]!;
+      const errno = this.#resizeNow(sizeBytes);
+      this.#resizes.shift();
+      done(errno);
+    }
+    if (this.#resizes.length > 0) return;
     let started = 0;
     while (started < this.#waiting.length && this.#start(this.#waiting[started]!)) started++;
     if (started > 0) this.#waiting.splice(0, started);

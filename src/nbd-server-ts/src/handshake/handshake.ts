@@ -31,7 +31,7 @@ export interface HandshakeOptions {
   readonly offerList?: boolean;
 }
 
-/** A handshake between two options, all answers sent: plain data, for another process to go on with ({@link Handshake.resume}). */
+/** A handshake between two options, all answers sent: plain data, for another process to go on with ({@link NbdServer.takeBack}). */
 export interface PausedHandshake {
   readonly tls: TlsMode;
   readonly hasFlags: boolean;
