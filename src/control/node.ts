@@ -14,6 +14,8 @@ export interface ManagedNode {
   /** The vdisk is marked as being deleted: its space comes back in the background. */
   remove(vdisk: VdiskRecord): void;
   status(): Promise<NodeStatus>;
+  /** What has happened to the vdisk here that is no mere information, the last of it; null: nothing. */
+  lastProblem(vdiskId: string): { readonly at: string; readonly cause: string } | null;
   space(): { readonly freeBytes: number; readonly totalBytes: number };
   /** The other nodes of the system; null where there is no other. */
   readonly cluster: ManagedCluster | null;
@@ -38,7 +40,12 @@ export interface NodeStatus {
     readonly office: string;
     readonly allocatedBytes: number;
     readonly sessions: number;
-    readonly resync: { readonly member: string; readonly sentBlocks: number } | null;
+    readonly resync: {
+      readonly member: string;
+      readonly sentBlocks: number;
+      readonly share: number;
+      readonly leftMs: number | null;
+    } | null;
   }[];
   /** Vdisks that are not served, and why. */
   readonly problems: readonly { readonly vdiskId: string; readonly message: string }[];

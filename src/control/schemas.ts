@@ -107,8 +107,16 @@ export const detachView = z.object({
 });
 export type DetachView = z.infer<typeof detachView>;
 
-/** A copy that is being brought up from the extents: by whole blocks of 4 KiB. */
-const resyncView = z.object({ node: z.string(), sentBlocks: count });
+/** A copy that is being brought up from the extents: by whole blocks of 4 KiB. `share`: how much of it, 0 to 1; `leftMs`: if it goes on as fast; null: not known. */
+const resyncView = z.object({
+  node: z.string(),
+  sentBlocks: count,
+  share: z.number().min(0).max(1).default(0),
+  leftMs: z.number().nonnegative().nullable().default(null),
+});
+
+/** The last thing that went wrong with it, where it is served. */
+const lastProblemView = z.object({ at: z.string(), cause: z.string() });
 
 /** A node that is to have a copy, or had one. Since when it has not been a member; null: it still is one, and does not answer. */
 const missingView = z.object({ node: z.string(), since: z.string().nullable() });
@@ -135,6 +143,8 @@ export const vdiskView = z.object({
   /** Of one that is not healthy: whose copies are not there. */
   missing: z.array(missingView),
   resyncing: resyncView.nullable(),
+  /** Also of one that is healthy again. */
+  lastProblem: lastProblemView.nullable(),
   controller: z.string().nullable(),
   members: z.array(z.string()),
   epoch: count,
@@ -253,10 +263,18 @@ export type NodeView = z.infer<typeof nodeView>;
 export const servedView = z.object({
   node: z.string(),
   vdisks: z.array(
-    z.object({ vdiskId: z.string(), allocatedBytes: count, sessions: count, resyncing: resyncView.nullable().default(null) }),
+    z.object({
+      vdiskId: z.string(),
+      allocatedBytes: count,
+      sessions: count,
+      resyncing: resyncView.nullable().default(null),
+      lastProblem: lastProblemView.nullable().default(null),
+    }),
   ),
   problems: z.array(z.object({ vdiskId: z.string(), message: z.string() })),
 });
+export type ResyncView = z.infer<typeof resyncView>;
+export type LastProblemView = z.infer<typeof lastProblemView>;
 export type ServedView = z.infer<typeof servedView>;
 
 /** Of one process: what concerns its Stargate is null or empty where it has none, `datapath` where it has none. */
@@ -282,6 +300,7 @@ export const statusView = z.object({
           problem: z.string().nullable(),
           missing: z.array(missingView),
           resyncing: resyncView.nullable(),
+          lastProblem: lastProblemView.nullable(),
         }),
       ),
     })

@@ -60,7 +60,7 @@ export class ControlService {
   /** What this node serves itself, for others that ask. */
   async served(): Promise<ServedView> {
     const { node } = this.options;
-    return servedBy(node.id, await node.status());
+    return servedBy(node, await node.status());
   }
 
   async listNodes(): Promise<readonly NodeView[]> {
@@ -183,7 +183,7 @@ export class ControlService {
 
 function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
   const group = all.groups.get(vdisk.id);
-  const { allocatedBytes, health, problem, missing, resyncing, sessions } = vdiskFacts(vdisk, all);
+  const { allocatedBytes, health, problem, missing, resyncing, lastProblem, sessions } = vdiskFacts(vdisk, all);
   const attachments = attachedViews(vdisk, around);
   const { name, id, container, sizeBytes, createdAt } = vdisk;
   return {
@@ -197,6 +197,7 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     problem,
     missing: [...missing],
     resyncing,
+    lastProblem,
     controller: group?.controller ?? null,
     members: group?.members.map(member => member.node) ?? [],
     epoch: group?.epoch ?? 0,

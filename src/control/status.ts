@@ -80,9 +80,9 @@ async function fromMetadata({ store, node }: NonNullable<StatusOptions['storage'
       .map(({ name, health, problem }) => `vdisk "${name}" is ${health === 'degraded' ? health : 'not served'}: ${problem}`),
     ...(ill.length > MOST_PROBLEMS ? [`and ${ill.length - MOST_PROBLEMS} more vdisks`] : []),
   ];
-  const illView = ill
-    .slice(0, MOST_PROBLEMS)
-    .map(({ name, health, problem, missing, resyncing }) => ({ name, health, problem, missing: [...missing], resyncing }));
+  const illView = ill.slice(0, MOST_PROBLEMS).map(({ name, health, problem, missing, resyncing, lastProblem }) => {
+    return { name, health, problem, missing: [...missing], resyncing, lastProblem };
+  });
   const view = {
     nodes: [...all.nodes],
     hosts: hosts.map(({ host, nbdSocket }: HostRecord) => ({ name: host, nbdSocket })),

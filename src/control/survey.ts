@@ -3,7 +3,7 @@ import { listGroups, listNodes } from '../meta/nodes.js';
 import { listContainers, livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
-import type { Health, NodeView, ServedView } from './schemas.js';
+import type { Health, LastProblemView, NodeView, ResyncView, ServedView } from './schemas.js';
 
 /** What all nodes of the system together are and serve, as one of them knows it: by the metadata, by signs of life, and by asking. */
 export interface Survey {
@@ -23,7 +23,8 @@ export interface VdiskFacts {
   readonly problem: string | null;
   /** Nodes whose copies are not there; since when they have not been members. */
   readonly missing: readonly { readonly node: string; readonly since: string | null }[];
-  readonly resyncing: { readonly node: string; readonly sentBlocks: number } | null;
+  readonly resyncing: ResyncView | null;
+  readonly lastProblem: LastProblemView | null;
   readonly allocatedBytes: number | null;
   readonly sessions: number;
 }
@@ -45,7 +46,7 @@ export async function survey({ store, node }: Surveyed, status?: NodeStatus): Pr
   const known = records.map(record => nodeView(record, node, groups));
   const alive = new Set(known.filter(one => one.alive).map(({ id }) => id));
   const nodes = known.map(one => ({ ...one, neededBy: neededBy(one.id, alive, { vdisks, groups, containers }) }));
-  const served = new Map([[node.id, servedBy(node.id, own)]]);
+  const served = new Map([[node.id, servedBy(node, own)]]);
   const others = records.filter(({ id }) => id !== node.id && nodes.find(one => one.id === id)!.alive);
   const { cluster } = node;
   const answers = cluster === null ? [] : await Promise.all(others.map(record => cluster.ask(record)));
@@ -72,20 +73,26 @@ function neededBy(
   return needed.slice(0, MAX_NEEDED).map(({ name }) => name);
 }
 
-export function servedBy(nodeId: string, { vdisks, replicas, problems }: NodeStatus): ServedView {
+export function servedBy(node: Pick<ManagedNode, 'id' | 'lastProblem'>, { vdisks, replicas, problems }: NodeStatus): ServedView {
   const serving = replicas.filter(({ office }) => office === 'serving');
+  const served = [...vdisks.map(one => ({ ...one, resync: null })), ...serving];
   return {
-    node: nodeId,
-    vdisks: [
-      ...vdisks.map(({ vdiskId, allocatedBytes, sessions }) => ({ vdiskId, allocatedBytes, sessions, resyncing: null })),
-      ...serving.map(({ vdiskId, allocatedBytes, sessions, resync }) => ({
+    node: node.id,
+    vdisks: served.map(({ vdiskId, allocatedBytes, sessions, resync }) => {
+      const last = node.lastProblem(vdiskId);
+      return {
         ...{ vdiskId, allocatedBytes, sessions },
-        resyncing: resync === null ? null : { node: nodeOf(resync.member), sentBlocks: resync.sentBlocks },
-      })),
-    ],
+        resyncing: resync === null ? null : resyncView(resync),
+        lastProblem: last === null ? null : { at: last.at, cause: last.cause },
+      };
+    }),
     problems: problems.map(({ vdiskId, message }) => ({ vdiskId, message })),
   };
 }
+
+const resyncView = ({ member, sentBlocks, share, leftMs }: NonNullable<NodeStatus['replicas'][number]['resync']>): ResyncView => ({
+  ...{ node: nodeOf(member), sentBlocks, share, leftMs },
+});
 
 function nodeView(record: NodeRecord, node: ManagedNode, groups: Survey['groups']): NodeView {
   const { id, storeUuid, incarnation, faultDomain, addresses, control, shards, streams, drainingSince } = record;
@@ -125,7 +132,7 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   const gone = [...(group?.former ?? [])].slice(-Math.max(1, copies - members.length)).map(({ node, until }) => ({ node, since: until }));
   const missing = [...silent.map(node => ({ node, since: null })), ...(members.length < copies ? gone : [])];
   const base = { allocatedBytes: served?.allocatedBytes ?? null, sessions: served?.sessions ?? 0, resyncing: served?.resyncing ?? null };
-  const facts = { ...base, missing };
+  const facts = { ...base, missing, lastProblem: served?.lastProblem ?? null };
   const refusal = [said, of.served.get(of.self)].flatMap(one => one?.problems ?? []).find(one => one.vdiskId === id);
   if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal.message };
   if (kept === 0 && said === undefined) {
@@ -137,7 +144,7 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   }
   if (kept >= copies) return { ...facts, health: 'healthy', problem: null };
 
-  const resync = base.resyncing === null ? [] : [`${base.resyncing.node} is being brought up, ${base.resyncing.sentBlocks} blocks so far`];
+  const resync = base.resyncing === null ? [] : [inWords(base.resyncing)];
   const away = missing.filter(({ since }) => since !== null).map(({ node, since }) => `${node} is missing since ${since}`);
   const mute = silent.length === 0 ? [] : [`${silent.join(' and ')} ${verb(silent)} not answer`];
   const who = [...mute, ...away, ...resync].map((one, i) => `${i === 0 ? ': ' : ', '}${one}`).join('');
@@ -149,6 +156,12 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
     return { ...facts, health: 'degraded', problem: `its controller ${controller} does not answer; another member can take over` };
   }
   return { ...facts, health: 'degraded', problem: `kept on ${kept} of ${copies} nodes now${who}` };
+}
+
+function inWords({ node, share, leftMs }: ResyncView): string {
+  const seconds = Math.ceil((leftMs ?? 0) / 1_000);
+  const left = leftMs === null ? '' : `, ${seconds < 120 ? `${seconds} s` : `${Math.round(seconds / 60)} min`} to go`;
+  return `${node} is being brought up, ${Math.floor(share * 100)} % so far${left}`;
 }
 
 const verb = (nodes: readonly string[]): string => (nodes.length === 1 ? 'does' : 'do');

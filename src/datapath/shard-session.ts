@@ -1,4 +1,5 @@
 import type { ClientId, Gather, TimerId } from 'uring-engine';
+import type { EventDraft, EventKind, EventSeverity } from '../base/events.js';
 import type { ShardContext } from '../shard/context.js';
 import type { PathListener } from '../transport/path-listener.js';
 import type { ShardTransport } from '../transport/shard-transport.js';
@@ -263,10 +264,8 @@ export class ShardSession {
     if (!this.#told) return;
     this.#told = false;
     const { node } = candidate;
-    this.#log('info', 'the path to the vdisk is back', {
-      node,
-      path: path.kind,
-      term: opened.term,
+    this.#emit('path-opened', 'info', `the path to vdisk "${this.name}" is back, to node "${node}"`, {
+      ...{ node, path: path.kind, term: opened.term },
       replayed: counters.replayed - before,
     });
   }
@@ -341,7 +340,7 @@ export class ShardSession {
     this.problem = problem;
     if (this.#told || (isMove && this.parts.context.engine.nowNs - this.#sinceNs < SUSPECT_AFTER_MS * NS_PER_MS)) return;
     this.#told = true;
-    this.#log('warn', 'no path to the vdisk; its requests wait', { problem });
+    this.#emit('path-lost', 'warn', `no path to vdisk "${this.name}"; its requests wait: ${problem}`);
   }
 
   /** Final: nothing of this session is applied any more. */
@@ -349,7 +348,8 @@ export class ShardSession {
     if (this.problem.startsWith(SUPERSEDED)) return;
     this.problem = `${SUPERSEDED}: another attachment, or another datapath of this one, holds the vdisk now: its requests end with ESHUTDOWN; detach it from this host`;
     this.#stateChanged();
-    this.#log('warn', 'the vdisk is held by somebody else now; requests end with ESHUTDOWN', { code: SUPERSEDED, node });
+    const cause = `vdisk "${this.name}" is held by somebody else now; requests here end with ESHUTDOWN`;
+    this.#emit('attachment-moved', 'warn', cause, { code: SUPERSEDED, node }, 'detach it from this host');
   }
 
   #stateChanged(): void {
@@ -359,6 +359,12 @@ export class ShardSession {
 
   #endSession(): void {
     if (this.#at !== null && !this.#stopping) closeSessionAt(this.parts, this.#at.target, this.identity);
+  }
+
+  #emit(kind: EventKind, severity: EventSeverity, cause: string, details: EventDraft['details'] = {}, action?: string): void {
+    const { events, index } = this.parts.context;
+    const { vdiskId } = this.identity;
+    events.emit({ kind, severity, vdiskId, cause, details: { shard: index, ...details }, ...(action === undefined ? {} : { action }) });
   }
 
   #log(level: 'info' | 'warn', message: string, fields: Readonly<Record<string, unknown>>): void {

@@ -1,4 +1,5 @@
 import { ControlClient } from '../control/client.js';
+import type { EventRing } from '../control/events/ring.js';
 import type { ManagedNode, NodeStatus } from '../control/node.js';
 import type { ServedView } from '../control/schemas.js';
 import type { NodeRecord } from '../meta/model.js';
@@ -6,7 +7,7 @@ import { spaceOf } from './space.js';
 import type { StargateHost } from './stargate-host.js';
 
 /** A Stargate's host as the management API sees it. */
-export function managedNode(host: StargateHost): ManagedNode {
+export function managedNode(host: StargateHost, events: EventRing): ManagedNode {
   const { nodeId, dataDirectory, shards } = host.options;
   return {
     id: nodeId,
@@ -17,6 +18,7 @@ export function managedNode(host: StargateHost): ManagedNode {
     serve: vdisk => host.serveNew(vdisk),
     remove: () => host.remove(),
     status: () => nodeStatus(host, shards),
+    lastProblem: vdiskId => events.lastProblem(vdiskId),
     space: () => spaceOf(dataDirectory),
     cluster: host.metadata.isShared ? { living: () => host.metadata.living(), ask } : null,
   };

@@ -64,7 +64,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
       host.listen(started);
     },
   });
-  const storage = { store: host.store, node: managedNode(host) };
+  const storage = { store: host.store, node: managedNode(host, events) };
   const service = new ControlService({ ...storage, defaultHost: hostName() });
   const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath: null }), service, events, log });
   const stop = async (): Promise<void> => {

@@ -120,6 +120,14 @@ export interface VdiskStatus {
   readonly sessions: number;
 }
 
+/** How far another node's copy has been brought up: `share` of 0 to 1; `leftMs`: if it goes on as fast, null: not known yet. */
+export interface ResyncStatus {
+  readonly member: string;
+  readonly sentBlocks: number;
+  readonly share: number;
+  readonly leftMs: number | null;
+}
+
 /** One replica of a vdisk that several nodes hold. */
 export interface ReplicaStatus {
   readonly vdiskId: string;
@@ -129,7 +137,7 @@ export interface ReplicaStatus {
   /** Node that controls the vdisk, as far as this one knows. */
   readonly controllerNode: string;
   /** Of its controller: a replica that is being brought up from the extents. */
-  readonly resync: { readonly member: string; readonly sentBlocks: number } | null;
+  readonly resync: ResyncStatus | null;
   /** Of its controller: the members of the record. */
   readonly members: readonly string[];
   readonly lastSeq: number;

@@ -22,6 +22,7 @@ import { TRANSFER_BUFFERS } from './runtime/limits.js';
 import { groupPorts, groupRegionBytes, replicaStatus, type Peers } from './replicas.js';
 import { NodePart } from './runtime/node-part.js';
 import { openBlockStore, type StoreConnection } from './store/index.js';
+import { DISK_FULL, DISK_SPACE_BACK } from './runtime/space-events.js';
 
 /** Plain data from the main thread. `store.port` has to be transferred along. */
 export interface StargateShardSettings {
@@ -87,6 +88,7 @@ export class StargateShard implements ShardPart {
       onServing: () => context.send(MAIN, StargateTopic.serving, this.#servingReport()),
       onFatal: message => context.send(MAIN, StargateTopic.fatal, message),
       scrubBytesPerSecond: settings.scrubBytesPerSecond,
+      onDiskFull: isFull => context.events.emit(isFull ? DISK_FULL : DISK_SPACE_BACK),
       onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) =>
         context.send(MAIN, StargateTopic.badBlock, { vdiskId, offsetBytes, errno, lengthBytes } satisfies BadBlock),
     });

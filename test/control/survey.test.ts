@@ -6,7 +6,7 @@ import type { ContainerRecord, GroupRecord, VdiskRecord } from '../../src/meta/m
 const STORE = 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111';
 const ID = 'c0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a333';
 const vdisk: VdiskRecord = { id: ID, name: 'v', container: 'c', sizeBytes: 4096, historyId: 1, createdAt: 'then', deleting: false };
-const SERVED = { vdiskId: ID, allocatedBytes: 7, sessions: 1, resyncing: null };
+const SERVED = { vdiskId: ID, allocatedBytes: 7, sessions: 1, resyncing: null, lastProblem: { at: 'then', cause: 'a cable was pulled' } };
 
 interface World {
   /** Of the container. */
@@ -86,9 +86,22 @@ describe('the health of a vdisk', () => {
     ],
     [
       'of which a copy is being brought up',
-      { copies: 2, members: ['b'], former: ['c'], serving: 'b', said: ['b'], resyncing: { node: 'c', sentBlocks: 512 } },
+      {
+        copies: 2,
+        members: ['b'],
+        former: ['c'],
+        serving: 'b',
+        said: ['b'],
+        resyncing: { node: 'c', sentBlocks: 512, share: 0.129, leftMs: 61_000 },
+      },
       'degraded',
-      'kept on 1 of 2 nodes now: c is missing since time 0, c is being brought up, 512 blocks so far',
+      'kept on 1 of 2 nodes now: c is missing since time 0, c is being brought up, 12 % so far, 61 s to go',
+    ],
+    [
+      'of which a copy has just begun to be brought up',
+      { copies: 2, members: ['b'], serving: 'b', said: ['b'], resyncing: { node: 'c', sentBlocks: 0, share: 0, leftMs: null } },
+      'degraded',
+      'kept on 1 of 2 nodes now: c is being brought up, 0 % so far',
     ],
     [
       'with too few members for writes',
@@ -116,6 +129,7 @@ describe('the health of a vdisk', () => {
     const gone = members.length < copies ? former.slice(members.length - copies) : [];
     expect(facts.missing.map(({ node }) => node)).toEqual([...silent, ...gone]);
     expect(facts.resyncing).toEqual(given.resyncing ?? null);
+    expect(facts.lastProblem?.cause).toBe(given.serving === undefined ? undefined : 'a cable was pulled');
     expect([facts.allocatedBytes, facts.sessions]).toEqual(given.serving === undefined ? [null, 0] : [7, 1]);
   });
 });

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { Gather } from 'uring-engine';
+import type { EventSink } from '../../src/base/events.js';
 import { silentLogger, type Logger } from '../../src/base/log.js';
 import { createTermFloor } from '../../src/datapath/floor.js';
 import { LocalProbe } from '../../src/datapath/local-probe.js';
@@ -110,7 +111,8 @@ export class FailoverWorld implements SessionFrontEnd {
     A.takeOver();
     this.client = this.network.engine();
     const log: Logger = { log: (level, message, fields) => void this.lines.push(`${level} ${message} ${JSON.stringify(fields)}`) };
-    const context = Object.assign(connectShards([this.client])[0]!, { log });
+    const events: EventSink = { emit: ({ kind, cause }) => void this.lines.push(`${kind} ${cause}`) };
+    const context = Object.assign(connectShards([this.client])[0]!, { log, events });
     const memory = new TransportMemory(2 * MIB, SMALL_MEMORY);
     const unix = new UnixConnector({ engine: this.client, table: new ConnectionTable(this.client), memory, software: 'test' });
     const transport = { unix } as unknown as ShardTransport;

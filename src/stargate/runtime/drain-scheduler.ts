@@ -11,6 +11,8 @@ interface Candidate {
   round: DrainRound | null;
   /** Its last round found the disk full, or the log unreadable: it holds on to its part of the log. */
   isStuck: boolean;
+  /** It found the disk full. */
+  lacksSpace: boolean;
   /** Not before this time. */
   notBeforeNs: number;
   lastRoundNs: number;
@@ -29,24 +31,28 @@ export class DrainScheduler {
   #draining: (() => void) | null = null;
   #ticking = false;
   #stopped = false;
+  /** Some drain found no space, and none of that vdisk has ended well since. */
+  #isDiskFull = false;
 
   constructor(
     readonly engine: Engine,
     readonly stream: OplogStream,
     readonly mutations: DrainMutations,
     readonly onFailed: (message: string) => void,
+    readonly onDiskFull: (isFull: boolean) => void,
   ) {
     this.#client = engine.register({ onCompletion: () => this.#tick() });
     this.#arm();
   }
 
   add(vdisk: Drainable, log: StreamVdiskLog): void {
-    this.#vdisks.set(vdisk, { vdisk, log, round: null, isStuck: false, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
+    this.#vdisks.set(vdisk, { vdisk, log, round: null, isStuck: false, lacksSpace: false, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
   }
 
   /** Of a vdisk that is being deleted: its round, if one is under way, ends by itself. */
   remove(vdisk: Drainable): void {
     this.#vdisks.delete(vdisk);
+    this.#noteSpace();
   }
 
   addRefused(log: StreamVdiskLog): void {
@@ -149,10 +155,19 @@ export class DrainScheduler {
       return;
     }
     if (outcome !== 'done') candidate.notBeforeNs = this.engine.nowNs + DRAIN_RETRY_NS;
-    candidate.isStuck = outcome === 'no-space' || outcome === 'unreadable';
+    candidate.lacksSpace = outcome === 'no-space';
+    candidate.isStuck = candidate.lacksSpace || outcome === 'unreadable';
+    this.#noteSpace();
     if (candidate.isStuck) for (const { vdisk } of this.#vdisks.values()) vdisk.onOutOfSpace();
     if (this.#draining !== null) this.#startForAge();
     this.#checkDrained();
+  }
+
+  #noteSpace(): void {
+    const isFull = [...this.#vdisks.values()].some(one => one.lacksSpace);
+    if (isFull === this.#isDiskFull) return;
+    this.#isDiskFull = isFull;
+    this.onDiskFull(isFull);
   }
 
   #checkDrained(): void {

@@ -47,6 +47,8 @@ export interface NodePartOptions {
   /** Rule 6. */
   readonly onFatal: (message: string) => void;
   readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
+  /** Drains of a stream find no space for data, or find it again. */
+  readonly onDiskFull?: (isFull: boolean) => void;
   /** How fast all blocks of the extents are read and checked; 0 or missing: not at all. */
   readonly scrubBytesPerSecond?: number;
 }
@@ -286,10 +288,10 @@ export class NodePart implements VdiskServing, ControllerHost {
   }
 
   #openStream(number: number): RecoveryCollector {
-    const { engine, ports, oplog, mutations } = this.options;
+    const { engine, ports, oplog, mutations, onDiskFull = () => undefined } = this.options;
     const visitor = new RecoveryCollector(ports.arena, ports.store);
     const { stream: log, report } = OplogStream.open({ ...oplog(number), engine, visitor });
-    const scheduler = new DrainScheduler(engine, log, mutations?.drain ?? {}, message => this.#fatal(message));
+    const scheduler = new DrainScheduler(engine, log, mutations?.drain ?? {}, message => this.#fatal(message), onDiskFull);
     this.streams.push({ number, log, report, scheduler });
     return visitor;
   }

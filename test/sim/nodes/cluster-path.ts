@@ -1,4 +1,5 @@
 import { Gather } from 'uring-engine';
+import { silentEvents } from '../../../src/base/events.js';
 import { silentLogger } from '../../../src/base/log.js';
 import { createProbes } from '../../../src/base/probe.js';
 import { NodeTable } from '../../../src/datapath/nodes.js';
@@ -77,7 +78,7 @@ export class ClusterPath implements ClientPaths {
     };
     // Of a shard's context a session uses no more than this.
     const parts = {
-      context: { index: 0, engine, probes: createProbes(), log: silentLogger },
+      context: { index: 0, engine, probes: createProbes(), log: silentLogger, events: silentEvents },
       transport: { unix: { open: this.#open.bind(this), closeSession: () => undefined } },
       nodes: home.nodes,
       health: home.health,

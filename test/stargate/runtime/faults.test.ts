@@ -79,7 +79,7 @@ describe('a full file system', () => {
       expect(small).toBeLessThan(1_000);
       expect(yield session.zero(100, 50)).toBe(noSpace);
       yield* readAll(session, written);
-      expect([rig.fatal, rig.corrupt]).toEqual(['', []]);
+      expect([rig.fatal, rig.corrupt, rig.fullSaid]).toEqual(['', [], [true]]);
     });
     await machine.run(function* (rig): Scenario {
       const session = (yield machine.open(rig)) as TestSession;
@@ -90,7 +90,7 @@ describe('a full file system', () => {
       yield delay(rig, 5e9);
       expect(yield* fill(session, written, 60)).toBe(60);
       yield* readAll(session, written + 60);
-      expect([rig.fatal, rig.corrupt]).toEqual(['', []]);
+      expect([rig.fatal, rig.corrupt, rig.fullSaid]).toEqual(['', [], [true, false]]);
     });
   });
 

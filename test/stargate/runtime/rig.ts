@@ -47,6 +47,8 @@ export class Rig {
   fatal = '';
   readonly corrupt: number[] = [];
   readonly unreadable: number[] = [];
+  /** Whether the disk was said to be full, each time that it was said. */
+  readonly fullSaid: boolean[] = [];
   readonly #waitServing: (() => void)[] = [];
   #serving = false;
 
@@ -98,6 +100,7 @@ export class Rig {
         for (const resume of this.#waitServing.splice(0)) resume();
       },
       onFatal: message => (this.fatal = message),
+      onDiskFull: isFull => void this.fullSaid.push(isFull),
       onBadBlock: (_vdiskId, offsetBytes, errno) => void (errno === 0 ? this.corrupt : this.unreadable).push(offsetBytes),
     });
   }

@@ -6,6 +6,7 @@ import { NodeTable } from '../../../src/datapath/nodes.js';
 import { HealthTable } from '../../../src/datapath/paths.js';
 import { ShardSession, TIMERS_PER_SESSION } from '../../../src/datapath/shard-session.js';
 import type { SessionFrontEnd, SessionRequest } from '../../../src/datapath/session-request.js';
+import type { EventDraft } from '../../../src/base/events.js';
 import type { ShardContext } from '../../../src/shard/context.js';
 import { createProbes } from '../../../src/base/probe.js';
 import { ConnectionTable } from '../../../src/transport/connection-table.js';
@@ -41,6 +42,7 @@ const memory = new TransportMemory(region.take(TransportMemory.bytesFor()));
 const unix = new UnixConnector({ engine, table: new ConnectionTable(engine), memory, software: 'test' });
 const problems: string[] = [];
 const probes = createProbes();
+const events = { emit: ({ kind }: EventDraft) => void problems.push(kind) };
 const log = { log: (_level: string, message: string) => void problems.push(message) };
 
 class Load implements SessionFrontEnd, EngineClient {
@@ -58,7 +60,7 @@ class Load implements SessionFrontEnd, EngineClient {
 
   constructor() {
     const client = engine.register(this);
-    const context = { index: 0, engine, probes, log } as unknown as ShardContext;
+    const context = { index: 0, engine, probes, log, events } as unknown as ShardContext;
     const targets = [{ kind: 'unix', socketPath: values.socket! }] as const;
     const parts = {
       context,

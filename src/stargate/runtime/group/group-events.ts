@@ -10,6 +10,9 @@ const ALARM_ACTION = 'keep the logs of all its nodes, and see docs/replication.m
 /** What of one replica's life is told to people. */
 export class GroupEvents {
   #members: Group | null = null;
+  /** Who was told of as a learner, in this group. */
+  readonly #learners = new Set<MemberId>();
+  #learnersOf: Group | null = null;
 
   constructor(readonly group: GroupVdisk) {}
 
@@ -65,6 +68,22 @@ export class GroupEvents {
 
   handOver(to: string, why: string): void {
     this.#emit({ kind: 'handover-asked', severity: 'info', subject: to, cause: `node "${to}" is asked to take it over: ${why}` });
+  }
+
+  /** A node is asked again and again while it does not answer: that is told once. */
+  learner(member: MemberId): void {
+    const node = nodeOfMember(member);
+    const { group } = this.group;
+    if (group === this.#learnersOf && this.#learners.has(member)) return;
+    if (group !== this.#learnersOf) this.#learners.clear();
+    this.#learnersOf = group;
+    this.#learners.add(member);
+    this.#emit({
+      kind: 'learner-added',
+      severity: 'info',
+      subject: node,
+      cause: `node "${node}" is to have a copy: it is brought up to the others`,
+    });
   }
 
   resync(kind: 'resync-started' | 'resync-done' | 'resync-failed', member: MemberId, blocks: number): void {

@@ -295,8 +295,15 @@ export class Groups implements PeerListener {
       return REPAIR_INTERVAL_MS;
     }
     const candidates = this.#candidatesFor(group);
-    if (candidates.length > 0) one.step({ kind: 'addMember', member: candidates[one.learnerTurn++ % candidates.length]! });
+    if (candidates.length > 0) this.#addLearner(one, candidates[one.learnerTurn++ % candidates.length]!);
     return REPAIR_INTERVAL_MS;
+  }
+
+  #addLearner(one: GroupVdisk, member: MemberId): void {
+    const isOne = (): boolean => one.replica.takeover.leader?.peer(member)?.isLearner === true;
+    const wasOne = isOne();
+    one.step({ kind: 'addMember', member });
+    if (!wasOne && isOne()) one.events.learner(member);
   }
 
   /** Those that are not known to live come last. */

@@ -8,6 +8,17 @@ import type { GroupVdisk } from './group-vdisk.js';
 import { RESYNC_BLOCKS, RESYNC_DRAIN_POLL_MS, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from '../../core/replication/resync-messages.js';
 
+/** How far a replica has been brought up. `share`: of the segments, 0 to 1; `leftMs` goes on as fast as it went so far; null: not known yet. */
+export interface ResyncProgress {
+  readonly member: MemberId;
+  readonly sentBlocks: number;
+  readonly share: number;
+  readonly leftMs: number | null;
+}
+
+/** Too little to tell from it how long the rest takes. */
+const MIN_SHARE = 0.01;
+
 /** A data block that could not be read whole. */
 interface BadBlock {
   /** Among all blocks of the runs. */
@@ -41,6 +52,11 @@ export class ResyncSource {
   #buffer = -1;
   #isOver = false;
   sentBlocks = 0;
+  readonly #startedMs: number;
+  /** Segments to go over, those that are done, and the furthest block in the one after them: it may be gone over again. */
+  #segments = 0;
+  #segmentsDone = 0;
+  #furthestBlock = 0;
 
   constructor(
     readonly group: GroupVdisk,
@@ -49,7 +65,14 @@ export class ResyncSource {
     readonly onEnd: (isDone: boolean) => void,
   ) {
     this.base = group.local.drained;
-    this.#askedMs = group.parts.nowMs;
+    this.#askedMs = this.#startedMs = group.parts.nowMs;
+  }
+
+  get progress(): ResyncProgress {
+    const { member, sentBlocks } = this;
+    const share = this.#segments === 0 ? 0 : Math.min(1, (this.#segmentsDone + this.#furthestBlock / BLOCKS_PER_SEGMENT) / this.#segments);
+    const tookMs = this.group.parts.nowMs - this.#startedMs;
+    return { member, sentBlocks, share, leftMs: share < MIN_SHARE ? null : Math.round((tookMs * (1 - share)) / share) };
   }
 
   start(): void {
@@ -58,6 +81,7 @@ export class ResyncSource {
       this.#buffer = offset;
       if (this.#isOver) return this.#giveBuffer();
       const segments = this.group.parts.ports.store.segments(this.group.options.layer).map(one => one.segment);
+      this.#segments = segments.length;
       this.#ask({ kind: 'begin' }, 0, () => this.#nextSegment(segments, 0));
     };
     const offset = buffers.take(RESYNC_BLOCKS * BLOCK_BYTES);
@@ -106,6 +130,8 @@ export class ResyncSource {
 
   #nextSegment(segments: readonly number[], i: number): void {
     const segment = segments[i];
+    this.#segmentsDone = i;
+    this.#furthestBlock = 0;
     if (segment === undefined) return this.#finish();
     this.#ask({ kind: 'open', segment }, 0, ({ drainSeq }) => {
       this.#pass(segment, drainSeq, drainSeq, () => this.#nextSegment(segments, i + 1));
@@ -137,6 +163,7 @@ export class ResyncSource {
     const { store } = this.group.parts.ports;
     const { layer } = this.group.options;
     const states = this.#states;
+    this.#furthestBlock = Math.max(this.#furthestBlock, block);
     let at = block;
     for (; at < BLOCKS_PER_SEGMENT; at += RESYNC_BLOCKS) {
       if (!store.lookup(layer, segment, at, RESYNC_BLOCKS, states)) return this.#fail('a record of the block store is damaged');

@@ -3,7 +3,7 @@ import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { RESYNC_HOLD_MS, RESYNC_TIMEOUT_MS } from './limits.js';
 import { decodeResync } from '../../core/replication/resync-messages.js';
-import { ResyncSource } from './resync-source.js';
+import { ResyncSource, type ResyncProgress } from './resync-source.js';
 import { ResyncTarget } from './resync-target.js';
 
 /** The resyncs of one replica: one that it gives, as controller, or one that it is given. */
@@ -26,8 +26,8 @@ export class Resyncs {
     return this.#holdSeq;
   }
 
-  get progress(): { readonly member: MemberId; readonly sentBlocks: number } | null {
-    return this.#source === null ? null : { member: this.#source.member, sentBlocks: this.#source.sentBlocks };
+  get progress(): ResyncProgress | null {
+    return this.#source?.progress ?? null;
   }
 
   /** Its log lacks what this one has no more. */

@@ -23,15 +23,17 @@ class Rig {
   seqOfBlock = 0;
   /** … and how far the segment is drained. */
   drainSeq = 0;
+  segments = [0];
+
+  readonly clock = { nowMs: 0 };
 
   readonly group = {
     vdiskId: 'v',
     options: { layer: 1 },
     hasRecorded: true,
     step: () => undefined,
-    local: { drained: { seq: 0, hash: 0, term: 0 } },
-    parts: {
-      nowMs: 0,
+    local: { drained: { seq: 0, hash: 0, term: 0 }, headRecord: () => ({ at: { seq: 0, hash: 0, term: 0 }, sizeBytes: 0, sessions: [] }) },
+    parts: Object.assign(Object.create(this.clock) as object, {
       ports: {
         arena: createArena(4096),
         buffers: { ...buffers, reserved: buffers },
@@ -40,7 +42,7 @@ class Rig {
           sync: (_l: number, _s: number, owner: never) => done(owner),
         },
         store: {
-          segments: () => [{ segment: 0, drainSeq: this.drainSeq }],
+          segments: () => this.segments.map(segment => ({ segment, drainSeq: this.drainSeq })),
           drainSeq: () => this.drainSeq,
           lookup: (_layer: number, _segment: number, block: number, _blocks: number, out: BlockStates) => {
             out.state.fill(BlockState.absent);
@@ -56,7 +58,7 @@ class Rig {
       isDraining: () => false,
       after: (_ms: number, call: () => void) => void this.later.push(call),
       say: (_level: string, message: string) => void this.problems.push(message),
-    },
+    }),
   } as unknown as GroupVdisk;
 
   get kinds(): string[] {
@@ -92,6 +94,30 @@ describe('whoever gives a resync', () => {
     expect(rig.kinds).toEqual(['begin', 'open', 'blocks', 'close']);
     expect(rig.sent[2]).toMatchObject({ seqs: [20] });
     expect(rig.sent[3]).toMatchObject({ toSeq: 20 });
+  });
+
+  it('knows how far it is, and how long the rest takes', () => {
+    rig.segments = [0, 1];
+    source = new ResyncSource(rig.group, PEER, 3, () => undefined);
+    source.start();
+    expect(source.progress).toEqual({ member: PEER, sentBlocks: 0, share: 0, leftMs: null });
+    const steps: (readonly [blocks: number, share: number, leftMs: number | null])[] = [];
+    // Of each segment: opened, a block, closed; a second for each.
+    for (let i = 0; i < 7; i++) {
+      rig.clock.nowMs += 1_000;
+      answer();
+      const { sentBlocks, share, leftMs } = source.progress;
+      steps.push([sentBlocks, Number(share.toFixed(2)), leftMs === null ? null : Math.round(leftMs / 100) / 10]);
+    }
+    expect(steps).toEqual([
+      [0, 0, null],
+      [1, 0, null],
+      [1, 0, null],
+      [1, 0.5, 4],
+      [2, 0.5, 5],
+      [2, 0.5, 6],
+      [2, 1, 0],
+    ]);
   });
 
   it('waits for the answer of a drain that its blocks show already, and goes over the segment again', () => {
