@@ -191,7 +191,8 @@ export class Inode {
       const piece = data.subarray(done, done + length);
       const old = this.#blocks.get(index) ?? null;
       if (isZero(piece) && (old === null || length === BLOCK_BYTES)) return put(index, null, within, length);
-      const next = length === BLOCK_BYTES || old === null ? new Uint8Array(BLOCK_BYTES) : old.slice();
+      if (length === BLOCK_BYTES) return put(index, piece.slice(), within, length);
+      const next = old === null ? new Uint8Array(BLOCK_BYTES) : old.slice();
       next.set(piece, within);
       put(index, next, within, length);
     });

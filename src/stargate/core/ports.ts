@@ -156,6 +156,8 @@ export interface DrainCommit {
 export interface BlockStorePort {
   /** Synchronous. Fills `out` for `blocks` blocks from `block`. False: a record is damaged, and what `out` says is worth nothing. */
   lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): boolean;
+  /** The first block from `block` on that may have been changed after `aboveSeq`; BLOCKS_PER_SEGMENT: none has. Passes over what was never written without looking at it. */
+  nextChanged(layer: LayerId, segment: number, block: number, aboveSeq: number): number;
   /** 0 for a segment never drained. */
   drainSeq(layer: LayerId, segment: number): number;
   /** Durable when `owner.onCommitted(tag, ok)` is called; `ok` false: the door was shut (fromSeq differs). A lookup may see it before. */

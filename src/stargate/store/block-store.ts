@@ -109,6 +109,33 @@ export class BlockStore implements BlockStorePort {
     return to === blocks;
   }
 
+  nextChanged(layer: LayerId, segment: number, block: number, aboveSeq: number): number {
+    const first = Math.floor(block / CHUNK_BLOCKS);
+    if (first >= CHUNKS_PER_SEGMENT || !this.#viewOf(layer).segments.has(segment)) return BLOCKS_PER_SEGMENT;
+    let next = BLOCKS_PER_SEGMENT;
+    for (const [key] of this.reader.range(chunkKey(layer, segment, first), keyAfter(chunkKey(layer, segment, CHUNKS_PER_SEGMENT - 1)))) {
+      next = Math.max(block, parseKey(key)!.chunk * CHUNK_BLOCKS);
+      break;
+    }
+    // After the records, and from the store, not from the view: a commit in between that changes the base is seen here.
+    const isBaseAbove = this.#isBaseAbove(layer, segment, aboveSeq);
+    this.reader.release();
+    return isBaseAbove ? block : next;
+  }
+
+  /** True for a damaged record, too: a lookup says so. */
+  #isBaseAbove(layer: LayerId, segment: number, aboveSeq: number): boolean {
+    const record = this.reader.get(segmentKey(layer, segment));
+    if (record === undefined) return false;
+    try {
+      const { baseState, baseSeq } = decodeSegment(layer, segment, record);
+      return baseState !== BlockState.absent && baseSeq > aboveSeq;
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      return true;
+    }
+  }
+
   drainSeq(layer: LayerId, segment: number): number {
     return this.#viewOf(layer).segments.get(segment)?.drainSeq ?? 0;
   }

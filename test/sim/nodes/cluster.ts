@@ -23,12 +23,14 @@ export interface ClusterShape {
   readonly minMembers?: number;
   readonly vdiskCount?: number;
   readonly hotBlocks?: number;
+  /** In one run of so many whole segments are zeroed and trimmed. */
+  readonly wholeSegmentsIn?: number;
 }
 
 /** Time is made of the milliseconds in which members are missed, not of the microseconds of a disk. */
 const PACE: Pace = { maxThinkNs: [3_000_000, 8_000_000, 30_000_000], maxLongNs: 200_000_000 };
 /** A replica that is brought up then gets a million blocks. */
-const WHOLE_SEGMENTS_IN = 16;
+const WHOLE_SEGMENTS_IN = 64;
 const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
 
 const Disk = traceKind(
@@ -52,8 +54,8 @@ export class Cluster extends Load {
   nextHome: number | null = null;
 
   constructor(readonly options: ClusterOptions) {
-    const { vdiskCount, hotBlocks } = options.shape ?? {};
-    super({ seed: options.seed, isRead: options.isRead, vdiskCount, hotBlocks, wholeSegmentsIn: WHOLE_SEGMENTS_IN });
+    const { vdiskCount, hotBlocks, wholeSegmentsIn = WHOLE_SEGMENTS_IN } = options.shape ?? {};
+    super({ seed: options.seed, isRead: options.isRead, vdiskCount, hotBlocks, wholeSegmentsIn });
     const { clock } = this;
     this.network = new Network(clock);
     this.metadata = new Metadata(this);

@@ -31,6 +31,15 @@ describe('a cluster of nodes, simulated', () => {
       expect(totals.of(name as keyof ClusterCounters), `${name}\n${totals.text()}`).toBeGreaterThan(least);
   });
 
+  it('and over long ones, and such with whole segments zeroed', { timeout: 240_000 }, () => {
+    for (let seed = FIRST_SEED; seed < FIRST_SEED + 3; seed++) {
+      const long = { seed, isLong: true };
+      if (isBad(new ClusterRun(long).run())) expect.fail(tellCluster(long, false));
+      const whole = { seed, shape: { wholeSegmentsIn: 1 } };
+      if (isBad(new ClusterRun(whole).run())) expect.fail(tellCluster(whole, false));
+    }
+  });
+
   it('is the same twice, event for event, and another one with another seed', () => {
     const run = (seed: number, isRead = false): ClusterResult => new ClusterRun({ seed, isRead }).run();
     const first = run(161);

@@ -62,9 +62,9 @@ interface Length {
 }
 
 /** Many short histories in which much goes wrong find more, for the time they take, than long ones. */
-const SHORT: Length = { minLifeNs: 0.4e9, maxLifeNs: 2e9, gapsMs: [40, 100, 300] };
+const SHORT: Length = { minLifeNs: 0.3e9, maxLifeNs: 1.3e9, gapsMs: [40, 80, 200] };
 const LONG: Length = { minLifeNs: 2e9, maxLifeNs: 6e9, gapsMs: [150, 500, 1_200] };
-const ONE_LONG_IN = 16;
+const ONE_LONG_IN = 64;
 
 /** One seed: a cluster under a load while things go wrong; then all heals, and everything has to come to rest, complete and equal. */
 export class ClusterRun {

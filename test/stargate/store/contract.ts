@@ -206,6 +206,24 @@ export function storeContract(name: string, make: () => Promise<StoreHarness>): 
       expect(harness.store.segments(layer)).toEqual([{ segment: 2, drainSeq: 30, dataBlocks: 1 }]);
     });
 
+    it('passes over what was not changed after a seq', async () => {
+      const layer = await layerOf('v');
+      const next = (block: number, aboveSeq: number): number => harness.store.nextChanged(layer, 2, block, aboveSeq);
+      expect(next(0, 0)).toBe(BLOCKS_PER_SEGMENT);
+      const runs = [5_000, BLOCKS_PER_SEGMENT - 1].map((block, i): Run => ({ block, state: BlockState.data, crc: 1, seq: 3 + i }));
+      await drain(drainOf(layer, 2, 0, 10, runs));
+      await drain(drainOf(layer, 3, 0, 10, [{ block: 9, state: BlockState.data, crc: 1, seq: 7 }]));
+      // As far as records tell: blocks share them.
+      expect(next(0, 0)).toBeGreaterThan(4_900);
+      expect(next(0, 0)).toBeLessThanOrEqual(5_000);
+      expect(next(5_000, 0)).toBe(5_000);
+      expect(next(5_100, 0)).toBeGreaterThan(BLOCKS_PER_SEGMENT - 100);
+      expect(next(BLOCKS_PER_SEGMENT - 1, 0)).toBe(BLOCKS_PER_SEGMENT - 1);
+      expect(next(BLOCKS_PER_SEGMENT, 0)).toBe(BLOCKS_PER_SEGMENT);
+      await drain(drainOf(layer, 2, 10, 20, [{ block: 0, blocks: BLOCKS_PER_SEGMENT, state: BlockState.zero, seq: 15 }]));
+      expect([next(0, 14), next(70_000, 14), next(0, 15)]).toEqual([0, 70_000, BLOCKS_PER_SEGMENT]);
+    });
+
     it('finds the layers of a vdisk again, and never gives a number twice', async () => {
       const a = await layerOf('vdisk-a');
       const b = await layerOf('vdisk-b');

@@ -166,6 +166,10 @@ export class ResyncSource {
     this.#furthestBlock = Math.max(this.#furthestBlock, block);
     let at = block;
     for (; at < BLOCKS_PER_SEGMENT; at += RESYNC_BLOCKS) {
+      // Most of a segment may never have been written.
+      const next = store.nextChanged(layer, segment, at, aboveSeq);
+      if (next >= BLOCKS_PER_SEGMENT) return done();
+      at = next - (next % RESYNC_BLOCKS);
       if (!store.lookup(layer, segment, at, RESYNC_BLOCKS, states)) return this.#fail('a record of the block store is damaged');
       if (states.seq.some((seq, i) => seq > aboveSeq && states.state[i] !== BlockState.absent)) break;
     }

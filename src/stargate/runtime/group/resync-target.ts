@@ -1,8 +1,9 @@
 import type { EntryList } from '../../../wire/peers.js';
 import type { MemberId } from '../../../wire/replicate.js';
 import { decodeSessions } from '../../core/head.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type DrainCommit } from '../../core/ports.js';
+import { BLOCK_BYTES, BlockState, type DrainCommit } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
+import { ComeBlocks } from './come-blocks.js';
 import { RESYNC_QUIET_POLL_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest } from '../../core/replication/resync-messages.js';
 
@@ -13,10 +14,8 @@ import { encodeResync, type ResyncReply, type ResyncRequest } from '../../core/r
 export class ResyncTarget {
   #segment = -1;
   #fromSeq = 0;
-  /** Blocks of the segment that have come; state 0: none. */
-  readonly #state = new Uint8Array(BLOCKS_PER_SEGMENT);
-  readonly #crc = new Uint32Array(BLOCKS_PER_SEGMENT);
-  readonly #seq = new Float64Array(BLOCKS_PER_SEGMENT);
+  /** Blocks of the segment that have come: most of one may never have been written. */
+  readonly #come = new ComeBlocks();
   /** Highest drainSeq of the extents. */
   aheadSeq = 0;
 
@@ -39,7 +38,7 @@ export class ResyncTarget {
       case 'open':
         this.#segment = request.segment;
         this.#fromSeq = store.drainSeq(layer, request.segment);
-        this.#state.fill(0);
+        this.#come.clear();
         return this.#ok(request);
       case 'blocks':
         return this.#blocks(request, list);
@@ -114,9 +113,7 @@ export class ResyncTarget {
     let n = 0;
     for (const { block, blocks, state } of runs) {
       for (let i = block; i < block + blocks; i++, n++) {
-        this.#state[i] = state;
-        this.#crc[i] = state === BlockState.data ? crcs[n]! : 0;
-        this.#seq[i] = seqs[n]!;
+        this.#come.set(i, state, state === BlockState.data ? crcs[n]! : 0, seqs[n]!);
       }
     }
   }
@@ -128,8 +125,7 @@ export class ResyncTarget {
     const { toSeq } = request;
     const segment = this.#segment;
     if (segment < 0 || toSeq <= this.#fromSeq) return;
-    const isWithin = this.#state.every((state, i) => state === 0 || (this.#seq[i]! > this.#fromSeq && this.#seq[i]! <= toSeq));
-    if (!isWithin)
+    if (!this.#come.isWithin(this.#fromSeq, toSeq))
       return this.group.parts.say('error', 'blocks of a resync are not of the entries it is said to bring', {
         vdiskId: this.group.vdiskId,
       });
@@ -152,20 +148,7 @@ export class ResyncTarget {
   }
 
   #commit(segment: number, toSeq: number): DrainCommit {
-    const block: number[] = [];
-    for (let i = 0; i < BLOCKS_PER_SEGMENT; i++) if (this.#state[i] !== 0) block.push(i);
-    return {
-      layer: this.group.options.layer,
-      segment,
-      fromSeq: this.#fromSeq,
-      toSeq,
-      count: block.length,
-      block: Int32Array.from(block),
-      blocks: new Int32Array(block.length).fill(1),
-      state: Uint8Array.from(block, i => this.#state[i]!),
-      crc: Uint32Array.from(block, i => this.#crc[i]!),
-      seq: Float64Array.from(block, i => this.#seq[i]!),
-    };
+    return { layer: this.group.options.layer, segment, fromSeq: this.#fromSeq, toSeq, ...this.#come.runs() };
   }
 
   #finish(request: Extract<ResyncRequest, { kind: 'finish' }>, list: EntryList): void {

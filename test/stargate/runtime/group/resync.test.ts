@@ -1,6 +1,6 @@
 import { createArena } from 'uring-engine';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { BlockState, type BlockStates } from '../../../../src/stargate/core/ports.js';
+import { BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from '../../../../src/stargate/core/ports.js';
 import { decodeResync, type ResyncReply, type ResyncRequest } from '../../../../src/stargate/core/replication/resync-messages.js';
 import type { GroupVdisk } from '../../../../src/stargate/runtime/group/group-vdisk.js';
 import { ResyncSource } from '../../../../src/stargate/runtime/group/resync-source.js';
@@ -44,6 +44,7 @@ class Rig {
         store: {
           segments: () => this.segments.map(segment => ({ segment, drainSeq: this.drainSeq })),
           drainSeq: () => this.drainSeq,
+          nextChanged: (_layer: number, _segment: number, block: number) => (block === 0 ? 0 : BLOCKS_PER_SEGMENT),
           lookup: (_layer: number, _segment: number, block: number, _blocks: number, out: BlockStates) => {
             out.state.fill(BlockState.absent);
             out.seq.fill(0);
