@@ -44,7 +44,7 @@ export function addNodeVerbs(program: Command): void {
     .action(async (name: string, options: Reading & { wait: string }) => {
       const system = await connectSystem(options);
       let one = await system.setDraining(name, true);
-      for (const endMs = Date.now() + secondsOf(options.wait) * 1_000; one.neededBy.length > 0 && Date.now() < endMs;) {
+      for (const endMs = performance.now() + secondsOf(options.wait) * 1_000; one.neededBy.length > 0 && performance.now() < endMs;) {
         await new Promise(resolve => setTimeout(resolve, DRAIN_POLL_MS));
         one = await system.showNode(name);
       }

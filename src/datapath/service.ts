@@ -193,7 +193,7 @@ export class DatapathShard implements ShardPart, EngineClient {
     return [...this.#mounted.values()].map(({ description, session, nbd }) => {
       const { vdiskId, generation, name } = description;
       const { state, unanswered, counters, gapNs } = session.session;
-      const { problem, path, node, term, sinceMs } = session;
+      const { problem, path, node, term, since } = session;
       return {
         vdiskId,
         generation,
@@ -202,7 +202,7 @@ export class DatapathShard implements ShardPart, EngineClient {
         path: path?.kind ?? null,
         node,
         term,
-        since: new Date(sinceMs).toISOString(),
+        since: since.toISOString(),
         lastGapMs: Math.round(gapNs / NS_PER_MS),
         connections: nbd.connections,
         unanswered,

@@ -45,9 +45,7 @@ export class ShardSession {
   readonly session: Session;
   /** Why there is no path; empty while there is one. */
   problem = '';
-  /** Since when the state is what it is, in ms of the epoch. */
-  sinceMs = Date.now();
-  /** The same, by the engine's clock. */
+  /** Since when the state is what it is, by the engine's clock. */
   #sinceNs: number;
   readonly #search: PathSearch;
   readonly #failback: Failback;
@@ -124,6 +122,11 @@ export class ShardSession {
     const at = this.#at;
     if (at === null) return null;
     return this.#search.candidates.find(({ target }) => addressOf(target) === addressOf(at.target)) ?? at;
+  }
+
+  /** Since when the state is what it is: for people. */
+  get since(): Date {
+    return new Date(new Date().getTime() - (this.parts.context.engine.nowNs - this.#sinceNs) / NS_PER_MS);
   }
 
   get term(): number {
@@ -353,7 +356,6 @@ export class ShardSession {
   }
 
   #stateChanged(): void {
-    this.sinceMs = Date.now();
     this.#sinceNs = this.parts.context.engine.nowNs;
   }
 

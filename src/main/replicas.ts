@@ -83,7 +83,7 @@ export class Replicas {
   /** Resolves when a controller has won a term for it. */
   async served(vdisk: VdiskRecord): Promise<void> {
     this.#look();
-    for (const untilMs = Date.now() + CREATE_TIMEOUT_MS; Date.now() < untilMs;) {
+    for (const untilMs = performance.now() + CREATE_TIMEOUT_MS; performance.now() < untilMs;) {
       const group = await groupOf(this.options.store, vdisk.id);
       if (group !== null && group.term > 0) return;
       await new Promise(resolve => setTimeout(resolve, SERVED_POLL_MS));

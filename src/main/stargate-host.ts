@@ -306,11 +306,11 @@ export class StargateHost {
   }
 
   #showProgress(pool: ShardPool): void {
-    let lastShown = Date.now();
+    let lastShownMs = performance.now();
     pool.on(StargateTopic.progress, message => {
       const { stream, readBytes, totalBytes } = message as RecoveryProgress;
-      if (Date.now() - lastShown < PROGRESS_INTERVAL_MS) return;
-      lastShown = Date.now();
+      if (performance.now() - lastShownMs < PROGRESS_INTERVAL_MS) return;
+      lastShownMs = performance.now();
       this.options.onProgress(`stream ${stream}: reading the log, ${Math.round((100 * readBytes) / Math.max(1, totalBytes))} %`);
     });
   }

@@ -111,8 +111,8 @@ type Policy = NonNullable<NonNullable<IOptions['faultHandling']>['global']>;
 /** The library's retries, switched off. */
 const ONCE = { execute: async (call: () => unknown) => call() } as unknown as Policy;
 
-/** For calls only: on a stream it would be the stream's end. */
-const within = (timeoutMs: number): { deadline: number } => ({ deadline: Date.now() + timeoutMs });
+/** For calls only: on a stream it would be the stream's end. The library takes a time of day, and makes a timer of what is left of it at once. */
+const within = (timeoutMs: number): { deadline: number } => ({ deadline: new Date().getTime() + timeoutMs });
 
 type Interceptor = NonNullable<NonNullable<Parameters<Etcd3['watchClient']['watch']>[0]>['interceptors']>[number];
 const requireLeader: Interceptor = (options, nextCall) => {

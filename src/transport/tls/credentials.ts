@@ -32,7 +32,7 @@ export function ownCertificate(pem: string): { readonly peer: TlsPeer | string; 
     .split('\n')
     .map(line => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)] as const);
   const { validTo } = certificate;
-  return { peer: peerOf(Object.fromEntries(fields)), validTo, expired: Date.parse(validTo) < Date.now() };
+  return { peer: peerOf(Object.fromEntries(fields)), validTo, expired: new Date(validTo) < new Date() };
 }
 
 /** Options of a server that knows its clients. */
