@@ -171,7 +171,7 @@ export class Replicas {
     const { vdiskId, term } = description;
     const { isMember, controllerNode } = description.group!;
     if (!this.#known.has(vdiskId) && isMember) this.#create(description);
-    const hint: GroupHint = { vdiskId, controllerNode, term };
+    const hint: GroupHint = { vdiskId, controllerNode, term, memberNodes: one.group.members.map(({ node }) => node) };
     this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
   }
 

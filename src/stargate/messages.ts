@@ -102,6 +102,7 @@ export interface GroupHint {
   readonly vdiskId: string;
   readonly controllerNode: string;
   readonly term: number;
+  readonly memberNodes: readonly string[];
 }
 
 export interface BadBlock {

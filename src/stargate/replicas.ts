@@ -51,8 +51,8 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     groups().onGroup(vdiskId, readId, group);
   });
   context.onMessage(StargateTopic.groupHint, message => {
-    const { vdiskId, controllerNode, term } = message as GroupHint;
-    groups().onRecord(vdiskId, controllerNode, term);
+    const { vdiskId, controllerNode, term, memberNodes } = message as GroupHint;
+    groups().onRecord(vdiskId, controllerNode, term, memberNodes);
   });
   return {
     self: memberOf(self),

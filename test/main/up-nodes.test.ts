@@ -177,7 +177,7 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     expect(pidsOf(after).filter(isAlive)).toEqual([]);
   });
 
-  it('deletes a vdisk on all its nodes: one that was dead does so when it is back', async () => {
+  it('a drained node controls nothing, also when the controller dies; a vdisk is deleted on all its nodes: one that was dead does so when it is back', async () => {
     const cluster = make('deleted', 3, '--vdisk', 'demo:64M');
     const data = cluster.options.dataDir;
     await cluster.start();
@@ -187,15 +187,25 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
       readdirSync(join(dataDir, 'stargate', 'extents'), { recursive: true, encoding: 'utf8' }).some(name => name.endsWith('.ext'));
     await waitFor('all have data in their extents', WAIT_MS, () => nodes.every(holdsData));
 
-    const dead = nodes[2]!;
+    const show = async (): Promise<{ members: string[]; controller: string }> =>
+      JSON.parse(await gatepath('vdisk', 'show', 'demo', '--json', '--data', data)) as { members: string[]; controller: string };
+    const drained = (await show()).controller;
+    expect(await gatepath('node', 'drain', drained, '--data', data)).toContain('controls nothing, and may be stopped');
+    const { controller, members } = await show();
+    expect(controller).not.toBe(drained);
+    expect(members).toContain(drained);
+    const dead = nodes.find(({ id }) => id === controller)!;
+    const left = nodes.filter(node => node !== dead);
     process.kill(dead.pid, 'SIGKILL');
-    const membersOf = async (): Promise<string[]> =>
-      (JSON.parse(await gatepath('vdisk', 'show', 'demo', '--json', '--data', data)) as { members: string[] }).members;
-    await waitFor('it is out of the group', WAIT_MS, async () => !(await membersOf()).includes(dead.id));
+    expect((await read(cluster)).equals(Buffer.alloc(PAGE, 5))).toBe(true);
+    await waitFor('it is out of the group', WAIT_MS, async () => !(await show()).members.includes(dead.id));
+    expect((await show()).controller).toBe(left.find(({ id }) => id !== drained)!.id);
+    expect(await gatepath('node', 'show', drained, '--data', data)).toMatch(/state +alive, drained/);
+    expect(await gatepath('node', 'undrain', drained, '--data', data)).toContain('full duty again');
     const degraded = {
       health: 'degraded',
-      problem: expect.stringMatching(/^kept on 2 of 3 nodes now: node-3 is missing since 20/) as string,
-      missing: [{ node: 'node-3', since: expect.any(String) as string }],
+      problem: expect.stringMatching(new RegExp(`^kept on 2 of 3 nodes now: ${dead.id} is missing since 20`)) as string,
+      missing: [{ node: dead.id, since: expect.any(String) as string }],
       resyncing: null,
     };
     expect(JSON.parse(await gatepath('vdisk', 'show', 'demo', '--json', '--data', data))).toMatchObject(degraded);
@@ -205,7 +215,7 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     });
     await gatepath('detach', 'demo', '--data', data);
     expect(await gatepath('vdisk', 'delete', 'demo', '--data', data)).toContain('deleted');
-    await waitFor('the others have removed it', WAIT_MS, () => !nodes.slice(0, 2).some(holdsData));
+    await waitFor('the others have removed it', WAIT_MS, () => !left.some(holdsData));
     expect(holdsData(dead)).toBe(true);
     byHand.push(TestProcess.start(dead.command));
     await waitFor('it has removed it, too', WAIT_MS, () => !holdsData(dead));

@@ -261,16 +261,16 @@ export class ClusterNode extends SimNode {
       if (groups === null) return void this.clock.after(META_RETRY_NS, () => this.process === process && this.#run(process));
       this.#inProcess(process, () => {
         this.#setNodes();
-        for (const [vdiskId, group] of groups) this.#found(this.#description(vdiskId, group));
+        for (const [vdiskId, group] of groups) this.#found(this.#description(vdiskId, group), group.members.map(nodeOfMember));
       });
       if (this.#looksAgain) this.#run(process);
       else this.#isLooking = false;
     });
   }
 
-  #found(description: VdiskDescription): void {
+  #found(description: VdiskDescription, memberNodes: readonly string[]): void {
     const { vdiskId, group, term } = description;
     if (!this.#known.has(vdiskId) && group!.isMember) this.#create(description);
-    this.part!.groups!.onRecord(vdiskId, group!.controllerNode, term);
+    this.part!.groups!.onRecord(vdiskId, group!.controllerNode, term, memberNodes);
   }
 }

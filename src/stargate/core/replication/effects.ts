@@ -57,6 +57,8 @@ export type ReplicaEvent =
   | { readonly kind: 'handOver'; readonly to: MemberId }
   /** The node is about to stop: its replica hands over what it controls, and leaves the group. */
   | { readonly kind: 'leave' }
+  /** Nodes that are to control nothing where another one can. */
+  | { readonly kind: 'drained'; readonly nodes: readonly string[] }
   | { readonly kind: 'addMember'; readonly member: MemberId }
   /** The metadata store has a record of this term: a controller of a lower one has been followed, perhaps by a process that has died since. */
   | { readonly kind: 'recordSeen'; readonly term: number }
@@ -117,5 +119,6 @@ export interface ReplicaConfig {
 /** What the machines of one replica share: who it is, what time it is, and where effects go. */
 export interface ReplicaContext extends ReplicaConfig {
   nowMs: number;
+  drained: ReadonlySet<string>;
   readonly out: Effect[];
 }

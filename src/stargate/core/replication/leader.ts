@@ -119,9 +119,8 @@ export class Leader {
     return { kind: 'standIn', isLeaving, committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker };
   }
 
-  /** The member that has most of the log: it would be the first to serve. */
-  successor(isFit: (member: MemberId) => boolean = () => true): MemberId | null {
-    return this.#membership.successor(isFit);
+  successor(): MemberId | null {
+    return this.#membership.successor();
   }
 
   get mayWrite(): boolean {

@@ -1,3 +1,4 @@
+import { nodeOfMember } from '../../../wire/replicate.js';
 import type { ReplicaContext } from './effects.js';
 import type { MemberId } from './entry.js';
 import type { GroupChange } from './group-change.js';
@@ -34,11 +35,13 @@ export class Membership {
     for (const peer of this.peers.values()) if (peer.waitingSinceMs >= 0) peer.waitingSinceMs += sleptMs;
   }
 
-  /** The member that has most of the log: it would be the first to serve. */
-  successor(isFit: (member: MemberId) => boolean): MemberId | null {
+  /** The member that has most of the log: it would be the first to serve. One on a drained node only where there is no other. */
+  successor(): MemberId | null {
+    const { drained } = this.context;
+    const able = [...this.peers.values()].filter(({ canFollow }) => canFollow);
+    const fit = able.filter(({ id }) => !drained.has(nodeOfMember(id)));
     let best: Peer | null = null;
-    for (const peer of this.peers.values())
-      if (peer.canFollow && isFit(peer.id) && (best === null || peer.confirmedSeq > best.confirmedSeq)) best = peer;
+    for (const peer of fit.length > 0 ? fit : able) if (best === null || peer.confirmedSeq > best.confirmedSeq) best = peer;
     return best?.id ?? null;
   }
 

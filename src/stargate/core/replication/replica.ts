@@ -16,7 +16,7 @@ export class Replica {
   readonly #context: ReplicaContext;
 
   constructor(config: ReplicaConfig, recovered: RecoveredLog) {
-    this.#context = { ...config, nowMs: 0, out: [] };
+    this.#context = { ...config, nowMs: 0, drained: new Set(), out: [] };
     this.member = new Member(this.#context, recovered);
     this.takeover = new Takeover(this.#context, this.member);
     this.departure = new Departure(this.#context, this.member, this.takeover);
@@ -53,6 +53,9 @@ export class Replica {
         return takeover.leader?.handOver(event.to, false);
       case 'leave':
         return this.departure.leave();
+      case 'drained':
+        this.#context.drained = new Set(event.nodes);
+        return;
       case 'recordSeen':
         return takeover.leader?.recordSeen(event.term);
       case 'addMember':

@@ -60,6 +60,8 @@ export class GroupVdisk implements ReplicaLogHost {
   readonly local: ReplicaState;
   controller: Controller | null = null;
   controllerNode: string;
+  /** Those that the metadata named last. */
+  memberNodes: readonly string[] = [];
   /** Of the candidates for a missing copy, the one that comes next. */
   learnerTurn = 0;
   readonly #groupLog = new GroupLog(this);
@@ -144,6 +146,7 @@ export class GroupVdisk implements ReplicaLogHost {
   noteController(node: string): void {
     if (node === this.controllerNode) return;
     this.controllerNode = node;
+    this.opens.controllerChanged();
     this.#notedMs = this.parts.nowMs;
   }
 

@@ -118,6 +118,7 @@ export class Groups implements PeerListener {
       rot: options.rot,
       isOutOfSpace: stream => options.isOutOfSpace(stream),
       repair: one => this.#repair(one),
+      standInFor: one => this.#standInFor(one),
       beginResync: () => this.#resyncs < MAX_RESYNCS && ++this.#resyncs > 0,
       endResync: () => void this.#resyncs--,
       isDraining: one => options.isDraining(one),
@@ -131,6 +132,7 @@ export class Groups implements PeerListener {
 
   add(group: GroupVdisk): void {
     this.all.set(group.vdiskId, group);
+    group.step({ kind: 'drained', nodes: [...this.#draining] });
     // What the record names is this node, and its term ended with its process: it has to be won again (rule 11).
     if (group.controllerNode === this.parts.node) group.step({ kind: 'takeOver', insteadOf: this.parts.node });
     if (this.#isLeaving) group.step({ kind: 'leave' });
@@ -165,8 +167,10 @@ export class Groups implements PeerListener {
 
   /** Nodes that are to control nothing. This one hands over what it has, again and again: a takeover may have brought it more. */
   setDraining(nodes: readonly string[]): void {
+    if (nodes.length === this.#draining.size && nodes.every(node => this.#draining.has(node))) return;
     const wasDraining = this.#draining.has(this.parts.node);
     this.#draining = new Set(nodes);
+    for (const group of this.all.values()) group.step({ kind: 'drained', nodes });
     const isDraining = this.#draining.has(this.parts.node);
     if (isDraining === wasDraining) return;
     const { controlled } = this;
@@ -196,9 +200,18 @@ export class Groups implements PeerListener {
     if (nowMs < this.#nextDrainMs || !this.#draining.has(this.parts.node) || this.#isLeaving) return;
     this.#nextDrainMs = nowMs + DRAIN_INTERVAL_MS;
     for (const group of this.all.values()) {
-      const to = group.replica.takeover.leader?.successor(member => !this.#draining.has(nodeOfMember(member))) ?? null;
-      if (to !== null) group.handover.start(nodeOfMember(to), 'its node is drained');
+      const to = group.replica.takeover.leader?.successor() ?? null;
+      if (to !== null && !this.#draining.has(nodeOfMember(to))) group.handover.start(nodeOfMember(to), 'its node is drained');
     }
+  }
+
+  /** While this node is drained: another member, that lives and is not drained. It is to take over from a silent controller. */
+  #standInFor({ memberNodes, controllerNode }: GroupVdisk): string | null {
+    const { node } = this.parts;
+    if (!this.#draining.has(node)) return null;
+    const living = new Set(this.#living.map(one => one.member.node));
+    const canServe = (other: string): boolean => living.has(other) && !this.#draining.has(other) && !this.#isClosed(other);
+    return memberNodes.find(other => other !== node && other !== controllerNode && canServe(other)) ?? null;
   }
 
   /** Who says that it lives: a controller that hears of none of them is cut off itself (rule 9). */
@@ -208,9 +221,10 @@ export class Groups implements PeerListener {
     for (const group of this.all.values()) if (group.controller !== null) group.step({ kind: 'alive', members });
   }
 
-  /** The metadata names another controller, or this node again. A hint. */
-  onRecord(vdiskId: string, controllerNode: string, term: number): void {
+  /** The metadata names another controller, or this node again, and these members. A hint. */
+  onRecord(vdiskId: string, controllerNode: string, term: number, memberNodes: readonly string[]): void {
     const group = this.all.get(vdiskId);
+    if (group !== undefined) group.memberNodes = memberNodes;
     group?.step({ kind: 'recordSeen', term });
     if (group?.controller === null) group.noteController(controllerNode);
   }

@@ -36,6 +36,8 @@ export const HOLD_FILL = 0.3;
 export const RESTART_RETRY_MS = 10;
 /** Another member that was asked to take over is asked again only after this time. */
 export const HANDOVER_TIMEOUT_MS = 1_000;
+/** A node that is drained leaves a takeover to another member for so long; if nothing has come of it by then, it takes over itself. */
+export const STEP_ASIDE_MS = 1_000;
 /** A node that is drained looks so often whether there is something that it controls. */
 export const DRAIN_INTERVAL_MS = 500;
 /** So long a broken link says that the node behind it is gone. */

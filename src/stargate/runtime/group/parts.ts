@@ -40,6 +40,8 @@ export interface GroupParts {
   isOutOfSpace(stream: OplogStream): boolean;
   /** Brings the group back to its number of replicas, one learner at a time; returns after how many ms to ask again. */
   repair(group: GroupVdisk): number;
+  /** Node of the member that is to take over in place of this one, which is drained; null: this one may. */
+  standInFor(group: GroupVdisk): string | null;
   /** False: as many as are allowed are going on. */
   beginResync(): boolean;
   endResync(): void;

@@ -1,6 +1,6 @@
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { CONTROLLER_SILENT_MS, MAX_WAITING_OPENS, OPEN_WAIT_MS, START_GRACE_MS } from './limits.js';
+import { CONTROLLER_SILENT_MS, MAX_WAITING_OPENS, OPEN_WAIT_MS, START_GRACE_MS, STEP_ASIDE_MS } from './limits.js';
 
 interface Waiting {
   readonly request: SessionRequest;
@@ -14,6 +14,8 @@ interface Waiting {
  */
 export class WaitingOpens {
   #waiting: Waiting[] = [];
+  /** Since when the takeover from this controller is left to another member, because this node is drained; -1: it is not. */
+  #asideMs = -1;
 
   constructor(readonly group: GroupVdisk) {}
 
@@ -23,9 +25,15 @@ export class WaitingOpens {
     const isSuspected = request.left !== undefined && request.left === this.group.controllerNode;
     const isComing = this.group.replica.takeover.state.kind !== 'idle';
     if (!isComing && this.#isAlive(nowMs) && !isSuspected) return this.#redirect(listener);
+    const standIn = isComing ? null : this.#stepAside(nowMs);
+    if (standIn !== null) return listener.onRefused('moved', `this node is drained: node "${standIn}" is to take over`, standIn);
     if (this.#waiting.length === MAX_WAITING_OPENS) return listener.onRefused('busy', 'too many sessions wait for a takeover of the vdisk');
     this.#waiting.push({ request, listener, sinceMs: nowMs });
     this.#takeOver(nowMs);
+  }
+
+  controllerChanged(): void {
+    this.#asideMs = -1;
   }
 
   onTick(nowMs: number): void {
@@ -52,6 +60,14 @@ export class WaitingOpens {
   #takeOver(nowMs: number): void {
     if (this.#waiting.length > 0 && !this.#isAlive(nowMs) && this.group.replica.takeover.state.kind === 'idle')
       this.group.step({ kind: 'takeOver', insteadOf: this.group.controllerNode });
+  }
+
+  /** Who is to take over instead, for a while: it may be unable to. */
+  #stepAside(nowMs: number): string | null {
+    const standIn = this.group.parts.standInFor(this.group);
+    if (standIn === null) return null;
+    if (this.#asideMs < 0) this.#asideMs = nowMs;
+    return nowMs - this.#asideMs < STEP_ASIDE_MS ? standIn : null;
   }
 
   #redirect(listener: SessionListener): void {

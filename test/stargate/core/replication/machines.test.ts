@@ -14,7 +14,7 @@ const [a, b, c, d] = ['a', 'b', 'c', 'd'] as MemberId[] as [MemberId, MemberId, 
 function context(): ReplicaContext {
   let nonces = 0;
   const newNonce = (): string => `nonce-${++nonces}`;
-  return { self: b, replicationFactor: 3, minMembers: 1, makeEntry, newNonce, mutations: {}, nowMs: 0, out: [] };
+  return { self: b, replicationFactor: 3, minMembers: 1, makeEntry, newNonce, mutations: {}, nowMs: 0, drained: new Set(), out: [] };
 }
 
 /** Entries of the given terms, each after the one before. */

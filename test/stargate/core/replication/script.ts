@@ -37,7 +37,7 @@ interface Node {
  *   > deliver a b        all that is between them this way; "drop a b [kind]" loses it
  *   > settle [but c]     all disks, messages and the metadata store, until nothing is left; nothing goes to or from c
  *   > crash a 1 torn     one record that was not durable is kept, the next is damaged;  > start a;  > tear a: its last durable record is damaged;  > lose a: it is gone, without a trace
- *   > tick 800           of all;  > add a d;  > closed a c;  > log a;  > alive a b c: the metadata shows a that b and c live
+ *   > tick 800           of all;  > add a d;  > closed a c;  > log a;  > alive a b c: the metadata shows a that b and c live;  > drained b: all know that b is
  */
 export class ReplicationScript {
   readonly lines: string[] = [];
@@ -84,6 +84,7 @@ export class ReplicationScript {
     else if (verb === 'tick') this.#tick(Number(id));
     else if (verb === 'add') this.#step(id, { kind: 'addMember', member: other });
     else if (verb === 'alive') this.#step(id, { kind: 'alive', members: rest as MemberId[] });
+    else if (verb === 'drained') for (const one of this.#nodes.keys()) this.#step(one, { kind: 'drained', nodes: [id, ...rest] });
     else if (verb === 'closed') this.#step(id, { kind: 'peerClosed', member: other });
     else if (verb === 'log') this.#say(`${id}: ${this.#log(id)}`);
     else throw new Error(`script: unknown event "${verb}"`);
