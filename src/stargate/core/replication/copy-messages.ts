@@ -1,6 +1,6 @@
-import { Packr } from 'msgpackr';
 import * as z from 'zod';
 import { MAX_ENTRY_BLOCKS } from '../limits.js';
+import { messageCodec } from './message-codec.js';
 
 /**
  * How a replica comes by blocks that are damaged in its own extents or log (rule 24). A block is asked for by its identity: number in the vdisk, seq, checksum.
@@ -21,18 +21,4 @@ const have = z
 export type WantCopies = z.infer<typeof want>;
 export type HaveCopies = z.infer<typeof have>;
 
-const either = z.union([want, have]);
-const packr = new Packr({ useRecords: false });
-
-export function encodeCopies(message: WantCopies | HaveCopies): Uint8Array {
-  return packr.pack(message);
-}
-
-/** Null: it is none. It comes from another node. */
-export function decodeCopies(bytes: Uint8Array): WantCopies | HaveCopies | null {
-  try {
-    return either.parse(packr.unpack(bytes));
-  } catch {
-    return null;
-  }
-}
+export const { encode: encodeCopies, decode: decodeCopies } = messageCodec<WantCopies | HaveCopies>(z.union([want, have]));

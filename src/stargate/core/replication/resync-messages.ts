@@ -1,6 +1,6 @@
-import { Packr } from 'msgpackr';
 import * as z from 'zod';
 import { BLOCKS_PER_SEGMENT, BlockState } from '../ports.js';
+import { messageCodec } from './message-codec.js';
 
 /**
  * What a controller and a replica that is too far behind for its log say to each other (rule 23). The controller asks, one step at a time; the replica
@@ -39,19 +39,4 @@ export type ResyncRun = z.infer<typeof run>;
 const reply = z.object({ ...common, kind: z.literal('ok'), drainSeq: counter });
 export type ResyncReply = z.infer<typeof reply>;
 
-const either = z.union([request, reply]);
-
-const packr = new Packr({ useRecords: false });
-
-export function encodeResync(message: ResyncRequest | ResyncReply): Uint8Array {
-  return packr.pack(message);
-}
-
-/** Null: it is none. It comes from another node. */
-export function decodeResync(bytes: Uint8Array): ResyncRequest | ResyncReply | null {
-  try {
-    return either.parse(packr.unpack(bytes));
-  } catch {
-    return null;
-  }
-}
+export const { encode: encodeResync, decode: decodeResync } = messageCodec<ResyncRequest | ResyncReply>(z.union([request, reply]));
