@@ -6,7 +6,13 @@ import { GatepathError } from '../base/errors.js';
 const process = {
   pid: z.number().int().positive(),
   /** Absent or null: in the machine's own network, as the drill itself. */
-  network: z.object({ namespace: z.string().max(256), enter: z.array(z.string().max(4_096)).min(1).max(64) }).nullish(),
+  network: z
+    .object({
+      namespace: z.string().max(256),
+      address: z.string().max(64).optional(),
+      enter: z.array(z.string().max(4_096)).min(1).max(64),
+    })
+    .nullish(),
 };
 
 const command = z.array(z.string().max(65_536)).min(1).max(1_024);

@@ -145,10 +145,15 @@ export class Cluster {
     let pid = node.pid;
     if (!isAlive(pid)) {
       const { cwd = process.cwd(), env = process.env as Record<string, string> } = image ?? {};
-      pid = startProcess({ argv: node.command, cwd, env }, join(node.dataDir, 'drill.log'));
+      pid = startProcess({ argv: node.command, cwd, env }, this.#logOf(id));
       this.started.set(id, pid);
     }
     await this.#untilServing(id, pid);
+  }
+
+  /** Not in its data directory, which may have to be empty. */
+  #logOf(id: string): string {
+    return join(this.dataDir, `drill-${id}.log`);
   }
 
   async #untilServing(id: string, pid: number): Promise<void> {
@@ -159,7 +164,7 @@ export class Cluster {
       const running = status?.node?.pid;
       if (running !== undefined && (running === pid || running === node.pid) && isAlive(running)) return;
       if (!isAlive(pid) && !isAlive(node.pid)) {
-        const action = `see what it says in ${join(node.dataDir, 'drill.log')}`;
+        const action = `see what it says in ${this.#logOf(id)}`;
         throw new GatepathError('fatal', 'ERR_START', `node ${id}, started again, has ended`, action);
       }
       if (performance.now() > deadline) {

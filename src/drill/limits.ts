@@ -5,6 +5,8 @@ export const BLOCK_BYTES = 4_096;
 export const HOT_BLOCKS = 32;
 /** The others to one of these, the hot ones among them. */
 export const WIDE_BLOCKS = 4_096;
+/** The last of them are written once, and only read from then on. */
+export const COLD_BLOCKS = 256;
 export const HOT_SHARE = 0.7;
 export const READ_SHARE = 0.35;
 
@@ -14,8 +16,8 @@ export const QUEUE_DEPTH = 16;
 
 /** Between two attempts of a lost connection. */
 export const RECONNECT_MS = 10;
-/** After the load of a round has ended: how long its last requests may take before they count as stuck. */
-export const DRAIN_TIMEOUT_MS = 60_000;
+/** After the load of a round has ended: when none of its last requests has been answered for so long, they count as stuck. */
+export const DRAIN_STALL_MS = 60_000;
 /** A lost connection has to come back in this time. */
 export const RECONNECT_TIMEOUT_MS = 60_000;
 
@@ -26,10 +28,9 @@ export const HEALTH_POLL_MS = 100;
 /** Start of a cluster, or of a node of it. */
 export const START_TIMEOUT_MS = 120_000;
 export const STOP_TIMEOUT_MS = 60_000;
-/** Before the load: until all copies are whole. */
-export const HEALTHY_TIMEOUT_MS = 15_000;
-/** Until everything is redundant again, from the end of the fault on. */
-export const REDUNDANCY_TIMEOUT_MS = 60_000;
+/** Copies that are not whole before the load, or after a fault, have failed to become so when nothing has changed for so long. */
+export const HEALTHY_STALL_MS = 15_000;
+export const REDUNDANCY_STALL_MS = 60_000;
 
 /** Violations, errors and disconnects that a round's report describes; all are counted. */
 export const MAX_DESCRIBED = 20;
@@ -54,3 +55,16 @@ export const FAILBACK_TIMEOUT_MS = 90_000;
 export const FULL_DISK_MS = 6_000;
 /** File system of a node whose disk is to be full. */
 export const SMALL_DISK_BYTES = 3 * 2 ** 30;
+
+/** Blocks of each copy of which a bit is flipped. */
+export const ROT_BLOCKS = 24;
+/** What goes on by itself has come to a stop when nothing of it has changed for so long: the scrubber rests a minute between two passes. */
+export const STALL_MS = 150_000;
+
+/** How often a connection of the datapath goes deaf: until the others have had so many answers, on a slow machine after so long at the latest; and how long it is well between. */
+export const DEAF_TIMES = 16;
+export const DEAF_ANSWERS = 64;
+export const DEAF_LEAST_MS = 60;
+export const DEAF_MOST_MS = 2_000;
+export const DEAF_POLL_MS = 10;
+export const DEAF_REST_MS = 200;

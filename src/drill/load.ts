@@ -1,8 +1,9 @@
-import { BLOCK_BYTES, DRAIN_TIMEOUT_MS, HOT_SHARE, MAX_DESCRIBED, READ_SHARE, RECONNECT_MS } from './limits.js';
+import { BLOCK_BYTES, DRAIN_STALL_MS, HOT_SHARE, MAX_DESCRIBED, READ_SHARE, RECONNECT_MS } from './limits.js';
 import { MAX_READ_BYTES, NbdConnection, payloadOf, requestBuffer, type ConnectionOwner } from './nbd-connection.js';
 import { Kind, Operations, Outcome } from './operations.js';
 import { DAMAGED } from './checker.js';
 import { describeDamage, fillBlock, readBlock } from './payload.js';
+import { whileItGoesOn, type Progress } from './patience.js';
 import type { Random } from './random.js';
 
 export interface LoadOptions {
@@ -14,6 +15,8 @@ export interface LoadOptions {
   readonly queueDepth: number;
   readonly hotBlocks: number;
   readonly wideBlocks: number;
+  /** The last of the wide ones: each is written once, where it holds nothing yet, and only read from then on. So there is data that grows old on the disks. */
+  readonly coldBlocks: number;
   readonly random: Random;
   /** The endpoint dies with the fault: a lost connection is no failure, and what it left unanswered is settled when the next one stands. */
   readonly endpointDies: boolean;
@@ -53,16 +56,20 @@ export class Load {
   readonly disconnectEvents: ClientEvent[] = [];
   readonly #links: Link[];
   readonly #slots: Slot[];
+  /** Cold blocks that are still to be written. */
+  readonly #unwritten: number[] = [];
   #stopping = false;
   #outstanding = 0;
-  #onIdle: (() => void) | undefined;
 
   constructor(
     readonly options: LoadOptions,
     firstOperation: number,
+    /** What each block holds. */
+    content: Float64Array,
   ) {
     this.operations = new Operations(firstOperation);
     const { queueDepth } = options;
+    for (let block = this.#firstCold; block < options.wideBlocks; block++) if (content[block] === 0) this.#unwritten.push(block);
     const connections = options.connections + options.readers;
     this.#slots = Array.from({ length: connections * queueDepth }, (_, number) => ({
       number,
@@ -83,16 +90,10 @@ export class Load {
   }
 
   /** Lets what is outstanding come to its end and closes. Gives how many requests never did. */
-  async stop(timeoutMs = DRAIN_TIMEOUT_MS): Promise<number> {
+  async stop(stallMs = DRAIN_STALL_MS): Promise<number> {
     this.#stopping = true;
-    if (this.#outstanding > 0) {
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([
-        new Promise<void>(resolve => (this.#onIdle = resolve)),
-        new Promise<void>(resolve => (timer = setTimeout(resolve, timeoutMs))),
-      ]);
-      clearTimeout(timer);
-    }
+    const look = (): Progress => ({ isDone: this.#outstanding === 0, text: `${this.#outstanding} unanswered` });
+    await whileItGoesOn('the last requests', look, stallMs).catch(() => undefined);
     for (const link of this.#links) link.close();
     return this.#outstanding;
   }
@@ -131,14 +132,21 @@ export class Load {
     }
   }
 
+  get #firstCold(): number {
+    return this.options.wideBlocks - this.options.coldBlocks;
+  }
+
   #onlyReads(slot: Slot): boolean {
     return slot.connection >= this.options.connections;
   }
 
   #step(slot: Slot): void {
     const { random, hotBlocks, wideBlocks } = this.options;
-    const block = random.below(random.next() < HOT_SHARE ? hotBlocks : wideBlocks);
-    const kind = this.#onlyReads(slot) || random.next() < READ_SHARE ? Kind.read : Kind.write;
+    const onlyReads = this.#onlyReads(slot);
+    const unwritten = onlyReads ? undefined : this.#unwritten.pop();
+    const block = unwritten ?? random.below(random.next() < HOT_SHARE ? hotBlocks : wideBlocks);
+    const reads = onlyReads || block >= this.#firstCold || random.next() < READ_SHARE;
+    const kind = reads && unwritten === undefined ? Kind.read : Kind.write;
     const { operations } = this;
     const index = operations.begin(kind, block, slot.connection, performance.now());
     slot.operation = index;
@@ -186,7 +194,7 @@ export class Load {
   }
 
   #ended(): void {
-    if (--this.#outstanding === 0 && this.#stopping) this.#onIdle?.();
+    this.#outstanding--;
   }
 
   /** After the load has stopped: reads every block, as part of the same history. Gives what each holds. */
@@ -279,11 +287,12 @@ function readPieces({ nbdSocket, exportName, queueDepth, pieces, begin, end }: R
     let left = pieces.length;
     const reads = new Map<number, number[]>();
     const fail = (why: string): void => reject(new Error(`the last read of all blocks: ${why}`));
-    const timer = setTimeout(() => fail(`no end within ${DRAIN_TIMEOUT_MS} ms`), DRAIN_TIMEOUT_MS);
+    const timer = setTimeout(() => fail(`no answer for ${DRAIN_STALL_MS} ms`), DRAIN_STALL_MS);
     const owner: ConnectionOwner = {
       answered: (cookie, errorCode, data) => {
         if (data === null) return fail(`NBD error ${errorCode} at block ${pieces[cookie]!.block}`);
         end(reads.get(cookie)!, data);
+        timer.refresh();
         if (--left === 0) {
           clearTimeout(timer);
           connection?.close();

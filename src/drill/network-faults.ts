@@ -8,7 +8,7 @@ import { controllerOf } from './roles.js';
 import type { Bound, FaultContext, Scenario } from './scenario.js';
 import type { Watch } from './watch.js';
 
-const TABLE = 'gatepath_drill';
+export const TABLE = 'gatepath_drill';
 
 type Direction = 'input' | 'output';
 const BOTH: readonly Direction[] = ['input', 'output'];
@@ -31,19 +31,19 @@ function cut(pid: number, directions: readonly Direction[]): void {
   nft(pid, `table inet ${TABLE} {\n${rules.join('\n')}\n}`);
 }
 
-function mend(pid: number): void {
+export function mend(pid: number): void {
   // Added first, so that there is something to delete.
   nft(pid, `add table inet ${TABLE}\ndelete table inet ${TABLE}`);
 }
 
-function nft(pid: number, script: string): void {
+export function nft(pid: number, script: string): void {
   const { status, stderr, error } = spawnSync('nsenter', ['-t', String(pid), '-n', 'nft', '-f', '-'], { input: script, encoding: 'utf8' });
   if (status === 0) return;
   const message = `nftables in the network namespace of process ${pid}: ${error?.message ?? stderr}`;
   throw new GatepathError('fatal', 'ERR_NFTABLES', message, 'see that nft and nsenter are installed, and run the drill as root');
 }
 
-function unsuitable({ nodes, ownNetworks }: Facts): string | null {
+export function unsuitable({ nodes, ownNetworks }: Facts): string | null {
   if (nodes < 2) return 'it needs a second node: this system has one (gatepath up --nodes 3)';
   if (!ownNetworks) {
     return 'its nodes share a network, and cannot be cut off from each other there: run it as root without --data, or on a system that was started with "gatepath up --nodes 3 --namespaces" ("hang" is the nearest thing that is possible here)';

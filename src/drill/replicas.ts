@@ -1,6 +1,7 @@
-import { sleep, type Cluster } from './cluster.js';
-import { HEALTH_POLL_MS, REDUNDANCY_TIMEOUT_MS } from './limits.js';
+import type { Cluster } from './cluster.js';
+import { REDUNDANCY_STALL_MS } from './limits.js';
 import { Load, type LoadOptions } from './load.js';
+import { whileItGoesOn } from './patience.js';
 import { waitForExit } from './processes.js';
 import { controllerOf } from './roles.js';
 import { checkHistory, type Verdict } from './verdict.js';
@@ -36,15 +37,15 @@ export async function checkReplicas(options: ReplicaCheckOptions): Promise<Repli
   const startAll = async (): Promise<void> => {
     for (const id of stopped) await cluster.start(id);
     stopped = [];
-    await until(() => watch.isRedundant);
+    await until(watch, () => watch.isRedundant);
   };
   try {
-    await until(() => watch.isRedundant);
+    await until(watch, () => watch.isRedundant);
     for (let tries = 0; tries < 2 * copies && served.length < copies; tries++) {
       const node = controllerOf({ watch });
       if (!served.some(one => one.node === node)) {
         onPhase(`reading everything from ${node}`);
-        const reader = new Load(load, firstOperation);
+        const reader = new Load(load, firstOperation, content);
         await reader.readAll();
         const verdict = checkHistory(reader.operations, content);
         served.push({ node, verdict });
@@ -56,9 +57,9 @@ export async function checkReplicas(options: ReplicaCheckOptions): Promise<Repli
       const before = stopped;
       await stop(cluster, node);
       stopped = [node];
-      await until(() => watch.view?.controller != null && watch.view.controller !== node);
+      await until(watch, () => watch.view?.controller != null && watch.view.controller !== node);
       for (const id of before) await cluster.start(id);
-      await until(() => (watch.view?.members.length ?? 0) >= Math.min(copies, 2) || copies < 3);
+      await until(watch, () => (watch.view?.members.length ?? 0) >= Math.min(copies, 2) || copies < 3);
     }
     if (served.length < copies) failures.push(`only ${served.map(one => one.node).join(', ')} came to serve, of ${copies} copies`);
   } catch (error) {
@@ -76,10 +77,6 @@ async function stop(cluster: Cluster, id: string): Promise<void> {
   await waitForExit(target.pid);
 }
 
-async function until(holds: () => boolean): Promise<void> {
-  const deadline = performance.now() + REDUNDANCY_TIMEOUT_MS;
-  while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`the copies were not as they have to be within ${REDUNDANCY_TIMEOUT_MS} ms`);
-    await sleep(HEALTH_POLL_MS / 2);
-  }
+function until(watch: Watch, holds: () => boolean): Promise<void> {
+  return whileItGoesOn('the copies are not as they have to be', () => ({ isDone: holds(), text: watch.progress }), REDUNDANCY_STALL_MS);
 }

@@ -11,10 +11,15 @@ export function controllerOf({ watch }: Pick<FaultContext, 'watch'>): string {
 /** A node that has a copy and does not serve. */
 export function memberOf(context: Pick<FaultContext, 'watch'>): string {
   const controller = controllerOf(context);
-  const id = context.watch.view!.members.map(nodeOf).find(one => one !== controller);
+  const id = membersOf(context).find(one => one !== controller);
   if (id !== undefined) return id;
   const action = 'drill a vdisk in a container with a replication factor of 2 or 3';
   throw new GatepathError('invalid', 'ERR_NO_MEMBER', `the vdisk has no member but its controller ${controller}`, action);
+}
+
+/** All nodes that have a copy. */
+export function membersOf({ watch }: Pick<FaultContext, 'watch'>): string[] {
+  return watch.view?.members.map(nodeOf) ?? [];
 }
 
 /** A member is named by its node, or by node/store/incarnation. */

@@ -1,9 +1,10 @@
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { sleep, type Cluster } from './cluster.js';
 import { CpuAccount, type CpuUse } from './cpu.js';
-import { HEALTH_POLL_MS, HEALTHY_TIMEOUT_MS, HOLD_MS, REDUNDANCY_TIMEOUT_MS } from './limits.js';
+import { HEALTHY_STALL_MS, HOLD_MS, REDUNDANCY_STALL_MS } from './limits.js';
 import { Load, type ClientEvent, type LoadOptions } from './load.js';
 import { firstAfter, latencyBetween, longestGap, roundMs, timelineOf, type Latency, type Timeline } from './measure.js';
+import { whileItGoesOn } from './patience.js';
 import type { Bound, FaultContext, Scenario } from './scenario.js';
 import { checkHistory, type Verdict } from './verdict.js';
 import { Watch, type Mark } from './watch.js';
@@ -78,13 +79,17 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
   const facts = cluster.facts;
   const startedAt = new Date().toISOString();
   const { isExpectedError } = scenario;
-  const load = new Load({ ...options.load, ...(isExpectedError === undefined ? {} : { isExpectedError }) }, options.firstOperation);
+  const load = new Load(
+    { ...options.load, ...(isExpectedError === undefined ? {} : { isExpectedError }) },
+    options.firstOperation,
+    content,
+  );
   const watch = new Watch(cluster, vdisk, options.copies);
   await watch.start();
   onPhase('preparation');
   await scenario.prepare?.(cluster, watch);
   const failures: string[] = [];
-  if ((await untilRedundant(watch, failures, HEALTHY_TIMEOUT_MS)) === null) watch.trustsHealth = false;
+  if ((await untilRedundant(watch, failures, HEALTHY_STALL_MS)) === null) watch.trustsHealth = false;
   const cpu = new CpuAccount(cluster);
   const lag = monitorEventLoopDelay({ resolution: 2 });
   lag.enable();
@@ -92,11 +97,11 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
   const startMs = performance.now();
   await load.start();
   await sleep(scenario.comparesWithBefore === true ? quietMs + HOLD_MS : quietMs / 2);
-  const fault = new RunningFault(options, watch);
+  const fault = new RunningFault(options, watch, load);
   onPhase(scenario.title);
   failures.push(...(await fault.run()), ...(await startEnded(cluster, watch)));
   onPhase('until everything is redundant again');
-  const redundantMs = await untilRedundant(watch, failures, REDUNDANCY_TIMEOUT_MS);
+  const redundantMs = await untilRedundant(watch, failures, REDUNDANCY_STALL_MS);
   onPhase('load');
   await sleep(quietMs / 2);
   const endMs = performance.now();
@@ -181,6 +186,7 @@ class RunningFault implements FaultContext {
   constructor(
     readonly options: RoundOptions,
     readonly watch: Watch,
+    readonly load: Load,
   ) {
     this.cluster = options.cluster;
   }
@@ -202,6 +208,10 @@ class RunningFault implements FaultContext {
     this.healedMs ||= nowMs;
     this.measureMs ||= this.faultMs;
     return failures;
+  }
+
+  answered(): number {
+    return this.load.completed;
   }
 
   fault(what: string): void {
@@ -235,16 +245,14 @@ async function startEnded(cluster: Cluster, watch: Watch): Promise<string[]> {
   return failures;
 }
 
-/** When; null: not in time, which is a failure. */
-async function untilRedundant(watch: Watch, failures: string[], timeoutMs: number): Promise<number | null> {
-  const deadline = performance.now() + timeoutMs;
+/** When; null: it came to a stop before, which is a failure. */
+async function untilRedundant(watch: Watch, failures: string[], stallMs: number): Promise<number | null> {
   await watch.look();
-  while (!watch.isRedundant) {
-    if (performance.now() > deadline) {
-      failures.push(`not all copies were whole within ${timeoutMs} ms: ${watch.text}`);
-      return null;
-    }
-    await sleep(HEALTH_POLL_MS / 4);
+  try {
+    await whileItGoesOn('not all copies are whole', () => ({ isDone: watch.isRedundant, text: watch.progress }), stallMs);
+    return performance.now();
+  } catch (error) {
+    failures.push((error as Error).message);
+    return null;
   }
-  return performance.now();
 }

@@ -2,7 +2,7 @@ import { resolve } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { GatepathError } from '../base/errors.js';
 import { Cluster } from './cluster.js';
-import { BLOCK_BYTES, HOT_BLOCKS, WIDE_BLOCKS } from './limits.js';
+import { BLOCK_BYTES, COLD_BLOCKS, HOT_BLOCKS, WIDE_BLOCKS } from './limits.js';
 import type { LoadOptions } from './load.js';
 import { OwnCluster } from './own-cluster.js';
 import { Progress } from './progress.js';
@@ -149,7 +149,7 @@ class Drill {
   #load(nbdSocket: string, endpointDies: boolean): LoadOptions {
     const { connections, readers, queueDepth, seed } = this.options;
     const random = new Random(seed);
-    const sizes = { hotBlocks: HOT_BLOCKS, wideBlocks: Math.min(WIDE_BLOCKS, VDISK_BYTES / BLOCK_BYTES) };
+    const sizes = { hotBlocks: HOT_BLOCKS, wideBlocks: Math.min(WIDE_BLOCKS, VDISK_BYTES / BLOCK_BYTES), coldBlocks: COLD_BLOCKS };
     return { nbdSocket, exportName: this.#vdisk, connections, readers, queueDepth, ...sizes, random, endpointDies };
   }
 

@@ -19,6 +19,8 @@ export interface FaultContext {
   readonly watch: Watch;
   /** How long a fault lasts that has no length of its own. */
   readonly holdMs: number;
+  /** How many requests have been answered so far. */
+  answered(): number;
   /** The fault begins now; the first call counts. */
   fault(what: string): void;
   /** It is over. */

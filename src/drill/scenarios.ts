@@ -1,6 +1,8 @@
 import { GatepathError } from '../base/errors.js';
 import { sleep, type Facts } from './cluster.js';
+import { lostAnswers } from './answer-faults.js';
 import { diskScenarios } from './disk-faults.js';
+import { diskRot } from './disk-rot.js';
 import { etcdLeader } from './etcd-fault.js';
 import { networkScenarios } from './network-faults.js';
 import { FAILBACK_TIMEOUT_MS, FLAP_REST_MS, FLAPS, HANG_MS, HEALTH_POLL_MS, START_TIMEOUT_MS } from './limits.js';
@@ -73,9 +75,10 @@ const datapathUpgrade: Scenario = {
     endpointDies ? 'the datapath is one process with the storage, and is not replaced by itself (gatepath up --nodes 3)' : null,
   // One session is opened anew, and what is outstanding at that moment is answered first.
   bound: () => ({ kind: 'gap', ms: 250 }),
-  run: async ({ cluster, fault, healed }) => {
+  run: async context => {
+    const { cluster } = context;
     const { pid } = cluster.file.datapath;
-    fault(`SIGUSR2 to the datapath, pid ${pid}`);
+    context.fault(`SIGUSR2 to the datapath, pid ${pid}`);
     process.kill(pid, 'SIGUSR2');
     const deadlineMs = performance.now() + START_TIMEOUT_MS;
     while (cluster.file.datapath.pid === pid) {
@@ -85,7 +88,7 @@ const datapathUpgrade: Scenario = {
       }
       await sleep(HEALTH_POLL_MS);
     }
-    healed(`it is pid ${cluster.file.datapath.pid} now`);
+    context.healed(`it is pid ${cluster.file.datapath.pid} now`);
   },
 };
 
@@ -153,7 +156,9 @@ export const SCENARIOS: readonly Scenario[] = [
   memberHang,
   etcdLeader,
   ...networkScenarios,
+  lostAnswers,
   ...diskScenarios,
+  diskRot,
 ];
 
 async function killAndStart(context: FaultContext, id: string, downMs: number): Promise<void> {

@@ -41,6 +41,12 @@ export class Watch {
     return this.#seen;
   }
 
+  /** The state in words, and how far copies are: as long as it changes, something goes on. */
+  get progress(): string {
+    const copied = this.#view?.resyncing;
+    return copied == null ? this.#seen : `${this.#seen}; copying ${JSON.stringify(copied)}`;
+  }
+
   get view(): VdiskView | null {
     return this.#view;
   }

@@ -1,10 +1,4 @@
 // Loaded before the command itself (NODE_OPTIONS=--import), in its threads too: a Stargate that forgets which requests it has seen.
-import { NodePart } from '../../dist/stargate/runtime/node-part.js';
+import { RequestState, SessionState } from '../../dist/stargate/core/sessions.js';
 
-for (const name of ['serve', 'create']) {
-  const real = NodePart.prototype[name];
-  NodePart.prototype[name] = function (...args) {
-    this.options = { ...this.options, mutations: { controller: { noDedupe: true } } };
-    return real.apply(this, args);
-  };
-}
+SessionState.prototype.stateOf = () => RequestState.unknown;

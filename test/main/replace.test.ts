@@ -42,10 +42,12 @@ describe('a datapath that is replaced', { timeout: 400_000 }, () => {
         queueDepth: 2,
         hotBlocks: HOT_BLOCKS,
         wideBlocks: WIDE_BLOCKS,
+        coldBlocks: 0,
         random: new Random(seed),
         endpointDies: false,
       },
       1,
+      new Float64Array(WIDE_BLOCKS),
     );
 
   /** Runs the action under a recorded load that goes on before and after it; its history has to be one of a disk, without an error or a disconnect. */
