@@ -2,7 +2,7 @@
 // loads several hundred. dist/ has the same code file by file, for those who import parts of it.
 import { readdirSync, rmSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { build } from 'esbuild';
 import { ROOT } from './steps.mjs';
 
@@ -14,14 +14,17 @@ const OUT = join(ROOT, 'dist', 'bundle');
  */
 const ENTRIES = ['main/gatepath', 'main/shard-worker', 'stargate/store/store-thread', 'transport/tls/tls-worker'];
 
-/** Packages that load native code or files of their own by where they lie; and an optional one. */
-const EXTERNAL = ['@node-rs/crc32', 'etcd3', 'lmdb', 'msgpackr-extract', 'node-gyp-build', 'pino-pretty', 'piscina'];
+/** Packages that load native code, or threads' files of their own. */
+const EXTERNAL = ['@node-rs/crc32', 'lmdb', 'msgpackr-extract', 'node-gyp-build', 'pino-pretty', 'piscina'];
 
 /** Ours that find things by where they lie: each as if it still lay in its package. */
 const PACKAGES = [
   ['uring-engine', join(ROOT, 'native', 'dist')],
   ['nbd-server-ts', join(ROOT, 'src', 'nbd-server-ts', 'dist')],
 ];
+
+/** Others that read files of theirs by where they lie, and their main files' folders. etcd3 is optional: it stays outside where it is not installed. */
+const READERS = { etcd3: 'lib', '@grpc/grpc-js': 'build/src' };
 
 const THREAD_FILE = /new URL\([^;]*?'\.\/([\w-]+)\.js'[^;]*?import\.meta\.url\)/g;
 
@@ -35,6 +38,21 @@ const inTheirPackage = {
       const here = `new URL('${relative(dist, path)}', import.meta.resolve('${name}')).href`;
       return { contents: text.replaceAll('import.meta.url', here), loader: 'js' };
     });
+  },
+};
+
+const readersOfFiles = {
+  name: 'readers-of-files',
+  setup({ onLoad }) {
+    for (const [name, main] of Object.entries(READERS)) {
+      const directory = join(ROOT, 'node_modules', name, main);
+      onLoad({ filter: new RegExp(`/node_modules/${name}/${main}/.*\\.js$`) }, async ({ path }) => {
+        const text = await readFile(path, 'utf8');
+        // Not "require.resolve": that would be taken for something to be bundled.
+        const here = `require('node:path').join((0, require).resolve('${name}'), '..', '${relative(directory, dirname(path))}')`;
+        return { contents: text.replaceAll('__dirname', here), loader: 'js' };
+      });
+    }
   },
 };
 
@@ -58,13 +76,12 @@ const { metafile } = await build({
   platform: 'node',
   target: 'node20',
   external: EXTERNAL,
-  plugins: [inTheirPackage],
+  plugins: [inTheirPackage, readersOfFiles],
   // Packages in CommonJS ask for Node's modules by it.
   banner: { js: "import { createRequire as requireFrom } from 'node:module';\nconst require = requireFrom(import.meta.url);" },
   // For node --enable-source-maps; without it, stack traces name what is readable, too: nothing is minified.
   sourcemap: true,
   sourcesContent: false,
-  legalComments: 'none',
   metafile: true,
   logLevel: 'warning',
 });

@@ -136,7 +136,8 @@ function tlsOptions({ ca, cert, key }: NonNullable<EtcdCredentials['tls']>): Non
 /** etcd3 is an optional dependency: an installation of one node does without. */
 export async function loadEtcd(): Promise<EtcdModule> {
   try {
-    return await import('etcd3');
+    // It is CommonJS: what it exports is the default, also where a bundle has it.
+    return ((await import('etcd3')) as unknown as { readonly default: EtcdModule }).default;
   } catch (cause) {
     throw new GatepathError('invalid', 'ERR_ETCD_MISSING', 'the package "etcd3" is not installed', 'install it: npm install etcd3', {
       cause,

@@ -58,6 +58,8 @@ describe('what is loaded at the start', () => {
     expect(loaded.modules).toContain('dist/stargate/core/controller.js');
     expect(packagesIn(loaded)).not.toEqual(expect.arrayContaining([expect.stringMatching(/commander|fastify|pino|etcd3|yaml|piscina/)]));
     expect(loaded.packages).toContain('lmdb');
+    // All of its languages would be loaded with "import { z }".
+    expect(loaded.modules.filter(name => name.startsWith('node_modules/zod/v4/locales/'))).toEqual(['node_modules/zod/v4/locales/en.js']);
   });
 
   test.each(['store-thread', 'tls-worker'])('by %s: no controller', entry => {
