@@ -23,10 +23,10 @@ export class Home {
 
   constructor(
     readonly cluster: Cluster,
-    /** Its number: what reaches that node reaches the datapath. */
+    /** Its number: what reaches that node reaches the datapath. Beyond those of nodes: a machine of its own. */
     readonly at: number,
   ) {
-    this.nodes = new NodeTable([{ kind: 'unix', socketPath: `node-${at}` }]);
+    this.nodes = new NodeTable([{ kind: 'unix', socketPath: `node-${Math.min(at, cluster.nodes.length)}` }]);
     this.#look();
   }
 

@@ -8,6 +8,8 @@ import { ReplicaState } from '../../../src/stargate/runtime/group/replica-state.
 import { dedupeAtAssignment, type Caught } from '../mutants.js';
 import type { NodeBugs } from '../node.js';
 import { ClusterRun, type ClusterRunOptions } from './run.js';
+import type { Story } from './stage.js';
+import * as stories from './stories.js';
 
 /** A planted bug of replication, over whole nodes, and what it takes to come upon it soon. */
 export interface ClusterMutant {
@@ -15,7 +17,7 @@ export interface ClusterMutant {
   readonly bugs?: NodeBugs;
   /** Plants what has no seam of its own; the result takes it out again. */
   readonly plant?: () => () => void;
-  readonly directed?: Pick<ClusterRunOptions, 'faults' | 'shape' | 'isLong'>;
+  readonly directed?: Pick<ClusterRunOptions, 'faults' | 'shape' | 'isLong' | 'story'>;
   /** Seeds within which it is found, with room to spare; missing: not seen yet, in a hundred or so. */
   readonly seeds?: number;
 }
@@ -114,12 +116,6 @@ const HOT = { vdiskCount: 1, hotBlocks: 6 };
 const SLOW_DISKS = { maxLatencyNs: 12_000_000 };
 /** Schedules that rare bugs need: somebody takes over while the controller is well and writes; … */
 const TAKEN_OVER: ClusterMutant['directed'] = { shape: { ...HOT, replicationFactor: 2 }, faults: { kinds: ['takeover'], maxGapMs: 60 } };
-/** … members come and go, and what the metadata says of it is not heard; … */
-const UNHEARD: ClusterMutant['directed'] = {
-  isLong: true,
-  shape: { ...HOT, nodeCount: 3, replicationFactor: 2 },
-  faults: { kinds: ['kill', 'answers', 'answers', 'takeover'], maxGapMs: 400 },
-};
 /** … the power goes while much is under way, and comes back before others have taken over; … */
 const POWER: ClusterMutant['directed'] = {
   shape: { ...HOT, ...SLOW_DISKS, replicationFactor: 2 },
@@ -137,17 +133,30 @@ const REPLAYED: ClusterMutant['directed'] = {
   faults: { kinds: ['path', 'takeover', 'kill'], maxGapMs: 60 },
 };
 
+/** Two members, and step by step what goes wrong. */
+const PAIR = { ...HOT, nodeCount: 2, replicationFactor: 2, minMembers: 1 };
+const told = (story: Story, shape: ClusterRunOptions['shape'] = PAIR): Pick<ClusterMutant, 'seeds' | 'directed'> => ({
+  seeds: STORY_SEEDS,
+  directed: { shape, story },
+});
+/** The seed decides only how long each thing takes. */
+export const STORY_SEEDS = 2;
+
 export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
-  { name: 'acknowledged before all members have it (M1)', bugs: replication('ackBeforeAllMembers') },
+  { name: 'acknowledged before all members have it (M1)', bugs: replication('ackBeforeAllMembers'), ...told(stories.MEMBER_UNHEARD) },
   { name: 'no seal (M2)', seeds: 40, bugs: replication('noSeal') },
   { name: 'tail read before the own promise (M3)', seeds: 40, bugs: replication('tailBeforePromise'), directed: TAKEN_OVER },
-  { name: 'no union while a change is unknown (M4)', bugs: replication('noUnion'), directed: UNHEARD },
-  { name: 'a member counts as removed before that is known (M5)', bugs: replication('assumeRemoved') },
+  {
+    name: 'no union while a change is unknown (M4)',
+    bugs: replication('noUnion'),
+    ...told(stories.ADDITION_UNKNOWN, { ...PAIR, nodeCount: 3 }),
+  },
+  { name: 'a member counts as removed before that is known (M5)', bugs: replication('assumeRemoved'), ...told(stories.REMOVAL_UNKNOWN) },
   { name: 'the same term after a restart (M7)', bugs: replication('sameTermAfterRestart'), directed: POWER },
   { name: 'promise not durable (M8)', plant: promiseNotDurable, directed: BACK_AGAIN },
-  { name: 'a cut that is not durable (M11)', plant: cutNotDurable },
+  { name: 'a cut that is not durable (M11)', plant: cutNotDurable, ...told(stories.CUT_FORGOTTEN) },
   { name: 'dedupe table updated at assignment (M12)', plant: dedupeAtAssignment, directed: REPLAYED },
-  { name: 'session table missing from the head (M13)', plant: sessionsMissingFromHead, directed: REPLAYED },
+  { name: 'session table missing from the head (M13)', plant: sessionsMissingFromHead, ...told(stories.REPLAYED_AFTER_HEAD) },
   {
     name: 'changes of an ended session applied (M14)',
     seeds: 60,
@@ -167,11 +176,7 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
     plant: cacheOutlivesController,
     directed: { shape: { ...HOT, cachePages: 128 }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
   },
-  {
-    name: 'no floor (M18)',
-    plant: noFloor,
-    directed: { isLong: true, shape: { ...HOT, nodeCount: 4 }, faults: { kinds: ['cut', 'takeover', 'path'], maxGapMs: 100 } },
-  },
+  { name: 'no floor (M18)', plant: noFloor, ...told(stories.FORMER_READ) },
 ];
 
 /** What must not be. That nothing goes on any more, or that a process ends itself, is no outcome. */

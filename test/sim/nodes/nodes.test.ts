@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { isBad, tellCluster, Totals } from '../report.js';
-import { CLUSTER_MUTANTS, huntInCluster } from './mutants.js';
+import { CLUSTER_MUTANTS, huntInCluster, STORY_SEEDS } from './mutants.js';
 import { ClusterRun, type ClusterCounters, type ClusterResult } from './run.js';
 
 const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
@@ -55,5 +55,13 @@ describe('a planted bug of replication is found, over whole nodes, by what comes
   const found = CLUSTER_MUTANTS.filter(({ seeds }) => seeds !== undefined);
   it.each(found.map(mutant => [mutant.name, mutant] as const))('%s', { timeout: 240_000 }, (_name, mutant) => {
     expect(huntInCluster(mutant, mutant.seeds!)).not.toBeNull();
+  });
+
+  const told = found.filter(({ directed }) => directed?.story !== undefined);
+  it.each(told.map(mutant => [mutant.name, mutant] as const))('and without it, that story ends well: %s', (_name, { directed }) => {
+    for (let seed = 1; seed <= STORY_SEEDS; seed++) {
+      const { violations, exception } = new ClusterRun({ seed, ...directed }).run();
+      expect([violations, exception]).toEqual([[], null]);
+    }
   });
 });

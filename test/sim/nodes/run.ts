@@ -11,12 +11,15 @@ import type { ClusterNode } from './cluster-node.js';
 import { differences, readReplica } from './contents.js';
 import { Faults, type FaultOptions } from './faults.js';
 import { RECOVERY_NS } from './limits.js';
+import { Stage, type Story } from './stage.js';
 
 export interface ClusterRunOptions extends ClusterOptions {
   /** What goes wrong; all kinds of things, where it is missing. */
   readonly faults?: FaultOptions;
   /** A history of some seconds; of few seeds, where it is missing. */
   readonly isLong?: boolean;
+  /** What goes wrong, step by step, instead of faults by the seed. */
+  readonly story?: Story;
 }
 
 export interface ClusterCounters {
@@ -104,6 +107,7 @@ export class ClusterRun {
     const { cluster, options } = this;
     const { clock } = cluster;
     for (const node of cluster.nodes) node.start();
+    if (options.story !== undefined) return this.#play(options.story);
     this.#replaceDatapath(false);
     this.#until(() => cluster.counters.asked > 10, 30e9, 'the first answers');
     const length = options.isLong === true || clock.below(ONE_LONG_IN) === 0 ? LONG : SHORT;
@@ -112,6 +116,15 @@ export class ClusterRun {
     );
     const endNs = clock.nowNs + length.minLifeNs + clock.below(length.maxLifeNs - length.minLifeNs);
     this.#steps(() => clock.nowNs >= endNs || cluster.complaints.length > 0);
+    this.#faults.heal();
+  }
+
+  #play({ home, shards = 1, depth = 4, play }: Story): void {
+    const { cluster } = this;
+    cluster.nextHome = home;
+    this.#datapath = cluster.startDatapath(shards, false, depth, true);
+    play(new Stage(cluster, this.#datapath));
+    this.#faults = new Faults(cluster, {}, () => undefined);
     this.#faults.heal();
   }
 

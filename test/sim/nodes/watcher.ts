@@ -4,8 +4,8 @@ import type { ClusterNode } from './cluster-node.js';
 
 /** What must hold at every moment, looked at after each turn of a node. */
 export class Watcher {
-  /** vdisk/term → the node that has served in it. */
-  readonly #controllers = new Map<string, number>();
+  /** vdisk/term → the node that has served in it, and which of its processes: a controllership ends with its process. */
+  readonly #controllers = new Map<string, string>();
   /** vdisk/seq → the entry's hash that somebody has said is committed. */
   readonly #committed = new Map<string, Map<number, number>>();
   /** Up to where the replica was looked at. */
@@ -36,9 +36,9 @@ export class Watcher {
     if (group.controller !== null) {
       const { term } = group.controller.state;
       const before = this.#controllers.get(`${vdiskId}/${term}`);
-      if (before === undefined) this.#controllers.set(`${vdiskId}/${term}`, node.number);
-      else if (before !== node.number)
-        this.#complain(`vdisk ${vdisk}: two controllers in term ${term}: nodes ${before} and ${node.number}`);
+      const process = `node ${node.number}, process ${node.process}`;
+      if (before === undefined) this.#controllers.set(`${vdiskId}/${term}`, process);
+      else if (before !== process) this.#complain(`vdisk ${vdisk}: two controllers in term ${term}: ${before}, and ${process}`);
     }
     this.#compare(node, group, vdisk);
   }

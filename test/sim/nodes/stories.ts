@@ -1,0 +1,129 @@
+import { IoOp } from '../../../src/wire/path.js';
+import type { ClusterNode } from './cluster-node.js';
+import type { ClusterPath } from './cluster-path.js';
+import { METADATA, type Stage, type Story } from './stage.js';
+
+/** On no node's machine: what happens to nodes does not happen to the datapath. */
+const ELSEWHERE = 4;
+
+/** M1, M2: what a member lacks is lost when the controller goes before it has noticed that the member does not hear it. */
+export const MEMBER_UNHEARD: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    const [controller, other] = stage.cast;
+    stage.block(controller, other!);
+    stage.for(300);
+    controller.kill();
+    stage.serves(other!);
+    stage.answers(20);
+  },
+};
+
+/** M5: cut off from metadata and member, the controller cannot know that the member is removed. */
+export const REMOVAL_UNKNOWN: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    const [controller, other] = stage.cast;
+    stage.block(controller, other!);
+    stage.block(controller, METADATA);
+    stage.for(1_500);
+    controller.kill();
+    stage.serves(other!);
+    stage.answers(20);
+  },
+};
+
+/** M4: the metadata has added a member, and the controller does not hear of it. */
+export const ADDITION_UNKNOWN: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    const [controller, other] = stage.cast;
+    const third = stage.cluster.nodes.find(node => node !== controller && node !== other)!;
+    other!.kill();
+    stage.until(() => stage.members.includes(third), 'the new member');
+    stage.blockOneWay(METADATA, controller);
+    stage.block(controller, third);
+    stage.for(300);
+    controller.kill();
+    stage.serves(third);
+    stage.answers(20);
+  },
+};
+
+/** The controller is cut off with changes in its log that nobody else has; another member goes on without it. */
+function forked(stage: Stage): readonly [ClusterNode, ClusterNode] {
+  const [controller, other] = stage.cast;
+  stage.block(controller, other!);
+  stage.block(controller, METADATA);
+  stage.for(60);
+  stage.takeOver(other!);
+  for (const client of stage.datapath.clients) client.cut();
+  stage.answers(20);
+  return [controller, other!];
+}
+
+/** M11: what was cut is there again after a start, and what came in its place does not fit behind it. */
+export const CUT_FORGOTTEN: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    const [former, next] = forked(stage);
+    stage.clear(former, next);
+    stage.clear(former, METADATA);
+    stage.until(() => stage.members.length === 2, 'both members');
+    stage.answers(5);
+    former.powerCut();
+    former.start();
+    stage.until(() => former.isServing, 'a node that is back');
+    stage.until(() => stage.members.length === 1, 'one member');
+    stage.until(() => stage.members.length === 2, 'both members');
+    next.kill();
+    stage.serves(former);
+    stage.answers(10);
+  },
+};
+
+/** M18: one shard of the datapath has gone to the next controller and has written; the other one reads at the former, which does not know. */
+export const FORMER_READ: Story = {
+  home: ELSEWHERE,
+  shards: 2,
+  play: stage => {
+    stage.quiet();
+    const [first, second] = stage.datapath.clients;
+    stage.write(first!, 0);
+    stage.read(second!, 0);
+    const [controller, other] = stage.cast;
+    stage.block(controller, other!);
+    stage.block(controller, METADATA);
+    stage.takeOver(other!);
+    first!.cut();
+    stage.until(() => (first!.paths as ClusterPath).shard.node === other!.nodeId && first!.session.state.kind === 'open', 'a path');
+    stage.write(first!, 0);
+    const isAnswered = stage.ask(second!, IoOp.read, 0);
+    stage.for(20);
+    if (!isAnswered()) second!.cut();
+    stage.until(isAnswered, 'the read');
+  },
+};
+
+/** M13: a change whose answer was lost is in the extents, and after another one it comes again. */
+export const REPLAYED_AFTER_HEAD: Story = {
+  home: ELSEWHERE,
+  shards: 2,
+  play: stage => {
+    stage.quiet();
+    const [first, second] = stage.datapath.clients;
+    first!.stall(50e9);
+    stage.ask(first!, IoOp.write, 0);
+    stage.for(100);
+    stage.read(second!, 0);
+    stage.write(second!, 0);
+    stage.read(second!, 0);
+    const isDrained = (): boolean => stage.members.every(node => stage.replica(node).local.index.isEmpty);
+    stage.until(isDrained, 'drained replicas');
+    stage.for(500);
+    for (const node of stage.members) node.kill();
+    for (const node of stage.cluster.nodes) if (node.part === null) node.start();
+    stage.until(() => first!.outstanding.size === 0, 'the replay');
+    stage.read(second!, 0);
+  },
+};
