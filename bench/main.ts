@@ -1,18 +1,19 @@
-// npm run bench [-- SUITE... --rounds N --seconds S --engine uring|libuv|both --dir DIR --json FILE --profile DIR --ours COMMAND]
+// npm run bench [-- SUITE... --rounds N --seconds S --engine uring|libuv|both --dir DIR --json FILE --profile DIR --ours COMMAND --against CHECKOUT]
 // Without suites: all of them. --profile writes CPU profiles of ours there and prints where the time went; it costs speed.
+// --against: the suites of the NBD endpoint alone, against the build of another checkout in place of the peers.
 // Ours and its peers are measured by turns, in rounds; see bench/turns.ts.
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { makeTempDir, removeTempDir } from '../test/support/temp.js';
 import { compileLoadGenerator } from './load/generator.js';
 import { machineFacts } from './machine.js';
-import { commandPeer, gatepathPeer, type PeerFactory } from './peers.js';
+import { checkoutPeer, commandPeer, gatepathPeer, type PeerFactory } from './peers.js';
 import { printProfiles, profilingArguments } from './profile.js';
 import { printSuite, toJson } from './report.js';
 import { NBD_SUITES } from './suites/nbd.js';
 import { NFS_SUITES, runNfsSuite } from './suites/nfs.js';
 import { REPLICATION_SUITES } from './suites/replication.js';
-import { runNbdSuite, type BenchContext, type SuiteResult } from './turns.js';
+import { runNbdSuite, type BenchContext, type NbdSuite, type SuiteResult } from './turns.js';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -24,6 +25,7 @@ const { values, positionals } = parseArgs({
     json: { type: 'string' },
     profile: { type: 'string' },
     ours: { type: 'string' },
+    against: { type: 'string' },
   },
 });
 
@@ -41,8 +43,16 @@ function oursOf(engine: string, command: string | undefined, nodeArgs: readonly 
   }
 }
 
-const nbdSuites = [...NBD_SUITES, ...REPLICATION_SUITES];
-const names = [...nbdSuites, ...NFS_SUITES].map(suite => suite.name);
+/** Against another checkout there is no target: what the ratio may be is for the reader, who knows what has changed. */
+function suitesAgainst(checkout: string): readonly NbdSuite[] {
+  if (values.engine === 'both') throw new Error('--against: one engine, uring or libuv');
+  const peers = [checkoutPeer(checkout, values.engine === 'libuv' ? 'libuv' : 'uring')];
+  return NBD_SUITES.map(({ target: _target, ...suite }) => ({ ...suite, peers }));
+}
+
+const nbdSuites = values.against === undefined ? [...NBD_SUITES, ...REPLICATION_SUITES] : suitesAgainst(values.against);
+const nfsSuites = values.against === undefined ? NFS_SUITES : [];
+const names = [...nbdSuites, ...nfsSuites].map(suite => suite.name);
 const unknown = positionals.filter(name => !names.some(known => known.startsWith(name)));
 if (unknown.length > 0) {
   console.error(`no suite ${unknown.join(', ')}; there are: ${names.join(', ')} (a prefix selects several)`);
@@ -72,7 +82,7 @@ console.log(`${context.rounds} rounds of ${context.seconds} s, peers by turns; m
 const results: SuiteResult[] = [];
 try {
   for (const suite of nbdSuites.filter(({ name }) => wanted(name))) results.push(await runNbdSuite(suite, context));
-  for (const suite of NFS_SUITES.filter(({ name }) => wanted(name))) results.push(await runNfsSuite(suite, context));
+  for (const suite of nfsSuites.filter(({ name }) => wanted(name))) results.push(await runNfsSuite(suite, context));
 } finally {
   for (const result of results) printSuite(result, line => console.log(line));
   if (values.profile !== undefined) printProfiles(values.profile, line => console.log(line));

@@ -1,6 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
-import { GatepathUp } from '../test/support/gatepath.js';
+import { join, resolve } from 'node:path';
+import { commandOf, GatepathUp, type GatepathUpOptions } from '../test/support/gatepath.js';
 import { TestProcess } from '../test/support/process.js';
 import { program } from '../test/support/programs.js';
 
@@ -36,14 +37,28 @@ const SHORT_STOP_MS = 10_000;
 
 /** Gatepath with everything in one process; `engine` by GATEPATH_ENGINE. */
 export function gatepathPeer(engine: 'uring' | 'libuv', nodeArgs: readonly string[] = []): PeerFactory {
-  const name = engine === 'uring' ? 'gatepath' : 'gatepath (libuv)';
+  return gatepathUp(engine === 'uring' ? 'gatepath' : 'gatepath (libuv)', true, engine, { nodeArgs });
+}
+
+/** The same of another checkout, which is built: what this one is compared with. */
+export function checkoutPeer(checkout: string, engine: 'uring' | 'libuv'): PeerFactory {
+  const directory = resolve(checkout);
+  const command = commandOf(directory);
+  if (!existsSync(command)) throw new Error(`${directory}: no dist: run npm ci and npm run build there first`);
+  const git = spawnSync('git', ['-C', directory, 'rev-parse', '--short', 'HEAD'], { encoding: 'utf8' });
+  return gatepathUp(`gatepath ${git.status === 0 ? git.stdout.trim() : directory}`, false, engine, { command });
+}
+
+type Started = Pick<GatepathUpOptions, 'command' | 'nodeArgs'>;
+
+function gatepathUp(name: string, ours: boolean, engine: 'uring' | 'libuv', started: Started): PeerFactory {
   return {
     name,
     start: async ({ dir, sizeBytes, prefix }) => {
       const env = engine === 'uring' ? {} : { GATEPATH_ENGINE: engine };
-      const up = new GatepathUp({ dataDir: join(dir, 'data'), vdisk: 'bench', size: String(sizeBytes), prefix, env, nodeArgs });
+      const up = new GatepathUp({ dataDir: join(dir, 'data'), vdisk: 'bench', size: String(sizeBytes), prefix, env, ...started });
       await up.start();
-      return { name, ours: true, socket: up.socket, exportName: up.exportName, pid: up.process.pid, stop: () => up.stop() };
+      return { name, ours, socket: up.socket, exportName: up.exportName, pid: up.process.pid, stop: () => up.stop() };
     },
   };
 }

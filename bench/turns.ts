@@ -61,7 +61,7 @@ const QUIET_BYTES = 1 << 20;
 const QUIET_SECONDS = 7;
 const QUIET_TIMEOUT_MS = 60_000;
 
-/** All peers are started and filled with random data; then, round by round, each is measured once. */
+/** All peers are started and filled with random data; then, round by round, each is measured once: forwards in one round, backwards in the next. */
 export async function runNbdSuite(suite: NbdSuite, context: BenchContext): Promise<SuiteResult> {
   const request = { ...suite.request, seconds: context.seconds, ...(suite.pinned === true ? { pinToCpu: PINNED_CPU } : {}) };
   const peers: Peer[] = [];
@@ -90,7 +90,7 @@ export async function runNbdSuite(suite: NbdSuite, context: BenchContext): Promi
     // A round that is not counted: code is compiled, caches are warm.
     for (const { socket, exportName } of peers) await runLoad(context.generator, { ...request, socket, exportName });
     for (let round = 1; round <= context.rounds; round++) {
-      for (const peer of peers) {
+      for (const peer of round % 2 === 1 ? peers : peers.toReversed()) {
         const sample = await measure(peer, round, suite.unit, context.dir, () =>
           runLoad(context.generator, { ...request, socket: peer.socket, exportName: peer.exportName }),
         );

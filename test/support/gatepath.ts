@@ -54,6 +54,14 @@ export interface GatepathUpOptions {
   /** Arguments of node itself. */
   readonly nodeArgs?: readonly string[];
   readonly extraArgs?: readonly string[];
+  /** The command of another checkout, built. */
+  readonly command?: string;
+}
+
+/** The command of a checkout, as its build has left it: older ones have no bundle. */
+export function commandOf(checkout: string): string {
+  const [bundle, modules] = [join(checkout, 'dist', 'bundle', 'gatepath.js'), join(checkout, 'dist', 'main', 'gatepath.js')];
+  return existsSync(bundle) ? bundle : modules;
 }
 
 /** `gatepath up` with one vdisk: Stargate and datapath in one process. */
@@ -74,7 +82,14 @@ export class GatepathUp implements NbdSystem {
 
   async start(): Promise<void> {
     const { dataDir, vdisk, size, env = {}, prefix = [], nodeArgs = [], extraArgs = [] } = this.options;
-    const [node, ...command] = gatepathArgv('up', '--data', dataDir, '--vdisk', `${vdisk}:${size}`, ...extraArgs);
+    const [node, ...command] = argvOf(this.options.command ?? COMMAND, [
+      'up',
+      '--data',
+      dataDir,
+      '--vdisk',
+      `${vdisk}:${size}`,
+      ...extraArgs,
+    ]);
     const argv = [...prefix, node!, ...nodeArgs, ...command];
     const up = TestProcess.start(argv, { env });
     this.#process = up;

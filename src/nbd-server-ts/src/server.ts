@@ -59,6 +59,8 @@ const DEFAULT_CLOSE_DEADLINE_MS = 1_000;
 /** How long a client in the handshake has to meet ERR_SHUTDOWN. */
 const HANDSHAKE_GRACE_NS = 50e6;
 const SWEEP_NS = 100e6;
+/** A look that comes so much too late finds that the server stood still. */
+const STILL_NS = 100e6;
 const NS_PER_MS = 1e6;
 
 /** Turn-end hooks: held-up requests go on before exports close their batches (10); replies go out last. */
@@ -85,7 +87,8 @@ export class NbdServer implements EngineClient {
   readonly #connectionsOffset: number;
   readonly #probes: ServerProbes | null;
   #receivedBefore = 0;
-  #sweepArmed = false;
+  /** When the next look at the clock is due; 0: none is. */
+  #sweepDueNs = 0;
   #closing: { readonly deadlineNs: number; readonly graceNs: number; readonly done: () => void } | null = null;
   #closed = false;
   #handOver: HandOver | null = null;
@@ -371,20 +374,25 @@ export class NbdServer implements EngineClient {
 
   // ---- time
   #armSweep(delayNs: number): void {
-    if (this.#sweepArmed) return;
-    this.#sweepArmed = true;
+    if (this.#sweepDueNs > 0) return;
+    this.#sweepDueNs = this.#engine.nowNs + delayNs;
     this.#engine.timer(delayNs, this.#clientId, SWEEP_KIND);
   }
 
   /** Ends what is over time; goes on while there is something to watch. */
   #sweep(): void {
-    this.#sweepArmed = false;
     const now = this.#engine.nowNs;
+    // Time in which this thread, or the machine, stood still is not the clients': what they have said meanwhile may not be here yet.
+    const lateNs = now - this.#sweepDueNs;
+    const stoodStillNs = lateNs > STILL_NS ? lateNs : 0;
+    this.#sweepDueNs = 0;
     const closing = this.#closing;
     const idleNs = this.limits.idleTimeoutMs * NS_PER_MS;
     let watching = closing !== null;
     for (const connection of this.#connections) {
       if (connection === null || connection.phase === 'gone') continue;
+      connection.handshakeDeadlineNs += stoodStillNs;
+      connection.activeAtNs += stoodStillNs;
       if (connection.phase === 'handshake' || connection.phase === 'upgrading' || connection.phase === 'moving') {
         if (now >= connection.handshakeDeadlineNs) connection.abort('the handshake took too long');
         else if (closing !== null && now >= closing.graceNs) connection.abort('the server is closing');

@@ -39,6 +39,7 @@ for (let round = 0; failure === '' && Date.now() < end; round++) {
     const counts = await fuzz(seed, targetsOf[engine], done => done < ROUND && Date.now() < end);
     for (const [what, count] of counts) totals.set(what, (totals.get(what) ?? 0) + count);
   } catch (error) {
+    for (const { log } of [targetsOf[engine].plain, targetsOf[engine].tls]) console.log(log.slice(-LOG_LINES).join('\n'));
     failure = `${engine}: ${(error as Error).message} (keep the seed in fuzz.test.ts when it is repaired)`;
   }
   if (failure === '' && mostBytes > MEMORY_BOUND) failure = `${engine}: more memory than the bound, seeds from ${seed}`;

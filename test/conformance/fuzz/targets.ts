@@ -23,7 +23,8 @@ export async function startTargets(engine: ServerSetup['engine']): Promise<FuzzT
     truncateSync(path, 64 * MIB);
     return { name: 'file', path, maxSizeBytes: 65 * MIB, allocationDepth: true };
   });
-  const limits = { maxConnections: 64, handshakeTimeoutMs: 2_000 };
+  // As by default: a shorter time-out ends clients that a busy machine keeps waiting.
+  const limits = { maxConnections: 64, handshakeTimeoutMs: 10_000 };
   const plain = await TestServer.start({ engine, memory, files: files.slice(0, 1), limits });
   const tls = await TestServer.start({ engine, memory, files: files.slice(1), limits, tls: { mode: 'selective', credentials } });
   return {

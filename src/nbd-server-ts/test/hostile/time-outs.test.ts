@@ -48,6 +48,22 @@ describe.each(ENGINES)('what takes too long is ended, %s', engine => {
     client.destroy();
   }
 
+  test('time in which the server stood still is not the client’s', async () => {
+    await start({ handshakeTimeoutMs: 1_500, idleTimeoutMs: 1_500 });
+    const idle = await RawClient.ready(server.socketPath, 'disk');
+    // It has seen the clock a few times by then, and takes this one for idle.
+    await new Promise(resolve => setTimeout(resolve, 400));
+    const client = await RawClient.connect(server.socketPath);
+    await client.begin();
+    await server.command({ kind: 'standStill', ms: 2_000 });
+    // Two of its turns go by: whatever it thinks of the time is done.
+    for (let turn = 0; turn < 2; turn++) await server.status();
+    expect((await client.option(7, goData('disk'))).at(-1)!.type).toBe(1);
+    idle.request({ type: read, length: 512, cookie: 6n });
+    expect(await idle.outcome()).toEqual({ errno: 0, cookie: 6n });
+    for (const one of [client, idle]) one.destroy();
+  });
+
   test('the handshake: silence, a byte now and then, options without an end', async () => {
     await start({ handshakeTimeoutMs: 300 });
     const silent = await RawClient.connect(server.socketPath);

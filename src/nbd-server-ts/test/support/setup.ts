@@ -33,6 +33,8 @@ export type Command =
   | { readonly kind: 'let'; readonly count: number; readonly newestFirst: boolean }
   | { readonly kind: 'fail'; readonly from: number | null; readonly errno: number }
   | { readonly kind: 'adopt'; readonly moved: MovedConnection }
+  /** The thread does nothing for so long. */
+  | { readonly kind: 'standStill'; readonly ms: number }
   | { readonly kind: 'disconnect'; readonly name: string }
   | { readonly kind: 'handOver'; readonly deadlineMs: number }
   | { readonly kind: 'takeBack'; readonly handed: HandedOver }

@@ -81,6 +81,7 @@ function carryOut(command: Command): void {
   else if (command.kind === 'let') gate!.let(command.count, command.newestFirst);
   else if (command.kind === 'fail') Object.assign(gate!, { failFrom: command.from ?? Infinity, failErrno: command.errno });
   else if (command.kind === 'adopt') server.adoptNegotiated(command.moved.fd, command.moved.negotiated, command.moved.leftover);
+  else if (command.kind === 'standStill') Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, command.ms);
   else if (command.kind === 'disconnect') server.disconnect(command.name);
   else if (command.kind === 'handOver')
     server.handOver(command.deadlineMs, (handed, problem) => port.postMessage({ kind: 'handed', handed, problem }));
