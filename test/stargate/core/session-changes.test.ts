@@ -66,6 +66,20 @@ describe('opening a session', () => {
     expect(old.ended).toBe('closed');
   });
 
+  it('on another connection tells the former one that it is over: the network may have held the later one up', () => {
+    const rig = new CoreRig();
+    const former = rig.ask(1, 'a');
+    rig.finish();
+    const other = rig.ask(1, 'a', 1);
+    rig.finish();
+    const again = rig.ask(1, 'a');
+    rig.finish();
+    expect([former.ended, other.ended, again.ended]).toEqual(['fenced', null, null]);
+    const write = again.client!.write(0, blocks(1));
+    rig.finish();
+    expect(write.status).toBe(IoStatus.ok);
+  });
+
   it.each([
     ['a newer and an older generation', { generation: 2, datapathUuid: 'b' }, { generation: 1, datapathUuid: 'a' }],
     ['two datapaths of one generation', { generation: 2, datapathUuid: 'a' }, { generation: 2, datapathUuid: 'b' }],
