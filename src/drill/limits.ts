@@ -68,3 +68,6 @@ export const DEAF_LEAST_MS = 60;
 export const DEAF_MOST_MS = 2_000;
 export const DEAF_POLL_MS = 10;
 export const DEAF_REST_MS = 200;
+
+/** fio's last pass, after the last fault: some thousand requests. */
+export const FIO_LAST_PASS_MS = 300_000;

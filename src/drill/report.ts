@@ -3,6 +3,7 @@ import { arch, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Facts } from './cluster.js';
 import { page } from './page.js';
+import type { FioReport } from './fio-load.js';
 import type { ReplicaReport } from './replicas.js';
 import type { RoundReport } from './round.js';
 
@@ -45,6 +46,8 @@ export interface Report {
   readonly scenarios: readonly ScenarioSummary[];
   readonly skipped: readonly Skipped[];
   /** null: not checked. */
+  /** null: there was none. */
+  readonly fio: FioReport | null;
   readonly replicas: ReplicaReport | null;
   readonly rounds: readonly RoundReport[];
 }

@@ -1,8 +1,10 @@
 import { resolve } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { GatepathError } from '../base/errors.js';
+import type { VdiskView } from '../control/schemas.js';
 import { Cluster } from './cluster.js';
 import { BLOCK_BYTES, COLD_BLOCKS, HOT_BLOCKS, WIDE_BLOCKS } from './limits.js';
+import { FioLoad } from './fio-load.js';
 import type { LoadOptions } from './load.js';
 import { OwnCluster } from './own-cluster.js';
 import { Progress } from './progress.js';
@@ -26,6 +28,8 @@ export interface DrillOptions {
   readonly connections: number;
   readonly readers: number;
   readonly queueDepth: number;
+  /** Beside the drill's own load. */
+  readonly withFio: boolean;
   readonly seed: number;
   readonly report: string | undefined;
   readonly strict: boolean;
@@ -70,6 +74,8 @@ class Drill {
   readonly #rounds: RoundReport[] = [];
   readonly #skipped: Skipped[] = [];
   readonly #vdisk = `drill-${randomBytes(4).toString('hex')}`;
+  readonly #fioVdisk = `${this.#vdisk}-fio`;
+  #fio: FioLoad | undefined;
   #own: OwnCluster | undefined;
   #cluster: Cluster | undefined;
   #undo: readonly (() => Promise<void> | void)[] = [];
@@ -90,13 +96,19 @@ class Drill {
       const copies = await this.#makeVdisk(cluster);
       const { nbdSocket } = await cluster.attach(this.#vdisk);
       const load = this.#load(nbdSocket!, facts.endpointDies);
+      if (this.options.withFio) await this.#startFio(cluster);
       await this.#runAll(cluster, copies, load);
+      const fio = (await this.#fio?.stop()) ?? null;
       const replicas = await this.#checkReplicas(cluster, copies, load);
       const scenarios = this.scenarios
         .filter(({ name }) => this.#rounds.some(round => round.scenario === name))
         .map(({ name, title }) => summarize(name, title, this.#rounds));
       const missed = this.#rounds.some(round => !round.boundKept);
-      const allPassed = this.#rounds.length > 0 && this.#rounds.every(round => round.passed) && (replicas?.passed ?? true);
+      const allPassed =
+        this.#rounds.length > 0 &&
+        this.#rounds.every(round => round.passed) &&
+        (replicas?.passed ?? true) &&
+        (fio?.failures.length ?? 0) === 0;
       passed = allPassed && !(this.options.strict && missed);
       const { connections, readers, queueDepth, hotBlocks, wideBlocks } = load;
       return {
@@ -112,6 +124,7 @@ class Drill {
         scenarios,
         skipped: this.#skipped,
         replicas,
+        fio,
         rounds: this.#rounds,
       };
     } finally {
@@ -139,11 +152,26 @@ class Drill {
 
   /** A vdisk of its own, never one with data. Gives how many copies it is to have. */
   async #makeVdisk(cluster: Cluster): Promise<number> {
-    const { container } = this.options;
-    const wanted = { name: this.#vdisk, sizeBytes: VDISK_BYTES, ...(container === undefined ? {} : { container }) };
-    const made = await cluster.ask(client => client.createVdisk(wanted));
+    const made = await this.#createVdisk(cluster, this.#vdisk);
     const containers = await cluster.ask(client => client.listContainers());
     return containers.find(one => one.name === made.container)?.replicationFactor ?? 1;
+  }
+
+  #createVdisk(cluster: Cluster, name: string): Promise<VdiskView> {
+    const { container } = this.options;
+    const wanted = { name, sizeBytes: VDISK_BYTES, ...(container === undefined ? {} : { container }) };
+    return cluster.ask(client => client.createVdisk(wanted));
+  }
+
+  async #startFio(cluster: Cluster): Promise<void> {
+    FioLoad.check();
+    if (cluster.facts.endpointDies) {
+      const message = 'fio does not come back to an NBD server that has gone, and here that is in the process that is killed';
+      throw new GatepathError('invalid', 'ERR_USAGE', message, 'leave --load fio away, or drill a system of several nodes');
+    }
+    await this.#createVdisk(cluster, this.#fioVdisk);
+    const { nbdSocket } = await cluster.attach(this.#fioVdisk);
+    this.#fio = new FioLoad(`nbd+unix:///${this.#fioVdisk}?socket=${nbdSocket}`, this.options.seed);
   }
 
   #load(nbdSocket: string, endpointDies: boolean): LoadOptions {
@@ -173,11 +201,16 @@ class Drill {
   }
 
   #isPossible(cluster: Cluster, scenario: Scenario): boolean {
-    const why = scenario.unsuitable(cluster.facts);
+    const why = this.#whyNot(cluster, scenario);
     if (why === null) return true;
     if (this.scenarios.length === 1) throw new GatepathError('invalid', 'ERR_USAGE', `drill ${scenario.name} is not possible: ${why}`, '');
     this.#skipped.push({ scenario: scenario.name, why });
     return false;
+  }
+
+  #whyNot({ facts }: Cluster, { unsuitable, isExpectedError }: Scenario): string | null {
+    const fioFails = this.options.withFio && isExpectedError !== undefined;
+    return unsuitable(facts) ?? (fioFails ? 'what it is allowed to answer fio takes for an error: leave --load fio away' : null);
   }
 
   /** Gives whether it passed. */
@@ -218,16 +251,19 @@ class Drill {
   async #leave(passed: boolean): Promise<void> {
     const { keep } = this.options;
     const cluster = this.#cluster;
+    this.#fio?.kill();
     if (this.#own !== undefined) {
       await this.#own.stop(passed && !keep, [...(cluster?.started.values() ?? [])]);
       if (!passed || keep) console.error(`kept for a look: ${this.#own.dataDir}`);
     } else if (cluster !== undefined && !keep) {
       // Of somebody else's system nothing is left behind; what cannot be removed now is told.
-      const remove = async (): Promise<void> => {
-        await cluster.ask(client => client.detach(this.#vdisk));
-        await cluster.ask(client => client.deleteVdisk(this.#vdisk));
+      const remove = async (name: string): Promise<void> => {
+        await cluster.ask(client => client.detach(name));
+        await cluster.ask(client => client.deleteVdisk(name));
       };
-      await remove().catch((error: Error) => console.error(`note: vdisk ${this.#vdisk} could not be removed: ${error.message}`));
+      for (const name of [this.#vdisk, ...(this.#fio === undefined ? [] : [this.#fioVdisk])]) {
+        await remove(name).catch((error: Error) => console.error(`note: vdisk ${name} could not be removed: ${error.message}`));
+      }
     }
   }
 }
@@ -253,6 +289,10 @@ function printReport(report: Report, directory: string | undefined): void {
   if (report.replicas !== null) {
     for (const failure of report.replicas.failures) console.log(`  copies: ${failure}`);
     console.log(`copies: everything read from ${report.replicas.served.map(({ node }) => node).join(', ')}, each in turn the controller`);
+  }
+  if (report.fio !== null) {
+    for (const failure of report.fio.failures) console.log(`  fio: ${failure}`);
+    console.log(`fio: ${report.fio.passes} passes without an error`);
   }
   const { lost, doubled, stale, torn, errors, operations } = total;
   console.log(`${operations} operations: ${lost} lost, ${doubled} doubled, ${stale} stale, ${torn} torn, ${errors} I/O errors`);

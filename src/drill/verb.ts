@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { GatepathError } from '../base/errors.js';
 import { CONNECTIONS, QUEUE_DEPTH } from './limits.js';
 
@@ -12,6 +12,7 @@ interface DrillFlags {
   readonly connections: string;
   readonly readers: string;
   readonly queueDepth: string;
+  readonly load: string;
   readonly seed?: string;
   readonly report?: string;
   readonly strict?: true;
@@ -35,6 +36,11 @@ export function addDrillVerb(program: Command): void {
     .option('--connections <n>', 'NBD connections', String(CONNECTIONS))
     .option('--readers <n>', 'further connections that only read', '0')
     .option('--queue-depth <n>', 'requests outstanding on each connection', String(QUEUE_DEPTH))
+    .addOption(
+      new Option('--load <load>', 'own: recorded and checked; fio: beside it, on a vdisk of its own, fio writes and verifies')
+        .choices(['own', 'fio'])
+        .default('own'),
+    )
     .option('--seed <n>', 'of the random choices of the load')
     .option('--report <dir>', 'where drill.json and drill.html are written')
     .option('--strict', 'a bound that is missed is a failure')
@@ -53,6 +59,7 @@ export function addDrillVerb(program: Command): void {
         connections: wholeNumber('--connections', flags.connections, 1, 16),
         readers: wholeNumber('--readers', flags.readers, 0, 16),
         queueDepth: wholeNumber('--queue-depth', flags.queueDepth, 1, 128),
+        withFio: flags.load === 'fio',
         seed: wholeNumber('--seed', flags.seed ?? String(Date.now() % 2 ** 32), 0, 2 ** 32 - 1),
         report: flags.report,
         strict: flags.strict === true,

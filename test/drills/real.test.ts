@@ -88,6 +88,7 @@ describe('a drill', { timeout: 2 * DRILL_TIMEOUT_MS }, () => {
 
   it.each([
     ['a drill that there is not', ['drill', 'earthquake'], /there is no drill "earthquake".*kill/s],
+    ['a load that there is not', ['drill', 'kill', '--load', 'dd'], /argument 'dd' is invalid. Allowed choices are own, fio/],
     ['no rounds', ['drill', 'kill', '--rounds', '0'], /--rounds 0 is not a whole number/],
   ])('says what is wrong with %s', async (_what, args, message) => {
     const { code, stderr } = await runDrill(...args.slice(1));
