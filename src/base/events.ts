@@ -21,6 +21,10 @@ export const EVENT_KINDS = [
   'resync-failed',
   'vdisk-unavailable',
   'vdisk-available',
+  /** It was brought back by force: a new history has begun with the replica of this node, and what others had beyond that is lost. */
+  'vdisk-recovered',
+  /** This node's replica was of a history that is over: it is removed, to be brought up anew. */
+  'replica-discarded',
   /** A write or sync of the log or the extents failed: the process ends. */
   'disk-failed',
   'rot-found',

@@ -4,6 +4,7 @@ import { formatSize, parseSize } from '../base/size.js';
 import type { VdiskView } from '../control/schemas.js';
 import { continueMigration } from './migration.js';
 import { printJson, printTable } from './output.js';
+import { addRecoverVerb } from './recover.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
 type Reading = SystemOptions & { json?: true };
@@ -63,6 +64,7 @@ export function addVdiskVerbs(program: Command): void {
       if (qmp === undefined) await activate();
       else await continueMigration(qmp, activate);
     });
+  addRecoverVerb(vdisk);
   systemOptions(vdisk.command('delete <name>'))
     .description('delete a vdisk and its data; refused while it is attached')
     .action(async (name: string, options: SystemOptions) => {

@@ -4,6 +4,9 @@ import { GatepathError } from '../base/errors.js';
 import {
   apiError,
   attachmentView,
+  copyView,
+  recoveredView,
+  recoveryView,
   containerView,
   detachView,
   eventsView,
@@ -14,6 +17,10 @@ import {
   type ActivateRequest,
   type AttachmentView,
   type AttachRequest,
+  type CopyView,
+  type RecoveredView,
+  type RecoverRequest,
+  type RecoveryView,
   type ContainerView,
   type CreateContainerRequest,
   type CreateVdiskRequest,
@@ -109,6 +116,20 @@ export class ControlClient {
 
   async deleteVdisk(name: string): Promise<void> {
     await this.#ask('DELETE', pathOf(name), z.object({}));
+  }
+
+  showRecovery(name: string): Promise<RecoveryView> {
+    return this.#ask('GET', `${pathOf(name)}/recovery`, recoveryView);
+  }
+
+  /** Resolves when a controller serves it, or after a while. */
+  recoverVdisk(name: string, wanted: RecoverRequest): Promise<RecoveredView> {
+    return this.#ask('POST', `${pathOf(name)}/recovery`, recoveredView, wanted);
+  }
+
+  /** What the node that is asked has of a vdisk. */
+  copy(vdiskId: string): Promise<CopyView> {
+    return this.#ask('GET', `/v1/copies/${encodeURIComponent(vdiskId)}`, copyView);
   }
 
   attach(name: string, wanted: AttachRequest): Promise<AttachmentView> {

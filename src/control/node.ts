@@ -1,5 +1,5 @@
 import type { BeatRecord, ContainerRecord, GroupMember, NodeRecord, VdiskRecord } from '../meta/model.js';
-import type { ServedView, ShardView } from './schemas.js';
+import type { CopyView, ServedView, ShardView } from './schemas.js';
 
 /** The node that the management API manages, as much of it as the API needs. The process that runs a Stargate provides it. */
 export interface ManagedNode {
@@ -26,6 +26,8 @@ export interface ManagedCluster {
   living(): readonly BeatRecord[];
   /** Asks another node; null: it does not say. */
   ask(node: NodeRecord): Promise<ServedView | null>;
+  /** What another node has of a vdisk; null: it does not say. */
+  askCopy(node: Pick<NodeRecord, 'id' | 'control'>, vdiskId: string): Promise<CopyView | null>;
 }
 
 export interface NodeStatus {
@@ -46,6 +48,14 @@ export interface NodeStatus {
       readonly share: number;
       readonly leftMs: number | null;
     } | null;
+    readonly historyId: number;
+    /** Where its log ends. */
+    readonly lastSeq: number;
+    readonly lastTerm: number;
+    /** Of it, nothing is further than the rest: no resync has ended early. */
+    readonly isWhole: boolean;
+    /** The end of its log may be missing. */
+    readonly isTorn: boolean;
   }[];
   /** Vdisks that are not served, and why. */
   readonly problems: readonly { readonly vdiskId: string; readonly message: string }[];

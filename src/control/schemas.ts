@@ -36,6 +36,12 @@ export const detachRequest = z.strictObject({
   /** Needed where it is attached at two. */
   host: text.optional(),
 });
+export const recoverRequest = z.strictObject({
+  /** Default: the node whose copy ends last. */
+  from: text.optional(),
+  acceptDataLoss: z.boolean().default(false),
+});
+export type RecoverRequest = z.infer<typeof recoverRequest>;
 export type ActivateRequest = z.infer<typeof activateRequest>;
 export type DetachRequest = z.infer<typeof detachRequest>;
 export type CreateVdiskRequest = z.infer<typeof createVdiskRequest>;
@@ -157,6 +163,53 @@ export const vdiskView = z.object({
   attachments: z.array(attachedView),
 });
 export type VdiskView = z.infer<typeof vdiskView>;
+
+/** What one node has of a vdisk that several nodes hold; null: nothing that it uses. */
+export const copyView = z.object({
+  node: z.string(),
+  copy: z
+    .object({
+      historyId: count,
+      /** Where its log ends. */
+      lastSeq: count,
+      lastTerm: count,
+      /** Nothing of it is further than the rest. */
+      isWhole: z.boolean(),
+      /** The end of its log may be missing. */
+      isTorn: z.boolean(),
+      isServing: z.boolean(),
+    })
+    .nullable(),
+  /** Why it is not used. */
+  problem: z.string().nullable(),
+});
+export type CopyView = z.infer<typeof copyView>;
+
+/** What is known before a vdisk is recovered by force. */
+export const recoveryView = z.object({
+  vdisk: z.string(),
+  historyId: count,
+  epoch: count,
+  term: count,
+  members: z.array(z.string()),
+  missing: z.array(missingView),
+  copies: z.array(copyView),
+  /** Nodes that live and did not say. */
+  silent: z.array(z.string()),
+  /** Why there is no need; null: it may be recovered. */
+  refusal: z.string().nullable(),
+  /** The node whose copy ends last. */
+  best: z.string().nullable(),
+});
+export type RecoveryView = z.infer<typeof recoveryView>;
+export const recoveredView = z.object({
+  vdisk: z.string(),
+  from: z.string(),
+  historyId: count,
+  /** A controller has won a term in it. */
+  isServed: z.boolean(),
+});
+export type RecoveredView = z.infer<typeof recoveredView>;
 
 const hop = z.object({
   requests: count,

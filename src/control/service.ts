@@ -12,14 +12,19 @@ import type {
   AttachmentView,
   AttachRequest,
   ContainerView,
+  CopyView,
   CreateContainerRequest,
   CreateVdiskRequest,
   DetachRequest,
   DetachView,
   NodeView,
+  RecoveredView,
+  RecoverRequest,
+  RecoveryView,
   ServedView,
   VdiskView,
 } from './schemas.js';
+import { copyOf, lookAtCopies, recover } from './recovery.js';
 import { totals } from './status.js';
 import { servedBy, survey, vdiskFacts, type Survey } from './survey.js';
 
@@ -103,6 +108,22 @@ export class ControlService {
   async deleteVdisk(vdiskName: string): Promise<void> {
     const { store, node } = this.options;
     node.remove(await markDeleting(store, vdiskName));
+  }
+
+  /** What is known of the copies of a vdisk of which no member returns. */
+  async showRecovery(vdiskName: string): Promise<RecoveryView> {
+    return (await lookAtCopies(this.options, vdiskName)).view;
+  }
+
+  /** Goes on from one copy, with the loss of what only others had (rule 11). Throws where it has another way back, or the loss is not accepted. */
+  recoverVdisk(vdiskName: string, wanted: RecoverRequest): Promise<RecoveredView> {
+    return recover(this.options, vdiskName, wanted);
+  }
+
+  /** What this node has of a vdisk, for others that ask. */
+  async copy(vdiskId: string): Promise<CopyView> {
+    const { node } = this.options;
+    return copyOf(node.id, vdiskId, await node.status());
   }
 
   // ---------------------------------------------------------------- attachments

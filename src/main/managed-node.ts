@@ -1,7 +1,7 @@
 import { ControlClient } from '../control/client.js';
 import type { EventRing } from '../control/events/ring.js';
 import type { ManagedNode, NodeStatus } from '../control/node.js';
-import type { ServedView } from '../control/schemas.js';
+import type { CopyView, ServedView } from '../control/schemas.js';
 import type { NodeRecord } from '../meta/model.js';
 import { spaceOf } from './space.js';
 import type { StargateHost } from './stargate-host.js';
@@ -20,19 +20,26 @@ export function managedNode(host: StargateHost, events: EventRing): ManagedNode 
     status: () => nodeStatus(host, shards),
     lastProblem: vdiskId => events.lastProblem(vdiskId),
     space: () => spaceOf(dataDirectory),
-    cluster: host.metadata.isShared ? { living: () => host.metadata.living(), ask } : null,
+    cluster: host.metadata.isShared ? { living: () => host.metadata.living(), ask, askCopy } : null,
   };
 }
 
 /** Short: whoever asks for the status of a system in trouble waits for it. */
 const ASK_TIMEOUT_MS = 800;
 
+const ask = (node: NodeRecord): Promise<ServedView | null> => askAt(node, client => client.served());
+const askCopy = (node: Pick<NodeRecord, 'id' | 'control'>, vdiskId: string): Promise<CopyView | null> =>
+  askAt(node, client => client.copy(vdiskId));
+
 /** By its socket: of a node on another machine nobody is there, or another node. */
-async function ask({ id, control }: NodeRecord): Promise<ServedView | null> {
+async function askAt<T extends { readonly node: string }>(
+  { id, control }: Pick<NodeRecord, 'id' | 'control'>,
+  question: (client: ControlClient) => Promise<T>,
+): Promise<T | null> {
   if (control?.startsWith('unix:') !== true) return null;
   const client = new ControlClient({ socketPath: control.slice('unix:'.length) }, ASK_TIMEOUT_MS);
-  const served = await client.served().catch(() => null);
-  return served?.node === id ? served : null;
+  const answer = await question(client).catch(() => null);
+  return answer?.node === id ? answer : null;
 }
 
 async function nodeStatus(host: StargateHost, shards: number): Promise<NodeStatus> {

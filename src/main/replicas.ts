@@ -36,8 +36,8 @@ const RETRY_MS = 500;
 
 /** The main thread's part in the vdisks that several nodes hold: their records, and which nodes there are. */
 export class Replicas {
-  /** Told to a shard already. */
-  readonly #known = new Set<string>();
+  /** Told to a shard already → in which history. */
+  readonly #known = new Map<string, number>();
   readonly #forgotten = new Set<string>();
   readonly #watches: Watch[] = [];
   /** Node → its fault domain. */
@@ -58,8 +58,9 @@ export class Replicas {
   async descriptions(): Promise<VdiskDescription[]> {
     await this.#sendNodes();
     const all = await replicatedVdisks(this.options.store);
-    for (const { vdisk } of all) this.#known.add(vdisk.id);
-    return all.map(one => this.#description(one));
+    const descriptions = all.map(one => this.#description(one));
+    for (const { vdiskId, historyId } of descriptions) this.#known.set(vdiskId, historyId);
+    return descriptions;
   }
 
   /** From here on new vdisks and other controllers are noticed. */
@@ -98,11 +99,14 @@ export class Replicas {
   }
 
   #description({ vdisk, group, replicationFactor, minMembers }: ReplicatedVdisk): VdiskDescription {
-    const { id: vdiskId, sizeBytes, historyId } = vdisk;
-    const { term, nonce, controller } = viewOf(group);
+    const { id: vdiskId, sizeBytes } = vdisk;
+    const { term, nonce, controller, historyId } = viewOf(group);
     const isMember = group.members.some(one => idOf(one) === idOf(this.options.self));
     const controllerNode = controller.slice(0, controller.indexOf('/'));
-    return { vdiskId, sizeBytes, historyId, term, nonce, group: { replicationFactor, minMembers, controllerNode, isMember } };
+    const { recovered } = group;
+    const isOrigin = recovered !== undefined && idOf(recovered.origin) === idOf(this.options.self);
+    const origin = isOrigin ? { generation: recovered.generation } : null;
+    return { vdiskId, sizeBytes, historyId, term, nonce, group: { replicationFactor, minMembers, controllerNode, isMember, origin } };
   }
 
   // ---------------------------------------------------------------- records
@@ -134,7 +138,7 @@ export class Replicas {
 
   #create(description: VdiskDescription): void {
     if (this.#forgotten.has(description.vdiskId)) return;
-    this.#known.add(description.vdiskId);
+    this.#known.set(description.vdiskId, description.historyId);
     this.options.pool.send(this.options.shardOf(description.vdiskId), StargateTopic.create, description);
   }
 
@@ -168,9 +172,11 @@ export class Replicas {
   #found(one: ReplicatedVdisk): void {
     if (this.#isClosed) return;
     const description = this.#description(one);
-    const { vdiskId, term } = description;
+    const { vdiskId, term, historyId } = description;
     const { isMember, controllerNode } = description.group!;
-    if (!this.#known.has(vdiskId) && isMember) this.#create(description);
+    const known = this.#known.get(vdiskId);
+    // One that is not known is this node's business as a member; one that has another history now, whatever it has of it.
+    if (known === undefined ? isMember : known < historyId) this.#create(description);
     const hint: GroupHint = { vdiskId, controllerNode, term, memberNodes: one.group.members.map(({ node }) => node) };
     this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
   }

@@ -24,6 +24,7 @@ export interface GroupView {
   readonly controller: MemberId;
   readonly members: readonly MemberId[];
   readonly nonce: string;
+  readonly historyId: number;
 }
 
 export type GroupCasOutcome =
@@ -32,10 +33,19 @@ export type GroupCasOutcome =
   | { readonly kind: 'refused'; readonly group: GroupView }
   | { readonly kind: 'unknown' };
 
-export function viewOf({ epoch, term, controller, members, nonce }: GroupRecord): GroupView {
+/** That a vdisk is created with. */
+export const FIRST_HISTORY = 1;
+
+export function historyOf({ recovered }: Pick<GroupRecord, 'recovered'>): number {
+  return recovered?.historyId ?? FIRST_HISTORY;
+}
+
+export function viewOf(record: GroupRecord): GroupView {
+  const { epoch, term, controller, members, nonce } = record;
   const found = members.find(one => one.node === controller);
   const ids = members.map(idOf);
-  return { epoch, term, controller: found === undefined ? (`${controller}/-/0` as MemberId) : idOf(found), members: ids, nonce };
+  const id = found === undefined ? (`${controller}/-/0` as MemberId) : idOf(found);
+  return { epoch, term, controller: id, members: ids, nonce, historyId: historyOf(record) };
 }
 
 export function idOf({ node, storeUuid, incarnation }: GroupMember): MemberId {
@@ -71,7 +81,7 @@ export async function casGroup(store: MetadataStore, vdiskId: string, expectedEp
 }
 
 /** One for each node, which knows by itself what it was in other incarnations; none that is a member again. */
-function formerMembers({ members, former = [] }: GroupRecord, kept: readonly GroupMember[]): FormerMember[] {
+export function formerMembers({ members, former = [] }: GroupRecord, kept: readonly GroupMember[]): FormerMember[] {
   const isThere = (one: GroupMember): boolean => kept.some(({ node, storeUuid }) => node === one.node || storeUuid === one.storeUuid);
   const until = new Date().toISOString();
   const all = [...former, ...members.map(one => ({ ...one, until }))];

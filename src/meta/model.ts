@@ -106,8 +106,20 @@ export const groupRecord = z.object({
     .optional(),
   nonce: uuid,
   generation: counter,
+  /** It was brought back by force, from one replica: the history that began with it. Missing: it still has its first one. */
+  recovered: z
+    .object({
+      historyId: counter,
+      /** Whose replica it goes on from; of no other is anything of a former history left. */
+      origin: groupMember,
+      /** Attachments up to this one are over. */
+      generation: counter,
+      at: z.string(),
+    })
+    .optional(),
 });
 export type GroupRecord = z.infer<typeof groupRecord>;
+export type Recovered = NonNullable<GroupRecord['recovered']>;
 export type FormerMember = NonNullable<GroupRecord['former']>[number];
 
 /** Desired state: this vdisk is attached at this host. The host's datapath watches its attachments. */

@@ -148,6 +148,7 @@ async function nextTerm(
     nonce: randomUUID(),
     generation: known?.generation ?? 0,
     ...(known?.former === undefined ? {} : { former: known.former }),
+    ...(known?.recovered === undefined ? {} : { recovered: known.recovered }),
   };
   return { key, version: found?.version ?? 0, value };
 }

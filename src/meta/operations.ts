@@ -10,6 +10,7 @@ import {
   type ReplicationFactor,
   type VdiskRecord,
 } from './model.js';
+import { FIRST_HISTORY } from './groups.js';
 import { attachmentsOf, now, vdiskByName, versionOf } from './found.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
 import type { MetadataStore } from './store.js';
@@ -78,7 +79,15 @@ export async function createVdisk(
   const { name, sizeBytes, container = DEFAULT_CONTAINER } = wanted;
   checkName(name);
   checkName(container);
-  const parsed = vdiskRecord.safeParse({ id: randomUUID(), name, container, sizeBytes, historyId: 1, createdAt: now(), deleting: false });
+  const parsed = vdiskRecord.safeParse({
+    id: randomUUID(),
+    name,
+    container,
+    sizeBytes,
+    historyId: FIRST_HISTORY,
+    createdAt: now(),
+    deleting: false,
+  });
   if (!parsed.success) {
     throw invalid('ERR_SIZE', `${sizeBytes} bytes is no size of a vdisk: ${parsed.error.issues[0]!.message}`, 'choose another size');
   }

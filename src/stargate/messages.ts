@@ -141,7 +141,13 @@ export interface ReplicaStatus {
   readonly resync: ResyncStatus | null;
   /** Of its controller: the members of the record. */
   readonly members: readonly string[];
+  readonly historyId: number;
   readonly lastSeq: number;
+  readonly lastTerm: number;
+  /** No resync has ended early: nothing of it is further than the rest. */
+  readonly isWhole: boolean;
+  /** The end of its log may be missing. */
+  readonly isTorn: boolean;
   readonly appliedSeq: number;
   readonly drainedSeq: number;
   readonly allocatedBytes: number;

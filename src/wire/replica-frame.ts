@@ -29,7 +29,7 @@ import type { ReplicaMessage } from './replicate.js';
  * fenced, needSeal, leave
  * standIn        committed                             committedHash       isLeaving
  * leaveReply                                                               isOut
- * seal                                                                     msgpack {nonce, attempt}
+ * seal                                                                     msgpack {nonce, attempt, history}
  * sealReply                                                                msgpack {attempt, tailSeq, tailHash, tailTerm, runs, committedHeard}
  * ```
  * Entries: for each u32 payload length and u32 0; then all headers of ENTRY_HEADER_BYTES; then all payloads. Entries are opaque here.
@@ -57,7 +57,8 @@ export const ReplicaOp = {
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 const hash = z.number().int().min(0).max(0xffff_ffff);
 
-const sealBody = z.object({ nonce: z.uuid(), attempt: count });
+/** Without a history: a node of before there was more than one. */
+const sealBody = z.object({ nonce: z.uuid(), attempt: count, history: count.default(1) });
 const sealReplyBody = z.object({
   attempt: count,
   tailSeq: count,
@@ -102,7 +103,7 @@ export function encodeReplica(header: FrameHeader, message: ReplicaMessage): Uin
       header.clientSeq = message.round;
       return null;
     case 'seal':
-      return packr.pack({ nonce: message.nonce, attempt: message.attempt });
+      return packr.pack({ nonce: message.nonce, attempt: message.attempt, history: message.history });
     case 'sealReply': {
       const { attempt, tailSeq, tailHash, tailTerm, runs, committedHeard } = message;
       return packr.pack({ attempt, tailSeq, tailHash, tailTerm, runs: runs.slice(-MAX_TERM_RUNS), committedHeard });

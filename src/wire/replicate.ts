@@ -17,6 +17,8 @@ export interface TermRun {
 export interface SealMessage {
   readonly kind: 'seal';
   readonly term: number;
+  /** Of the vdisk: whose log is of another one does not answer. A term belongs to one history, so what follows the promise needs not to name it. */
+  readonly history: number;
   readonly nonce: string;
   readonly attempt: number;
 }

@@ -4,7 +4,8 @@ import { casGroup, idOf, leaveDeletedVdisk, viewOf } from '../../src/meta/groups
 import { LmdbStore } from '../../src/meta/lmdb.js';
 import { keys, type GroupMember } from '../../src/meta/model.js';
 import { groupOf } from '../../src/meta/nodes.js';
-import { createContainer, createVdisk, listVdisks, markDeleting } from '../../src/meta/operations.js';
+import { createContainer, createVdisk, findVdisk, listVdisks, markDeleting } from '../../src/meta/operations.js';
+import { recoverVdisk } from '../../src/meta/recovery.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
 const member = (node: string, incarnation = 1): GroupMember => ({
@@ -103,5 +104,32 @@ describe('the end of a vdisk', () => {
     await markDeleting(store, 'w');
     expect(await leaveDeletedVdisk(store, unserved, () => false)).toEqual([]);
     expect(await store.get(keys.vdisk(unserved))).toBe(null);
+  });
+});
+
+describe('a vdisk that is recovered by force', () => {
+  it('has one member, another history, and a record that no proposal of before applies to; all others are remembered', async () => {
+    await setMembers(n2, n3);
+    const before = (await groupOf(store, id))!;
+    const group = await recoverVdisk(store, 'v', n1, before.epoch);
+    const epoch = before.epoch + 1;
+    expect(group).toMatchObject({ epoch, term: epoch, controller: 'n1', generation: before.generation + 1 });
+    expect(group.recovered).toMatchObject({ historyId: 2, origin: n1, generation: group.generation });
+    expect(await groupOf(store, id)).toEqual(group);
+    expect(await holders()).toBe('n1/1 | n2/1 n3/1');
+    expect((await findVdisk(store, 'v')).historyId).toBe(2);
+    const late = { ...viewOf(before), epoch, members: [idOf(n2)], nonce: NONCE };
+    expect(await casGroup(store, id, before.epoch, late)).toMatchObject({ kind: 'refused', group: { historyId: 2 } });
+    // What its controller changes from here on keeps the history.
+    await setMembers(n1, n3);
+    expect(viewOf((await groupOf(store, id))!).historyId).toBe(2);
+    expect((await recoverVdisk(store, 'v', n3, epoch + 1)).recovered).toMatchObject({ historyId: 3, origin: n3 });
+  });
+
+  it('is left as it is where its members are others by now', async () => {
+    const before = (await groupOf(store, id))!;
+    await setMembers(n2, n3);
+    await expect(recoverVdisk(store, 'v', n1, before.epoch)).rejects.toMatchObject({ code: 'ERR_CHANGED' });
+    expect(await holders()).toBe('n2/1 n3/1 | n1/1');
   });
 });

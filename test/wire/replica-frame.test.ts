@@ -27,7 +27,7 @@ import { memberId, nodeOfMember, type ReplicaMessage } from '../../src/wire/repl
 const number = fc.maxSafeNat();
 const hash = fc.nat(0xffff_ffff);
 const message: fc.Arbitrary<ReplicaMessage> = fc.oneof(
-  fc.record({ kind: fc.constant('seal' as const), term: number, nonce: fc.constant(randomUUID()), attempt: number }),
+  fc.record({ kind: fc.constant('seal' as const), term: number, history: number, nonce: fc.constant(randomUUID()), attempt: number }),
   fc.record({
     kind: fc.constant('sealReply' as const),
     term: number,

@@ -5,7 +5,15 @@ import { GatepathError, type ErrorKind } from '../../base/errors.js';
 import type { Logger } from '../../base/log.js';
 import { MetaUnavailable } from '../../meta/errors.js';
 import type { EventRing } from '../events/ring.js';
-import { activateRequest, attachRequest, createContainerRequest, createVdiskRequest, detachRequest, eventsRequest } from '../schemas.js';
+import {
+  activateRequest,
+  attachRequest,
+  createContainerRequest,
+  createVdiskRequest,
+  detachRequest,
+  eventsRequest,
+  recoverRequest,
+} from '../schemas.js';
 import type { ControlService } from '../service.js';
 import type { StatusService } from '../status.js';
 
@@ -25,6 +33,8 @@ const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ERR_EXISTS: 409,
   ERR_ATTACHED: 409,
   ERR_SUPERSEDED: 409,
+  ERR_NOT_LOST: 409,
+  ERR_NO_COPY: 409,
 };
 
 export interface ControlServerOptions {
@@ -75,6 +85,7 @@ export class ControlServer {
     const http = this.#http;
     type Named = { Params: { name: string } };
     http.get('/v1/served', () => service.served());
+    http.get<{ Params: { id: string } }>('/v1/copies/:id', request => service.copy(request.params.id));
     http.get('/v1/nodes', async () => ({ nodes: await service.listNodes() }));
     http.get<{ Params: { id: string } }>('/v1/nodes/:id', request => service.showNode(request.params.id));
     http.put<{ Params: { id: string } }>('/v1/nodes/:id/drain', request => service.setDraining(request.params.id, true));
@@ -88,6 +99,10 @@ export class ControlServer {
       await service.deleteVdisk(request.params.name);
       return {};
     });
+    http.get<Named>('/v1/vdisks/:name/recovery', request => service.showRecovery(request.params.name));
+    http.post<Named>('/v1/vdisks/:name/recovery', request =>
+      service.recoverVdisk(request.params.name, parse(recoverRequest, request.body ?? {})),
+    );
     http.put<Named>('/v1/vdisks/:name/attachment', request =>
       service.attach(request.params.name, parse(attachRequest, request.body ?? {})),
     );

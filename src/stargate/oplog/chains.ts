@@ -31,6 +31,10 @@ export class ChainReader implements ScanHandler {
 
   onEntry(entry: DecodedEntry): void {
     const log = this.#logOf(entry);
+    if (entry.historyId > log.historyId && beginsHistory(entry.kind)) {
+      log.beginHistory(entry.historyId);
+      this.visitor?.onNewHistory?.(log);
+    }
     if (log.broken !== null) return;
     const isLocal = isLocalRecord(entry.kind);
     if (log.oldestNeededLsn === Infinity) begin(log, entry, isLocal);
@@ -98,6 +102,11 @@ export class ChainReader implements ScanHandler {
     const { id0, id1, id2, id3 } = entry;
     return this.vdisks.find(id0, id1, id2, id3) ?? this.vdisks.add(entry.historyId, id0, id1, id2, id3);
   }
+}
+
+/** A replica's first record, or that with which it went on in a new history: whatever was there of another one is given up, damaged or not. */
+function beginsHistory(kind: EntryKind): boolean {
+  return kind === EntryKind.replicaHead || kind === EntryKind.replicaReset;
 }
 
 /** The first that the stream still has of the vdisk. */

@@ -36,6 +36,8 @@ export interface OplogMutations {
 export interface RecoveryVisitor {
   /** `entry` is reused. An exception ends the recovery. */
   onEntry(log: StreamVdiskLog, entry: RecoveredEntry): void;
+  /** What came of the vdisk so far is of a history that is over. */
+  onNewHistory?(log: StreamVdiskLog): void;
 }
 
 /** One entry as recovery found it. */

@@ -34,12 +34,21 @@ export class StreamVdiskLog implements VdiskLog {
   /** `id`: the UUID as four u32, little endian. */
   constructor(
     readonly vdiskId: string,
-    readonly historyId: number,
+    /** Of the entries that come next, and of those that are there. */
+    public historyId: number,
     readonly id0: number,
     readonly id1: number,
     readonly id2: number,
     readonly id3: number,
   ) {}
+
+  /** What is there is of a history that is over: the next record begins the one with this number, and nothing before it is needed. */
+  beginHistory(historyId: number): void {
+    assert(historyId > this.historyId);
+    this.historyId = historyId;
+    this.oldestNeededLsn = Infinity;
+    this.broken = null;
+  }
 
   /** A cut, or a new beginning, has its record in the log: the next entry follows this one. */
   goOnAfter(seq: number, hash: number, term: number): void {

@@ -25,3 +25,5 @@ export const SCRUB_BLOCKS = 64;
 export const SCRUB_LOOKUPS = 64;
 /** From a start, and from the end of a pass, to the next one. */
 export const SCRUB_REST_NS = 60e9;
+/** How often whoever waits for the last use of a vdisk looks whether it has ended. */
+export const QUIET_POLL_NS = 5e6;

@@ -8,9 +8,10 @@ import type { Drainable } from '../core/drainable.js';
 import { BLOCK_BYTES } from '../core/ports.js';
 import { newRotCounters } from './rot.js';
 import { Scrubber } from './scrubber.js';
-import { LEAVE_NS, STOP_DRAIN_NS } from './limits.js';
+import { LEAVE_NS, QUIET_POLL_NS, STOP_DRAIN_NS } from './limits.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
+import { Histories } from './histories.js';
 import { Refusals } from './refusals.js';
 import type { DrainMutations } from './segment-drain.js';
 import { replicaDamage, startReplica } from './group/open.js';
@@ -75,6 +76,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   readonly served = new Map<string, Served>();
   /** Vdisks that other nodes hold too; null: this node is alone. */
   readonly groups: Groups | null;
+  readonly #histories: Histories | null;
   readonly rot = newRotCounters();
   readonly scrubber: Scrubber | null;
   readonly #refusals = new Refusals();
@@ -91,6 +93,9 @@ export class NodePart implements VdiskServing, ControllerHost {
   constructor(readonly options: NodePartOptions) {
     this.#delays = new Delays(options.engine);
     this.groups = options.group === undefined ? null : this.#makeGroups(options.group);
+    const { groups } = this;
+    const shared = { removal: options.removal, store: options.ports.store, refusals: this.#refusals, delays: this.#delays };
+    this.#histories = groups && new Histories({ ...shared, groups, streamOf: vdiskId => this.#streamOf(vdiskId)! });
     this.scrubber = this.#makeScrubber(options.scrubBytesPerSecond ?? 0);
     for (let number = 0; number < options.streams; number++) {
       if (shardOfStream(number, options.shards) !== options.shard) continue;
@@ -185,12 +190,24 @@ export class NodePart implements VdiskServing, ControllerHost {
   /** `done('')` when it serves; otherwise why not. */
   create(description: VdiskDescription, done: (problem: string) => void): void {
     const { vdiskId } = description;
-    if (this.served.has(vdiskId) || this.groups?.all.has(vdiskId) === true) return done('');
+    const isOver = this.#histories?.isOver(description) === true;
+    if (this.served.has(vdiskId) || (this.groups?.all.has(vdiskId) === true && !isOver)) return done('');
     if (this.#opening.has(vdiskId)) return done('it is being opened already');
     if (this.#removing.has(vdiskId)) return done('it is being deleted');
     // What the log has of it is opened with what was recovered: by the start, and only there.
     if (!this.#allAsked) return done('this Stargate is starting');
-    this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
+    if (!isOver) this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
+    else if (description.group!.origin == null) this.#renew(description, done);
+    else done(this.#histories.goOnFrom(description));
+  }
+
+  #renew(description: VdiskDescription, done?: (problem: string) => void): void {
+    this.#opening.add(description.vdiskId);
+    this.#histories!.discard(description, () => {
+      this.#opened(description.vdiskId);
+      if (description.group!.isMember) this.#open(description, this.#streamOf(description.vdiskId)!, undefined, done);
+      else done?.('');
+    });
   }
 
   /** `done` when nothing of it is left. Its sessions end. */
@@ -333,11 +350,15 @@ export class NodePart implements VdiskServing, ControllerHost {
     recovered: RecoveryCollector | undefined,
     done?: (problem: string) => void,
   ): void {
-    const { vdiskId, group } = description;
+    const { vdiskId, historyId, group } = description;
+    const isOver = this.#histories!.isOver(description);
+    const origin = isOver ? (group!.origin ?? null) : null;
+    if (isOver && origin === null && !group!.isMember) return this.#renew(description, done);
     this.#opening.add(vdiskId);
     startReplica({
       parts: this.groups!.parts,
-      description: { ...description, ...group! },
+      // What it goes on from is opened as what it is.
+      description: { ...description, ...group!, historyId: origin === null ? historyId : stream.log.vdisk(vdiskId)!.historyId },
       stream: stream.log,
       isStart: recovered !== undefined,
       problem: this.#refusals.messageOf(vdiskId) ?? '',
@@ -348,6 +369,7 @@ export class NodePart implements VdiskServing, ControllerHost {
         stream.scheduler.add(replica.local, replica.log);
         this.#refusals.forget(vdiskId);
         this.#opened(vdiskId);
+        if (origin !== null) this.#histories!.goOnFrom(description);
         done?.('');
       },
       onNothing: () => {
@@ -421,5 +443,3 @@ export class NodePart implements VdiskServing, ControllerHost {
     return this.streams.find(stream => stream.number === number);
   }
 }
-
-const QUIET_POLL_NS = 5e6;

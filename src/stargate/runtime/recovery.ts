@@ -59,6 +59,10 @@ export class RecoveryCollector implements RecoveryVisitor {
     }
   }
 
+  onNewHistory(log: StreamVdiskLog): void {
+    this.vdisks.delete(log.vdiskId);
+  }
+
   #take(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
     if ((entry.flags & EntryFlag.replicated) !== 0)
       return this.#takeReplicated((vdisk.replica ??= { head: null, promise: null, entries: [] }), entry);

@@ -21,6 +21,8 @@ export interface VdiskDescription {
     readonly controllerNode: string;
     /** The record names this node. Otherwise it may hold a replica from before. */
     readonly isMember: boolean;
+    /** The history goes on from this node's replica, whatever that one is of (rule 11); attachments up to this generation are over. */
+    readonly origin?: { readonly generation: number } | null;
   };
 }
 

@@ -69,7 +69,7 @@ export class SimNode {
       () =>
         `${this.id} starts: log to ${recovered.entries.length}, promised t${recovered.promise?.term ?? 0}${recovered.isTorn ? ', torn' : ''}`,
     );
-    this.replica = new Replica({ self: this.id, replicationFactor, minMembers, makeEntry, newNonce, mutations }, recovered);
+    this.replica = new Replica({ self: this.id, historyId: 1, replicationFactor, minMembers, makeEntry, newNonce, mutations }, recovered);
     this.#tick(this.boots);
   }
 

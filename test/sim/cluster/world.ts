@@ -63,7 +63,7 @@ export class ClusterWorld {
     this.nodes = Array.from({ length: count }, (_, i) => new SimNode(this, i));
     const members = this.nodes.slice(0, this.replicationFactor).map(node => node.id);
     // Placed, and never served yet.
-    this.metadata = new SimMetadata({ epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed' });
+    this.metadata = new SimMetadata({ epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed', historyId: 1 });
   }
 
   // ---------------------------------------------------------------- what happened

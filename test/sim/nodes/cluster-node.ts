@@ -33,8 +33,9 @@ export class ClusterNode extends SimNode {
   peers: SimPeers | null = null;
   /** Connections of datapaths. */
   readonly links = new Set<Link>();
-  readonly counters2 = { takeovers: 0, resigned: 0, resyncs: 0, alarms: 0 };
-  readonly #known = new Set<string>();
+  readonly counters2 = { takeovers: 0, resigned: 0, resyncs: 0, alarms: 0, recovered: 0, discarded: 0 };
+  /** Vdisk → of which history. */
+  readonly #known = new Map<string, number>();
   #receiveAt = 0;
   #nonces = 0;
   #isLooking = false;
@@ -180,6 +181,8 @@ export class ClusterNode extends SimNode {
     if (kind === 'controller-taken-over') counters2.takeovers++;
     else if (kind === 'controller-ended') counters2.resigned++;
     else if (kind === 'resync-done') counters2.resyncs++;
+    else if (kind === 'vdisk-recovered') counters2.recovered++;
+    else if (kind === 'replica-discarded') counters2.discarded++;
     else if (kind === 'replication-alarm' || kind === 'disk-failed') counters2.alarms++;
     this.#say(cause, vdiskId, details?.['term']);
   }
@@ -202,7 +205,7 @@ export class ClusterNode extends SimNode {
       this.#inProcess(process, () => {
         this.#setNodes();
         const all = [...groups].map(([vdiskId, group]) => this.#description(vdiskId, group));
-        for (const { vdiskId } of all) this.#known.add(vdiskId);
+        for (const { vdiskId, historyId } of all) this.#known.set(vdiskId, historyId);
         this.part!.serve(all, []);
       });
     });
@@ -220,10 +223,13 @@ export class ClusterNode extends SimNode {
     this.part!.groups!.setNodes(this.cluster.nodes.filter(node => node !== this).map(node => node.peerNode));
   }
 
-  #description(vdiskId: string, { term, nonce, controller, members }: Group): VdiskDescription {
-    const { replicationFactor, minMembers } = this.cluster;
-    const group = { replicationFactor, minMembers, controllerNode: nodeOfMember(controller), isMember: members.includes(this.member) };
-    return { vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term: this.#isAmnesiac ? 0 : term, nonce, group };
+  #description(vdiskId: string, { term, nonce, controller, members, historyId }: Group): VdiskDescription {
+    const { replicationFactor, minMembers, metadata } = this.cluster;
+    const recovered = metadata.origins.get(vdiskId);
+    const origin = recovered?.member === this.member ? { generation: recovered.generation } : null;
+    const controllerNode = nodeOfMember(controller);
+    const group = { replicationFactor, minMembers, controllerNode, isMember: members.includes(this.member), origin };
+    return { vdiskId, sizeBytes: VDISK_BYTES, historyId, term: this.#isAmnesiac ? 0 : term, nonce, group };
   }
 
   #wanted(vdiskId: string): void {
@@ -236,7 +242,7 @@ export class ClusterNode extends SimNode {
   }
 
   #create(description: VdiskDescription): void {
-    this.#known.add(description.vdiskId);
+    this.#known.set(description.vdiskId, description.historyId);
     this.part!.create(description, problem => this.cluster.onProblem(this, description.vdiskId, problem));
   }
 
@@ -269,8 +275,9 @@ export class ClusterNode extends SimNode {
   }
 
   #found(description: VdiskDescription, memberNodes: readonly string[]): void {
-    const { vdiskId, group, term } = description;
-    if (!this.#known.has(vdiskId) && group!.isMember) this.#create(description);
+    const { vdiskId, historyId, group, term } = description;
+    const known = this.#known.get(vdiskId);
+    if (known === undefined ? group!.isMember : known < historyId) this.#create(description);
     this.part!.groups!.onRecord(vdiskId, group!.controllerNode, term, memberNodes);
   }
 }

@@ -81,7 +81,7 @@ export class Cluster extends Load {
     for (const { id, index } of this.vdisks) {
       const members = Array.from({ length: this.replicationFactor }, (_, i) => this.nodes[(index + i) % count]!.member);
       // Placed, and never served yet.
-      this.metadata.groups.set(id, { epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed' });
+      this.metadata.groups.set(id, { epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed', historyId: 1 });
     }
     this.metadata.onChanged = () => {
       for (const node of this.nodes) node.noticed();

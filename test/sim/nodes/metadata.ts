@@ -25,6 +25,8 @@ interface Proposal {
  */
 export class Metadata {
   readonly groups = new Map<string, Group>();
+  /** Of vdisks that were recovered by force: whose replica the history goes on from, and which attachments are over. */
+  readonly origins = new Map<string, { readonly member: MemberId; readonly generation: number }>();
   /** Of so many requests or answers one is lost, one is very late; 0: none. */
   oneLostIn = 0;
   readonly #proposals = new Map<string, readonly Proposal[]>();
@@ -45,6 +47,15 @@ export class Metadata {
         done(outcome ?? { kind: 'unknown' });
       },
     );
+  }
+
+  /** As whoever recovers a vdisk by force writes it (rule 11). `isNew`: it begins a history. */
+  recover(vdiskId: string, member: MemberId, generation: number, isNew = true): void {
+    const { epoch, historyId } = this.groups.get(vdiskId)!;
+    const next = { epoch: epoch + 1, term: epoch + 1, controller: member, members: [member], nonce: `recovered ${epoch + 1}` };
+    this.groups.set(vdiskId, { ...next, historyId: isNew ? historyId + 1 : historyId });
+    if (isNew) this.origins.set(vdiskId, { member, generation });
+    this.onChanged();
   }
 
   /** Records of the vdisk: the one that is there, and those that were asked for and may still come about. */

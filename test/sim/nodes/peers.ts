@@ -141,7 +141,8 @@ export class SimPeers implements PeerSender {
           link.to.number,
           node.number,
         )(() => {
-          if (link.connection !== connection || this.isDead) return;
+          // Given up meanwhile: what was held by the network makes it not whole again.
+          if (link.connection !== connection || connection.isLost || this.isDead) return;
           if (link.to.part === null) return this.#down(link, Why.refused);
           link.state = 'up';
           link.process = link.to.process;

@@ -8,6 +8,8 @@ export interface Group {
   readonly controller: MemberId;
   readonly members: readonly MemberId[];
   readonly nonce: string;
+  /** Which history of the vdisk it is about: a replica of another one has no part in it (rule 11). */
+  readonly historyId: number;
 }
 
 /** What a member has promised, durably and before it acts on it. */
@@ -67,6 +69,8 @@ export type ReplicaEvent =
   | { readonly kind: 'alive'; readonly members: readonly MemberId[] }
   /** What of the log is not known to be committed is given up: another replica's extents take its place. */
   | { readonly kind: 'cutTail' }
+  /** The vdisk has another history now, which perhaps begins with this replica: whatever it was about in this one is over. */
+  | { readonly kind: 'endHistory' }
   | { readonly kind: 'write'; readonly body: EntryBody }
   /** Somebody wants to know that this is the controller still (rule 18): another round, which stands for those before it. */
   | { readonly kind: 'confirm' };
@@ -102,10 +106,14 @@ export interface ReplicationMutations {
   readonly cutNotDurable?: boolean;
   /** What a member has beyond the end of a controller's log, which may have lost it, is cut. */
   readonly cutSurplus?: boolean;
+  /** A replica of another history takes part as if it were of this one. */
+  readonly anyHistory?: boolean;
 }
 
 export interface ReplicaConfig {
   readonly self: MemberId;
+  /** Of the vdisk, that this log is of. */
+  readonly historyId: number;
   /** How many replicas the vdisk is to have. */
   readonly replicationFactor: number;
   /** With fewer members writes wait. */
@@ -120,5 +128,6 @@ export interface ReplicaConfig {
 export interface ReplicaContext extends ReplicaConfig {
   nowMs: number;
   drained: ReadonlySet<string>;
+  historyId: number;
   readonly out: Effect[];
 }

@@ -75,7 +75,8 @@ export class GroupChange {
 
   propose(change: ChangeKind, wanted: Pick<Group, 'term' | 'controller' | 'members'>): void {
     assert(this.allows('propose'));
-    const next: Group = { ...wanted, epoch: this.#group.epoch + 1, nonce: this.context.newNonce() };
+    const { epoch, historyId } = this.#group;
+    const next: Group = { ...wanted, epoch: epoch + 1, historyId, nonce: this.context.newNonce() };
     assert(next.members.includes(next.controller) && new Set(next.members).size === next.members.length);
     this.#state = go(TRANSITIONS, this.#state, 'propose', { kind: 'proposed', change, next, issuedMs: this.context.nowMs });
     if (this.context.mutations.assumeRemoved && change === 'remove') this.#group = { ...this.#group, members: next.members };

@@ -197,7 +197,7 @@ export class Leader {
 
   #seal(peer: Peer): void {
     peer.go('again', { kind: 'sealing', attempt: ++peer.attempts });
-    peer.send({ kind: 'seal', nonce: this.nonce, attempt: peer.attempts, ...this.#speaker });
+    peer.send({ kind: 'seal', history: this.context.historyId, nonce: this.nonce, attempt: peer.attempts, ...this.#speaker });
   }
 
   #sealed(peer: Peer, reply: SealReply): void {

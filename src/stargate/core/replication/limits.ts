@@ -21,6 +21,13 @@ export const MAX_UNCOMMITTED_ENTRIES = 1024;
 /** Members of a group, learners too. */
 export const MAX_PEERS = 8;
 
+/**
+ * So far behind the end of a replica's log the next history of its vdisk begins (rule 11): no entry of it has the number of one that a lost member may have written on the
+ * former one. That member would have to have taken 100,000 changes a second for a week. Numbers have 48 bits on disk, so there is room for thousands of histories.
+ */
+export const HISTORY_JUMP = 2 ** 36;
+export const MAX_SEQ = 2 ** 48 - 1;
+
 assert(MAX_APPEND_ENTRIES <= MAX_SENT_ENTRIES);
 assert(SLEPT_MS * 2 < MEMBER_TIMEOUT_MS, 'a member must not be taken for silent when it is not asked');
 assert(RESEND_MS * 3 < MEMBER_TIMEOUT_MS, 'a lost message alone must not cost a member');

@@ -43,7 +43,8 @@ export class Member {
   heardMs = 0;
   /** The log up to here is on disk. */
   durableSeq: number;
-  readonly isTorn: boolean;
+  /** Its log may have lost its end; until another replica's takes its place, or there is none to compare with. */
+  isTorn: boolean;
   #state: MemberState = { kind: 'settled' };
   #lastTicket = 0;
   #durableTicket = 0;
@@ -142,7 +143,9 @@ export class Member {
     return true;
   }
 
-  #seal({ from, term, nonce, attempt }: Seal): void {
+  #seal({ from, term, history, nonce, attempt }: Seal): void {
+    // Of another history of the vdisk: what it has under the same numbers is something else (rule 11).
+    if (history !== this.context.historyId && this.context.mutations.anyHistory !== true) return;
     const promise = { term, controller: from, nonce };
     if (term < this.promisedTerm) return this.#send(from, { kind: 'fenced', ...this.#speaker });
     if (term === this.promisedTerm && !this.#isPromised(promise)) {
@@ -238,6 +241,12 @@ export class Member {
     this.#underWay.length = 0;
     this.durableSeq = this.committedSeq = base.seq;
     this.committedHeard = Math.max(this.committedHeard, base.seq);
+    this.isTorn = false;
+  }
+
+  /** Its history is over: with nobody left to say what of its log was committed, all that is durable counts as that. To be asked again until the whole log is. */
+  takeAll(): void {
+    if (this.isWorking) this.committedSeq = this.committedHeard = Math.max(this.committedSeq, this.durableSeq);
   }
 
   #sendEntries({ from, fromSeq }: Fetch): void {

@@ -12,6 +12,7 @@ interface Common {
 /** Promise me this term (rule 3). `nonce`: that of the record with which the term was won. `attempt` is told back. */
 export interface Seal extends Common {
   readonly kind: 'seal';
+  readonly history: number;
   readonly nonce: string;
   readonly attempt: number;
 }

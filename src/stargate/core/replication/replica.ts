@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { Departure } from './departure.js';
 import type { Effect, RecoveredLog, ReplicaConfig, ReplicaContext, ReplicaEvent } from './effects.js';
+import type { LogBase } from './entry.js';
 import { Member } from './member.js';
 import type { Message } from './messages.js';
 import { Takeover } from './takeover.js';
@@ -14,12 +15,25 @@ export class Replica {
   readonly takeover: Takeover;
   readonly departure: Departure;
   readonly #context: ReplicaContext;
+  /** Of this history nothing is heard or done any more. */
+  #isOver = false;
 
   constructor(config: ReplicaConfig, recovered: RecoveredLog) {
     this.#context = { ...config, nowMs: 0, drained: new Set(), out: [] };
     this.member = new Member(this.#context, recovered);
     this.takeover = new Takeover(this.#context, this.member);
     this.departure = new Departure(this.#context, this.member, this.takeover);
+  }
+
+  get historyId(): number {
+    return this.#context.historyId;
+  }
+
+  /** A new history of the vdisk begins with this replica, behind `base`: all that its log had is in the extents, and that is durable. */
+  beginHistory(historyId: number, base: LogBase): void {
+    this.#context.historyId = historyId;
+    this.member.restart(base);
+    this.#isOver = false;
   }
 
   step(event: ReplicaEvent): Effect[] {
@@ -47,7 +61,7 @@ export class Replica {
         this.#context.nowMs = event.nowMs;
         return takeover.tick();
       case 'takeOver':
-        if (!this.departure.isLeaving) takeover.takeOver(event.insteadOf);
+        if (!this.departure.isLeaving && !this.#isOver) takeover.takeOver(event.insteadOf);
         return;
       case 'handOver':
         return takeover.leader?.handOver(event.to, false);
@@ -68,6 +82,10 @@ export class Replica {
         if (takeover.state.kind === 'idle' && member.isWorking && member.log.lastSeq > member.committedSeq)
           member.cutAfter(member.committedSeq);
         return;
+      case 'endHistory':
+        this.#isOver = true;
+        takeover.resign('the vdisk has another history now');
+        return member.takeAll();
       case 'confirm':
         if (takeover.state.kind === 'serving') takeover.state.leader.confirm();
         return;
@@ -79,7 +97,7 @@ export class Replica {
 
   #message(message: Message): void {
     // It does not become a learner again while its node stops.
-    if (this.departure.isOut) return;
+    if (this.departure.isOut || this.#isOver) return;
     switch (message.kind) {
       case 'seal':
       case 'append':

@@ -100,7 +100,8 @@ export class Takeover {
     if (readId === this.#reads && group.epoch < this.#promisedAtRead) this.member.recordBelowPromise(group.epoch);
     if (this.#state.kind !== 'reading' || readId !== this.#state.readId || !this.member.isWorking) return;
     const { self, mutations } = this.context;
-    if (!group.members.includes(self)) return this.#go('notMember', { kind: 'idle' });
+    const isOfHistory = group.historyId === this.context.historyId || mutations.anyHistory === true;
+    if (!group.members.includes(self) || !isOfHistory) return this.#go('notMember', { kind: 'idle' });
     const isOther = this.#insteadOf !== null && nodeOfMember(group.controller) !== this.#insteadOf && group.controller !== self;
     if (isOther) return this.#go('tooLate', { kind: 'idle' });
     const changes = new GroupChange(this.context, group);
@@ -185,8 +186,8 @@ export class Takeover {
   #tellLeaver(term: number, nonce: string): void {
     const asked = this.#asked;
     if (asked === null || this.leader!.changes.group.members.includes(asked.from)) return;
-    const { out, self } = this.context;
-    out.push({ kind: 'send', to: asked.from, message: { kind: 'seal', from: self, term, nonce, attempt: 0 } });
+    const { out, self, historyId: history } = this.context;
+    out.push({ kind: 'send', to: asked.from, message: { kind: 'seal', from: self, term, history, nonce, attempt: 0 } });
   }
 
   #lead(leader: Leader): void {

@@ -57,6 +57,25 @@ export class GroupEvents {
     this.#emit({ kind, severity: 'error', cause: text, action, details: { code } });
   }
 
+  recovered(historyId: number, seq: number, term: number): void {
+    this.#emit({
+      kind: 'vdisk-recovered',
+      severity: 'error',
+      cause: `it was recovered by force: history ${historyId} goes on from the copy on node "${this.group.parts.node}"; what only others had is lost`,
+      action: 'check what is on it before it is used, then detach it and attach it anew',
+      details: { history: historyId, seq, term },
+    });
+  }
+
+  notRecovered(why: string): void {
+    this.#emit({
+      kind: 'vdisk-unavailable',
+      severity: 'error',
+      cause: `it cannot be recovered from the copy on node "${this.group.parts.node}": ${why}`,
+      action: 'recover it from another one: gatepath vdisk recover --from NODE',
+    });
+  }
+
   repaired(offsetBytes: number, isKept: boolean): void {
     const place = { details: { offsetBytes } };
     if (isKept) this.#emit({ kind: 'rot-mended', severity: 'warn', cause: 'a damaged block was repaired from another replica', ...place });

@@ -86,7 +86,10 @@ export class GroupVdisk implements ReplicaLogHost {
     this.own = new OwnEntries(parts);
     this.replicaLog = new ReplicaLog(stream, log, ports.arena, ports.controlScratch, this);
     const makeEntry = (): Entry => this.#takePrepared();
-    this.replica = new Replica({ self, replicationFactor, minMembers, makeEntry, newNonce, mutations: parts.mutations }, recovered);
+    this.replica = new Replica(
+      { self, historyId: log.historyId, replicationFactor, minMembers, makeEntry, newNonce, mutations: parts.mutations },
+      recovered,
+    );
     this.copies = new BlockCopies(this);
     this.repair = new BlockRepair(this);
     this.local = new ReplicaState(this, options.state);
@@ -418,6 +421,10 @@ export class GroupVdisk implements ReplicaLogHost {
     this.repair.stop();
     if (this.controller !== null) this.#endController();
     this.#isStopped = true;
+  }
+
+  get isStopped(): boolean {
+    return this.#isStopped;
   }
 
   /** No office is held or wanted here. */

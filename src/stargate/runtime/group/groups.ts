@@ -249,6 +249,8 @@ export class Groups implements PeerListener {
       if (message.kind === 'seal' && !this.#isLeaving) this.options.group.wanted(vdiskId);
       return;
     }
+    // Its controller is of another history than the replica here: that one is to be brought up anew.
+    if (message.kind === 'seal' && message.history > group.log.historyId) return this.options.group.wanted(vdiskId);
     group.onMessage(from, message, entries);
   }
 

@@ -34,6 +34,8 @@ export const RESYNC_HOLD_MS = 5_000;
 export const HOLD_FILL = 0.3;
 /** A restart of the log that found no room is tried again. */
 export const RESTART_RETRY_MS = 10;
+/** How often a replica with which a new history begins looks whether all of the former one is in its extents. */
+export const NEW_HISTORY_POLL_MS = 20;
 /** Another member that was asked to take over is asked again only after this time. */
 export const HANDOVER_TIMEOUT_MS = 1_000;
 /** A node that is drained leaves a takeover to another member for so long; if nothing has come of it by then, it takes over itself. */

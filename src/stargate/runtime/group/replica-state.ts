@@ -27,6 +27,8 @@ export interface Restart {
   readonly sizeBytes: number;
   readonly sessions: SessionTableRecord;
   readonly aheadSeq: number;
+  /** Of the vdisk, that begins there; missing: it is the one that there is. */
+  readonly historyId?: number;
 }
 
 /** What one replica has made of its log: applied, drained, forgotten. The same whether its controller is here or elsewhere. */
@@ -116,9 +118,13 @@ export class ReplicaState implements Drainable {
     return this.appliedSeq;
   }
 
+  /** A resync that is not done: some segments, or the session table, are further than the log. */
+  get isBehind(): boolean {
+    return this.appliedSeq < Math.max(this.#aheadSeq, this.#sessionsSeq);
+  }
+
   get isDirty(): boolean {
-    const isBehind = this.appliedSeq < Math.max(this.#aheadSeq, this.#sessionsSeq);
-    return this.appliedSeq > this.drained.seq && !isBehind && !this.isRestarting && !this.#isHeldOff;
+    return this.appliedSeq > this.drained.seq && !this.isBehind && !this.isRestarting && !this.#isHeldOff;
   }
 
   /** Otherwise it is held by entries that are not committed, or that a member lacks: a HEAD takes room and gives none. */
@@ -203,14 +209,16 @@ export class ReplicaState implements Drainable {
   }
 
   /** Everything up to `base` is in the extents now, by another replica's help: the log goes on behind it. */
-  restart({ base, at, sizeBytes, sessions, aheadSeq }: Restart, done: () => void): void {
+  restart(to: Restart, done: () => void): void {
+    const { base, at, sizeBytes, sessions, aheadSeq } = to;
     const { options, replica, replicaLog, log, stream, parts } = this.group;
     this.isRestarting = true;
     const begin = (): void => {
       if (!this.group.isIdle) return void (this.isRestarting = false);
       // What is on its way into the log goes first.
       if (!this.group.mayRecord) return parts.after(RESTART_RETRY_MS, begin);
-      const before = { seq: log.lastSeq, hash: log.lastHash, term: log.lastTerm };
+      const before = { seq: log.lastSeq, hash: log.lastHash, term: log.lastTerm, historyId: log.historyId };
+      const historyId = (log.historyId = to.historyId ?? log.historyId);
       log.goOnAfter(base.seq, base.hash, base.term);
       const { promise } = replica.member;
       const record = encodeRecord({ version: 1, sizeBytes, layer: options.layer, at, drained: base, promise, sessions });
@@ -224,12 +232,14 @@ export class ReplicaState implements Drainable {
         this.appliedSeq = base.seq;
         this.#aheadSeq = Math.max(aheadSeq, at.seq);
         this.#sessionsSeq = at.seq;
-        replica.member.restart(base);
+        if (to.historyId === undefined) replica.member.restart(base);
+        else replica.beginHistory(historyId, base);
         stream.truncate(log, lsn);
         done();
       });
       if (lsn >= 0) return;
       log.goOnAfter(before.seq, before.hash, before.term);
+      log.historyId = before.historyId;
       parts.after(RESTART_RETRY_MS, begin);
     };
     begin();

@@ -14,7 +14,18 @@ const [a, b, c, d] = ['a', 'b', 'c', 'd'] as MemberId[] as [MemberId, MemberId, 
 function context(): ReplicaContext {
   let nonces = 0;
   const newNonce = (): string => `nonce-${++nonces}`;
-  return { self: b, replicationFactor: 3, minMembers: 1, makeEntry, newNonce, mutations: {}, nowMs: 0, drained: new Set(), out: [] };
+  return {
+    self: b,
+    historyId: 1,
+    replicationFactor: 3,
+    minMembers: 1,
+    makeEntry,
+    newNonce,
+    mutations: {},
+    nowMs: 0,
+    drained: new Set(),
+    out: [],
+  };
 }
 
 /** Entries of the given terms, each after the one before. */
@@ -65,7 +76,7 @@ describe('recovery', () => {
 describe('member', () => {
   const [e1, e2, e3] = chain(2, 2, 2) as [Entry, Entry, Entry];
   const other = makeEntry(1, 1, 0, taggedBody('other'));
-  const seal = (term: number, from = a, attempt = 1): Message => ({ kind: 'seal', from, term, nonce: `t${term}`, attempt });
+  const seal = (term: number, from = a, attempt = 1): Message => ({ kind: 'seal', from, term, history: 1, nonce: `t${term}`, attempt });
   const append = (term: number, ...entries: Entry[]): Message => ({
     kind: 'append',
     from: a,
@@ -153,7 +164,7 @@ describe('member', () => {
 });
 
 describe('a change of the record', () => {
-  const group: Group = { epoch: 4, term: 2, controller: b, members: [a, b, c], nonce: 'n4' };
+  const group: Group = { epoch: 4, term: 2, controller: b, members: [a, b, c], nonce: 'n4', historyId: 1 };
   const propose = (members: readonly MemberId[], change: 'add' | 'remove'): { changes: GroupChange; shared: ReplicaContext } => {
     const shared = context();
     const changes = new GroupChange(shared, group);
@@ -219,8 +230,54 @@ describe('a controller that is about to stop is left out by its successor', () =
     };
     const replica = new Replica({ ...context(), minMembers }, recovered);
     replica.step({ kind: 'message', message: { kind: 'standIn', term: 2, ...standIn } });
-    const group: Group = { epoch: 2, term: 2, controller: a, members: [a, b, c], nonce: 'n' };
+    const group: Group = { epoch: 2, term: 2, controller: a, members: [a, b, c], nonce: 'n', historyId: 1 };
     const [cas] = replica.step({ kind: 'group', readId: 1, group });
     expect(cas).toMatchObject({ kind: 'cas', expectedEpoch: 2, group: { controller: b, members } });
+  });
+});
+
+describe('a history of the vdisk that is over (rule 11)', () => {
+  const recoveredWith = (entries: Entry[], isTorn = false): RecoveredLog => ({
+    ...{ base: EMPTY_BASE, committedSeq: 1, entries, committedHeard: 1, isTorn },
+    promise: { term: 2, controller: a, nonce: 't2' },
+  });
+  const seal = (history: number): Message => ({ kind: 'seal', from: a, term: 9, history, nonce: 't9', attempt: 1 });
+  const record = (historyId: number): Group => ({ epoch: 9, term: 9, controller: b, members: [b], nonce: 't9', historyId });
+
+  it('has no part in the next one: no promise is made, no term is wanted', () => {
+    const replica = new Replica(context(), recoveredWith(chain(2, 2)));
+    expect(replica.step({ kind: 'message', message: seal(2) })).toEqual([]);
+    replica.step({ kind: 'takeOver', insteadOf: 'b' });
+    expect(replica.step({ kind: 'group', readId: 1, group: record(2) })).toEqual([]);
+    expect(replica.takeover.state.kind).toBe('idle');
+  });
+
+  it('is deaf when it has ended, all that is durable counts as committed, and it goes on in the next one behind another base', () => {
+    const replica = new Replica(context(), recoveredWith(chain(2, 2), true));
+    expect(told(replica.step({ kind: 'endHistory' }))).toEqual([]);
+    expect(replica.member.committedSeq).toBe(2);
+    expect(replica.step({ kind: 'message', message: seal(1) })).toEqual([]);
+    expect(replica.step({ kind: 'takeOver', insteadOf: 'b' })).toEqual([]);
+    replica.beginHistory(2, { seq: 1_000, hash: 5, term: 2 });
+    expect(replica.step({ kind: 'message', message: seal(1) })).toEqual([]);
+    replica.step({ kind: 'takeOver', insteadOf: 'b' });
+    const [cas] = replica.step({ kind: 'group', readId: 1, group: record(2) });
+    expect(cas).toMatchObject({ kind: 'cas', group: { epoch: 10, term: 10, members: [b], historyId: 2 } });
+    replica.step({ kind: 'casResult', nonce: 'nonce-1', outcome: { kind: 'applied' } });
+    replica.step({ kind: 'durable', ticket: 1 });
+    // Its tail was torn, and there is nobody left to compare with.
+    expect([replica.takeover.state.kind, replica.member.log.lastSeq]).toEqual(['serving', 1_000]);
+  });
+
+  it('ends the office of its controller', () => {
+    const replica = new Replica({ ...context(), replicationFactor: 2 }, recoveredWith(chain(2)));
+    replica.step({ kind: 'takeOver', insteadOf: 'b' });
+    replica.step({ kind: 'group', readId: 1, group: { ...record(1), epoch: 2, term: 2 } });
+    replica.step({ kind: 'casResult', nonce: 'nonce-1', outcome: { kind: 'applied' } });
+    replica.step({ kind: 'durable', ticket: 1 });
+    expect(replica.takeover.state.kind).toBe('serving');
+    const out = replica.step({ kind: 'endHistory' });
+    expect(out.some(({ kind }) => kind === 'resigned')).toBe(true);
+    expect(replica.takeover.state.kind).toBe('idle');
   });
 });

@@ -44,7 +44,7 @@ export class ReplicationScript {
   readonly #nodes = new Map<MemberId, Node>();
   #checker = new Checker();
   #sent: Sent[] = [];
-  #metadata = new SimMetadata({ epoch: 1, term: 0, controller: 'a' as MemberId, members: [], nonce: 'placed' });
+  #metadata = new SimMetadata({ epoch: 1, term: 0, controller: 'a' as MemberId, members: [], nonce: 'placed', historyId: 1 });
   #nowMs = 0;
   #minMembers = 1;
   #nonces = 0;
@@ -103,7 +103,7 @@ export class ReplicationScript {
     this.#nodes.clear();
     this.#sent = [];
     this.#checker = new Checker();
-    this.#metadata = new SimMetadata({ epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed' });
+    this.#metadata = new SimMetadata({ epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed', historyId: 1 });
     for (const id of members) this.#start(id);
   }
 
@@ -112,6 +112,7 @@ export class ReplicationScript {
     const node = this.#nodes.get(id)!;
     const recovered: RecoveredLog = node.disk.recover();
     const config = {
+      historyId: 1,
       replicationFactor: this.#metadata.group.members.length,
       minMembers: this.#minMembers,
       makeEntry,
