@@ -1,6 +1,7 @@
 import type { ReplicaContext } from './effects.js';
 import type { MemberId } from './entry.js';
-import { HANDOVER_RETRY_MS, RESEND_MS } from './limits.js';
+import type { Leader } from './leader.js';
+import { HANDOVER_PATIENCE_MS, HANDOVER_RETRY_MS, RESEND_MS } from './limits.js';
 import type { Member } from './member.js';
 import type { LeaveReply } from './messages.js';
 import { go, type Transitions } from './states.js';
@@ -34,8 +35,9 @@ const TRANSITIONS: Transitions<DepartureState['kind'], DepartureEvent> = {
 
 export class Departure {
   #state: DepartureState = { kind: 'staying' };
-  /** Who was asked to take over. */
+  /** Who was asked to take over, since when. */
   #successor: MemberId | null = null;
+  #chosenMs = 0;
   /** Who was asked last, for what, and when. */
   #asked: MemberId | null = null;
   #wish: 'takeOver' | 'leave' = 'leave';
@@ -80,14 +82,23 @@ export class Departure {
 
   #handOver(): void {
     const { leader } = this.takeover;
-    const to = leader!.successor();
+    const to = this.#chooseSuccessor(leader!);
     if (to === null) {
       this.#asked = null;
       return;
     }
-    if (!this.#isDue(to, 'takeOver', HANDOVER_RETRY_MS)) return;
-    this.#successor = to;
-    leader!.handOver(to, true);
+    if (this.#isDue(to, 'takeOver', HANDOVER_RETRY_MS)) leader!.handOver(to, true);
+  }
+
+  /** Whose log is longer changes with every write. But of two that take over, the second ends the term of the first: so one is asked, and has its time. */
+  #chooseSuccessor(leader: Leader): MemberId | null {
+    const { nowMs } = this.context;
+    const before = this.#successor;
+    const isUp = before !== null && leader.peer(before)?.canFollow === true;
+    if (isUp && nowMs - this.#chosenMs < HANDOVER_PATIENCE_MS) return before;
+    this.#successor = leader.successor(before) ?? (isUp ? before : null);
+    this.#chosenMs = nowMs;
+    return this.#successor;
   }
 
   #askToGo(): void {

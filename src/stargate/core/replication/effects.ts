@@ -86,7 +86,8 @@ export type Effect =
   | { readonly kind: 'serving'; readonly term: number }
   /** Everyone whose ack a commit needs has said so, after the last round was asked for. */
   | { readonly kind: 'confirmed'; readonly term: number }
-  | { readonly kind: 'resigned'; readonly term: number; readonly reason: string }
+  /** `follower`: who controls the vdisk now, most likely; null: nobody has been asked to. */
+  | { readonly kind: 'resigned'; readonly term: number; readonly reason: string; readonly follower: MemberId | null }
   /** The learner's log ends before this one begins: it needs what is in the extents. */
   | { readonly kind: 'resync'; readonly member: MemberId }
   | { readonly kind: 'alarm'; readonly code: AlarmCode; readonly text: string };

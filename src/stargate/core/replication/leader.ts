@@ -23,6 +23,8 @@ export class Leader {
   committedSeq: number;
   isServing = false;
   end: LeaderEnd | null = null;
+  /** Who was asked to take over: when this one's term ends, it has most likely come to that. */
+  standIn: MemberId | null = null;
   readonly #peers = new Map<MemberId, Peer>();
   readonly #membership: Membership;
   readonly #rounds: ConfirmRounds;
@@ -112,15 +114,17 @@ export class Leader {
   /** Asks a member to take over. This one serves on until it is sealed: what is in flight then has an unknown outcome, and comes again there. */
   handOver(to: MemberId, isLeaving: boolean): void {
     const peer = this.#peers.get(to);
-    if (this.isServing && peer?.canFollow === true) this.context.out.push({ kind: 'send', to, message: this.standInMessage(isLeaving) });
+    if (!this.isServing || peer?.canFollow !== true) return;
+    this.standIn = to;
+    this.context.out.push({ kind: 'send', to, message: this.standInMessage(isLeaving) });
   }
 
   standInMessage(isLeaving: boolean): StandIn {
     return { kind: 'standIn', isLeaving, committed: this.committedSeq, committedHash: this.#committedHash, ...this.#speaker };
   }
 
-  successor(): MemberId | null {
-    return this.#membership.successor();
+  successor(not: MemberId | null = null): MemberId | null {
+    return this.#membership.successor(not);
   }
 
   get mayWrite(): boolean {

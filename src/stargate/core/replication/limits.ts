@@ -12,6 +12,8 @@ export const HEARTBEAT_MS = 250;
 export const REISSUE_MS = 200;
 /** A controller whose node stops, and whose successor has not come, asks again. */
 export const HANDOVER_RETRY_MS = 300;
+/** And another one, if there is one, after so long. */
+export const HANDOVER_PATIENCE_MS = 1_500;
 /** Entries of one append message. */
 export const MAX_APPEND_ENTRIES = 16;
 /** Entries under way to one member: one that catches up has to be faster than what is written meanwhile. */

@@ -35,10 +35,10 @@ export class Membership {
     for (const peer of this.peers.values()) if (peer.waitingSinceMs >= 0) peer.waitingSinceMs += sleptMs;
   }
 
-  /** The member that has most of the log: it would be the first to serve. One on a drained node only where there is no other. */
-  successor(): MemberId | null {
+  /** The member that has most of the log: it would be the first to serve. One on a drained node only where there is no other. `not`: anybody but this one. */
+  successor(not: MemberId | null): MemberId | null {
     const { drained } = this.context;
-    const able = [...this.peers.values()].filter(({ canFollow }) => canFollow);
+    const able = [...this.peers.values()].filter(({ id, canFollow }) => canFollow && id !== not);
     const fit = able.filter(({ id }) => !drained.has(nodeOfMember(id)));
     let best: Peer | null = null;
     for (const peer of fit.length > 0 ? fit : able) if (best === null || peer.confirmedSeq > best.confirmedSeq) best = peer;

@@ -204,8 +204,8 @@ export class Takeover {
     const { out } = this.context;
     this.#go('resign', { kind: 'idle' });
     if (leader === null) return;
-    out.push({ kind: 'resigned', term: leader.term, reason });
     const to = leader.end?.standIn ?? null;
+    out.push({ kind: 'resigned', term: leader.term, reason, follower: to ?? leader.standIn });
     if (to !== null) out.push({ kind: 'send', to, message: leader.standInMessage(false) });
   }
 

@@ -237,6 +237,8 @@ export class GroupVdisk implements ReplicaLogHost {
       case 'serving':
         return this.events.serving(effect.term);
       case 'resigned':
+        // The sessions are sent there: they need not look for it.
+        if (effect.follower !== null && this.controllerNode === parts.node) this.noteController(nodeOfMember(effect.follower));
         return this.events.ended(effect.term, effect.reason);
       case 'alarm':
         return this.events.alarm(effect);
