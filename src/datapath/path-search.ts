@@ -168,6 +168,11 @@ export class PathSearch {
     while (this.#state !== 'idle' && this.#due) {
       this.#due = false;
       const nowNs = this.ports.nowNs();
+      const patienceMs = this.#patienceMs(nowNs);
+      if (patienceMs > 0) {
+        this.ports.startTimer(patienceMs);
+        break;
+      }
       const candidate = this.#choose(nowNs);
       if (candidate !== null) this.#ask(candidate, nowNs);
       else if (this.#state === 'asking') {
@@ -176,6 +181,15 @@ export class PathSearch {
       }
     }
     this.#advancing = false;
+  }
+
+  /** Whom the hint names has been asked, and may be taking over: the others would only send us there, and have better things to do. 0: nobody is waited for. */
+  #patienceMs(nowNs: number): number {
+    const node = this.#hint?.node;
+    if (node === undefined || isShunned(this.health.of(node), nowNs)) return 0;
+    for (const { candidate, atNs } of this.#asked.values())
+      if (candidate.node === node) return Math.max(0, HEDGE_AFTER_MS - (nowNs - atNs) / 1e6);
+    return 0;
   }
 
   #ask(candidate: Candidate, nowNs: number): void {

@@ -225,6 +225,23 @@ describe('search for a path', () => {
     expect(rig.take().at(-1)).toMatch(/ D$/);
   });
 
+  it('asks nobody else while the one that was named is asked, whoever names it again; but not for ever', () => {
+    const rig = new Rig('A B C', 'A');
+    rig.search.pathGone(candidatesOf('A')[0]!, 'fenced', 'B');
+    rig.search.start();
+    rig.pass(50);
+    // The takeover that it waits for has changed the record.
+    rig.search.setCandidates(candidatesOf('A B C'), 'B', 2);
+    rig.pass(HEDGE_AFTER_MS - 51);
+    expect(rig.take()).toEqual(['0 B']);
+    rig.answers.set('C', 'B').set('A', 'B');
+    rig.pass(HEDGE_AFTER_MS);
+    const [first, ...others] = rig.take();
+    expect(first).toBe(`${HEDGE_AFTER_MS} C`);
+    expect(others).not.toEqual([]);
+    expect(rig.search.opened(rig.id('B'))!.node).toBe('B');
+  });
+
   it('stops: abandons all that is under way', () => {
     const rig = new Rig('A B');
     rig.search.start();
