@@ -200,7 +200,7 @@ export class Leader {
   }
 
   #seal(peer: Peer): void {
-    peer.go('again', { kind: 'sealing', attempt: ++peer.attempts });
+    peer.go('again', { kind: 'sealing', attempt: ++peer.attempts, ahead: null });
     peer.send({ kind: 'seal', history: this.context.historyId, nonce: this.nonce, attempt: peer.attempts, ...this.#speaker });
   }
 
@@ -228,8 +228,9 @@ export class Leader {
   }
 
   /** Whether this member's log may be made equal to mine. Not if it knows of more than I have. */
-  #compare(peer: Peer, { committedHeard, tailSeq, tailTerm }: SealReply, common: number): boolean {
+  #compare(peer: Peer, reply: SealReply, common: number): boolean {
     const { log } = this.member;
+    const { committedHeard, tailSeq, tailTerm } = reply;
     if (committedHeard > log.lastSeq) {
       this.context.out.push({
         kind: 'alarm',
@@ -243,7 +244,7 @@ export class Leader {
     // can have been committed in its place: that would have needed me.
     const isAhead = tailTerm > log.lastTerm || (tailTerm === log.lastTerm && tailSeq > log.lastSeq);
     if (isAhead && common === log.lastSeq && !this.context.mutations.cutSurplus) {
-      peer.send({ kind: 'fetch', fromSeq: common + 1, ...this.#speaker });
+      this.#fetch(peer, reply);
       return false;
     }
     if (isAhead && this.member.isTorn) {
@@ -259,10 +260,21 @@ export class Leader {
     if (peer.isLearner && this.isServing) this.context.out.push({ kind: 'resync', member: peer.id });
   }
 
+  #fetch(peer: Peer, reply: SealReply): void {
+    const { lastSeq } = this.member.log;
+    peer.go('again', { kind: 'sealing', attempt: reply.attempt, ahead: { reply, toSeq: lastSeq + MAX_SENT_ENTRIES } });
+    peer.send({ kind: 'fetch', fromSeq: lastSeq + 1, ...this.#speaker });
+  }
+
+  /** It may come in pieces. Its log stands still since it has promised: when all is here, its answer of then is looked at again. */
   #fetched(peer: Peer, { entries }: Entries): void {
-    if (peer.state.kind !== 'sealing' || this.isServing) return;
-    for (const entry of entries) if (this.member.log.fits(entry)) this.member.appendOwn(this.term, entry);
-    this.#seal(peer);
+    const { state } = peer;
+    if (state.kind !== 'sealing' || state.ahead === null || this.isServing) return;
+    const { log } = this.member;
+    const { reply, toSeq } = state.ahead;
+    for (const entry of entries) if (log.fits(entry)) this.member.appendOwn(this.term, entry);
+    if (log.lastSeq >= reply.tailSeq) this.#sealed(peer, reply);
+    else if (log.lastSeq === toSeq) this.#fetch(peer, reply);
   }
 
   #acked(peer: Peer, ack: AppendAck): void {

@@ -1,7 +1,13 @@
 import type { ReplicaContext } from './effects.js';
 import type { MemberId } from './entry.js';
-import type { Cut, Message } from './messages.js';
+import type { Cut, Message, SealReply } from './messages.js';
 import { go, type Transitions } from './states.js';
+
+/** Its answer to a seal, while what it has beyond my end is fetched; `toSeq`: the last entry that was asked for. */
+export interface Ahead {
+  readonly reply: SealReply;
+  readonly toSeq: number;
+}
 
 /**
  * Another replica, as its controller sees it.
@@ -15,7 +21,7 @@ import { go, type Transitions } from './states.js';
  * ```
  */
 export type PeerState =
-  | { readonly kind: 'sealing'; readonly attempt: number }
+  | { readonly kind: 'sealing'; readonly attempt: number; readonly ahead: Ahead | null }
   /** The cut is sent until it is answered; entries follow it at once: they fit only behind it. */
   | { readonly kind: 'cutting'; readonly cut: Cut }
   | { readonly kind: 'attached' };
@@ -29,7 +35,7 @@ export const PEER_TRANSITIONS: Transitions<PeerState['kind'], PeerEvent> = {
 };
 
 export class Peer {
-  state: PeerState = { kind: 'sealing', attempt: 0 };
+  state: PeerState = { kind: 'sealing', attempt: 0, ahead: null };
   attempts = 0;
   /** Last entry sent. */
   sentSeq = 0;
