@@ -72,7 +72,7 @@ export function describeEffect(effect: Effect): string {
     case 'confirmed':
       return `confirmed t${effect.term}`;
     case 'resigned':
-      return `resigned t${effect.term}: ${effect.reason}`;
+      return `resigned t${effect.term}: ${effect.reason}${effect.follower === null ? '' : `; sessions are sent to ${effect.follower}`}`;
     case 'alarm':
       return `ALARM ${effect.code}: ${effect.text}`;
   }
