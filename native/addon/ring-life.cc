@@ -151,6 +151,8 @@ static void onThreadEnd(void* data) {
   closeRing(ring);
   for (const SlotState& slot : ring->slots)
     if (slot.fd >= 0) close(slot.fd);
+  for (const int fd : ring->accepted)
+    if (fd >= 0) close(fd);
   delete ring;
 }
 
@@ -201,6 +203,7 @@ napi_value ringCreate(napi_env env, napi_callback_info info) {
   napi_set_named_property(env, object, "eventFd", number(env, ring->eventFd));
   method(env, object, "enter", enter, ring);
   method(env, object, "setSlot", setSlot, ring);
+  method(env, object, "forgetAccepted", forgetAccepted, ring);
   method(env, object, "clearSlot", clearSlot, ring);
   method(env, object, "prepareConnect", prepareConnect, ring);
   method(env, object, "destroy", destroy, ring);

@@ -222,6 +222,8 @@ static void takeCompletions(Ring* ring) {
   uint32_t head = *ring->cqHead;
   const uint32_t tail = __atomic_load_n(ring->cqTail, __ATOMIC_ACQUIRE);
   uint32_t count = 0;
+  // Those of the turn before have been told.
+  ring->accepted.clear();
   for (; head != tail && count < COMPLETIONS; head++) {
     const io_uring_cqe cqe = ring->cqes[head & ring->cqMask];
     const uint32_t kind = kindOf(cqe.user_data);
@@ -234,6 +236,7 @@ static void takeCompletions(Ring* ring) {
       if (!sendRest(ring, cqe.user_data, cqe.res)) break;
       continue;
     }
+    if (kind == ACCEPT && cqe.res >= 0) ring->accepted.push_back(cqe.res);
     ring->completions[count * 2] = kind == WAKE ? -1 : static_cast<int32_t>(cqe.user_data);
     const bool isSend = kind == SEND && cqe.res >= 0;
     ring->completions[count * 2 + 1] = cqe.res + (isSend ? static_cast<int32_t>(ring->slots[slotOf(cqe.user_data)].sentBytes) : 0);

@@ -50,6 +50,8 @@ struct Ring {
   Arena* arena = nullptr;
   std::vector<SlotState> slots;
   std::vector<sockaddr_storage> addresses;
+  // Accepted connections whose completions JavaScript was given by the last turn, and which are in no slot yet: if its thread ends now, they are nobody's.
+  std::vector<int> accepted;
   uint64_t wakeCount = 0;
   int32_t descriptors[DESCRIPTORS * WORDS];
   uint32_t gather[GATHER_PAIRS * 2];
@@ -65,6 +67,7 @@ int ringEnter(Ring* ring, unsigned submit, unsigned wait, int64_t waitNs);
 
 napi_value enter(napi_env env, napi_callback_info info);
 napi_value setSlot(napi_env env, napi_callback_info info);
+napi_value forgetAccepted(napi_env env, napi_callback_info info);
 napi_value clearSlot(napi_env env, napi_callback_info info);
 napi_value prepareConnect(napi_env env, napi_callback_info info);
 

@@ -34,6 +34,20 @@ static void setUpSocket(int fd) {
   }
 }
 
+static void forget(Ring* ring, int fd) {
+  std::vector<int>& accepted = ring->accepted;
+  for (size_t i = 0; i < accepted.size(); i++)
+    if (accepted[i] == fd) accepted[i] = -1;
+}
+
+// forgetAccepted(fd): an accepted connection gets no slot, and is about to be closed
+napi_value forgetAccepted(napi_env env, napi_callback_info info) {
+  double arguments[1];
+  Ring* ring = static_cast<Ring*>(numbers(env, info, arguments));
+  forget(ring, static_cast<int>(arguments[0]));
+  return nullptr;
+}
+
 // setSlot(slot, fd)
 napi_value setSlot(napi_env env, napi_callback_info info) {
   double arguments[2];
@@ -42,6 +56,7 @@ napi_value setSlot(napi_env env, napi_callback_info info) {
   if (index >= ring->slots.size()) return fail(env, "ERR_SLOT", "no such slot");
   SlotState& slot = ring->slots[index];
   slot.fd = static_cast<int>(arguments[1]);
+  forget(ring, slot.fd);
   slot.fixed = ring->fixedFiles && slot.fd >= 0 && setFixed(ring, index, slot.fd);
   setUpSocket(slot.fd);
   return nullptr;

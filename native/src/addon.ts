@@ -49,6 +49,8 @@ export interface NativeRing {
   /** One turn. Throws ERR_ARENA_BOUNDS where a descriptor names memory outside the arena, or a slot that is not open. */
   enter(): void;
   setSlot(slot: number, fd: number): void;
+  /** An accepted connection gets no slot, and is about to be closed. */
+  forgetAccepted(fd: number): void;
   clearSlot(slot: number): void;
   /** The socket of a connection about to be made from this slot, or -errno. */
   prepareConnect(slot: number, path: string, host: string, port: number): number;

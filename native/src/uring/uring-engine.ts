@@ -226,6 +226,7 @@ export class UringEngine extends EngineBase {
   }
 
   protected override discard(fd: number): void {
+    this.#ring.forgetAccepted(fd);
     fs.closeSync(fd);
   }
 
