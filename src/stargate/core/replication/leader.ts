@@ -24,7 +24,7 @@ export class Leader {
   isServing = false;
   end: LeaderEnd | null = null;
   /** Who was asked to take over: when this one's term ends, it has most likely come to that. */
-  standIn: MemberId | null = null;
+  asked: MemberId | null = null;
   readonly #peers = new Map<MemberId, Peer>();
   readonly #membership: Membership;
   readonly #rounds: ConfirmRounds;
@@ -115,7 +115,7 @@ export class Leader {
   handOver(to: MemberId, isLeaving: boolean): void {
     const peer = this.#peers.get(to);
     if (!this.isServing || peer?.canFollow !== true) return;
-    this.standIn = to;
+    this.asked = to;
     this.context.out.push({ kind: 'send', to, message: this.standInMessage(isLeaving) });
   }
 

@@ -205,7 +205,7 @@ export class Takeover {
     this.#go('resign', { kind: 'idle' });
     if (leader === null) return;
     const to = leader.end?.standIn ?? null;
-    out.push({ kind: 'resigned', term: leader.term, reason, follower: to ?? leader.standIn });
+    out.push({ kind: 'resigned', term: leader.term, reason, follower: to ?? leader.asked });
     if (to !== null) out.push({ kind: 'send', to, message: leader.standInMessage(false) });
   }
 
