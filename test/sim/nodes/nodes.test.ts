@@ -51,6 +51,16 @@ describe('a cluster of nodes, simulated', () => {
   });
 });
 
+describe('a history that found something once', () => {
+  it.each([
+    ['a node that stops began to control what it had just let go of, when memory came back for what had been refused', 900_277],
+    ['the same, of another vdisk', 900_383],
+  ])('%s', (_what, seed) => {
+    const { violations, exception } = new ClusterRun({ seed }).run();
+    expect([violations, exception]).toEqual([[], null]);
+  });
+});
+
 describe('a planted bug of replication is found, over whole nodes, by what comes of it', () => {
   const found = CLUSTER_MUTANTS.filter(({ seeds }) => seeds !== undefined);
   it.each(found.map(mutant => [mutant.name, mutant] as const))('%s', { timeout: 240_000 }, (_name, mutant) => {

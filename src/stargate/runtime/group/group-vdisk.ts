@@ -192,7 +192,7 @@ export class GroupVdisk implements ReplicaLogHost {
 
   /** Something that a refused entry waited for may have come. */
   retry(): void {
-    if (!this.#isRefused || this.#isRunning) return;
+    if (this.#isStopped || !this.#isRefused || this.#isRunning) return;
     this.#run();
   }
 
