@@ -1,5 +1,6 @@
 import type { ProbeSummary, Hop } from '../base/probe.js';
 import type { CasOutcome, Group } from './core/replication/effects.js';
+import type { ResyncProgress } from './runtime/group/resync-source.js';
 import type { RotCounters } from './runtime/rot.js';
 import type { ScrubProgress } from './runtime/scrubber.js';
 import type { VdiskDescription, VdiskProblem } from './runtime/vdisks.js';
@@ -121,14 +122,6 @@ export interface VdiskStatus {
   readonly sessions: number;
 }
 
-/** How far another node's copy has been brought up: `share` of 0 to 1; `leftMs`: if it goes on as fast, null: not known yet. */
-export interface ResyncStatus {
-  readonly member: string;
-  readonly sentBlocks: number;
-  readonly share: number;
-  readonly leftMs: number | null;
-}
-
 /** One replica of a vdisk that several nodes hold. */
 export interface ReplicaStatus {
   readonly vdiskId: string;
@@ -138,7 +131,7 @@ export interface ReplicaStatus {
   /** Node that controls the vdisk, as far as this one knows. */
   readonly controllerNode: string;
   /** Of its controller: a replica that is being brought up from the extents. */
-  readonly resync: ResyncStatus | null;
+  readonly resync: ResyncProgress | null;
   /** Of its controller: the members of the record. */
   readonly members: readonly string[];
   readonly historyId: number;
