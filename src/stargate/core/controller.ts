@@ -405,6 +405,11 @@ export class Controller implements LogOwner, Drainable {
     return this.#state === 'serving';
   }
 
+  /** What is in the log and not committed yet will be heard of here. */
+  get hearsOfCommits(): boolean {
+    return this.#state === 'serving' || this.#state === 'ended';
+  }
+
   /** The vdisk is deleted: its sessions are over. */
   end(): void {
     if (this.#state === 'serving') this.#state = 'ended';

@@ -11,19 +11,30 @@ interface Change {
   readonly refuse: () => void;
 }
 
+/** An entry that changes the sessions, and those that it ends. */
+interface ChangeEntry extends Pick<Change, 'refuse'> {
+  readonly kind: EntryKind;
+  readonly record?: Uint8Array;
+  readonly sessionId?: number;
+  readonly over?: readonly SessionState[];
+}
+
+const NOTHING = new Uint8Array(0);
+const notServed = (listener: SessionListener): void => listener.onRefused('not-served', 'the vdisk is not served now');
+
 /**
  * Opens and closes the sessions of one vdisk, one entry at a time: what is checked when an entry gets its seq is still true when it is committed, and true for
  * whoever replays the log. From the seq on, no change of a session that the entry ends gets a place in the log (rule 14).
  */
 export class SessionChanges {
   readonly #waiting: Change[] = [];
-  #inLog = false;
+  /** Whose entry is in the log and not committed yet. */
+  #inLog: Pick<Change, 'refuse'> | null = null;
 
   constructor(readonly controller: Controller) {}
 
   open(request: SessionRequest, listener: SessionListener): void {
-    const refuse = (): void => listener.onRefused('not-served', 'the vdisk is not served now');
-    this.#add({ start: () => this.#open(request, listener), refuse }, () =>
+    this.#add({ start: () => this.#open(request, listener), refuse: () => notServed(listener) }, () =>
       listener.onRefused('busy', 'too many sessions are being opened at once'),
     );
   }
@@ -35,14 +46,17 @@ export class SessionChanges {
     this.#add({ start: () => this.#close(request, done), refuse: done }, done);
   }
 
-  /** The controller serves no longer. */
+  /** The controller serves no longer. What is in the log is answered when it is committed; or now, where nobody here will hear of that any more. */
   refuseAll(): void {
     for (const { refuse } of this.#waiting.splice(0)) refuse();
+    if (this.controller.hearsOfCommits) return;
+    this.#inLog?.refuse();
+    this.#inLog = null;
   }
 
   #add(change: Change, tooMany: () => void): void {
     if (!this.controller.isServing) return change.refuse();
-    if (!this.#inLog) return change.start();
+    if (this.#inLog === null) return change.start();
     if (this.#waiting.length === MAX_WAITING_SESSION_CHANGES) return tooMany();
     this.#waiting.push(change);
   }
@@ -62,11 +76,12 @@ export class SessionChanges {
     if (refusal === 'busy') return listener.onRefused('busy', 'the vdisk has too many sessions');
     const over = sessions.endedBy(request);
     const { generation, datapathUuid, shard } = request;
-    const taken = this.#append(EntryKind.sessionOpen, encodeRecord({ generation, datapathUuid, shard }), 0, over, seq => {
+    const refuse = (): void => notServed(listener);
+    const taken = this.#append({ kind: EntryKind.sessionOpen, record: encodeRecord({ generation, datapathUuid, shard }), over, refuse }, seq => {
       sessions.open(seq, request);
       for (const session of over) controller.endPathsOf(session);
       if (controller.isServing) controller.openPath(sessions.get(seq)!, listener);
-      else listener.onRefused('not-served', 'the vdisk is not served now');
+      else refuse();
     });
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');
   }
@@ -75,10 +90,12 @@ export class SessionChanges {
   #changeMode(mode: AttachMode, request: SessionRequest, listener: SessionListener): void {
     const { controller } = this;
     const { sessions } = controller;
-    const taken = this.#append(EntryKind.attachMode, encodeRecord(mode), 0, sessions.endedByMode(mode), () => {
+    const refuse = (): void => notServed(listener);
+    const entry = { kind: EntryKind.attachMode, record: encodeRecord(mode), over: sessions.endedByMode(mode), refuse };
+    const taken = this.#append(entry, () => {
       for (const session of sessions.setMode(mode)) controller.endPathsOf(session);
       if (controller.isServing) this.#open(request, listener);
-      else listener.onRefused('not-served', 'the vdisk is not served now');
+      else refuse();
     });
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');
   }
@@ -90,11 +107,12 @@ export class SessionChanges {
   #resume(known: SessionState, request: SessionRequest, listener: SessionListener): void {
     const { controller } = this;
     controller.fencePathsOf(known);
-    const taken = this.#append(EntryKind.confirm, new Uint8Array(0), 0, [], () => {
+    const refuse = (): void => notServed(listener);
+    const taken = this.#append({ kind: EntryKind.confirm, refuse }, () => {
       const session = controller.sessions.find(request);
       if (session === undefined) listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
       else if (controller.isServing) controller.openPath(session, listener);
-      else listener.onRefused('not-served', 'the vdisk is not served now');
+      else refuse();
     });
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');
   }
@@ -104,7 +122,7 @@ export class SessionChanges {
     const session = controller.sessions.find(request);
     if (session === undefined) return done();
     controller.closePaths(session);
-    const taken = this.#append(EntryKind.sessionClose, new Uint8Array(0), session.id, [session], () => {
+    const taken = this.#append({ kind: EntryKind.sessionClose, sessionId: session.id, over: [session], refuse: done }, () => {
       controller.sessions.close(session.id);
       done();
     });
@@ -113,29 +131,23 @@ export class SessionChanges {
   }
 
   /** False: the log has no room. */
-  #append(
-    kind: EntryKind,
-    record: Uint8Array,
-    sessionId: number,
-    over: readonly SessionState[],
-    committed: (seq: number) => void,
-  ): boolean {
+  #append({ kind, record = NOTHING, sessionId = 0, over = [], refuse }: ChangeEntry, committed: (seq: number) => void): boolean {
     const { controller } = this;
-    assert(!this.#inLog);
+    assert(this.#inLog === null);
     const commit = {
       onControlCommitted: (seq: number) => {
-        this.#inLog = false;
+        this.#inLog = null;
         committed(seq);
         this.#goOn();
       },
     };
     if (!controller.appendControl(kind, record, sessionId, commit)) return false;
-    this.#inLog = true;
+    this.#inLog = { refuse };
     for (const session of over) controller.freezeSession(session);
     return true;
   }
 
   #goOn(): void {
-    while (!this.#inLog && this.#waiting.length > 0) this.#waiting.shift()!.start();
+    while (this.#inLog === null && this.#waiting.length > 0) this.#waiting.shift()!.start();
   }
 }

@@ -336,6 +336,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       nextCacheOwner: () => this.#nextCacheOwner++,
       onCommitted: one => this.#streamOf(one.vdiskId)!.scheduler.onCommitted(one.local),
       onLogFailed: errno => this.onLogFailed(errno),
+      onDataFailed: (what, vdiskId) => this.#fatal(`${what} vdisk ${vdiskId} failed: the data disk reported an error`),
       onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => this.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
       rot: this.rot,
       isDraining: one => this.#streamOf(one.vdiskId)!.scheduler.isBusy(one.local),

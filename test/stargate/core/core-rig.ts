@@ -295,12 +295,18 @@ export class CoreRig {
 
   /** Asks for a session; `finish` brings the answer. */
   ask(generation = 1, datapathUuid = 'a', shard = 0, shared = false): Opening {
-    const opening: Opening = { client: null, refusal: null, ended: null };
+    const opening: Opening = { client: null, refusal: null, answers: 0, ended: null };
     this.controller.openSession(
       { vdiskId: 'vdisk', generation, datapathUuid, shard, ...(shared ? { shared } : {}) },
       {
-        onOpened: path => (opening.client = new CoreClient(this, path)),
-        onRefused: reason => (opening.refusal = reason),
+        onOpened: path => {
+          opening.client = new CoreClient(this, path);
+          opening.answers++;
+        },
+        onRefused: reason => {
+          opening.refusal = reason;
+          opening.answers++;
+        },
         onEnded: reason => (opening.ended = reason),
       },
     );
@@ -334,6 +340,7 @@ export class CoreRig {
 export interface Opening {
   client: CoreClient | null;
   refusal: string | null;
+  answers: number;
   ended: string | null;
 }
 

@@ -1,8 +1,11 @@
+import { constants } from 'node:os';
 import { crc32c } from '@node-rs/crc32';
 import { Where } from '../../core/block-index.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates, type CopyPort, type WantedBlocks } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { MAX_REPAIRS } from './limits.js';
+
+const ENOSPC = -constants.errno.ENOSPC;
 
 interface Repair {
   readonly block: number;
@@ -77,7 +80,7 @@ export class BlockRepair implements CopyPort {
   }
 
   #write(repair: Repair, offset: number): void {
-    const { parts, options } = this.group;
+    const { parts, options, vdiskId } = this.group;
     const { arena, extents, buffers } = parts.ports;
     const segment = Math.floor(repair.block / BLOCKS_PER_SEGMENT);
     const block = repair.block % BLOCKS_PER_SEGMENT;
@@ -98,9 +101,14 @@ export class BlockRepair implements CopyPort {
       arena.bytes.fill(0, offset, offset + BLOCK_BYTES);
       extents.read(options.layer, segment, block, 1, offset, { onRead }, 0);
     };
-    const sync = (): void => extents.sync(options.layer, segment, { onRead: (_tag, result) => (result < 0 ? end(false) : check()) }, 0);
+    const failed = (result: number): void => {
+      end(false);
+      // It has written over what had its place already: only another error than lack of space says something of the disk (rule 6).
+      if (result !== ENOSPC) parts.onDataFailed('mending a block of', vdiskId);
+    };
+    const sync = (): void => extents.sync(options.layer, segment, { onRead: (_tag, result) => (result < 0 ? failed(result) : check()) }, 0);
     arena.bytes.set(repair.content, offset);
-    const onWritten = (_tag: number, result: number): void => (result < 0 ? end(false) : sync());
+    const onWritten = (_tag: number, result: number): void => (result < 0 ? failed(result) : sync());
     extents.write(options.layer, segment, block, 1, offset, { onRead: onWritten }, 0);
   }
 }

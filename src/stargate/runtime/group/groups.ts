@@ -45,6 +45,7 @@ export interface GroupsOptions {
   readonly nextCacheOwner: () => number;
   readonly onCommitted: (group: GroupVdisk) => void;
   readonly onLogFailed: (errno: number) => void;
+  readonly onDataFailed: (what: string, vdiskId: string) => void;
   readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
   readonly rot: RotCounters;
   readonly isOutOfSpace: (stream: OplogStream) => boolean;
@@ -114,6 +115,7 @@ export class Groups implements PeerListener {
       readGroup: (vdiskId, readId) => group.readGroup(vdiskId, readId),
       onCommitted: one => options.onCommitted(one),
       onLogFailed: errno => options.onLogFailed(errno),
+      onDataFailed: (what, vdiskId) => options.onDataFailed(what, vdiskId),
       onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => options.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
       rot: options.rot,
       isOutOfSpace: stream => options.isOutOfSpace(stream),

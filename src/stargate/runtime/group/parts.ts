@@ -34,6 +34,8 @@ export interface GroupParts {
   /** Something was committed. */
   onCommitted(group: GroupVdisk): void;
   onLogFailed(errno: number): void;
+  /** Rule 6: a write or sync of the extents, or the block store, gave an error that is not lack of space. */
+  onDataFailed(what: string, vdiskId: string): void;
   onBadBlock(vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number): void;
   /** Of the shard. */
   readonly rot: RotCounters;

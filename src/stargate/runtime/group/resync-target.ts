@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import type { EntryList } from '../../../wire/peers.js';
 import type { MemberId } from '../../../wire/replicate.js';
 import { decodeSessions } from '../../core/head.js';
@@ -6,6 +7,9 @@ import type { GroupVdisk } from './group-vdisk.js';
 import { ComeBlocks } from './come-blocks.js';
 import { RESYNC_QUIET_POLL_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest } from '../../core/replication/resync-messages.js';
+
+const ENOSPC = -constants.errno.ENOSPC;
+const EIO = -constants.errno.EIO;
 
 /**
  * The side of the replica that is brought up. A crash in the middle leaves segments as they were, or done: the next attempt goes on there. Until the end
@@ -69,26 +73,25 @@ export class ResyncTarget {
     const bytes = runs.reduce((sum, one) => sum + (one.state === BlockState.data ? one.blocks * BLOCK_BYTES : 0), 0);
     const blocks = runs.reduce((sum, one) => sum + one.blocks, 0);
     const isWhole = blocks === seqs.length && blocks === crcs.length && bytes === list.totalPayloadBytes && this.#segment >= 0;
-    if (!isWhole)
-      return this.group.parts.say('error', 'blocks of a resync do not fit what is said of them', { vdiskId: this.group.vdiskId });
+    if (!isWhole) return this.#say('blocks of a resync do not fit what is said of them');
     // The bytes are gone when this call returns.
     const copy = bytes === 0 ? null : arena.bytes.slice(list.payloadOffset[0], list.payloadOffset[0]! + bytes);
     const segment = this.#segment;
     const write = (offset: number): void => {
       if (copy !== null) arena.bytes.set(copy, offset);
       let pending = 1;
-      let isGood = true;
+      let worst = 0;
       const landed = (): void => {
         if (--pending > 0) return;
         if (offset >= 0) buffers.reserved.give(offset);
-        if (!isGood)
-          return this.group.parts.say('error', 'a resync ends: the data disk reported an error', { vdiskId: this.group.vdiskId });
+        if (worst < 0) return this.#endFor(worst);
         this.#note(runs, seqs, crcs);
         this.#ok(request);
       };
       const owner = {
         onRead: (_tag: number, result: number) => {
-          isGood &&= result >= 0;
+          // Any other error is graver than lack of space.
+          if (result < 0 && (worst === 0 || worst === ENOSPC)) worst = result;
           landed();
         },
       };
@@ -125,26 +128,22 @@ export class ResyncTarget {
     const { toSeq } = request;
     const segment = this.#segment;
     if (segment < 0 || toSeq <= this.#fromSeq) return;
-    if (!this.#come.isWithin(this.#fromSeq, toSeq))
-      return this.group.parts.say('error', 'blocks of a resync are not of the entries it is said to bring', {
-        vdiskId: this.group.vdiskId,
-      });
-    const fail = (): void => this.group.parts.say('error', 'a resync ends: a segment could not be stored', { vdiskId: this.group.vdiskId });
+    if (!this.#come.isWithin(this.#fromSeq, toSeq)) return this.#say('blocks of a resync are not of the entries it is said to bring');
     const commit = (): void => {
       const owner = {
         onCommitted: (_tag: number, ok: boolean) => {
-          if (!ok) return fail();
+          if (!ok) return this.#say('a resync ends: the door of a segment was not where it was left');
           this.aheadSeq = Math.max(this.aheadSeq, toSeq);
           this.#segment = -1;
           this.#ok(request);
         },
         onLayerCreated: () => undefined,
-        onStoreFull: fail,
-        onStoreFailed: fail,
+        onStoreFull: () => this.#endFor(ENOSPC),
+        onStoreFailed: () => this.#endFor(EIO),
       };
       store.commitDrain(this.#commit(segment, toSeq), owner, 0);
     };
-    extents.sync(layer, segment, { onRead: (_tag, result) => (result < 0 ? fail() : commit()) }, 0);
+    extents.sync(layer, segment, { onRead: (_tag, result) => (result < 0 ? this.#endFor(result) : commit()) }, 0);
   }
 
   #commit(segment: number, toSeq: number): DrainCommit {
@@ -158,7 +157,18 @@ export class ResyncTarget {
       const sessions = decodeSessions(arena.bytes.slice(list.payloadOffset[0], list.payloadOffset[0]! + list.payloadBytes[0]!));
       this.group.local.restart({ base, at, sizeBytes, sessions, aheadSeq: this.aheadSeq }, () => this.#ok(request));
     } catch (error) {
-      this.group.parts.say('error', 'a resync ends: its session table is none', { vdiskId: this.group.vdiskId, error: String(error) });
+      this.#say(`a resync ends: its session table is none: ${String(error)}`);
     }
+  }
+
+  /** Without space it is tried again later; a disk that gives errors is written to no more (rule 6). */
+  #endFor(result: number): void {
+    const { parts, vdiskId } = this.group;
+    if (result === ENOSPC) this.#say('a resync ends: the data disk has no room');
+    else parts.onDataFailed('bringing up', vdiskId);
+  }
+
+  #say(message: string): void {
+    this.group.parts.say('error', message, { vdiskId: this.group.vdiskId });
   }
 }
