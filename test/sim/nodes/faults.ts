@@ -67,6 +67,7 @@ export class Faults {
   readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0 };
   #isOver = false;
   readonly #later = new Set<ClockEvent>();
+  readonly #stopping = new Set<ClusterNode>();
   readonly #kinds: FaultKind[];
   readonly #maxGapMs: number;
 
@@ -103,7 +104,9 @@ export class Faults {
   }
 
   mend(node: ClusterNode): void {
-    if (this.cluster.fatal.has(node)) node.kill();
+    // One that is about to stop would go away in the middle of what is looked at when all is well.
+    const isGoing = this.cluster.fatal.has(node) || (this.#isOver && this.#stopping.delete(node));
+    if (isGoing && node.part !== null) node.kill();
     if (node.part !== null) return;
     try {
       node.start();
@@ -148,7 +151,11 @@ export class Faults {
         if (node.part === null) return;
         node.engine!.resume();
         if (kind === 'stop') {
-          node.stop(() => this.#for(ms, () => this.mend(node)));
+          this.#stopping.add(node);
+          node.stop(() => {
+            this.#stopping.delete(node);
+            this.#for(ms, () => this.mend(node));
+          });
           // One that does not get to its end is killed.
           return this.#for(1_500, () => this.#crash(node, false, ms));
         }
@@ -247,6 +254,7 @@ export class Faults {
 
   #crash(node: ClusterNode, isPower: boolean, downMs: number): void {
     if (node.part === null) return;
+    this.#stopping.delete(node);
     if (isPower) node.powerCut();
     else node.kill();
     this.#for(downMs, () => this.mend(node));
