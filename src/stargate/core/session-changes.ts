@@ -77,12 +77,15 @@ export class SessionChanges {
     const over = sessions.endedBy(request);
     const { generation, datapathUuid, shard } = request;
     const refuse = (): void => notServed(listener);
-    const taken = this.#append({ kind: EntryKind.sessionOpen, record: encodeRecord({ generation, datapathUuid, shard }), over, refuse }, seq => {
-      sessions.open(seq, request);
-      for (const session of over) controller.endPathsOf(session);
-      if (controller.isServing) controller.openPath(sessions.get(seq)!, listener);
-      else refuse();
-    });
+    const taken = this.#append(
+      { kind: EntryKind.sessionOpen, record: encodeRecord({ generation, datapathUuid, shard }), over, refuse },
+      seq => {
+        sessions.open(seq, request);
+        for (const session of over) controller.endPathsOf(session);
+        if (controller.isServing) controller.openPath(sessions.get(seq)!, listener);
+        else refuse();
+      },
+    );
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');
   }
 
