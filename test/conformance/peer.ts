@@ -11,6 +11,7 @@ import type { Target } from '../../src/nbd-server-ts/test/support/raw-client.js'
  *   resizable     an export that takes NBD_CMD_RESIZE
  *   contexts      an export with metadata contexts beside base:allocation
  *   impatient     a server with a handshake time-out of less than a second
+ *   crowded       a server with room for `maxConnections` clients
  */
 export type EndpointKind =
   | 'plain'
@@ -22,17 +23,23 @@ export type EndpointKind =
   | 'tlsCertificates'
   | 'resizable'
   | 'contexts'
-  | 'impatient';
+  | 'impatient'
+  | 'crowded';
 
 export interface Endpoint {
   readonly target: Target;
   readonly exportName: string;
+  /** Another export of the same server. */
+  readonly otherName?: string;
+  readonly maxConnections?: number;
   /** Of a server in SELECTIVETLS: an export that is served in TLS alone. */
   readonly tlsOnlyName?: string;
   /** What a client needs for TLS here. */
   readonly tls?: ConnectionOptions;
   /** Without the client's certificate. */
   readonly tlsAnonymous?: ConnectionOptions;
+  /** With a certificate of an authority that the server does not know. */
+  readonly tlsStranger?: ConnectionOptions;
 }
 
 /** A server under test. */

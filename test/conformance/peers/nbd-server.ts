@@ -4,13 +4,14 @@ import type { EndpointKind } from '../peer.js';
 import { freePort, SpawnedPeer, type Launch } from './spawned.js';
 
 const EXPORT = 'disk';
+const MAX_CONNECTIONS = 4;
 
 /** The reference implementation, over TCP: at a Unix socket it serves without options. */
 export class NbdServerOfNbd extends SpawnedPeer {
   readonly name = 'nbd-server';
 
   protected async launch(kind: EndpointKind): Promise<Launch | null> {
-    if (!['plain', 'readOnly', 'noList', 'tlsForced', 'tlsSelective', 'tlsCertificates'].includes(kind)) return null;
+    if (!['plain', 'readOnly', 'noList', 'tlsForced', 'tlsSelective', 'tlsCertificates', 'crowded'].includes(kind)) return null;
     const image = this.path(`${kind}.img`);
     writeFileSync(image, '');
     truncateSync(image, 64 << 20);
@@ -29,19 +30,25 @@ export class NbdServerOfNbd extends SpawnedPeer {
       'fua = true',
       'trim = true',
       `readonly = ${kind === 'readOnly'}`,
+      ...(kind === 'crowded' ? [`maxconnections = ${MAX_CONNECTIONS}`] : []),
       ...more,
     ];
     const only = kind === 'tlsSelective' ? one('secret', ['force_tls = true']) : [];
     const config = this.path(`${kind}.conf`);
     writeFileSync(config, [...general, ...one(EXPORT), ...only, ''].join('\n'));
     const tls = kind.startsWith('tls')
-      ? { tls: this.certificates.client, tlsAnonymous: this.certificates.anonymous, tlsOnlyName: 'secret' }
+      ? {
+          tls: this.certificates.client,
+          tlsAnonymous: this.certificates.anonymous,
+          tlsStranger: this.certificates.stranger,
+          tlsOnlyName: 'secret',
+        }
       : {};
     const pidFile = this.path(`${kind}.pid`);
     return {
       argv: ['nbd-server', '-C', config, '-p', pidFile],
       pidFile,
-      endpoint: { target: { host: '127.0.0.1', port }, exportName: EXPORT, ...tls },
+      endpoint: { target: { host: '127.0.0.1', port }, exportName: EXPORT, maxConnections: MAX_CONNECTIONS, ...tls },
     };
   }
 }

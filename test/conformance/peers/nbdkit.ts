@@ -2,6 +2,8 @@ import type { EndpointKind } from '../peer.js';
 import { SpawnedPeer, type Launch } from './spawned.js';
 
 const EXPORT = 'disk';
+const OTHER = 'other';
+const MAX_CONNECTIONS = 4;
 
 /** nbdkit's memory plugin, which knows one export by name (as it is, it takes any name). */
 export class Nbdkit extends SpawnedPeer {
@@ -24,15 +26,20 @@ export class Nbdkit extends SpawnedPeer {
       '64M',
     ];
     argv.push('exportname-strict=true', `exportname=${EXPORT}`, 'exportname-list=explicit', ...parameters);
-    const tls = kind.startsWith('tls') ? { tls: this.certificates.client, tlsAnonymous: this.certificates.anonymous } : {};
-    return { argv, endpoint: { target: socket, exportName: EXPORT, ...tls } };
+    const tls = kind.startsWith('tls')
+      ? { tls: this.certificates.client, tlsAnonymous: this.certificates.anonymous, tlsStranger: this.certificates.stranger }
+      : {};
+    const more = { ...(kind === 'plain' ? { otherName: OTHER } : {}), ...(kind === 'crowded' ? { maxConnections: MAX_CONNECTIONS } : {}) };
+    return { argv, endpoint: { target: socket, exportName: EXPORT, ...tls, ...more } };
   }
 
   #extra(kind: EndpointKind): { filters?: string[]; options?: string[]; parameters?: string[] } | null {
     const certificates = (): string => `--tls-certificates=${this.certificates.directory}`;
     switch (kind) {
       case 'plain':
-        return {};
+        return { parameters: [`exportname=${OTHER}`] };
+      case 'crowded':
+        return { filters: ['limit'], parameters: [`limit=${MAX_CONNECTIONS}`] };
       case 'readOnly':
         return { options: ['-r'] };
       case 'minimumBlock':

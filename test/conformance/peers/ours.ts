@@ -25,7 +25,7 @@ export class Ours implements Peer {
   async endpoint(kind: EndpointKind): Promise<Endpoint> {
     switch (kind) {
       case 'plain':
-        return this.#at(await this.#server('plain', {}), 'disk');
+        return { ...this.#at(await this.#server('plain', {}), 'disk'), otherName: 'mapped' };
       case 'readOnly':
         return this.#at(await this.#server('plain', {}), 'frozen');
       case 'minimumBlock':
@@ -44,6 +44,8 @@ export class Ours implements Peer {
         return this.#inTls(await this.#tls('forced', { clientCa: this.certificates.read('ca-cert.pem') }));
       case 'impatient':
         return this.#at(await this.#server('impatient', { limits: { ...LIMITS, handshakeTimeoutMs: 200 } }), 'disk');
+      case 'crowded':
+        return { ...this.#at(await this.#server('crowded', { limits: { maxConnections: 4 } }), 'disk'), maxConnections: 4 };
     }
   }
 
@@ -73,8 +75,8 @@ export class Ours implements Peer {
   }
 
   #inTls(server: TestServer): Endpoint {
-    const { client: tls, anonymous: tlsAnonymous } = this.certificates;
-    return { ...this.#at(server, 'disk'), tls, tlsAnonymous, tlsOnlyName: 'secret' };
+    const { client: tls, anonymous: tlsAnonymous, stranger: tlsStranger } = this.certificates;
+    return { ...this.#at(server, 'disk'), tls, tlsAnonymous, tlsStranger, tlsOnlyName: 'secret' };
   }
 
   #tls(mode: 'forced' | 'selective', more: Partial<TlsCredentials>): Promise<TestServer> {

@@ -5,6 +5,7 @@ import { SpawnedPeer, type Launch } from './spawned.js';
 
 const EXPORT = 'disk';
 const SIZE = 64 << 20;
+const MAX_CONNECTIONS = 4;
 
 export class QemuNbd extends SpawnedPeer {
   readonly name = 'qemu-nbd';
@@ -12,7 +13,20 @@ export class QemuNbd extends SpawnedPeer {
   protected launch(kind: EndpointKind): Launch | null {
     if (kind === 'noList' || kind === 'resizable' || kind === 'impatient' || kind === 'minimumBlock') return null;
     const socket = this.path(`${kind}.sock`);
-    const argv = ['qemu-nbd', '-k', socket, '-t', '-e', '200', '-x', EXPORT, '-D', 'a disk', '--discard=unmap', '--cache=writeback'];
+    const argv = [
+      'qemu-nbd',
+      '-k',
+      socket,
+      '-t',
+      '-e',
+      String(kind === 'crowded' ? MAX_CONNECTIONS : 200),
+      '-x',
+      EXPORT,
+      '-D',
+      'a disk',
+      '--discard=unmap',
+      '--cache=writeback',
+    ];
     if (kind === 'readOnly') argv.push('-r');
     if (kind.startsWith('tls')) {
       const verify = kind === 'tlsCertificates' ? 'yes' : 'no';
@@ -25,9 +39,13 @@ export class QemuNbd extends SpawnedPeer {
     }
     if (kind === 'contexts') argv.push('-A', '-B', 'b0', '-f', 'qcow2', this.#qcow2());
     else argv.push('-f', 'raw', this.#raw(kind));
-    const tls = kind.startsWith('tls') ? { tls: this.certificates.client, tlsAnonymous: this.certificates.anonymous } : {};
+    const tls = kind.startsWith('tls')
+      ? { tls: this.certificates.client, tlsAnonymous: this.certificates.anonymous, tlsStranger: this.certificates.stranger }
+      : {};
     // It has no SELECTIVETLS.
-    return kind === 'tlsSelective' ? null : { argv, endpoint: { target: socket, exportName: EXPORT, ...tls } };
+    return kind === 'tlsSelective'
+      ? null
+      : { argv, endpoint: { target: socket, exportName: EXPORT, maxConnections: MAX_CONNECTIONS, ...tls } };
   }
 
   #raw(kind: string): string {

@@ -1,7 +1,30 @@
 import assert from 'node:assert/strict';
-import { RawClient } from '../../../src/nbd-server-ts/test/support/raw-client.js';
+import { encodeOption, RawClient } from '../../../src/nbd-server-ts/test/support/raw-client.js';
 import { NotOffered, type Row } from '../row.js';
-import { Cmd, contextsData, Errno, Has, infoData, MIB, Option, Rep, verdictOf } from '../../../src/nbd-server-ts/test/support/session.js';
+import {
+  Cmd,
+  contextsData,
+  Errno,
+  Flag,
+  Has,
+  infoData,
+  MIB,
+  Option,
+  Rep,
+  verdictOf,
+} from '../../../src/nbd-server-ts/test/support/session.js';
+
+/** A server learns a moment later that a client has left. */
+async function eventually<T>(get: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await get();
+    } catch (error) {
+      if (attempt === 150) throw error;
+      await new Promise(resolve => setTimeout(resolve, 20));
+    }
+  }
+}
 
 const DEPTH = 'qemu:allocation-depth';
 
@@ -78,6 +101,22 @@ export const EXTENSION_ROWS: readonly Row[] = [
           await session.inStep();
         }
       },
+      'a bitmap has what was written, and that alone': async look => {
+        const client = await look.greeted('contexts');
+        const { exportName: name } = await look.endpoint('contexts');
+        await client.option(Option.structured);
+        const listed = await client.option(Option.listContexts, contextsData(name, ['qemu:dirty-bitmap:']));
+        if (listed.length < 2) throw new NotOffered('no bitmaps');
+        const bitmap = Buffer.from(listed[0]!.data.slice(8), 'hex').toString();
+        const session = await look.session({ kind: 'contexts', contexts: [bitmap] });
+        const dirty = async (offset: number): Promise<number> => {
+          const { status } = await session.perform({ type: Cmd.status, offset, length: 65_536, flags: Flag.one });
+          return [...status.values()][0]![0]![1];
+        };
+        assert.deepEqual([await dirty(MIB), await dirty(3 * MIB)], [0, 0], 'before');
+        assert.equal(await session.errno({ type: Cmd.write, offset: MIB, payload: Buffer.alloc(65_536, 5) }), 0);
+        assert.deepEqual([await dirty(MIB), await dirty(3 * MIB)], [1, 0], 'after');
+      },
       'of a context that was not selected nothing is said': async look => {
         const session = await look.session({ kind: 'contexts', contexts: [DEPTH] });
         const { status } = await session.perform({ type: Cmd.status, length: 65_536 });
@@ -86,12 +125,32 @@ export const EXTENSION_ROWS: readonly Row[] = [
     },
   },
   {
-    title: 'bounds: handshake time-out, connections, bytes queued over all connections, slow readers',
+    title: 'bounds: handshake time-out, option count, connections, bytes queued over all connections, slow readers',
     rule: 'our own',
     checks: {
       'handshake time-out': async look => {
         const client = await look.greeted('impatient');
         await client.end();
+      },
+      'options without an end: the connection ends': async look => {
+        const client = await look.greeted();
+        const some = Buffer.concat(Array.from({ length: 100 }, () => encodeOption(0x7f00_0001)));
+        for (let i = 0; i < 100 && !client.ended; i++) {
+          client.send(some);
+          for (let k = 0; k < 100 && !client.ended; k++) await client.answers().catch(() => undefined);
+        }
+        assert.ok(client.ended, '10,000 options are answered');
+      },
+      'more clients than there is room for: those inside are served, the next comes in when one leaves': async look => {
+        const { maxConnections } = await look.endpoint('crowded');
+        const inside = await Promise.all(Array.from({ length: maxConnections! }, () => look.session({ kind: 'crowded' })));
+        const oneMore = look.session({ kind: 'crowded' });
+        const late = await Promise.race([oneMore.catch(() => null), new Promise(resolve => setTimeout(() => resolve(null), 300))]);
+        assert.equal(late, null, 'it is served');
+        for (const session of inside) await session.inStep();
+        inside[0]!.client.destroy();
+        // It comes in where it waited; where it was refused, another one does.
+        await (await oneMore.catch(() => eventually(() => look.session({ kind: 'crowded' })))).inStep();
       },
       '64 clients announce 32 MiB each: memory stays under 512 MiB': async look => {
         const { residentBytes } = look.peer;

@@ -1,16 +1,14 @@
 import assert from 'node:assert/strict';
 import { ascii, u32, unhex } from '../../../src/nbd-server-ts/test/support/hex.js';
-import { encodeOption, PAYLOAD_FLAG, type OptionAnswer } from '../../../src/nbd-server-ts/test/support/raw-client.js';
+import { encodeOption, PAYLOAD_FLAG } from '../../../src/nbd-server-ts/test/support/raw-client.js';
 import { NotOffered, type Look, type Row } from '../row.js';
 import {
   Cmd,
-  contextsData,
   Errno,
   Flag,
   Has,
   infoData,
   MIB,
-  nameData,
   openSession,
   Option,
   refusal,
@@ -18,26 +16,9 @@ import {
   verdictOf,
   type Session,
 } from '../../../src/nbd-server-ts/test/support/session.js';
-import { inStep, refused } from './handshake.js';
+import { inStep, refused } from './steps.js';
 
 const BASE = 'base:allocation';
-
-async function structuredClient(look: Look): Promise<{ client: Awaited<ReturnType<Look['greeted']>>; name: string }> {
-  const client = await look.greeted();
-  const { exportName: name } = await look.endpoint();
-  if (verdictOf(await client.option(Option.structured)) !== Rep.ack) throw new NotOffered('no structured replies');
-  if (verdictOf(await client.option(Option.listContexts, contextsData(name, []))) === Rep.unsupported)
-    throw new NotOffered('no metadata contexts');
-  return { client, name };
-}
-
-function contextsOf(answers: readonly OptionAnswer[]): { id: number; name: string }[] {
-  assert.equal(refusal(verdictOf(answers)), refusal(Rep.ack));
-  return answers.slice(0, -1).map(({ type, data }) => {
-    assert.equal(type, Rep.context);
-    return { id: parseInt(data.slice(0, 8), 16), name: Buffer.from(data.slice(8), 'hex').toString() };
-  });
-}
 
 async function extendedSession(look: Look, contexts?: readonly string[]): Promise<Session> {
   return look.session(contexts === undefined ? { extended: true } : { extended: true, contexts });
@@ -67,80 +48,21 @@ export const NEGOTIATION_ROWS: readonly Row[] = [
         await refused(client, Option.structured, '00', Rep.invalid);
         await inStep(client, (await look.endpoint()).exportName);
       },
+      'a second one leaves it as it is': async look => {
+        await look.session({ structured: true });
+        const client = await look.greeted();
+        assert.equal(verdictOf(await client.option(Option.structured)), Rep.ack);
+        const verdict = verdictOf(await client.option(Option.structured));
+        assert.ok(verdict === Rep.ack || verdict === Rep.invalid, refusal(verdict));
+        const session = await openSession(client, (await look.endpoint()).exportName, {});
+        assert.deepEqual((await session.perform({ type: Cmd.read, length: 512 })).kinds[0], 'chunk');
+      },
       'DF: one chunk': async look => {
         const session = await look.session({ structured: true });
         session.need(Has.df, 'DF');
         const answer = await session.perform({ type: Cmd.read, length: 65_536, flags: Flag.df });
         assert.equal(answer.errno, 0);
         assert.equal(answer.types.filter(type => type === 1 || type === 2).length, 1);
-      },
-    },
-  },
-  {
-    title:
-      'LIST/SET_META_CONTEXT: base:allocation, unknown ignored, ids unique, duplicate queries answered once, trailing bytes → ERR_INVALID, a failed SET clears, unknown export → ERR_UNKNOWN',
-    rule: 'MUST',
-    checks: {
-      'list all, a namespace, a name': async look => {
-        const { client, name } = await structuredClient(look);
-        for (const queries of [[], ['base:'], [BASE]])
-          assert.ok(
-            contextsOf(await client.option(Option.listContexts, contextsData(name, queries))).some(context => context.name === BASE),
-            `LIST of ${JSON.stringify(queries)}`,
-          );
-        assert.deepEqual(contextsOf(await client.option(Option.listContexts, contextsData(name, ['x-nobody:nothing']))), []);
-      },
-      'unknown ignored, duplicates once, ids unique': async look => {
-        const { client, name } = await structuredClient(look);
-        const queries = ['x-nobody:a', BASE, BASE, 'base:nothing', '', BASE];
-        const contexts = contextsOf(await client.option(Option.setContexts, contextsData(name, queries)));
-        assert.deepEqual(
-          contexts.map(context => context.name),
-          [BASE],
-        );
-        assert.equal(new Set(contexts.map(context => context.id)).size, contexts.length);
-      },
-      'trailing bytes, lengths that do not add up': async look => {
-        const { client, name } = await structuredClient(look);
-        for (const option of [Option.listContexts, Option.setContexts]) {
-          for (const data of [
-            contextsData(name, [BASE]) + '00',
-            nameData(name),
-            nameData(name) + u32(2) + nameData(BASE),
-            u32(99) + ascii(name),
-          ])
-            await refused(client, option, data, Rep.invalid);
-        }
-        await inStep(client, name);
-      },
-      'a failed SET clears': async look => {
-        const { client, name } = await structuredClient(look);
-        contextsOf(await client.option(Option.setContexts, contextsData(name, [BASE])));
-        await refused(client, Option.setContexts, contextsData(name, [BASE]) + '00', Rep.invalid);
-        const session = await openSession(client, name, {}).catch(() => null);
-        assert.ok(session !== null);
-        assert.equal(await session.errno({ type: Cmd.status, length: 65_536 }), Errno.invalid);
-        await session.inStep();
-      },
-      'an empty SET clears': async look => {
-        const { client, name } = await structuredClient(look);
-        contextsOf(await client.option(Option.setContexts, contextsData(name, [BASE])));
-        assert.deepEqual(contextsOf(await client.option(Option.setContexts, contextsData(name, []))), []);
-        const session = await openSession(client, name, {});
-        assert.equal(await session.errno({ type: Cmd.status, length: 65_536 }), Errno.invalid);
-      },
-      'without structured replies → ERR_INVALID': async look => {
-        await structuredClient(look);
-        const client = await look.greeted();
-        const { exportName: name } = await look.endpoint();
-        await refused(client, Option.setContexts, contextsData(name, [BASE]), Rep.invalid);
-        await inStep(client, name);
-      },
-      'unknown export': async look => {
-        const { client, name } = await structuredClient(look);
-        for (const option of [Option.listContexts, Option.setContexts])
-          await refused(client, option, contextsData('no such export', [BASE]), Rep.unknown);
-        await inStep(client, name);
       },
     },
   },
@@ -196,6 +118,8 @@ export const NEGOTIATION_ROWS: readonly Row[] = [
         for (const bad of [
           payload(65_536, id, id),
           payload(65_536, 0x7777),
+          payload(session.sizeBytes + 512, id),
+          payload(0),
           unhex('00'.repeat(7)),
           payload(65_536, ...Array<number>(5000).fill(id)),
         ])

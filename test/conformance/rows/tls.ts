@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { Duplex } from 'node:stream';
+import { connect, type ConnectionOptions } from 'node:tls';
 import { ascii } from '../../../src/nbd-server-ts/test/support/hex.js';
-import { encodeOption, type RawClient } from '../../../src/nbd-server-ts/test/support/raw-client.js';
+import { encodeOption, encodeRequest, type RawClient } from '../../../src/nbd-server-ts/test/support/raw-client.js';
 import type { EndpointKind } from '../peer.js';
 import { NotOffered, type Look, type Row } from '../row.js';
 import {
   Cmd,
   contextsData,
+  Errno,
   infoData,
   openSession,
   Option,
@@ -15,7 +17,7 @@ import {
   verdictOf,
   type Session,
 } from '../../../src/nbd-server-ts/test/support/session.js';
-import { inStep, refused } from './handshake.js';
+import { inStep, refused } from './steps.js';
 
 async function tlsClient(
   look: Look,
@@ -121,6 +123,14 @@ export const TLS_ROWS: readonly Row[] = [
         const answer = await session.perform({ type: Cmd.read, length: 512 });
         assert.deepEqual(answer.kinds, ['simple'], 'structured replies of the plain negotiation hold in TLS');
       },
+      'contexts are reset': async look => {
+        const client = await tlsClient(look, 'tlsSelective', async (plain, name) => {
+          if (verdictOf(await plain.option(Option.structured)) !== Rep.ack) throw new NotOffered('no structured replies');
+          assert.equal(verdictOf(await plain.option(Option.setContexts, contextsData(name, ['base:allocation']))), Rep.ack);
+        });
+        const session = await openSession(client, (await look.endpoint('tlsSelective')).exportName, { structured: true });
+        assert.equal(await session.errno({ type: Cmd.status, length: 65_536 }), Errno.invalid);
+      },
       'nothing injected survives': async look => {
         const client = await look.greeted('tlsForced');
         const { exportName: name, tls } = await look.endpoint('tlsForced');
@@ -176,24 +186,38 @@ export const TLS_ROWS: readonly Row[] = [
         assert.equal(verdictOf(await good.option(Option.startTls)), Rep.ack);
         await good.startTls(tls!);
         await inStep(good, name);
-        const bad = await look.greeted('tlsCertificates');
-        assert.equal(verdictOf(await bad.option(Option.startTls)), Rep.ack);
-        // With TLS 1.3 the client is done before the server has seen that there is no certificate.
-        await assert.rejects(bad.startTls(tlsAnonymous!).then(() => bad.option(Option.info, infoData(name))));
+        await noService(look, name, tlsAnonymous!);
       },
-      close_notify: async look => {
-        const client = await look.greeted('tlsForced');
-        assert.equal(verdictOf(await client.option(Option.startTls)), Rep.ack);
-        client.socket.removeAllListeners('data');
-        const tapped = new Tapped(client.socket);
-        const { connect } = await import('node:tls');
-        const secure = connect({ socket: tapped, ...(await look.endpoint('tlsForced')).tls, maxVersion: 'TLSv1.2' });
-        await new Promise((resolve, reject) => secure.once('secureConnect', resolve).once('error', reject));
-        secure.resume().write(encodeOption(Option.abort));
-        await new Promise(resolve => secure.once('end', resolve).once('close', resolve).once('error', resolve));
-        assert.equal(tapped.recordTypes().at(-1), 21, 'the last record is an alert');
-        secure.destroy();
+      'a certificate of another authority, no service': async look => {
+        const { tlsStranger, exportName: name } = await look.endpoint('tlsCertificates');
+        if (tlsStranger === undefined) throw new NotOffered('who is a stranger to it is not known');
+        await noService(look, name, tlsStranger);
+      },
+      'close_notify, after ABORT': look => closesCleanly(look, encodeOption(Option.abort)),
+      'close_notify, after DISC': async look => {
+        const go = encodeOption(Option.go, infoData((await look.endpoint('tlsForced')).exportName));
+        await closesCleanly(look, go, encodeRequest({ type: Cmd.disc }));
       },
     },
   },
 ];
+
+async function noService(look: Look, name: string, credentials: ConnectionOptions): Promise<void> {
+  const client = await look.greeted('tlsCertificates');
+  assert.equal(verdictOf(await client.option(Option.startTls)), Rep.ack);
+  // With TLS 1.3 the client is done before the server has seen its certificate, or that there is none.
+  await assert.rejects(client.startTls(credentials).then(() => client.option(Option.info, infoData(name))));
+}
+
+async function closesCleanly(look: Look, ...messages: readonly Uint8Array[]): Promise<void> {
+  const client = await look.greeted('tlsForced');
+  assert.equal(verdictOf(await client.option(Option.startTls)), Rep.ack);
+  client.socket.removeAllListeners('data');
+  const tapped = new Tapped(client.socket);
+  const secure = connect({ socket: tapped, ...(await look.endpoint('tlsForced')).tls, maxVersion: 'TLSv1.2' });
+  await new Promise((resolve, reject) => secure.once('secureConnect', resolve).once('error', reject));
+  secure.resume().write(Buffer.concat(messages));
+  await new Promise(resolve => secure.once('end', resolve).once('close', resolve).once('error', resolve));
+  assert.equal(tapped.recordTypes().at(-1), 21, 'the last record is an alert');
+  secure.destroy();
+}

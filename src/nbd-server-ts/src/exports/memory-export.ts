@@ -3,7 +3,13 @@ import { ExportOp, type BlockSizes, type Export, type ExportFeatures, type Expor
 import { MAX_PAYLOAD_BYTES } from '../limits.js';
 
 const BLOCK_BYTES = 4_096;
-const HOLE_AND_ZERO = 3;
+/** What a block is. */
+const BLOCK_HOLE = 0;
+const BLOCK_DATA = 1;
+/** Zeroes that have their place (NO_HOLE). */
+const BLOCK_ZERO = 2;
+/** base:allocation's NBD_STATE_HOLE (1) and NBD_STATE_ZERO (2), by what a block is. */
+const ALLOCATION = [3, 0, 2] as const;
 const ENOSPC = 28;
 
 export interface MemoryExportOptions {
@@ -13,7 +19,7 @@ export interface MemoryExportOptions {
   readonly sizeBytes: number;
   /** Clients may resize it up to this (NBD_CMD_RESIZE): so much of the region is taken. */
   readonly maxSizeBytes?: number;
-  /** Offers `qemu:allocation-depth`: 1 where something was written, 0 elsewhere. */
+  /** Offers `qemu:allocation-depth`: 0 in holes, 1 elsewhere. */
   readonly allocationDepth?: boolean;
   /** Names of bitmaps: each offers `qemu:dirty-bitmap:NAME`, which is set where something was written or zeroed since the start. */
   readonly dirtyBitmaps?: readonly string[];
@@ -40,8 +46,8 @@ export class MemoryExport implements Export, ExportSession {
   readonly #touched: Uint8Array;
   readonly #arena: Arena;
   readonly #base: number;
-  /** 1: the block has been written. What has not reads as zeroes. */
-  readonly #written: Uint8Array;
+  /** What each block is; all but data reads as zeroes. */
+  readonly #blocks: Uint8Array;
 
   constructor(arena: Arena, region: ArenaRegion, options: MemoryExportOptions) {
     this.name = options.name;
@@ -60,8 +66,8 @@ export class MemoryExport implements Export, ExportSession {
     this.requiresTls = options.requiresTls ?? false;
     const mostBytes = maxSizeBytes ?? options.sizeBytes;
     this.#base = region.take(mostBytes);
-    this.#written = new Uint8Array(Math.ceil(mostBytes / BLOCK_BYTES));
-    this.#touched = new Uint8Array(this.#bitmapCount > 0 ? this.#written.length : 0);
+    this.#blocks = new Uint8Array(Math.ceil(mostBytes / BLOCK_BYTES));
+    this.#touched = new Uint8Array(this.#bitmapCount > 0 ? this.#blocks.length : 0);
     if (maxSizeBytes !== undefined) this.resize = (sizeBytes, done) => this.#resize(sizeBytes, maxSizeBytes, done);
   }
 
@@ -84,7 +90,7 @@ export class MemoryExport implements Export, ExportSession {
     const { op, offsetBytes, lengthBytes } = request;
     if (op === ExportOp.read) request.data.add(this.#base + offsetBytes, lengthBytes);
     else if (op === ExportOp.write) this.#write(request);
-    else if (op === ExportOp.trim || op === ExportOp.writeZeroes) this.#zero(offsetBytes, lengthBytes);
+    else if (op === ExportOp.trim || op === ExportOp.writeZeroes) this.#zero(offsetBytes, lengthBytes, request.noHole);
     else if (op === ExportOp.blockStatus) this.#status(request);
     request.finish(0);
   }
@@ -98,16 +104,22 @@ export class MemoryExport implements Export, ExportSession {
       to += payload.lengths[i]!;
     }
     const last = Math.floor((offsetBytes + lengthBytes - 1) / BLOCK_BYTES);
-    for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block <= last; block++) this.#written[block] = 1;
+    for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block <= last; block++) this.#blocks[block] = BLOCK_DATA;
     this.#touch(offsetBytes, lengthBytes);
   }
 
-  #zero(offsetBytes: number, lengthBytes: number): void {
+  #zero(offsetBytes: number, lengthBytes: number, noHole = false): void {
     const from = this.#base + offsetBytes;
     this.#arena.bytes.fill(0, from, from + lengthBytes);
     const end = Math.floor((offsetBytes + lengthBytes) / BLOCK_BYTES);
     const first = Math.ceil(offsetBytes / BLOCK_BYTES);
-    if (first < end) this.#written.fill(0, first, end);
+    if (first < end) this.#blocks.fill(noHole ? BLOCK_ZERO : BLOCK_HOLE, first, end);
+    // Of the blocks at the edges a part: holes get their place, data stays data.
+    if (noHole)
+      for (const at of [offsetBytes, offsetBytes + lengthBytes - 1]) {
+        const edge = Math.floor(at / BLOCK_BYTES);
+        if (this.#blocks[edge] === BLOCK_HOLE) this.#blocks[edge] = BLOCK_ZERO;
+      }
     this.#touch(offsetBytes, lengthBytes);
   }
 
@@ -120,14 +132,14 @@ export class MemoryExport implements Export, ExportSession {
     const end = request.offsetBytes + request.lengthBytes;
     const { context } = request;
     const ofBitmap = context > 0 && context <= this.#bitmapCount;
-    const states = ofBitmap ? this.#touched : this.#written;
+    const states = ofBitmap ? this.#touched : this.#blocks;
     let at = request.offsetBytes;
     while (at < end) {
       let block = Math.floor(at / BLOCK_BYTES);
       const state = states[block]!;
       while (block * BLOCK_BYTES < end && states[block] === state) block++;
       const upTo = Math.min(block * BLOCK_BYTES, end);
-      if (!request.addExtent(upTo - at, context > 0 ? state : state === 1 ? 0 : HOLE_AND_ZERO)) return;
+      if (!request.addExtent(upTo - at, context === 0 ? ALLOCATION[state]! : Math.min(state, 1))) return;
       at = upTo;
     }
   }

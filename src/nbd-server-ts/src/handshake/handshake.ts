@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { Export, ExportDirectory } from '../export.js';
 import { MAX_DRAINED_OPTION_BYTES, MAX_OPTIONS, MAX_OPTION_BYTES } from '../limits.js';
 import { OPTION_HANDLERS } from '../options/index.js';
+import { clearContexts } from '../options/meta-context.js';
 import { ByteReader } from '../protocol/bytes.js';
 import { HandshakeFlag, OPTION_HEADER_BYTES, OPTION_MAGIC_HIGH, OPTION_MAGIC_LOW, OptionReply, OptionType } from '../protocol/constants.js';
 import { encodeGreeting, encodeOptionReply } from './messages.js';
@@ -175,6 +176,8 @@ export class Handshake {
     if (refusal === null && bytes.length < OPTION_HEADER_BYTES + lengthBytes) return 0;
     if (++this.#optionCount > MAX_OPTIONS) return this.#close('too many options', bytes.length);
     if (refusal !== null) {
+      // A SET that fails clears what was selected, also where its data is not looked at.
+      if (option === OptionType.setMetaContext) clearContexts(this.#negotiation);
       this.#enterDraining(option, refusal, lengthBytes);
       return OPTION_HEADER_BYTES;
     }

@@ -88,9 +88,13 @@ export function handleListMetaContext(negotiation: Negotiation, data: Uint8Array
   return handle(negotiation, data, () => 0, listed).outcome;
 }
 
-export function handleSetMetaContext(negotiation: Negotiation, data: Uint8Array): OptionOutcome {
+export function clearContexts(negotiation: Negotiation): void {
   negotiation.metaExportName = null;
   negotiation.contextMask = 0;
+}
+
+export function handleSetMetaContext(negotiation: Negotiation, data: Uint8Array): OptionOutcome {
+  clearContexts(negotiation);
   const { outcome, target, mask } = handle(negotiation, data, contextId, (context, queries) => queries.has(context));
   if (target !== null) {
     // The export's own name: '' and the name of the default export mean the same one.

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
 
-/** A CA, a certificate for `localhost` and one for a client, under the names that GnuTLS users (nbdkit, QEMU) look for. */
+/** A CA, a certificate for `localhost` and one for a client, and a client's that has signed itself, under the names that GnuTLS users (nbdkit, QEMU) look for. */
 export class Certificates {
   private constructor(readonly directory: string) {}
 
@@ -31,6 +31,7 @@ export class Certificates {
       const sign = ['-CA', 'ca-cert.pem', '-CAkey', 'ca-key.pem', '-CAcreateserial', '-days', '2', '-extfile', `${name}.ext`];
       openssl('x509', '-req', '-in', `${name}.csr`, '-out', `${name}-cert.pem`, ...sign);
     }
+    openssl('req', '-x509', ...key('stranger'), '-out', 'stranger-cert.pem', '-subj', '/CN=a stranger', '-days', '2');
     return new Certificates(directory);
   }
 
@@ -40,6 +41,10 @@ export class Certificates {
 
   get anonymous(): ConnectionOptions {
     return { ca: this.read('ca-cert.pem'), servername: 'localhost' };
+  }
+
+  get stranger(): ConnectionOptions {
+    return { ...this.anonymous, cert: this.read('stranger-cert.pem'), key: this.read('stranger-key.pem') };
   }
 
   get client(): ConnectionOptions {
