@@ -13,7 +13,8 @@ export type Format = (typeof FORMATS)[number];
 
 /** doc/uri.md of NetworkBlockDevice/nbd. */
 export function nbdUri(attachment: AttachmentView): string {
-  return `nbd+unix:///${encodeURIComponent(attachment.vdisk)}?socket=${encodeURI(socketOf(attachment)).replaceAll('&', '%26')}`;
+  const socket = socketOf(attachment).split('/').map(encodeURIComponent).join('/');
+  return `nbd+unix:///${encodeURIComponent(attachment.vdisk)}?socket=${socket}`;
 }
 
 /** For clients of other machines: TLS over TCP. Their certificates or keys are theirs to name (`tls-certificates=DIR`, `tls-psk-file=FILE`). */

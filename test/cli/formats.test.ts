@@ -17,7 +17,7 @@ const attachment: AttachmentView = {
 describe('formats of an attachment', () => {
   it('uri', () => {
     expect(formatAttachment(attachment, 'uri')).toBe('nbd+unix:///web1?socket=/run/gatepath/nbd.sock');
-    expect(nbdUri({ ...attachment, nbdSocket: '/a b/c&d' })).toBe('nbd+unix:///web1?socket=/a%20b/c%26d');
+    expect(nbdUri({ ...attachment, nbdSocket: '/a b/c&d#e;f?g' })).toBe('nbd+unix:///web1?socket=/a%20b/c%26d%23e%3Bf%3Fg');
   });
 
   it('nbds', () => {

@@ -82,7 +82,8 @@ export const HANDSHAKE_ROWS: readonly Row[] = [
           client.send(Buffer.alloc(MIB));
           await new Promise(resolve => setTimeout(resolve, 2));
         }
-        await client.end();
+        for (let i = 0; i < 100 && !client.ended; i++) await new Promise(resolve => setTimeout(resolve, 20));
+        assert.ok(client.ended, 'it takes all of it');
         await inStep(await look.greeted(), (await look.endpoint()).exportName);
       },
     },
