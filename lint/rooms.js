@@ -66,7 +66,7 @@ export const ROOMS = [
   {
     room: 'drill',
     at: 'src/drill/',
-    imports: ['base', 'control/client.ts', 'control/schemas.ts'],
+    imports: ['base', 'control/client.ts', 'control/schemas.ts', 'cli/progress.ts'],
     packages: ['commander', 'zod'],
   },
   { room: 'main', at: 'src/main/', imports: 'anything' },

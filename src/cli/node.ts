@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { GatepathError } from '../base/errors.js';
 import { formatSize } from '../base/size.js';
-import type { NodeView } from '../control/schemas.js';
+import type { NodeView, RemovalView } from '../control/schemas.js';
 import { printJson, printTable } from './output.js';
+import { Progress } from './progress.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
 type Reading = SystemOptions & { json?: true };
@@ -69,9 +70,51 @@ export function addNodeVerbs(program: Command): void {
       if (options.json) printJson(one);
       else console.log(`node "${name}" does its full duty again.`);
     });
+  addRemoveVerb(node);
+}
+
+function addRemoveVerb(node: Command): void {
+  systemOptions(node.command('remove <name>'))
+    .description(
+      'takes it out of the cluster for good: others get its copies first. One that lives has to be drained; of one that is dead, its copies count as lost. Interrupted, it goes on when it is called again; "node undrain" calls it off',
+    )
+    .option('--force', 'also where vdisks are lost by that, or have fewer copies from then on: without it, those are named')
+    .option('--wait <seconds>', 'how long to wait while nothing changes', '60')
+    .option('--json', 'as JSON')
+    .action(async (name: string, { force = false, wait, json, ...options }: Reading & { wait: string; force?: boolean }) => {
+      const waitMs = secondsOf(wait) * 1_000;
+      const progress = new Progress();
+      const system = await connectSystem(options);
+      let [view, changedMs] = [await system.removeNode(name, { force }), performance.now()];
+      while (!view.isRemoved && performance.now() - changedMs < waitMs) {
+        progress.show(`node "${name}": ${inWords(view)}`);
+        await new Promise(resolve => setTimeout(resolve, REMOVAL_POLL_MS));
+        const next = await system.removeNode(name, { force: false });
+        if (inWords(next) !== inWords(view)) changedMs = performance.now();
+        view = next;
+      }
+      progress.clear();
+      if (json) printJson(view);
+      if (!view.isRemoved) {
+        const action = 'it goes on by itself: call it again to see how far it is, and to end it. "gatepath node undrain" calls it off';
+        throw new GatepathError('retryable', 'ERR_NEEDED', `node "${name}" is not removed yet: ${inWords(view)}`, action);
+      }
+      if (json) return;
+      console.log(`node "${name}" is removed. It ends by itself where it runs; its data directory starts no more, and may be deleted.`);
+      for (const vdisk of view.lost) console.log(`  vdisk ${vdisk} is lost with it: delete it`);
+    });
+}
+
+function inWords({ waitsFor, waiting }: RemovalView): string {
+  const each = waitsFor.slice(0, 3).map(({ vdisk, copies, wanted, resyncing }) => {
+    const coming = resyncing === null ? '' : `, ${resyncing.node} is being brought up, ${Math.floor(resyncing.share * 100)} %`;
+    return `${vdisk} has ${copies} of ${wanted} copies elsewhere${coming}`;
+  });
+  return `needed by ${waiting} vdisks: ${each.join('; ')}${waiting > each.length ? '; and others' : ''}`;
 }
 
 const DRAIN_POLL_MS = 250;
+const REMOVAL_POLL_MS = 250;
 
 function secondsOf(text: string): number {
   const seconds = Number(text);
@@ -96,5 +139,9 @@ function printNode(one: NodeView): void {
   for (const [title, value] of lines) console.log(`${title.padEnd(13)} ${value}`);
 }
 
-const stateOf = ({ alive, drainingSince }: NodeView): string => `${alive ? 'alive' : 'silent'}${drainingSince === null ? '' : ', drained'}`;
+function stateOf({ alive, drainingSince, removingSince }: NodeView): string {
+  const duty = removingSince !== null ? ', is being removed' : drainingSince !== null ? ', drained' : '';
+  return `${alive ? 'alive' : 'silent'}${duty}`;
+}
+
 const size = (bytes: number | null): string => (bytes === null ? '?' : formatSize(bytes));

@@ -7,6 +7,7 @@ import {
   copyView,
   recoveredView,
   recoveryView,
+  removalView,
   containerView,
   detachView,
   eventsView,
@@ -21,6 +22,8 @@ import {
   type RecoveredView,
   type RecoverRequest,
   type RecoveryView,
+  type RemovalView,
+  type RemoveNodeRequest,
   type ContainerView,
   type CreateContainerRequest,
   type CreateVdiskRequest,
@@ -92,6 +95,11 @@ export class ControlClient {
   /** The node hands over what it controls; or does its full duty again. */
   setDraining(id: string, isDraining: boolean): Promise<NodeView> {
     return this.#ask(isDraining ? 'PUT' : 'DELETE', `/v1/nodes/${encodeURIComponent(id)}/drain`, nodeView);
+  }
+
+  /** One step of it: to be asked until it is done. */
+  removeNode(id: string, wanted: RemoveNodeRequest): Promise<RemovalView> {
+    return this.#ask('POST', `/v1/nodes/${encodeURIComponent(id)}/removal`, removalView, wanted);
   }
 
   async listContainers(): Promise<ContainerView[]> {

@@ -41,6 +41,11 @@ export const recoverRequest = z.strictObject({
   from: text.optional(),
   acceptDataLoss: z.boolean().default(false),
 });
+export const removeNodeRequest = z.strictObject({
+  /** Also where something is lost by that. */
+  force: z.boolean().default(false),
+});
+export type RemoveNodeRequest = z.infer<typeof removeNodeRequest>;
 export type RecoverRequest = z.infer<typeof recoverRequest>;
 export type ActivateRequest = z.infer<typeof activateRequest>;
 export type DetachRequest = z.infer<typeof detachRequest>;
@@ -304,6 +309,8 @@ export const nodeView = z.object({
   totalBytes: count.nullable(),
   /** Since when it is drained; null: it does its full duty. */
   drainingSince: z.string().nullable().default(null),
+  /** Since when it is being removed from the cluster; null: it is not. */
+  removingSince: z.string().nullable().default(null),
   /** Vdisks whose writes would wait if it stopped now, or that would have no controller for a moment; empty of one that may be stopped. */
   neededBy: z.array(z.string()).default([]),
   /** Vdisks of which it has a copy, and those that it controls. */
@@ -311,6 +318,26 @@ export const nodeView = z.object({
   controls: count,
 });
 export type NodeView = z.infer<typeof nodeView>;
+
+/** How far the removal of a node is. */
+export const removalView = z.object({
+  node: z.string(),
+  /** Its records are gone, and nothing is to be done any more. */
+  isRemoved: z.boolean(),
+  /** Vdisks that are lost with it, the first of them. */
+  lost: z.array(z.string()),
+  /** Vdisks that it has a copy of, or that have not got another one for it: the first of them, and how many there are. */
+  waitsFor: z.array(
+    z.object({
+      vdisk: z.string(),
+      /** On other nodes, and so many as there have to be. */ copies: count,
+      wanted: count,
+      resyncing: resyncView.nullable(),
+    }),
+  ),
+  waiting: count,
+});
+export type RemovalView = z.infer<typeof removalView>;
 
 /** What one node serves: nodes ask each other. */
 export const servedView = z.object({

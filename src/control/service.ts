@@ -21,10 +21,13 @@ import type {
   RecoveredView,
   RecoverRequest,
   RecoveryView,
+  RemovalView,
+  RemoveNodeRequest,
   ServedView,
   VdiskView,
 } from './schemas.js';
 import { copyOf, lookAtCopies, recover } from './recovery.js';
+import { removeNode } from './removal.js';
 import { totals } from './status.js';
 import { servedBy, survey, vdiskFacts, type Survey } from './survey.js';
 
@@ -81,6 +84,11 @@ export class ControlService {
   async setDraining(id: string, isDraining: boolean): Promise<NodeView> {
     await setDraining(this.options.store, id, isDraining);
     return this.showNode(id);
+  }
+
+  /** Takes it out of the cluster for good, as far as that goes now; to be asked until it is done. Throws where something would be lost, and `force` is not given. */
+  removeNode(id: string, wanted: RemoveNodeRequest): Promise<RemovalView> {
+    return removeNode(this.options, id, wanted);
   }
 
   // ---------------------------------------------------------------- vdisks

@@ -95,7 +95,7 @@ const resyncView = ({ member, sentBlocks, share, leftMs }: NonNullable<NodeStatu
 });
 
 function nodeView(record: NodeRecord, node: ManagedNode, groups: Survey['groups']): NodeView {
-  const { id, storeUuid, incarnation, faultDomain, addresses, control, shards, streams, drainingSince } = record;
+  const { id, storeUuid, incarnation, faultDomain, addresses, control, shards, streams, drainingSince, removal } = record;
   const beat = node.cluster === null ? undefined : node.cluster.living().find(one => one.id === id);
   const space = node.cluster === null && id === node.id ? node.space() : beat;
   const all = [...groups.values()];
@@ -113,6 +113,7 @@ function nodeView(record: NodeRecord, node: ManagedNode, groups: Survey['groups'
     freeBytes: space?.freeBytes ?? null,
     totalBytes: space?.totalBytes ?? null,
     drainingSince,
+    removingSince: removal?.since ?? null,
     neededBy: [],
     vdisks: all.filter(({ members }) => members.some(one => one.node === id)).length,
     controls: all.filter(({ controller }) => controller === id).length,

@@ -7,7 +7,7 @@ import { BLOCK_BYTES, COLD_BLOCKS, HOT_BLOCKS, WIDE_BLOCKS } from './limits.js';
 import { FioLoad } from './fio-load.js';
 import type { LoadOptions } from './load.js';
 import { OwnCluster } from './own-cluster.js';
-import { Progress } from './progress.js';
+import { Progress } from '../cli/progress.js';
 import { Random } from './random.js';
 import { checkReplicas, type ReplicaReport } from './replicas.js';
 import { boundText, machine, summarize, writeReport, type Report, type Skipped } from './report.js';

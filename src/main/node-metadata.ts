@@ -4,9 +4,10 @@ import type { EtcdOptions } from '../meta/etcd-options.js';
 import type { BeatRecord, ContainerRecord, GroupMember, NodeAddresses, ReplicationFactor } from '../meta/model.js';
 import { listNodes, registerNode } from '../meta/nodes.js';
 import { ensureDefaultContainer } from '../meta/operations.js';
+import { removedNode } from '../meta/removals.js';
 import { placeMembers } from '../meta/placement.js';
 import type { MetadataStore } from '../meta/store.js';
-import { keepBoot, type DataDirectory } from '../stargate/data-directory.js';
+import { keepBoot, keepRemoved, type DataDirectory } from '../stargate/data-directory.js';
 import { openMetadataStore } from './metadata-store.js';
 import { spaceOf } from './space.js';
 
@@ -51,6 +52,9 @@ export class NodeMetadata {
     try {
       const { storeUuid, streams, boot } = directory;
       const node = { id: nodeId, storeUuid, addresses, shards, streams, faultDomain, control, boot };
+      const removed = await removedNode(store, node);
+      // With the next start it is known without the metadata.
+      if (removed !== null) keepRemoved(directory.path, removed.at);
       if (isShared) await refuseTaken(store, node);
       const { incarnation, bootCount } = await registerNode(store, node);
       keepBoot(directory.path, { incarnation, bootCount });
@@ -78,7 +82,8 @@ export class NodeMetadata {
     const nodes = await listNodes(this.store);
     const domains = new Map(nodes.map(({ id, faultDomain }) => [id, faultDomain]));
     const draining = new Set(nodes.filter(({ drainingSince }) => drainingSince !== null).map(({ id }) => id));
-    const living = beats.living();
+    const removed = new Set(nodes.filter(({ removal }) => removal !== null).map(({ id }) => id));
+    const living = beats.living().filter(({ id }) => domains.has(id) && !removed.has(id));
     const onDuty = living.filter(({ id }) => !draining.has(id));
     // Better a copy that has to wait for its node than none.
     const candidates = (onDuty.length >= replicationFactor ? onDuty : living).map(({ id, storeUuid, incarnation, freeBytes }) => ({

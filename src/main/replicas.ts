@@ -1,11 +1,13 @@
 import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
 import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, type ReplicatedVdisk } from '../meta/groups.js';
-import { keys, type BeatRecord, type GroupMember, type VdiskRecord } from '../meta/model.js';
+import { keys, type BeatRecord, type GroupMember, type RemovedNodeRecord, type VdiskRecord } from '../meta/model.js';
 import { groupOf, listNodes } from '../meta/nodes.js';
 import type { Candidate } from '../meta/placement.js';
+import { removedNode } from '../meta/removals.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 import type { ShardPool } from '../shard/pool.js';
+import type { Removals } from '../stargate/core/replication/effects.js';
 import {
   StargateTopic,
   type GroupCasDone,
@@ -25,6 +27,8 @@ export interface ReplicasOptions {
   readonly shardOf: (vdiskId: string) => number;
   /** Nodes that live, as far as the metadata tells. */
   readonly living: () => readonly BeatRecord[];
+  /** This node has been removed from the cluster. */
+  readonly onRemoved: (removed: RemovedNodeRecord) => void;
   readonly log: Logger;
 }
 
@@ -46,6 +50,7 @@ export class Replicas {
   #isLooking = false;
   #again = false;
   #isClosed = false;
+  #isRemoved = false;
 
   constructor(readonly options: ReplicasOptions) {
     const { pool } = options;
@@ -181,9 +186,21 @@ export class Replicas {
     this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
   }
 
+  /** This node is not known any more. Told once: whoever runs it ends it. */
+  async #findRemoved(): Promise<void> {
+    const { store, self, onRemoved } = this.options;
+    const removed = await removedNode(store, self);
+    if (removed !== null && !this.#isClosed && !this.#isRemoved) {
+      this.#isRemoved = true;
+      onRemoved(removed);
+    }
+  }
+
   #sendLiving(): void {
     const { pool, living } = this.options;
-    const candidates = living().map(({ id: node, storeUuid, incarnation, freeBytes }): Candidate => ({
+    // A node that has been removed may say so for a moment.
+    const known = living().filter(({ id }) => this.#domains.has(id));
+    const candidates = known.map(({ id: node, storeUuid, incarnation, freeBytes }): Candidate => ({
       member: { node, storeUuid, incarnation },
       freeBytes,
       faultDomain: this.#domains.get(node) ?? null,
@@ -205,5 +222,8 @@ export class Replicas {
     pool.broadcast(StargateTopic.nodes, peers);
     const draining = all.filter(({ drainingSince }) => drainingSince !== null).map(({ id }) => id);
     pool.broadcast(StargateTopic.draining, draining);
+    const removals: Removals = new Map(all.flatMap(({ id, removal }) => (removal === null ? [] : [[id, removal.copies]])));
+    pool.broadcast(StargateTopic.removals, removals);
+    if (!all.some(({ storeUuid }) => storeUuid === self.storeUuid)) await this.#findRemoved();
   }
 }

@@ -8,7 +8,7 @@ import type { EtcdOptions } from '../meta/etcd-options.js';
 import { concerns, listGroups, winTerms } from '../meta/nodes.js';
 import { livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
-import type { ContainerRecord, GroupMember, ReplicationFactor, VdiskRecord } from '../meta/model.js';
+import type { ContainerRecord, GroupMember, RemovedNodeRecord, ReplicationFactor, VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
 import type { ShardPool } from '../shard/pool.js';
 import { openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
@@ -68,6 +68,8 @@ export interface StargateHostOptions {
   readonly onProgress: (line: string) => void;
   /** The node's store cannot be trusted any more: the process has to end. */
   readonly onFatal: (message: string) => void;
+  /** The node has been removed from its cluster: nobody wants anything of it any more. */
+  readonly onRemoved?: (removed: RemovedNodeRecord) => void;
 }
 
 /** A Stargate's part of the main thread: data directory, metadata, terms, and what goes to and comes from its shards. */
@@ -133,7 +135,7 @@ export class StargateHost {
   /** To be called before the shards start: they report while they read their logs. */
   listen(pool: ShardPool): void {
     this.#pool = pool;
-    const { log, events, onFatal } = this.options;
+    const { log, events, onFatal, onRemoved = () => undefined } = this.options;
     pool.on(Topic.meta, message => this.#onMetaConnection(message as MovedMeta));
     pool.on(StargateTopic.fatal, message => onFatal(message as string));
     pool.on(StargateTopic.badBlock, message => {
@@ -158,6 +160,7 @@ export class StargateHost {
         ...{ store, self: this.metadata.member, pool, log },
         shardOf: id => this.#shardOf(id),
         living: () => this.metadata.living(),
+        onRemoved: removed => onRemoved(removed),
       });
     }
     this.#showProgress(pool);

@@ -4,6 +4,8 @@ import { ControlServer } from '../control/api/server.js';
 import { EventRing } from '../control/events/ring.js';
 import { ControlService } from '../control/service.js';
 import { StatusService } from '../control/status.js';
+import type { RemovedNodeRecord } from '../meta/model.js';
+import { keepRemoved } from '../stargate/data-directory.js';
 import { etcdOptions } from './config/etcd.js';
 import { loadConfig } from './config/load.js';
 import { stargateConfig, tcpListening } from './config/stargate.js';
@@ -16,6 +18,8 @@ import { endNow, engineChoice, orStop, startShards, startThreads, stopOnSignal }
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
+
+const LAST_ANSWER_MS = 1_000;
 
 /** `gatepath stargate --config FILE`: the storage service of one node, until a signal ends it. */
 export async function runStargate(configPath: string, logFormat?: LogFormat): Promise<void> {
@@ -30,6 +34,8 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   mkdirSync(dirname(config.socket), { recursive: true });
   await clearSocketPath(config.socket);
   await clearSocketPath(metaSocketOf(config.socket));
+  let tellRemoved: (removed: RemovedNodeRecord) => void = () => undefined;
+  const removal = new Promise<RemovedNodeRecord>(resolve => (tellRemoved = resolve));
   const host = await StargateHost.open({
     dataDirectory: config.data,
     nodeId: config.node,
@@ -47,6 +53,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     events,
     onProgress: line => log.log('info', line),
     onFatal: message => endNow(log, message),
+    onRemoved: removed => tellRemoved(removed),
   });
   await clearSocketPath(controlSocket);
   const pool = await startShards({
@@ -77,12 +84,18 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     for (const path of [config.socket, controlSocket]) rmSync(path, { force: true });
     await host.close();
   };
-  stopOnSignal(log, stop);
+  const stopNow = stopOnSignal(log, stop);
   await orStop(stop, async () => {
     if (tcp !== null) await tls?.listen(tcp.host, tcp.port);
     await host.serve();
     await control.listen(controlSocket);
     writePidFile(config.data);
+  });
+  void removal.then(({ at }) => {
+    log.log('error', 'this node has been removed from its cluster: it ends, and its data directory is of no use to it any more', { at });
+    keepRemoved(config.data, at);
+    // Whoever has asked for that has perhaps asked here.
+    setTimeout(stopNow, LAST_ANSWER_MS);
   });
   log.log('info', 'serving', { software: SOFTWARE, node: config.node, socket: config.socket, control: controlSocket });
 }

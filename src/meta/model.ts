@@ -40,9 +40,18 @@ export const nodeRecord = z
     control: z.string().nullable().default(null),
     /** It hands over what it controls, and new vdisks are placed elsewhere: since then. Null: it does its full duty. Kept over its starts. */
     drainingSince: z.string().nullable().default(null),
+    /** It goes for good: others get its copies. `copies`: so many of each vdisk they have to have, where the replication factor is not less. */
+    removal: z
+      .object({ since: z.string(), copies: z.number().int().min(1).max(3) })
+      .nullable()
+      .default(null),
   })
   .transform(record => ({ ...record, addresses: record.addresses ?? { unix: record.address, tcp: null } }));
 export type NodeRecord = z.infer<typeof nodeRecord>;
+
+/** A node was removed from the cluster: by its store, so that the id is free for another one. Its data directory is of this cluster no longer. */
+export const removedNodeRecord = z.object({ id: name, storeUuid: uuid, at: z.string() });
+export type RemovedNodeRecord = z.infer<typeof removedNodeRecord>;
 
 /** A node lives: written again and again while it runs, removed at a clean stop. A hint, for placement and for people; no safety argument. */
 export const beatRecord = z.object({
@@ -167,6 +176,8 @@ export const keys = {
   cluster: 'cluster',
   nodes: 'node/',
   node: (id: string) => `node/${id}`,
+  removedNodes: 'node-removed/',
+  removedNode: (storeUuid: string) => `node-removed/${storeUuid}`,
   beats: 'node-beat/',
   beat: (nodeId: string) => `node-beat/${nodeId}`,
   containers: 'container/',

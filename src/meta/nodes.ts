@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import type { GatepathError } from '../base/errors.js';
 import { MAX_META_TRANSACTION } from '../wire/limits.js';
 import { groupRecord, keys, nodeRecord, type GroupMember, type GroupRecord, type NodeAddresses, type NodeRecord } from './model.js';
 import { proposeTogether, type Proposal } from './propose.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
+import { refuseRemoved } from './removals.js';
 import type { MetadataStore } from './store.js';
 
 /** Nodes, and the terms in which they serve vdisks. */
@@ -29,19 +31,24 @@ export interface StartingNode {
 
 /**
  * The node has started. The store has to keep the incarnation and boot counter of the record that it gets *durably* before the node does
- * anything in its name. Refused when the id belongs to another store that has been in use.
+ * anything in its name. Refused when the id belongs to another store that has been in use, and when the store is that of a node that was removed.
  */
 export async function registerNode(store: MetadataStore, node: StartingNode): Promise<NodeRecord> {
   checkName(node.id);
   const key = keys.node(node.id);
   return retry(async () => {
+    await refuseRemoved(store, node);
     const found = await store.get(key);
     const known = found === null ? null : parse(nodeRecord, found);
     const { id, storeUuid, addresses, shards, streams, faultDomain = null, control = null } = node;
-    const drainingSince = known?.drainingSince ?? null;
-    const facts = { id, storeUuid, address: addresses.unix, addresses, shards, streams, faultDomain, control, drainingSince };
+    const { drainingSince = null, removal = null } = known ?? {};
+    const facts = { id, storeUuid, address: addresses.unix, addresses, shards, streams, faultDomain, control, drainingSince, removal };
     const record: NodeRecord = { ...facts, ...nextBoot(known, node) };
-    const transaction = store.transaction([{ key, version: found?.version ?? 0 }], [{ put: key, value: record }]);
+    const compares = [
+      { key, version: found?.version ?? 0 },
+      { key: keys.removedNode(storeUuid), version: 0 },
+    ];
+    const transaction = store.transaction(compares, [{ put: key, value: record }]);
     const applied = await settled(transaction, async () => {
       const now = await store.get(key);
       const kept = now === null ? null : parse(nodeRecord, now);
@@ -72,19 +79,24 @@ function nextBoot(known: NodeRecord | null, { id, storeUuid, boot }: StartingNod
   };
 }
 
-/** Desired state: the node acts on it when it sees it. */
+/** Desired state: the node acts on it when it sees it. To do its full duty again ends its removal, too. */
 export async function setDraining(store: MetadataStore, id: string, isDraining: boolean): Promise<NodeRecord> {
   const key = keys.node(id);
   return retry(async () => {
     const found = await store.get(key);
-    if (found === null) throw invalid('ERR_NOT_FOUND', `there is no node "${id}"`, 'gatepath node list shows those there are');
+    if (found === null) throw noSuchNode(id);
     const record = parse(nodeRecord, found);
     if ((record.drainingSince !== null) === isDraining) return record;
-    const value: NodeRecord = { ...record, drainingSince: isDraining ? new Date().toISOString() : null };
+    const value: NodeRecord = isDraining
+      ? { ...record, drainingSince: new Date().toISOString() }
+      : { ...record, drainingSince: null, removal: null };
     const result = await store.transaction([{ key, version: found.version }], [{ put: key, value }]);
     return result.ok ? value : undefined;
   });
 }
+
+export const noSuchNode = (id: string): GatepathError =>
+  invalid('ERR_NOT_FOUND', `there is no node "${id}"`, 'gatepath node list shows those there are');
 
 export async function listNodes(store: MetadataStore): Promise<NodeRecord[]> {
   return (await store.range(keys.nodes)).items.map(item => parse(nodeRecord, item));

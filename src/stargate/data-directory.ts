@@ -23,6 +23,8 @@ const format = z.object({
   createdAt: z.string(),
   /** The cluster that it is of, once it has been in one: its metadata is there, not here. */
   clusterId: z.uuid().optional(),
+  /** The node was removed from that cluster, then. */
+  removedAt: z.string().optional(),
 });
 
 const bootFormat = z.object({ incarnation: z.number().int().nonnegative(), bootCount: z.number().int().nonnegative() });
@@ -62,6 +64,8 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
       );
     }
   }
+  const gone = isNew ? undefined : read(mark);
+  if (gone?.removedAt !== undefined) throw removed(path, gone.removedAt);
   const lock = lockDirectory(path);
   if ('heldBy' in lock) {
     throw invalid('ERR_LOCKED', `${path} is in use by ${lock.heldBy}`, 'stop that process first, or name another directory');
@@ -87,6 +91,29 @@ export function keepBoot(path: string, boot: BootRecord): void {
 /** It is of this cluster from now on: durable before anything of the cluster's is in it. */
 export function keepClusterId(path: string, clusterId: string): void {
   writeDurably(path, MARK, { ...read(join(path, MARK)), clusterId });
+}
+
+/** Nothing starts with it any more. */
+export function keepRemoved(path: string, removedAt: string): void {
+  writeDurably(path, MARK, { ...read(join(path, MARK)), removedAt });
+}
+
+/** Of a node that was removed from its cluster, and knows that. */
+export function isRemovedDirectory(path: string): boolean {
+  try {
+    return read(join(path, MARK)).removedAt !== undefined;
+  } catch {
+    return false; // not made yet, or not readable: whoever starts with it says so
+  }
+}
+
+function removed(path: string, removedAt: string): GatepathError {
+  const message = `${path} is of no cluster any more: its node was removed at ${removedAt}`;
+  return invalid(
+    'ERR_NODE_REMOVED',
+    message,
+    'name an empty directory: with that the node joins as a new one; nothing in this one has been touched',
+  );
 }
 
 /**

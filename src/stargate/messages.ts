@@ -45,6 +45,8 @@ export const StargateTopic = {
   living: 'stargate.living',
   /** main → shard: string[]. Nodes that are to control nothing: this one too, perhaps */
   draining: 'stargate.draining',
+  /** main → shard: Removals */
+  removals: 'stargate.removals',
   /** main → shard: PeerNode[] */
   nodes: 'stargate.nodes',
 } as const;

@@ -13,6 +13,7 @@ import {
   type GroupReadRequest,
   type ReplicaStatus,
 } from './messages.js';
+import type { Removals } from './core/replication/effects.js';
 import { ENTRY_HEADER_BYTES } from './oplog/index.js';
 import type { GroupPorts, Groups, LivingNode } from './runtime/group/groups.js';
 import { RETAINED_BUFFERS } from './runtime/group/limits.js';
@@ -41,6 +42,7 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     groups().setNodes(message as readonly PeerNode[]);
   });
   context.onMessage(StargateTopic.draining, message => groups().setDraining(message as readonly string[]));
+  context.onMessage(StargateTopic.removals, message => groups().setRemovals(message as Removals));
   context.onMessage(StargateTopic.living, message => groups().setLiving(message as readonly LivingNode[]));
   context.onMessage(StargateTopic.groupCasDone, message => {
     const { vdiskId, nonce, outcome } = message as GroupCasDone;

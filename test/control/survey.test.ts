@@ -27,7 +27,17 @@ interface World {
 function world({ copies, members, silent = [], serving, said, problem, minMembers = 1, former = [], resyncing = null }: World): Survey {
   const node = (id: string): NodeView => ({
     ...{ id, alive: !silent.includes(id), storeUuid: STORE, incarnation: 1, faultDomain: null, unix: '', tcp: null, control: null },
-    ...{ shards: 2, streams: 2, freeBytes: 1, totalBytes: 1, vdisks: 1, controls: 1, drainingSince: null, neededBy: [] },
+    ...{
+      shards: 2,
+      streams: 2,
+      freeBytes: 1,
+      totalBytes: 1,
+      vdisks: 1,
+      controls: 1,
+      drainingSince: null,
+      removingSince: null,
+      neededBy: [],
+    },
   });
   const group: GroupRecord = {
     ...{ vdiskId: ID, epoch: 2, term: 2, controller: members[0]!, nonce: STORE, generation: 0 },

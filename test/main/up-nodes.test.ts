@@ -56,6 +56,44 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     await client.disconnect();
   }
 
+  /** Of three nodes that live: one is drained, and a dead one, against all odds. */
+  async function removeNodes(cluster: GatepathCluster): Promise<void> {
+    const data = cluster.options.dataDir;
+    const show = async (): Promise<{ members: string[]; controller: string }> =>
+      JSON.parse(await gatepath('vdisk', 'show', 'two', '--json', '--data', data)) as { members: string[]; controller: string };
+    const remove = async (...args: readonly string[]): Promise<string> => {
+      const { code, stdout, stderr } = await runGatepath('node', 'remove', ...args, '--data', data);
+      return `${code} ${(stdout + stderr).replace(/\s+/g, ' ').trim()}`;
+    };
+    await gatepath('container', 'create', 'twice', '--rf', '2', '--data', data);
+    await gatepath('vdisk', 'create', 'two', '64M', '--container', 'twice', '--data', data);
+    const { controller: first, members } = await show();
+    const [removed, spare] = [
+      cluster.file.nodes.find(({ id }) => id === first)!,
+      cluster.file.nodes.find(({ id }) => !members.includes(id))!,
+    ];
+    expect(await remove(first)).toBe(
+      `1 error: node "${first}" is not removed: it lives, and is not drained others take over from it first: gatepath node drain ${first}`,
+    );
+    await gatepath('node', 'drain', first, '--data', data);
+    expect(await remove(first)).toMatch(new RegExp(`^0 node "${first}" is removed.`));
+    expect((await show()).members.sort()).toEqual([...members.filter(id => id !== first), spare.id].sort());
+    await waitFor('up knows it', WAIT_MS, () => cluster.process.output.includes(`${first} has been removed from the cluster`));
+    expect(cluster.file.nodes.map(({ id }) => id)).not.toContain(first);
+    await waitFor('its process ends by itself', WAIT_MS, () => !isAlive(removed.pid));
+    const again = await run(removed.command);
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining(`${removed.dataDir} is of no cluster any more`) as string]);
+    expect(await remove(first)).toMatch(/^0 /);
+
+    process.kill(cluster.file.nodes.find(({ id }) => id === spare.id)!.pid, 'SIGKILL');
+    const isSilent = async (): Promise<boolean> => (await gatepath('node', 'show', spare.id, '--data', data)).includes('silent');
+    await waitFor('the others notice', WAIT_MS, isSilent);
+    expect(await remove(spare.id)).toContain(`1 error: node "${spare.id}" is not removed: vdisk two would have only 1 copy, fewer`);
+    expect(await remove(spare.id, '--force')).toMatch(/^0 /);
+    expect((await show()).members).toEqual(members.filter(id => id !== first));
+    expect(await gatepath('node', 'list', '--data', data)).not.toContain(spare.id);
+  }
+
   it('runs a cluster, and says in cluster.json what of; a node that was killed comes back by its command; Ctrl-C leaves nothing', async () => {
     const cluster = make('three', 3, '--rf', '1', '--vdisk', 'demo:64M');
     const data = cluster.options.dataDir;
@@ -177,7 +215,7 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     expect(pidsOf(after).filter(isAlive)).toEqual([]);
   });
 
-  it('a drained node controls nothing, also when the controller dies; a vdisk is deleted on all its nodes: one that was dead does so when it is back', async () => {
+  it('a drained node controls nothing, also when the controller dies; a vdisk is deleted on all its nodes: one that was dead does so when it is back; nodes are removed', async () => {
     const cluster = make('deleted', 3, '--vdisk', 'demo:64M');
     const data = cluster.options.dataDir;
     await cluster.start();
@@ -222,6 +260,7 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     const problems = async (): Promise<string[]> =>
       (JSON.parse(await gatepath('status', '--json', '--data', dead.dataDir)) as { problems: string[] }).problems;
     await waitFor('nothing is wrong there', WAIT_MS, async () => (await problems()).length === 0);
+    await removeNodes(cluster);
     await cluster.stop();
   });
 });

@@ -13,6 +13,7 @@ import {
   detachRequest,
   eventsRequest,
   recoverRequest,
+  removeNodeRequest,
 } from '../schemas.js';
 import type { ControlService } from '../service.js';
 import type { StatusService } from '../status.js';
@@ -35,6 +36,8 @@ const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ERR_SUPERSEDED: 409,
   ERR_NOT_LOST: 409,
   ERR_NO_COPY: 409,
+  ERR_NOT_DRAINED: 409,
+  ERR_WOULD_LOSE: 409,
 };
 
 export interface ControlServerOptions {
@@ -90,6 +93,9 @@ export class ControlServer {
     http.get<{ Params: { id: string } }>('/v1/nodes/:id', request => service.showNode(request.params.id));
     http.put<{ Params: { id: string } }>('/v1/nodes/:id/drain', request => service.setDraining(request.params.id, true));
     http.delete<{ Params: { id: string } }>('/v1/nodes/:id/drain', request => service.setDraining(request.params.id, false));
+    http.post<{ Params: { id: string } }>('/v1/nodes/:id/removal', request =>
+      service.removeNode(request.params.id, parse(removeNodeRequest, request.body ?? {})),
+    );
     http.get('/v1/containers', async () => ({ containers: await service.listContainers() }));
     http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body)));
     http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatepathError } from '../../../base/errors.js';
 import { ControlClient } from '../../../control/client.js';
+import { isRemovedDirectory } from '../../../stargate/data-directory.js';
 import { datapathPidFile, PID_FILE } from '../../pid-file.js';
 import type { ClusterFile, ProcessNetwork } from '../cluster-file.js';
 import { Child } from './child.js';
@@ -50,7 +51,8 @@ interface Plan {
 export class LocalCluster {
   readonly #children = new Map<string, Child>();
   readonly #etcd: readonly Plan[];
-  readonly #nodes: readonly Plan[];
+  /** Without those that have been removed. */
+  #nodes: readonly Plan[];
   readonly #datapath: Plan;
   /** Node → who serves it: our child, or one that somebody started by hand. */
   readonly #serving = new Map<string, number>();
@@ -95,8 +97,11 @@ export class LocalCluster {
     for (const plan of this.#etcd) this.#start(plan);
     await this.#whenEtcdAnswers();
     say(`etcd answers: ${this.#etcd.length} members`);
+    this.#dropRemoved();
     for (const plan of this.#nodes) this.#start(plan);
-    await Promise.all(this.#nodes.map(plan => this.#when(plan, () => this.#pidOf(plan) === this.#children.get(plan.name)!.pid)));
+    const isThere = (plan: Plan): boolean => this.#isRemoved(plan) || this.#pidOf(plan) === this.#children.get(plan.name)!.pid;
+    await Promise.all(this.#nodes.map(plan => this.#when(plan, () => isThere(plan))));
+    this.#dropRemoved();
     for (const plan of this.#nodes) this.#serving.set(plan.name, this.#pidOf(plan)!);
     say(`${this.#nodes.length} nodes serve`);
     this.#start(this.#datapath);
@@ -182,7 +187,7 @@ export class LocalCluster {
         // A node changes hands when it serves.
         if (this.#isComplete && !this.#nodes.some(node => node.name === name)) onChange();
       },
-      isReplaced: ({ pid }) => ![null, pid].includes(this.#pidOf(plan)),
+      isReplaced: ({ pid }) => this.#isRemoved(plan) || ![null, pid].includes(this.#pidOf(plan)),
       onEnd: (_, how) => {
         if (this.#stopping || !this.#isComplete) return;
         const next = restart ? 'it is started again' : `start it again with: ${argv.map(quoted).join(' ')}`;
@@ -199,7 +204,7 @@ export class LocalCluster {
   }
 
   #lookForPids(): void {
-    let hasChanged = false;
+    let hasChanged = this.#dropRemoved();
     for (const plan of [...this.#nodes, this.#datapath]) {
       const pid = this.#pidOf(plan);
       const { wasReplaced } = this.#children.get(plan.name)!;
@@ -211,6 +216,18 @@ export class LocalCluster {
       hasChanged = true;
     }
     if (hasChanged) this.options.onChange();
+  }
+
+  /** Removed from the cluster: its process has ended, or is about to. */
+  #isRemoved({ name }: Plan): boolean {
+    return isRemovedDirectory(this.options.paths.node(name));
+  }
+
+  #dropRemoved(): boolean {
+    const removed = this.#nodes.filter(plan => this.#isRemoved(plan));
+    for (const { name } of removed) this.options.say(`${name} has been removed from the cluster: its directory may be deleted`);
+    this.#nodes = this.#nodes.filter(plan => !removed.includes(plan));
+    return removed.length > 0;
   }
 
   /** Who serves a node, or is about to: one that was started by hand, or left over by an `up` that could not stop it. */
@@ -240,7 +257,8 @@ export class LocalCluster {
           .catch(() => false)
       )
         return;
-      for (const child of this.#children.values()) if (child.ended !== null && !this.options.restart) throw startFailed(child);
+      for (const child of this.#children.values())
+        if (child.ended !== null && !child.wasReplaced && !this.options.restart) throw startFailed(child);
       if (this.#stopping) throw new GatepathError('retryable', 'ERR_STOPPING', 'stopped before everything served', '');
       if (performance.now() > endMs) {
         const message = `${plan.name} does not serve after ${START_TIMEOUT_MS / 1_000} s`;

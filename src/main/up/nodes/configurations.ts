@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { stringify } from 'yaml';
+import { isRemovedDirectory } from '../../../stargate/data-directory.js';
 import { writeFileDurably } from '../../write-file.js';
 import { etcdUrl } from './etcd.js';
 import type { ClusterLayout, ClusterPaths } from './layout.js';
@@ -41,12 +42,13 @@ export function writeConfigurations(layout: ClusterLayout, paths: ClusterPaths, 
     writeFileDurably(paths.nodeConfig(id), HEADER + stringify(config));
   }
   mkdirSync(paths.datapath(), { recursive: true, mode: 0o700 });
-  const [local, ...others] = layout.nodes;
+  const there = layout.nodes.flatMap(({ id }, i) => (isRemovedDirectory(paths.node(id)) ? [] : [{ id, listening: listening[i]! }]));
+  const [local, ...others] = there;
   const tls = tlsFilesOf(layout, paths, DATAPATH_NAME);
   const config = {
     socket: paths.nbdSocket(),
     stargate: paths.nodeSocket(local!.id),
-    stargates: tls === null ? others.map(({ id }) => paths.nodeSocket(id)) : listening.slice(1),
+    stargates: others.map(one => (tls === null ? paths.nodeSocket(one.id) : one.listening)),
     ...(tls === null ? {} : { tls }),
     node: local!.id,
     control: paths.datapathControl(),

@@ -45,6 +45,9 @@ export type CasOutcome =
   /** No answer: it may have been applied, or be applied later. */
   | { readonly kind: 'unknown' };
 
+/** Node that is removed from the cluster → so many copies others have to have before its own goes; the replication factor is enough in any case. */
+export type Removals = ReadonlyMap<string, number>;
+
 export type ReplicaEvent =
   | { readonly kind: 'message'; readonly message: Message }
   /** All records up to this ticket are durable. */
@@ -61,6 +64,8 @@ export type ReplicaEvent =
   | { readonly kind: 'leave' }
   /** Nodes that are to control nothing where another one can. */
   | { readonly kind: 'drained'; readonly nodes: readonly string[] }
+  /** Nodes that are removed from the cluster: others take the place of their members. */
+  | { readonly kind: 'removals'; readonly removals: Removals }
   | { readonly kind: 'addMember'; readonly member: MemberId }
   /** The metadata store has a record of this term: a controller of a lower one has been followed, perhaps by a process that has died since. */
   | { readonly kind: 'recordSeen'; readonly term: number }
@@ -129,6 +134,7 @@ export interface ReplicaConfig {
 export interface ReplicaContext extends ReplicaConfig {
   nowMs: number;
   drained: ReadonlySet<string>;
+  removals: Removals;
   historyId: number;
   readonly out: Effect[];
 }

@@ -159,6 +159,7 @@ export class Leader {
     this.#rounds.ask();
     if (this.#membership.isCutOff) this.#giveUp('it is I who am cut off');
     else if (this.changes.allows('propose')) this.#membership.removeSilent(this.#isCompared);
+    if (this.isServing) this.#membership.releaseRemoved();
   }
 
   addLearner(id: MemberId): void {

@@ -61,7 +61,7 @@ export class Membership {
   get isCutOff(): boolean {
     if (this.context.replicationFactor < 3) return false;
     const silent = this.changes.group.members.filter(id => id !== this.context.self && this.#isSilent(this.peers.get(id)!));
-    return silent.length >= 2 && silent.every(id => this.#alive.includes(id));
+    return silent.length >= 2 && silent.length === this.changes.group.members.length - 1 && silent.every(id => this.#alive.includes(id));
   }
 
   /** `mayBeAlone`: the own log is known to be whole without the others'. */
@@ -85,6 +85,28 @@ export class Membership {
     return isClosed || (waitingSinceMs >= 0 && this.context.nowMs - waitingSinceMs >= MEMBER_TIMEOUT_MS);
   }
 
+  /** Members that stay: those on nodes that are removed from the cluster count no more. */
+  get #staying(): readonly MemberId[] {
+    const { removals } = this.context;
+    return this.changes.group.members.filter(id => !removals.has(nodeOfMember(id)));
+  }
+
+  /** A controller on such a node is none for long: it has been asked to hand over. */
+  releaseRemoved(): void {
+    const { self, removals, replicationFactor, minMembers } = this.context;
+    if (removals.size === 0 || !this.changes.allows('propose')) return;
+    const { group } = this.changes;
+    const staying = this.#staying.length;
+    const mayGo = (id: MemberId): boolean => {
+      const copies = removals.get(nodeOfMember(id));
+      return id !== self && copies !== undefined && staying >= Math.max(minMembers, Math.min(copies, replicationFactor));
+    };
+    const members = group.members.filter(id => !mayGo(id));
+    if (members.length === group.members.length) return;
+    this.removalReason = 'it is removed from the cluster';
+    this.changes.propose('remove', { ...group, members });
+  }
+
   /** Rule 10: a learner that has everything acknowledged so far durably. From the proposal on, nothing is committed without it. */
   admitLearners(committedSeq: number): void {
     if (!this.changes.allows('propose')) return;
@@ -92,7 +114,7 @@ export class Membership {
       if (!peer.isLearner || peer.state.kind !== 'attached' || peer.confirmedSeq < committedSeq) continue;
       const { group } = this.changes;
       // The one that was quicker has taken its place.
-      if (group.members.length >= this.context.replicationFactor) this.peers.delete(peer.id);
+      if (this.#staying.length >= this.context.replicationFactor) this.peers.delete(peer.id);
       else return this.changes.propose('add', { ...group, members: [...group.members, peer.id] });
     }
   }

@@ -19,7 +19,7 @@ export class Replica {
   #isOver = false;
 
   constructor(config: ReplicaConfig, recovered: RecoveredLog) {
-    this.#context = { ...config, nowMs: 0, drained: new Set(), out: [] };
+    this.#context = { ...config, nowMs: 0, drained: new Set(), removals: new Map(), out: [] };
     this.member = new Member(this.#context, recovered);
     this.takeover = new Takeover(this.#context, this.member);
     this.departure = new Departure(this.#context, this.member, this.takeover);
@@ -69,6 +69,9 @@ export class Replica {
         return this.departure.leave();
       case 'drained':
         this.#context.drained = new Set(event.nodes);
+        return;
+      case 'removals':
+        this.#context.removals = event.removals;
         return;
       case 'recordSeen':
         return takeover.leader?.recordSeen(event.term);

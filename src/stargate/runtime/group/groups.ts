@@ -6,7 +6,7 @@ import { candidatesForCopy, type Candidate } from '../../../meta/placement.js';
 import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
-import type { CasOutcome, Group, ReplicationMutations } from '../../core/replication/effects.js';
+import type { CasOutcome, Group, Removals, ReplicationMutations } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
 import type { RotCounters } from '../rot.js';
 import { HeaderWriter } from './entries.js';
@@ -72,6 +72,8 @@ export class Groups implements PeerListener {
   #isLeaving = false;
   #draining: ReadonlySet<string> = new Set();
   #nextDrainMs = 0;
+  #removals: Removals = new Map();
+  #nextRemovalMs = 0;
   /** Somebody was refused for want of memory, perhaps, and some came back. */
   #hasRoom = false;
   #resyncs = 0;
@@ -135,6 +137,7 @@ export class Groups implements PeerListener {
   add(group: GroupVdisk): void {
     this.all.set(group.vdiskId, group);
     group.step({ kind: 'drained', nodes: [...this.#draining] });
+    group.step({ kind: 'removals', removals: this.#removals });
     // What the record names is this node, and its term ended with its process: it has to be won again (rule 11).
     if (group.controllerNode === this.parts.node) group.step({ kind: 'takeOver', insteadOf: this.parts.node });
     if (this.#isLeaving) group.step({ kind: 'leave' });
@@ -187,6 +190,26 @@ export class Groups implements PeerListener {
       details: { controlled },
     });
     this.#nextDrainMs = 0;
+  }
+
+  /** Nodes that are removed from the cluster. */
+  setRemovals(removals: Removals): void {
+    if (removals.size === 0 && this.#removals.size === 0) return;
+    this.#removals = removals;
+    for (const group of this.all.values()) group.step({ kind: 'removals', removals });
+  }
+
+  /** Nobody may want a vdisk whose controller is gone for good: so it is not left to those who do. */
+  #followRemoved(nowMs: number): void {
+    if (this.#removals.size === 0 || nowMs < this.#nextRemovalMs || this.#isLeaving) return;
+    this.#nextRemovalMs = nowMs + DRAIN_INTERVAL_MS;
+    const living = new Set(this.#living.map(one => one.member.node));
+    for (const group of this.all.values()) {
+      const { controllerNode } = group;
+      if (controllerNode === this.parts.node || !this.#removals.has(controllerNode) || living.has(controllerNode)) continue;
+      if (!group.opens.isControllerAlive(nowMs) && this.#standInFor(group) === null)
+        group.step({ kind: 'takeOver', insteadOf: controllerNode });
+    }
   }
 
   get controlled(): number {
@@ -283,6 +306,7 @@ export class Groups implements PeerListener {
     const { nowMs } = this.parts;
     for (const group of this.all.values()) group.onTick(nowMs);
     this.#drain(nowMs);
+    this.#followRemoved(nowMs);
   }
 
   #turnEnd(): void {
@@ -308,7 +332,8 @@ export class Groups implements PeerListener {
    */
   #repair(one: GroupVdisk): number {
     const group = one.group;
-    if (group === null || group.members.length >= one.options.replicationFactor) {
+    const staying = group?.members.filter(member => !this.#removals.has(nodeOfMember(member))).length ?? 0;
+    if (group === null || staying >= one.options.replicationFactor) {
       one.learnerTurn = 0;
       return REPAIR_INTERVAL_MS;
     }
@@ -328,7 +353,8 @@ export class Groups implements PeerListener {
   #candidatesFor({ members }: Group): MemberId[] {
     const living = candidatesForCopy(members.map(nodeOfMember), this.#living).map(one => idOf(one.member));
     const all = new Set([...living, ...this.#nodes.map(idOfNode)]);
-    return [...all].filter(member => !members.includes(member) && member !== this.parts.self);
+    const isRemoved = (member: MemberId): boolean => this.#removals.has(nodeOfMember(member));
+    return [...all].filter(member => !members.includes(member) && member !== this.parts.self && !isRemoved(member));
   }
 }
 

@@ -24,7 +24,7 @@ export class WaitingOpens {
     if (this.group.replica.departure.isLeaving) return this.#redirect(listener);
     const isSuspected = request.left !== undefined && request.left === this.group.controllerNode;
     const isComing = this.group.replica.takeover.state.kind !== 'idle';
-    if (!isComing && this.#isAlive(nowMs) && !isSuspected) return this.#redirect(listener);
+    if (!isComing && this.isControllerAlive(nowMs) && !isSuspected) return this.#redirect(listener);
     const standIn = isComing ? null : this.#stepAside(nowMs);
     if (standIn !== null) return listener.onRefused('moved', `this node is drained: node "${standIn}" is to take over`, standIn);
     if (this.#waiting.length === MAX_WAITING_OPENS) return listener.onRefused('busy', 'too many sessions wait for a takeover of the vdisk');
@@ -58,7 +58,7 @@ export class WaitingOpens {
   }
 
   #takeOver(nowMs: number): void {
-    if (this.#waiting.length > 0 && !this.#isAlive(nowMs) && this.group.replica.takeover.state.kind === 'idle')
+    if (this.#waiting.length > 0 && !this.isControllerAlive(nowMs) && this.group.replica.takeover.state.kind === 'idle')
       this.group.step({ kind: 'takeOver', insteadOf: this.group.controllerNode });
   }
 
@@ -77,7 +77,8 @@ export class WaitingOpens {
     else listener.onRefused('moved', `node "${controllerNode}" controls the vdisk`, controllerNode);
   }
 
-  #isAlive(nowMs: number): boolean {
+  /** As far as this member has heard of it. */
+  isControllerAlive(nowMs: number): boolean {
     const { group } = this;
     const { parts, controllerNode } = group;
     if (controllerNode === parts.node || parts.isClosed(controllerNode)) return false;

@@ -24,6 +24,7 @@ function context(): ReplicaContext {
     mutations: {},
     nowMs: 0,
     drained: new Set(),
+    removals: new Map(),
     out: [],
   };
 }

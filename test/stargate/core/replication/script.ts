@@ -37,7 +37,7 @@ interface Node {
  *   > deliver a b        all that is between them this way; "drop a b [kind]" loses it
  *   > settle [but c]     all disks, messages and the metadata store, until nothing is left; nothing goes to or from c
  *   > crash a 1 torn     one record that was not durable is kept, the next is damaged;  > start a;  > tear a: its last durable record is damaged;  > lose a: it is gone, without a trace
- *   > tick 800           of all;  > add a d;  > closed a c;  > log a;  > alive a b c: the metadata shows a that b and c live;  > drained b: all know that b is
+ *   > tick 800           of all;  > add a d;  > closed a c;  > log a;  > alive a b c: the metadata shows a that b and c live;  > drained b: all know that b is;  > removing b [1]: that it goes for good, when others have so many copies
  */
 export class ReplicationScript {
   readonly lines: string[] = [];
@@ -85,7 +85,10 @@ export class ReplicationScript {
     else if (verb === 'add') this.#step(id, { kind: 'addMember', member: other });
     else if (verb === 'alive') this.#step(id, { kind: 'alive', members: rest as MemberId[] });
     else if (verb === 'drained') for (const one of this.#nodes.keys()) this.#step(one, { kind: 'drained', nodes: [id, ...rest] });
-    else if (verb === 'closed') this.#step(id, { kind: 'peerClosed', member: other });
+    else if (verb === 'removing') {
+      const removals = new Map<string, number>([[id, Number(rest[0] ?? 3)]]);
+      for (const one of this.#nodes.keys()) this.#step(one, { kind: 'removals', removals });
+    } else if (verb === 'closed') this.#step(id, { kind: 'peerClosed', member: other });
     else if (verb === 'log') this.#say(`${id}: ${this.#log(id)}`);
     else throw new Error(`script: unknown event "${verb}"`);
   }
