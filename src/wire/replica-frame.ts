@@ -29,6 +29,7 @@ import type { ReplicaMessage } from './replicate.js';
  * fenced, needSeal, leave
  * standIn        committed                             committedHash       isLeaving
  * leaveReply                                                               isOut
+ * letGo          attempt                                                   isGranted
  * seal                                                                     msgpack {nonce, attempt, history}
  * sealReply                                                                msgpack {attempt, tailSeq, tailHash, tailTerm, runs, committedHeard}
  * ```
@@ -49,6 +50,7 @@ export const ReplicaOp = {
   confirmed: 12,
   leave: 13,
   leaveReply: 14,
+  letGo: 15,
   seal: 16,
   sealReply: 17,
   copies: 18,
@@ -113,6 +115,10 @@ export function encodeReplica(header: FrameHeader, message: ReplicaMessage): Uin
       header.tag = message.committedHash;
       header.status = message.isLeaving ? 1 : 0;
       return null;
+    case 'letGo':
+      header.clientSeq = message.attempt;
+      header.status = message.isGranted ? 1 : 0;
+      return null;
     case 'leaveReply':
       header.status = message.isOut ? 1 : 0;
       return null;
@@ -153,7 +159,7 @@ export function checkReplica(header: FrameHeader): ReplicaFault | null {
   if (op === ReplicaOp.seal || op === ReplicaOp.sealReply) {
     return payloadBytes === 0 || payloadBytes > MAX_CONTROL_BYTES ? 'ERR_REPLICA_LENGTH' : null;
   }
-  if (op < ReplicaOp.append || op > ReplicaOp.leaveReply) return 'ERR_REPLICA_KIND';
+  if (op < ReplicaOp.append || op > ReplicaOp.letGo) return 'ERR_REPLICA_KIND';
   return payloadBytes > 0 || header.status > 1 ? 'ERR_REPLICA_LENGTH' : null;
 }
 
@@ -203,6 +209,8 @@ export function decodeReplica(header: FrameHeader, payload: Uint8Array | null): 
       return { kind: 'leave', term };
     case ReplicaOp.leaveReply:
       return { kind: 'leaveReply', term, isOut: header.status === 1 };
+    case ReplicaOp.letGo:
+      return { kind: 'letGo', term, attempt: header.clientSeq, isGranted: header.status === 1 };
     case ReplicaOp.confirm:
       return { kind: 'confirm', term, round: header.clientSeq };
     case ReplicaOp.confirmed:

@@ -122,6 +122,14 @@ export interface LeaveReplyMessage {
   readonly isOut: boolean;
 }
 
+/** I have no place in the group: may I cut what of my log is not committed? And, `isGranted`, the answer. */
+export interface LetGoMessage {
+  readonly kind: 'letGo';
+  readonly term: number;
+  readonly attempt: number;
+  readonly isGranted: boolean;
+}
+
 /** Rule 18: is this still your term? */
 export interface ConfirmMessage {
   readonly kind: 'confirm';
@@ -166,6 +174,7 @@ export type ReplicaMessage =
   | ConfirmedMessage
   | LeaveMessage
   | LeaveReplyMessage
+  | LetGoMessage
   | ResyncMessage
   | CopiesMessage;
 

@@ -40,6 +40,8 @@ export function describeMessage(message: Message): string {
       return head;
     case 'standIn':
       return `${head} committed=${message.committed}${message.isLeaving ? ' leaving' : ''}`;
+    case 'letGo':
+      return `${head} attempt=${message.attempt}${message.isGranted ? ' granted' : ''}`;
     case 'leaveReply':
       return `${head} ${message.isOut ? 'out' : 'needed'}`;
   }

@@ -28,6 +28,7 @@ const KINDS = [
   'confirmed',
   'leave',
   'leaveReply',
+  'letGo',
   'copies',
 ] as const;
 const Why = { refused: 0, broken: 1, silent: 2, gone: 3 } as const;

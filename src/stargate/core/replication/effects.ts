@@ -62,6 +62,8 @@ export type ReplicaEvent =
   | { readonly kind: 'handOver'; readonly to: MemberId }
   /** The node is about to stop: its replica hands over what it controls, and leaves the group. */
   | { readonly kind: 'leave' }
+  /** The record has no place for this replica, as far as is known, and its tail holds the node's log: the controller is asked whether it may go. */
+  | { readonly kind: 'surplus'; readonly controller: MemberId }
   /** Nodes that are to control nothing where another one can. */
   | { readonly kind: 'drained'; readonly nodes: readonly string[] }
   /** Nodes that are removed from the cluster: others take the place of their members. */
@@ -112,6 +114,8 @@ export interface ReplicationMutations {
   readonly cutNotDurable?: boolean;
   /** What a member has beyond the end of a controller's log, which may have lost it, is cut. */
   readonly cutSurplus?: boolean;
+  /** A replica that asks whether its tail may go still takes, and acknowledges, what comes. */
+  readonly hearsWhileAsking?: boolean;
   /** A replica of another history takes part as if it were of this one. */
   readonly anyHistory?: boolean;
 }

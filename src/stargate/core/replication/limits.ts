@@ -14,6 +14,8 @@ export const REISSUE_MS = 200;
 export const HANDOVER_RETRY_MS = 300;
 /** And another one, if there is one, after so long. */
 export const HANDOVER_PATIENCE_MS = 1_500;
+/** A replica without a place in its group asks for so long whether its tail may go. It acknowledges nothing meanwhile. */
+export const LET_GO_PATIENCE_MS = 400;
 /** Entries of one append message. */
 export const MAX_APPEND_ENTRIES = 16;
 /** Entries under way to one member: one that catches up has to be faster than what is written meanwhile. */
@@ -32,4 +34,5 @@ export const MAX_SEQ = 2 ** 48 - 1;
 
 assert(MAX_APPEND_ENTRIES <= MAX_SENT_ENTRIES);
 assert(SLEPT_MS * 2 < MEMBER_TIMEOUT_MS, 'a member must not be taken for silent when it is not asked');
+assert(LET_GO_PATIENCE_MS + SLEPT_MS <= MEMBER_TIMEOUT_MS, 'a member that asks by mistake must not be taken for silent');
 assert(RESEND_MS * 3 < MEMBER_TIMEOUT_MS, 'a lost message alone must not cost a member');

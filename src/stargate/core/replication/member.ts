@@ -227,6 +227,15 @@ export class Member {
     this.#ack(from, true);
   }
 
+  /** Whether there is something of which nobody has said that it is committed. */
+  get hasUncommitted(): boolean {
+    return this.isWorking && this.log.lastSeq > this.committedSeq;
+  }
+
+  cutUncommitted(): void {
+    this.cutAfter(this.committedSeq);
+  }
+
   cutAfter(seq: number): void {
     assert(seq >= 0 && seq < this.log.lastSeq);
     this.log.cutAfter(seq);

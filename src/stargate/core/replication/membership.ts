@@ -137,6 +137,15 @@ export class Membership {
     changes.propose('remove', { ...changes.group, members });
   }
 
+  /** It believes that it has no place here. A member is told nothing: it goes on when it has asked long enough. */
+  letGo(id: MemberId, attempt: number): void {
+    if (this.changes.commitSet.includes(id)) return;
+    // As a learner it would begin anew: what it has acknowledged counts no more.
+    this.peers.delete(id);
+    const { self, out } = this.context;
+    out.push({ kind: 'send', to: id, message: { kind: 'letGo', attempt, isGranted: true, from: self, term: this.term } });
+  }
+
   #replyToLeave(to: MemberId, isOut: boolean): void {
     const { self, out } = this.context;
     out.push({ kind: 'send', to, message: { kind: 'leaveReply', isOut, from: self, term: this.term } });

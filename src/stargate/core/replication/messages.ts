@@ -116,6 +116,16 @@ export interface LeaveReply extends Common {
   readonly isOut: boolean;
 }
 
+/**
+ * I have no place in the group, and my tail is of no use: may I cut it? From now on I hear nothing until you grant it, or I give up asking. `isGranted`: the answer; there is
+ * no other one. `attempt` is told back.
+ */
+export interface LetGo extends Common {
+  readonly kind: 'letGo';
+  readonly attempt: number;
+  readonly isGranted: boolean;
+}
+
 export type Message =
   | Seal
   | SealReply
@@ -130,5 +140,6 @@ export type Message =
   | StandIn
   | Leave
   | LeaveReply
+  | LetGo
   | Confirm
   | Confirmed;

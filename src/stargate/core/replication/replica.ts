@@ -4,6 +4,7 @@ import type { Effect, RecoveredLog, ReplicaConfig, ReplicaContext, ReplicaEvent 
 import type { LogBase } from './entry.js';
 import { Member } from './member.js';
 import type { Message } from './messages.js';
+import { SurplusTail } from './surplus-tail.js';
 import { Takeover } from './takeover.js';
 
 /**
@@ -14,6 +15,7 @@ export class Replica {
   readonly member: Member;
   readonly takeover: Takeover;
   readonly departure: Departure;
+  readonly surplusTail: SurplusTail;
   readonly #context: ReplicaContext;
   /** Of this history nothing is heard or done any more. */
   #isOver = false;
@@ -23,10 +25,16 @@ export class Replica {
     this.member = new Member(this.#context, recovered);
     this.takeover = new Takeover(this.#context, this.member);
     this.departure = new Departure(this.#context, this.member, this.takeover);
+    this.surplusTail = new SurplusTail(this.#context, this.member, this.takeover);
   }
 
   get historyId(): number {
     return this.#context.historyId;
+  }
+
+  /** It takes nothing from others now: it would become a learner again while its node stops, or acknowledge what it is about to cut. */
+  get isDeaf(): boolean {
+    return this.departure.isOut || this.#isOver || (this.surplusTail.isAsking && this.#context.mutations.hearsWhileAsking !== true);
   }
 
   /** A new history of the vdisk begins with this replica, behind `base`: all that its log had is in the extents, and that is durable. */
@@ -40,6 +48,7 @@ export class Replica {
     this.#step(event);
     this.takeover.follow();
     this.departure.follow();
+    this.surplusTail.follow();
     this.#check();
     return this.#context.out.splice(0);
   }
@@ -67,6 +76,8 @@ export class Replica {
         return takeover.leader?.handOver(event.to, false);
       case 'leave':
         return this.departure.leave();
+      case 'surplus':
+        return this.surplusTail.ask(event.controller);
       case 'drained':
         this.#context.drained = new Set(event.nodes);
         return;
@@ -82,8 +93,7 @@ export class Replica {
       case 'alive':
         return takeover.leader?.alive(event.members);
       case 'cutTail':
-        if (takeover.state.kind === 'idle' && member.isWorking && member.log.lastSeq > member.committedSeq)
-          member.cutAfter(member.committedSeq);
+        if (takeover.state.kind === 'idle' && member.hasUncommitted) member.cutUncommitted();
         return;
       case 'endHistory':
         this.#isOver = true;
@@ -99,8 +109,8 @@ export class Replica {
   }
 
   #message(message: Message): void {
-    // It does not become a learner again while its node stops.
-    if (this.departure.isOut || this.#isOver) return;
+    if (message.kind === 'letGo' && message.isGranted) return this.surplusTail.granted(message);
+    if (this.isDeaf) return;
     switch (message.kind) {
       case 'seal':
       case 'append':
@@ -116,6 +126,7 @@ export class Replica {
       case 'entries':
       case 'confirmed':
       case 'leave':
+      case 'letGo':
         return this.takeover.leader?.step(message);
       case 'standIn':
         if (!this.departure.isLeaving) this.takeover.standIn(message);

@@ -20,6 +20,7 @@ import { EntrySender } from './entry-sender.js';
 import { GroupEvents } from './group-events.js';
 import { GroupLog } from './group-log.js';
 import { Handover } from './handover.js';
+import { HOLD_FILL } from './limits.js';
 import { OwnEntries } from './own-entries.js';
 import type { GroupParts } from './parts.js';
 import { ReplicaLog, type PersistRecord, type ReplicaLogHost } from './replica-log.js';
@@ -130,7 +131,7 @@ export class GroupVdisk implements ReplicaLogHost {
 
   onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
     if (message.kind === 'copies') return this.local.isRestarting ? undefined : this.copies.onMessage(from, message, list);
-    if (this.local.isRestarting || this.replica.departure.isOut) return;
+    if (this.local.isRestarting || (this.replica.isDeaf && message.kind !== 'letGo')) return;
     if (message.kind === 'resync') return this.resyncs.onMessage(from, message, list);
     if (message.kind !== 'append' && message.kind !== 'entries')
       return this.step({ kind: 'message', message: { ...message, from } as Message });
@@ -292,6 +293,18 @@ export class GroupVdisk implements ReplicaLogHost {
     if (promise === this.#promise) return;
     this.#promise = promise;
     if (promise !== null && promise.controller !== this.parts.self) this.noteController(nodeOfMember(promise.controller));
+  }
+
+  /** As the record was seen last: it names enough others. */
+  get isSurplus(): boolean {
+    const { memberNodes, options, parts, controller } = this;
+    return controller === null && memberNodes.length >= options.replicationFactor && !memberNodes.includes(parts.node);
+  }
+
+  /** Other vdisks wait, or will, for the room that its entries have in the log. */
+  get holdsTheLog(): boolean {
+    const { usedBytes, capacityBytes } = this.stream.usage;
+    return this.log.oldestNeededLsn !== Infinity && usedBytes >= capacityBytes * HOLD_FILL;
   }
 
   /** Links that broke before this term are not told again. */

@@ -11,7 +11,7 @@ import type { OplogStream } from '../../oplog/index.js';
 import type { RotCounters } from '../rot.js';
 import { HeaderWriter } from './entries.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS } from './limits.js';
+import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS, TAILS_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
 
 /** A node that says in the metadata that it lives: it could take a copy. */
@@ -74,6 +74,7 @@ export class Groups implements PeerListener {
   #nextDrainMs = 0;
   #removals: Removals = new Map();
   #nextRemovalMs = 0;
+  #nextTailsMs = 0;
   /** Somebody was refused for want of memory, perhaps, and some came back. */
   #hasRoom = false;
   #resyncs = 0;
@@ -307,6 +308,17 @@ export class Groups implements PeerListener {
     for (const group of this.all.values()) group.onTick(nowMs);
     this.#drain(nowMs);
     this.#followRemoved(nowMs);
+    this.#letGoOfTails(nowMs);
+  }
+
+  /** Replicas that their groups have no place for: what of their logs is not committed never will be, and others need the room. */
+  #letGoOfTails(nowMs: number): void {
+    if (nowMs < this.#nextTailsMs || this.#isLeaving) return;
+    this.#nextTailsMs = nowMs + TAILS_INTERVAL_MS;
+    for (const group of this.all.values()) {
+      const controller = group.isSurplus && group.holdsTheLog ? this.#nodes.find(({ node }) => node === group.controllerNode) : undefined;
+      if (controller !== undefined) group.step({ kind: 'surplus', controller: idOfNode(controller) });
+    }
   }
 
   #turnEnd(): void {

@@ -29,12 +29,12 @@ interface Node {
  *
  *   > group a b c        the record names them; each starts with an empty log.  > needs 2: with fewer members writes wait
  *   > take over a        then: read a, cas a | cas a unanswered | cas a lost
- *   > take over a instead of b;  > hand over a b;  > leave a
+ *   > take over a instead of b;  > hand over a b;  > leave a;  > surplus c a: c has no place in the group that a controls
  *   > late a             a proposal of a that was lost is carried out after all
  *   > write a w1
  *   > confirm a          a round of rule 18
  *   > sync a             what a has under way is durable
- *   > deliver a b        all that is between them this way; "drop a b [kind]" loses it
+ *   > deliver a b [kind] all that is between them this way; "drop a b [kind]" loses it
  *   > settle [but c]     all disks, messages and the metadata store, until nothing is left; nothing goes to or from c
  *   > crash a 1 torn     one record that was not durable is kept, the next is damaged;  > start a;  > tear a: its last durable record is damaged;  > lose a: it is gone, without a trace
  *   > tick 800           of all;  > add a d;  > closed a c;  > log a;  > alive a b c: the metadata shows a that b and c live;  > drained b: all know that b is;  > removing b [1]: that it goes for good, when others have so many copies
@@ -68,11 +68,13 @@ export class ReplicationScript {
     else if (verb === 'needs') this.#needs(Number(id));
     else if (verb === 'takeOver') this.#step(id, { kind: 'takeOver', ...(other === undefined ? {} : { insteadOf: other }) });
     else if (verb === 'handOver') this.#step(id, { kind: 'handOver', to: other });
+    else if (verb === 'surplus') this.#step(id, { kind: 'surplus', controller: other });
     else if (verb === 'leave') this.#step(id, { kind: 'leave' });
     else if (verb === 'write') this.#step(id, { kind: 'write', body: taggedBody(other) });
     else if (verb === 'confirm') this.#step(id, { kind: 'confirm' });
     else if (verb === 'sync') this.#sync(id);
-    else if (verb === 'deliver') this.#deliver(one => one.from === id && one.to === other);
+    else if (verb === 'deliver')
+      this.#deliver(one => one.from === id && one.to === other && (rest[1] ?? one.message.kind) === one.message.kind);
     else if (verb === 'drop') this.#drop(id, other, rest[1]);
     else if (verb === 'late') this.#late(id);
     else if (verb === 'cas') this.#cas(id, rest[0]);
