@@ -1,11 +1,13 @@
-import type { BeatRecord, ContainerRecord, GroupMember, NodeRecord, VdiskRecord } from '../meta/model.js';
-import type { CopyView, ServedView, ShardView } from './schemas.js';
+import type { BeatRecord, ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
+import type { CopyView, NodeView, ServedView, ShardView } from './schemas.js';
 
 /** The node that the management API manages, as much of it as the API needs. The process that runs a Stargate provides it. */
 export interface ManagedNode {
   readonly id: string;
   readonly storeUuid: string;
   readonly dataDirectory: string;
+  /** Of the software. */
+  readonly version: string;
   readonly startedAt: string;
   /** Who is to hold a new vdisk of the container; null: this node, and there is no other. Throws GatepathError. */
   place(container: ContainerRecord): Promise<readonly GroupMember[] | null>;
@@ -21,13 +23,16 @@ export interface ManagedNode {
   readonly cluster: ManagedCluster | null;
 }
 
+/** Who is asked, and where it may be found: `tcp` is HOST:PORT, `control` its management API on its own machine. */
+export type AskedNode = Pick<NodeView, 'id' | 'tcp' | 'control'>;
+
 export interface ManagedCluster {
   /** Nodes that have been heard of within the last seconds, this one too. */
   living(): readonly BeatRecord[];
   /** Asks another node; null: it does not say. */
-  ask(node: NodeRecord): Promise<ServedView | null>;
+  ask(node: AskedNode): Promise<ServedView | null>;
   /** What another node has of a vdisk; null: it does not say. */
-  askCopy(node: Pick<NodeRecord, 'id' | 'control'>, vdiskId: string): Promise<CopyView | null>;
+  askCopy(node: AskedNode, vdiskId: string): Promise<CopyView | null>;
 }
 
 export interface NodeStatus {

@@ -313,6 +313,9 @@ export const nodeView = z.object({
   removingSince: z.string().nullable().default(null),
   /** Vdisks whose writes would wait if it stopped now, or that would have no controller for a moment; empty of one that may be stopped. */
   neededBy: z.array(z.string()).default([]),
+  /** Of its software, and since when it runs; null where it does not say. */
+  version: z.string().nullable().default(null),
+  startedAt: z.string().nullable().default(null),
   /** Vdisks of which it has a copy, and those that it controls. */
   vdisks: count,
   controls: count,
@@ -342,6 +345,9 @@ export type RemovalView = z.infer<typeof removalView>;
 /** What one node serves: nodes ask each other. */
 export const servedView = z.object({
   node: z.string(),
+  /** Of its software, and since when it runs; null: of a version that does not say. */
+  version: z.string().nullable().default(null),
+  startedAt: z.string().nullable().default(null),
   vdisks: z.array(
     z.object({
       vdiskId: z.string(),

@@ -6,6 +6,7 @@ import { activate, attach, detach, holderOf, isOver, listAttachments } from '../
 import { createContainer, createVdisk, findVdisk, markDeleting } from '../meta/operations.js';
 import { setDraining } from '../meta/nodes.js';
 import type { MetadataStore } from '../meta/store.js';
+import type { NodeQuestion } from '../wire/meta.js';
 import type { ManagedNode } from './node.js';
 import type {
   ActivateRequest,
@@ -69,6 +70,11 @@ export class ControlService {
   async served(): Promise<ServedView> {
     const { node } = this.options;
     return servedBy(node, await node.status());
+  }
+
+  /** To another node, which asks by the wire. */
+  answer(question: NodeQuestion): Promise<ServedView | CopyView> {
+    return question.about === 'served' ? this.served() : this.copy(question.vdiskId);
   }
 
   async listNodes(): Promise<readonly NodeView[]> {

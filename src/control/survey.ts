@@ -47,11 +47,15 @@ export async function survey({ store, node }: Surveyed, status?: NodeStatus): Pr
   const alive = new Set(known.filter(one => one.alive).map(({ id }) => id));
   const nodes = known.map(one => ({ ...one, neededBy: neededBy(one.id, alive, { vdisks, groups, containers }) }));
   const served = new Map([[node.id, servedBy(node, own)]]);
-  const others = records.filter(({ id }) => id !== node.id && nodes.find(one => one.id === id)!.alive);
+  const others = nodes.filter(one => one.alive && one.id !== node.id);
   const { cluster } = node;
-  const answers = cluster === null ? [] : await Promise.all(others.map(record => cluster.ask(record)));
+  const answers = cluster === null ? [] : await Promise.all(others.map(one => cluster.ask(one)));
   for (const answer of answers) if (answer !== null) served.set(answer.node, answer);
-  return { self: node.id, nodes, vdisks, groups, containers: new Map(containers.map(one => [one.name, one])), served };
+  const told = nodes.map((one): NodeView => {
+    const { version = null, startedAt = null } = served.get(one.id) ?? {};
+    return { ...one, version, startedAt };
+  });
+  return { self: node.id, nodes: told, vdisks, groups, containers: new Map(containers.map(one => [one.name, one])), served };
 }
 
 /** Most that are named. */
@@ -73,11 +77,16 @@ function neededBy(
   return needed.slice(0, MAX_NEEDED).map(({ name }) => name);
 }
 
-export function servedBy(node: Pick<ManagedNode, 'id' | 'lastProblem'>, { vdisks, replicas, problems }: NodeStatus): ServedView {
+export function servedBy(
+  node: Pick<ManagedNode, 'id' | 'version' | 'startedAt' | 'lastProblem'>,
+  { vdisks, replicas, problems }: NodeStatus,
+): ServedView {
   const serving = replicas.filter(({ office }) => office === 'serving');
   const served = [...vdisks.map(one => ({ ...one, resync: null })), ...serving];
   return {
     node: node.id,
+    version: node.version,
+    startedAt: node.startedAt,
     vdisks: served.map(({ vdiskId, allocatedBytes, sessions, resync }) => {
       const last = node.lastProblem(vdiskId);
       return {
@@ -115,6 +124,8 @@ function nodeView(record: NodeRecord, node: ManagedNode, groups: Survey['groups'
     drainingSince,
     removingSince: removal?.since ?? null,
     neededBy: [],
+    version: null,
+    startedAt: null,
     vdisks: all.filter(({ members }) => members.some(one => one.node === id)).length,
     controls: all.filter(({ controller }) => controller === id).length,
   };

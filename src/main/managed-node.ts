@@ -1,18 +1,27 @@
+import type { Socket } from 'node:net';
+import type { ZodType } from 'zod';
 import { ControlClient } from '../control/client.js';
 import type { EventRing } from '../control/events/ring.js';
-import type { ManagedNode, NodeStatus } from '../control/node.js';
-import type { CopyView, ServedView } from '../control/schemas.js';
-import type { NodeRecord } from '../meta/model.js';
+import type { AskedNode, ManagedCluster, ManagedNode, NodeStatus } from '../control/node.js';
+import { copyView, servedView } from '../control/schemas.js';
+import { parseTcp } from '../wire/placement.js';
+import { askNode } from '../meta/ask.js';
+import type { TcpEndpoint } from '../meta/wire-store.js';
+import type { NodeQuestion } from '../wire/meta.js';
 import { spaceOf } from './space.js';
 import type { StargateHost } from './stargate-host.js';
+import { SOFTWARE, VERSION } from './version.js';
+
+type ConnectTcp = (endpoint: TcpEndpoint) => Socket;
 
 /** A Stargate's host as the management API sees it. */
-export function managedNode(host: StargateHost, events: EventRing): ManagedNode {
+export function managedNode(host: StargateHost, events: EventRing, connectTcp: ConnectTcp | null): ManagedNode {
   const { nodeId, dataDirectory, shards } = host.options;
   return {
     id: nodeId,
     storeUuid: host.directory.storeUuid,
     dataDirectory,
+    version: VERSION,
     startedAt: new Date().toISOString(),
     place: container => host.place(container),
     serve: vdisk => host.serveNew(vdisk),
@@ -20,26 +29,39 @@ export function managedNode(host: StargateHost, events: EventRing): ManagedNode 
     status: () => nodeStatus(host, shards),
     lastProblem: vdiskId => events.lastProblem(vdiskId),
     space: () => spaceOf(dataDirectory),
-    cluster: host.metadata.isShared ? { living: () => host.metadata.living(), ask, askCopy } : null,
+    cluster: host.metadata.isShared ? cluster(host, connectTcp) : null,
   };
 }
 
 /** Short: whoever asks for the status of a system in trouble waits for it. */
 const ASK_TIMEOUT_MS = 800;
 
-const ask = (node: NodeRecord): Promise<ServedView | null> => askAt(node, client => client.served());
-const askCopy = (node: Pick<NodeRecord, 'id' | 'control'>, vdiskId: string): Promise<CopyView | null> =>
-  askAt(node, client => client.copy(vdiskId));
-
-/** By its socket: of a node on another machine nobody is there, or another node. */
-async function askAt<T extends { readonly node: string }>(
-  { id, control }: Pick<NodeRecord, 'id' | 'control'>,
-  question: (client: ControlClient) => Promise<T>,
-): Promise<T | null> {
+/** Null: it does not answer, or is another node. `connectTcp`: over TCP, as nodes talk to each other; null: by sockets on this machine, where all of them are. */
+async function ask(node: AskedNode, question: NodeQuestion, connectTcp: ConnectTcp | null): Promise<unknown> {
+  const { tcp, control } = node;
+  if (connectTcp !== null && tcp !== null) {
+    return askNode(connectTcp({ ...parseTcp(tcp), node: node.id }), question, { software: SOFTWARE, timeoutMs: ASK_TIMEOUT_MS });
+  }
   if (control?.startsWith('unix:') !== true) return null;
   const client = new ControlClient({ socketPath: control.slice('unix:'.length) }, ASK_TIMEOUT_MS);
-  const answer = await question(client).catch(() => null);
-  return answer?.node === id ? answer : null;
+  return question.about === 'served' ? client.served() : client.copy(question.vdiskId);
+}
+
+function cluster(host: StargateHost, connectTcp: ConnectTcp | null): ManagedCluster {
+  const from = async <T extends { readonly node: string }>(
+    node: AskedNode,
+    question: NodeQuestion,
+    schema: ZodType<T>,
+  ): Promise<T | null> => {
+    const answer = await ask(node, question, connectTcp).catch(() => null);
+    const told = schema.safeParse(answer);
+    return told.success && told.data.node === node.id ? told.data : null;
+  };
+  return {
+    living: () => host.metadata.living(),
+    ask: node => from(node, { about: 'served' }, servedView),
+    askCopy: (node, vdiskId) => from(node, { about: 'copy', vdiskId }, copyView),
+  };
 }
 
 async function nodeStatus(host: StargateHost, shards: number): Promise<NodeStatus> {

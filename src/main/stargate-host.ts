@@ -25,6 +25,7 @@ import {
 } from '../stargate/messages.js';
 import { Topic } from '../transport/mailbox-messages.js';
 import type { MovedMeta } from '../transport/unix-server.js';
+import type { NodeQuestion } from '../wire/meta.js';
 import { shardOfStream, streamOf } from '../wire/placement.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
@@ -169,10 +170,15 @@ export class StargateHost {
     this.#serving.catch(() => undefined);
   }
 
-  /** Resolves when every vdisk is served, or refused with a reason that is logged; then finishes what a former process was deleting. */
-  async serve(): Promise<void> {
+  /** `answer`: to other nodes that ask. Resolves when every vdisk is served, or refused with a reason that is logged; then finishes what a former process was deleting. */
+  async serve(answer?: (question: NodeQuestion) => Promise<unknown>): Promise<void> {
     await this.#serving;
-    this.#meta = new MetaServer({ store: this.store, software: SOFTWARE, log: this.options.log });
+    this.#meta = new MetaServer({
+      store: this.store,
+      software: SOFTWARE,
+      log: this.options.log,
+      ...(answer === undefined ? {} : { answer }),
+    });
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
     this.#replicas?.follow();
     const { store, metadata } = this;

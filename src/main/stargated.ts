@@ -1,4 +1,5 @@
 import { mkdirSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { EventRing } from '../control/events/ring.js';
@@ -9,7 +10,7 @@ import { keepRemoved } from '../stargate/data-directory.js';
 import { etcdOptions } from './config/etcd.js';
 import { loadConfig } from './config/load.js';
 import { stargateConfig, tcpListening } from './config/stargate.js';
-import { startTls } from './tls.js';
+import { connectTls, startTls } from './tls.js';
 import { hostName } from './host-name.js';
 import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
@@ -71,7 +72,8 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
       host.listen(started);
     },
   });
-  const storage = { store: host.store, node: managedNode(host, events) };
+  const connectTcp = tls === null ? connect : connectTls(tls.options.credentials);
+  const storage = { store: host.store, node: managedNode(host, events, tcp === null ? null : connectTcp) };
   const service = new ControlService({ ...storage, defaultHost: hostName() });
   const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath: null }), service, events, log });
   const stop = async (): Promise<void> => {
@@ -87,7 +89,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   const stopNow = stopOnSignal(log, stop);
   await orStop(stop, async () => {
     if (tcp !== null) await tls?.listen(tcp.host, tcp.port);
-    await host.serve();
+    await host.serve(question => service.answer(question));
     await control.listen(controlSocket);
     writePidFile(config.data);
   });

@@ -6,7 +6,7 @@ import { createHeader, encodeHeader, FrameType, type FrameHeader } from '../wire
 import { heartbeatReply } from '../wire/heartbeat.js';
 import { chooseVersion, helloMessage, versionMismatch, type HelloReply } from '../wire/hello.js';
 import { HEADER_BYTES, MAX_META_BYTES, MAX_META_REQUESTS, MAX_META_WATCHES } from '../wire/limits.js';
-import { metaRequest, type MetaReply, type MetaRequest } from '../wire/meta.js';
+import { metaRequest, type MetaReply, type MetaRequest, type NodeQuestion } from '../wire/meta.js';
 import { Blocker } from '../wire/path.js';
 import { MetaUnavailable } from './errors.js';
 import { FrameStream } from './frame-stream.js';
@@ -22,6 +22,8 @@ const MAX_REQUESTS = MAX_META_REQUESTS + 2 * MAX_META_WATCHES;
 export interface MetaServerOptions {
   readonly store: MetadataStore;
   readonly software: string;
+  /** What this node says to others that ask. Absent: nothing. */
+  readonly answer?: (question: NodeQuestion) => Promise<unknown>;
   readonly log: Logger;
 }
 
@@ -201,7 +203,11 @@ class MetaConnection {
   }
 
   async #carryOut(tag: number, request: MetaRequest): Promise<MetaReply> {
-    const { store } = this.options;
+    const { store, answer } = this.options;
+    if (request.kind === 'ask') {
+      if (answer === undefined) throw new RangeError('there is no node to ask here');
+      return { kind: 'answer', answer: await answer(request.question) };
+    }
     if (request.kind === 'get') return { kind: 'item', item: await store.get(request.key) };
     if (request.kind === 'range') return { kind: 'items', items: [...(await store.range(request.prefix)).items] };
     if (request.kind === 'transaction') {

@@ -29,6 +29,13 @@ const key = z.string().max(MAX_META_KEY_LENGTH).regex(META_KEY);
 const prefix = z.string().max(MAX_META_KEY_LENGTH).regex(META_PREFIX);
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
+/** What only a node itself knows: what it serves, or what it has of one vdisk. */
+export const nodeQuestion = z.discriminatedUnion('about', [
+  z.object({ about: z.literal('served') }),
+  z.object({ about: z.literal('copy'), vdiskId: z.uuid() }),
+]);
+export type NodeQuestion = z.infer<typeof nodeQuestion>;
+
 export const metaRequest = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('get'), key }),
   z.object({ kind: z.literal('range'), prefix }),
@@ -39,6 +46,7 @@ export const metaRequest = z.discriminatedUnion('kind', [
   }),
   z.object({ kind: z.literal('watch'), prefix }),
   z.object({ kind: z.literal('unwatch'), watch: count }),
+  z.object({ kind: z.literal('ask'), question: nodeQuestion }),
 ]);
 export type MetaRequest = z.infer<typeof metaRequest>;
 
@@ -50,6 +58,8 @@ export const metaReply = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('applied'), version: count }),
   z.object({ kind: z.literal('conflict') }),
   z.object({ kind: z.literal('done') }),
+  /** Of a question: as the management API of the node answers it. */
+  z.object({ kind: z.literal('answer'), answer: z.unknown() }),
   /** The request was not carried out, or (for a transaction, with `unknown`) nobody knows. */
   z.object({ kind: z.literal('failed'), code: z.string().max(64), message: z.string().max(4_096), unknown: z.boolean() }),
 ]);

@@ -37,6 +37,8 @@ function world({ copies, members, silent = [], serving, said, problem, minMember
       drainingSince: null,
       removingSince: null,
       neededBy: [],
+      version: null,
+      startedAt: null,
     },
   });
   const group: GroupRecord = {
@@ -46,7 +48,7 @@ function world({ copies, members, silent = [], serving, said, problem, minMember
   };
   const container: ContainerRecord = { name: 'c', replicationFactor: copies, minMembers, durability: 'always', createdAt: 'then' };
   const served = (id: string): ServedView => ({
-    node: id,
+    ...{ node: id, version: null, startedAt: null },
     vdisks: id === serving ? [{ ...SERVED, resyncing }] : [],
     problems: problem === undefined ? [] : [{ vdiskId: ID, message: problem }],
   });

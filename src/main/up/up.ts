@@ -77,7 +77,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     },
     prepare: started => host.listen(started),
   });
-  const storage = { store: host.store, node: managedNode(host, events) };
+  const storage = { store: host.store, node: managedNode(host, events, null) };
   const service = new ControlService({ ...storage, defaultHost: hostName() });
   const datapath = new DatapathHost({
     store: host.store,
