@@ -1,3 +1,4 @@
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { GatepathError } from '../base/errors.js';
 import { ControlClient, type ControlAddress } from '../control/client.js';
@@ -5,7 +6,7 @@ import type { AttachmentView, StatusView, VdiskView } from '../control/schemas.j
 import { readClusterFile, type ClusterFile, type ClusterNode } from './cluster-file.js';
 import { ASK_TIMEOUT_MS, HEALTH_POLL_MS, START_TIMEOUT_MS } from './limits.js';
 import { networkOf } from './networks.js';
-import { imageOf, isAlive, signalProcess, startProcess, type ProcessImage } from './processes.js';
+import { imageOf, isAlive, signalProcess, startProcess, waitForExit, type ProcessImage } from './processes.js';
 
 /** Others may know more than the one that answers first. */
 const LATE_ANSWER_MS = 100;
@@ -138,12 +139,25 @@ export class Cluster {
     return { id, pid, signal: signal => signalProcess(pid, command, signal) };
   }
 
+  /** As for an upgrade: it hands over what it controls, ends, and is started again; `supervisorMs`: so long whoever looks after it has to do so. */
+  async restart(id: string, supervisorMs = 0, tell: (what: 'stopping' | 'ended') => void = () => undefined): Promise<void> {
+    const target = await this.target(id);
+    if (isAlive(target.pid)) {
+      tell('stopping');
+      target.signal('SIGTERM');
+      await waitForExit(target.pid);
+    }
+    tell('ended');
+    await this.start(id, supervisorMs);
+  }
+
   /** Starts a node that has ended, unless somebody who looks after it has done so, and waits until it answers. */
-  async start(id: string): Promise<void> {
+  async start(id: string, supervisorMs = 0): Promise<void> {
     const node = this.node(id);
     const image = this.#images.get(id);
     let pid = node.pid;
-    if (!isAlive(pid)) {
+    if (!isAlive(pid)) pid = await this.#supervised(id, supervisorMs);
+    if (pid === 0) {
       const { cwd = process.cwd(), env = process.env as Record<string, string> } = image ?? {};
       pid = startProcess({ argv: node.command, cwd, env }, this.#logOf(id));
       this.started.set(id, pid);
@@ -151,9 +165,19 @@ export class Cluster {
     await this.#untilServing(id, pid);
   }
 
-  /** Not in its data directory, which may have to be empty. */
+  /** The process that `up --restart` has started, where it does so in time; 0: it does not. */
+  async #supervised(id: string, withinMs: number): Promise<number> {
+    for (const endMs = performance.now() + withinMs; performance.now() < endMs; await sleep(HEALTH_POLL_MS)) {
+      const pid = pidIn(join(this.dataDir, 'run', `${id}.pid`));
+      if (isAlive(pid)) return pid;
+    }
+    return 0;
+  }
+
+  /** Not in its data directory, which may have to be empty: where `up --nodes` has it. */
   #logOf(id: string): string {
-    return join(this.dataDir, `drill-${id}.log`);
+    const logs = join(this.dataDir, 'log');
+    return existsSync(logs) ? join(logs, `${id}.log`) : join(this.dataDir, `drill-${id}.log`);
   }
 
   async #untilServing(id: string, pid: number): Promise<void> {
@@ -176,6 +200,15 @@ export class Cluster {
 }
 
 export const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
+
+/** 0: there is none. */
+function pidIn(file: string): number {
+  try {
+    return Number(readFileSync(file, 'utf8')) || 0;
+  } catch {
+    return 0;
+  }
+}
 
 function addressOf(text: string): ControlAddress {
   return text.startsWith('unix:') ? { socketPath: text.slice('unix:'.length) } : { url: text };

@@ -58,12 +58,10 @@ const upgrade: Scenario = {
     const id = controllerOf(context);
     const { cluster } = context;
     context.undo(() => cluster.start(id));
-    const target = await cluster.target(id);
-    context.fault(`SIGTERM to ${id}, the controller`);
-    target.signal('SIGTERM');
-    await waitForExit(target.pid);
-    context.watch.mark('state', `${id} has ended`);
-    await cluster.start(id);
+    await cluster.restart(id, 0, what => {
+      if (what === 'stopping') context.fault(`SIGTERM to ${id}, the controller`);
+      else context.watch.mark('state', `${id} has ended`);
+    });
     context.healed(`${id} is back`);
   },
 };

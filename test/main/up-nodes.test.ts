@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
@@ -54,6 +54,44 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     const client = await NbdClient.connect({ socket: cluster.nbdSocket }, 'demo');
     await client.write(0, Buffer.alloc(PAGE, fill));
     await client.disconnect();
+  }
+
+  /** Over TCP nodes ask each other by their links, as on several machines. */
+  async function upgradeAll(cluster: GatepathCluster): Promise<void> {
+    const data = cluster.options.dataDir;
+    const [first, second] = cluster.file.nodes;
+    interface Said {
+      id: string;
+      version: string | null;
+      startedAt: string | null;
+      drainingSince: string | null;
+    }
+    const list = async (through: string): Promise<Said[]> =>
+      JSON.parse(await gatepath('node', 'list', '--json', '--data', through)) as Said[];
+    rmSync(join(second!.dataDir, 'control.sock'));
+    const before = await waitFor('both say since when they run', WAIT_MS, async () => {
+      const said = await list(first!.dataDir);
+      return said.every(({ startedAt }) => typeof startedAt === 'string') ? said : undefined;
+    });
+    await gatepath('node', 'drain', 'node-2', '--data', data);
+    const refused = await runGatepath('cluster', 'rolling-upgrade', '--all', '--data', data);
+    expect([refused.code, refused.stderr]).toEqual([1, expect.stringContaining('node node-2 is drained') as string]);
+    await gatepath('node', 'undrain', 'node-2', '--data', data);
+    expect(await gatepath('cluster', 'rolling-upgrade', '--data', data)).toContain('all nodes run');
+    // As of one that was interrupted when it had drained node-2.
+    await gatepath('node', 'drain', 'node-2', '--data', data);
+    const state = { version: before[0]!.version, done: [], current: 'node-2' };
+    writeFileSync(join(data, 'rolling-upgrade.json'), JSON.stringify(state));
+    const said = await gatepath('cluster', 'rolling-upgrade', '--all', '--data', data);
+    expect(said).toMatch(/going on .*\nnode-2 is drained, and is restarted\n.*whole\nnode-1 is drained/);
+    expect(said).toMatch(/2 nodes were upgraded to .*; the longest pause of a disk here was \d+ ms\n$/);
+    expect(existsSync(join(data, 'rolling-upgrade.json'))).toBe(false);
+    const after = await list(data);
+    for (const [i, { startedAt, drainingSince }] of after.entries()) {
+      expect(startedAt).not.toBe(before[i]!.startedAt);
+      expect(drainingSince).toBeNull();
+    }
+    expect(await gatepath('vdisk', 'show', 'demo', '--data', data)).toContain('healthy');
   }
 
   /** Of three nodes that live: one is drained, and a dead one, against all odds. */
@@ -207,12 +245,14 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     const block = await waitFor('a read', WAIT_MS, () => read(cluster).catch(() => undefined));
     expect(block.equals(Buffer.alloc(PAGE, 9))).toBe(true);
 
+    await upgradeAll(cluster);
+    const upgraded = cluster.file;
     await cluster.process.kill();
-    await waitFor('all have ended', WAIT_MS, () => !pidsOf(after).some(isAlive));
+    await waitFor('all have ended', WAIT_MS, () => !pidsOf(upgraded).some(isAlive));
     await cluster.start();
     expect((await read(cluster)).equals(Buffer.alloc(PAGE, 9))).toBe(true);
     await cluster.stop();
-    expect(pidsOf(after).filter(isAlive)).toEqual([]);
+    expect(pidsOf(upgraded).filter(isAlive)).toEqual([]);
   });
 
   it('a drained node controls nothing, also when the controller dies; a vdisk is deleted on all its nodes: one that was dead does so when it is back; nodes are removed', async () => {

@@ -1,13 +1,14 @@
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { GatepathError } from '../../base/errors.js';
+import { systemOptions, type SystemOptions } from '../../cli/system.js';
 import type { CertificateWish, Role } from './authority.js';
 
 interface JoinFlags extends Partial<Record<Role, string>> {
   readonly host: readonly string[];
 }
 
-/** `gatepath cluster …`: what is done to the files and the metadata of a cluster, with no node running. */
+/** `gatepath cluster …`: what is done to the files and the metadata of a cluster, and to all its nodes. */
 export function addClusterVerbs(program: Command): void {
   const cluster = program.command('cluster').description('clusters: several nodes with their metadata in etcd');
   cluster
@@ -47,6 +48,19 @@ export function addClusterVerbs(program: Command): void {
       console.log(`${vdisks} vdisks and ${containers} containers are in the cluster ${clusterId} now.`);
       console.log(`Start the node: gatepath stargate --config ${config}`);
       console.log(`Its old metadata is in ${kept}; it is not used any more.`);
+    });
+  systemOptions(cluster.command('rolling-upgrade'))
+    .description(
+      'the storage of all nodes, one after the other: drained, restarted with this version, whole again. Stops at the first problem, and goes on from there when it is called again',
+    )
+    .option(
+      '--restart-command <command>',
+      "how a node is restarted, {node} being its name; default: by cluster.json's commands, for gatepath up",
+    )
+    .option('--all', 'also nodes that run this version already')
+    .action(async ({ restartCommand, all = false, ...system }: SystemOptions & { restartCommand?: string; all?: boolean }) => {
+      const { rollingUpgrade } = await import('./rolling-upgrade-verb.js');
+      await rollingUpgrade(system, restartCommand ?? null, all);
     });
 }
 
