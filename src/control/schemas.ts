@@ -11,6 +11,8 @@ export const createContainerRequest = z.strictObject({
   replicationFactor: z.union([z.literal(1), z.literal(2), z.literal(3)]).optional(),
   /** With fewer members than this, writes wait. Default: 1, and 2 where the replication factor is 3. */
   minMembers: z.number().int().min(1).max(3).optional(),
+  /** When a write is answered: when it is on stable storage (the default), or when it is in memory and a flush makes sure of it. */
+  durability: z.enum(['always', 'flush']).optional(),
 });
 export type CreateContainerRequest = z.infer<typeof createContainerRequest>;
 export const createVdiskRequest = z.strictObject({

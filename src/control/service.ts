@@ -48,10 +48,11 @@ export class ControlService {
 
   // ---------------------------------------------------------------- containers
 
-  async createContainer({ name, replicationFactor, minMembers }: CreateContainerRequest): Promise<ContainerView> {
+  async createContainer({ name, replicationFactor, minMembers, durability }: CreateContainerRequest): Promise<ContainerView> {
     const record = await createContainer(this.options.store, name, {
       ...(replicationFactor === undefined ? {} : { replicationFactor }),
       ...(minMembers === undefined ? {} : { minMembers }),
+      ...(durability === undefined ? {} : { durability }),
     });
     return { ...record, vdisks: 0, sizeBytes: 0, allocatedBytes: 0 };
   }

@@ -8,6 +8,7 @@ const errnoByStatus = new Int32Array(Object.keys(IoStatus).length);
 errnoByStatus[IoStatus.ok] = 0;
 errnoByStatus[IoStatus.fenced] = -1;
 errnoByStatus[IoStatus.corrupt] = constants.errno.EIO;
+errnoByStatus[IoStatus.lost] = constants.errno.EIO;
 errnoByStatus[IoStatus.noSpace] = constants.errno.ENOSPC;
 errnoByStatus[IoStatus.invalid] = constants.errno.EINVAL;
 errnoByStatus[IoStatus.readOnly] = constants.errno.EPERM;

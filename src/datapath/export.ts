@@ -16,7 +16,7 @@ import type { SessionFrontEnd, SessionRequest } from './session-request.js';
 
 const FEATURES: ExportFeatures = {
   flush: true,
-  // Every write is durable when it is answered: FUA costs nothing, and a FLUSH covers all connections.
+  // Where every write is durable when it is answered, both cost nothing; and a FLUSH covers all connections.
   fua: true,
   multiConn: true,
   trim: true,
@@ -95,6 +95,7 @@ export class VdiskExport implements Export, ExportSession, SessionFrontEnd, Rele
     const { op } = request;
     const io = this.#session.acquire();
     io.set(OP_OF[op], request.offsetBytes, op === ExportOp.flush ? 0 : request.lengthBytes, this, request);
+    io.fua = request.fua;
     if (op === ExportOp.write) io.payload = request.payload;
     else if (op === ExportOp.read) io.data = request.data;
     this.#session.submit(io);

@@ -23,6 +23,7 @@ export class SessionRequest implements PathRequest {
   lengthBytes = 0;
   clientSeq = 0;
   lowWater = 0;
+  fua = false;
   payload: Gather;
   data: Gather;
   status: IoStatus = IoStatus.ok;
@@ -54,7 +55,7 @@ export class SessionRequest implements PathRequest {
     this.data = nothing;
   }
 
-  /** Everything but `payload` and `data`. MAP gets its table of extents here. */
+  /** Everything but `payload`, `data` and `fua`. MAP gets its table of extents here. */
   set(op: IoOp, offsetBytes: number, lengthBytes: number, frontEnd: SessionFrontEnd, context: unknown): void {
     this.op = op;
     this.offsetBytes = offsetBytes;
@@ -72,6 +73,7 @@ export class SessionRequest implements PathRequest {
     this.context = null;
     this.path = null;
     this.extentCount = 0;
+    this.fua = false;
     this.timedOut = false;
   }
 }

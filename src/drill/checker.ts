@@ -4,12 +4,17 @@ export const DAMAGED = -1;
 /**
  * One event of one block, which is one unit or several that are told apart: bit n of `mask` is unit n. A value is the number of the operation that wrote
  * the unit; 0: zeroes. `settled`: the operation was given up, and can take effect no more; whether it did is not known.
+ *
+ * Where memory may be `lost`, a write lasts when it was `wrote` so that it is durable (the default), or when a `flush` has begun after that and was `flushed`. What
+ * lasted less may be gone after the loss, the latest first; then each of `clients` is told so by a flush before any of its flushes ends well: `notFlushed`.
  */
 export type BlockEvent =
   | { readonly kind: 'write'; readonly op: number; readonly mask: number; readonly value: number; readonly at: number }
-  | { readonly kind: 'wrote' | 'settled'; readonly op: number; readonly at: number }
+  | { readonly kind: 'wrote' | 'settled'; readonly op: number; readonly isDurable?: boolean; readonly at: number }
   | { readonly kind: 'read'; readonly op: number; readonly mask: number; readonly values: readonly number[]; readonly at: number }
-  | { readonly kind: 'hasRead'; readonly op: number; readonly at: number };
+  | { readonly kind: 'hasRead' | 'flush'; readonly op: number; readonly at: number }
+  | { readonly kind: 'flushed' | 'notFlushed'; readonly op: number; readonly client: number; readonly at: number }
+  | { readonly kind: 'lost'; readonly op: number; readonly clients: readonly number[]; readonly at: number };
 
 /** What a block may not have shown. */
 export interface Violation {
@@ -31,6 +36,17 @@ interface Way {
   readonly applied: number;
   /** Open reads whose values the block has had since they began. */
   readonly seen: number;
+  /** What a loss of memory may bring back: states of before. None where nothing is ever lost. */
+  readonly former: readonly Former[];
+  /** Writes were lost, and these clients have not been told so. */
+  readonly untold: readonly number[];
+}
+
+interface Former {
+  readonly state: readonly number[];
+  readonly applied: number;
+  /** The event that brought the next state. */
+  readonly until: number;
 }
 
 interface Open {
@@ -74,6 +90,9 @@ class BlockChecker {
   readonly #ends = new Map<number, number>();
   /** Where the last read ends that sees the value. */
   readonly #lastSeen = new Map<number, number>();
+  /** Flushes → the event at which they began. */
+  readonly #flushes = new Map<number, number>();
+  readonly #isVolatile: boolean;
   #at = 0;
 
   constructor(
@@ -81,7 +100,8 @@ class BlockChecker {
     units: number,
     readonly forgets: boolean,
   ) {
-    this.ways = [{ state: new Array<number>(units).fill(0), applied: 0, seen: 0 }];
+    this.#isVolatile = events.some(({ kind }) => kind === 'lost');
+    this.ways = [{ state: new Array<number>(units).fill(0), applied: 0, seen: 0, former: [], untold: [] }];
     events.forEach((event, i) => event.kind === 'hasRead' && this.#ends.set(event.op, i));
     for (const event of events) {
       const end = this.#ends.get(event.op);
@@ -94,6 +114,12 @@ class BlockChecker {
   take(event: BlockEvent, at: number): string | null {
     this.#at = at;
     if (event.kind === 'write' || event.kind === 'read') return this.#begin(event);
+    if (event.kind === 'flush') this.#flushes.set(event.op, at);
+    else if (event.kind === 'flushed') return this.#flushed(event.op, event.client);
+    else if (event.kind === 'notFlushed')
+      this.ways = this.#distinct(this.ways.map(way => ({ ...way, untold: way.untold.filter(one => one !== event.client) })));
+    else if (event.kind === 'lost') this.#lose(event.clients);
+    if (event.kind !== 'wrote' && event.kind !== 'settled' && event.kind !== 'hasRead') return null;
     const one = this.#open.get(event.op)!;
     const bit = 1 << one.slot;
     const before = this.ways;
@@ -103,8 +129,34 @@ class BlockChecker {
       this.ways = [...before.filter(way => (way.applied & bit) === 0), ...this.#reach(way => (way.applied & bit) !== 0)];
     if (this.ways.length === 0) return explain(one, before, this.#open);
     this.#open.delete(event.op);
-    this.ways = this.#distinct(this.ways.map(way => ({ state: way.state, applied: way.applied & ~bit, seen: way.seen & ~bit })));
+    const lasts = event.kind === 'wrote' && event.isDurable !== false;
+    this.ways = this.#distinct(
+      this.ways.map(way => ({
+        ...way,
+        applied: way.applied & ~bit,
+        seen: way.seen & ~bit,
+        former: way.former.filter(one => !lasts || (one.applied & bit) !== 0).map(one => ({ ...one, applied: one.applied & ~bit })),
+      })),
+    );
     return null;
+  }
+
+  /** What had ended when it began lasts. */
+  #flushed(op: number, client: number): string | null {
+    const began = this.#flushes.get(op) ?? -1;
+    const told = this.ways.filter(({ untold }) => !untold.includes(client));
+    if (told.length === 0) return `flush #${op} has ended well, though writes were lost of which client ${client} has not been told`;
+    this.ways = this.#distinct(told.map(way => ({ ...way, former: way.former.filter(({ until }) => until > began) })));
+    return null;
+  }
+
+  #lose(clients: readonly number[]): void {
+    const reads = [...this.#open.values()].filter(({ event }) => event.kind === 'read');
+    const ways = this.ways.flatMap((way): Way[] => [
+      { ...way, former: [] },
+      ...way.former.map(({ state, applied }) => noteReads({ state, applied, seen: way.seen, former: [], untold: clients }, reads)),
+    ]);
+    this.ways = this.#distinct(ways);
   }
 
   #begin(event: Open['event']): string | null {
@@ -139,7 +191,7 @@ class BlockChecker {
       for (const write of writes) {
         if ((way.applied & (1 << write.slot)) !== 0) continue;
         const next = noteReads(this.#apply(way, write, writes), reads);
-        const key = `${next.state.join()}|${next.applied}|${next.seen}`;
+        const key = `${next.state.join()}|${next.applied}|${next.seen}|${next.untold.join()}|${next.former.map(keyOf).join()}`;
         if (known.has(key)) continue;
         known.add(key);
         left.push(next);
@@ -152,9 +204,23 @@ class BlockChecker {
   #apply(way: Way, write: Open, writes: readonly Open[]): Way {
     const { mask } = write.event;
     const value = this.#isSeenLater(write) ? (write.event as { value: number }).value : FORGOTTEN;
+    const covered = writes.filter(
+      other => (way.applied & (1 << other.slot)) === 0 && (other.event.mask & ~mask) === 0 && !this.#isSeenLater(other) && other !== write,
+    );
     let applied = way.applied | (1 << write.slot);
-    for (const other of writes) if ((other.event.mask & ~mask) === 0 && !this.#isSeenLater(other)) applied |= 1 << other.slot;
-    return { state: way.state.map((old, unit) => ((mask & (1 << unit)) !== 0 ? value : old)), applied, seen: way.seen };
+    for (const other of covered) applied |= 1 << other.slot;
+    const former = this.#isVolatile ? this.#formerWith(way, covered) : way.former;
+    return { ...way, state: written(way.state, mask, value), applied, former };
+  }
+
+  /** The state that is over now, and those that came in between. */
+  #formerWith({ state, applied, former }: Way, covered: readonly Open[]): Former[] {
+    const all = [...former, { state, applied, until: this.#at }];
+    for (const { slot, event } of covered) {
+      const last = all.at(-1)!;
+      all.push({ state: written(last.state, event.mask, FORGOTTEN), applied: last.applied | (1 << slot), until: this.#at });
+    }
+    return all;
   }
 
   /** Without those that another one makes needless: the same for all who are to come, and nothing done that it has not done too. */
@@ -162,22 +228,44 @@ class BlockChecker {
     let seenLater = 0;
     for (const one of this.#open.values()) if (this.#isSeenLater(one)) seenLater |= 1 << one.slot;
     const groups = new Map<string, Way[]>();
-    for (const { state, applied, seen } of ways) {
-      const way = {
-        state: state.map(value => (!this.forgets || (this.#lastSeen.get(value) ?? -1) > this.#at ? value : FORGOTTEN)),
-        applied,
-        seen,
-      };
-      const key = `${way.state.join()}|${applied & seenLater}`;
+    for (const { state, applied, seen, former, untold } of ways) {
+      const way = { state: this.#remembered(state), applied, seen, former: this.#formers(former), untold };
+      const key = `${way.state.join()}|${applied & seenLater}|${untold.join()}`;
       const group = groups.get(key);
       if (group === undefined) groups.set(key, [way]);
       else if (!group.some(other => covers(other, way))) groups.set(key, [...group.filter(other => !covers(way, other)), way]);
     }
     return [...groups.values()].flat();
   }
+
+  #remembered(state: readonly number[]): readonly number[] {
+    return state.map(value => (!this.forgets || (this.#lastSeen.get(value) ?? -1) > this.#at ? value : FORGOTTEN));
+  }
+
+  /** Each only once, as late as it was. */
+  #formers(former: readonly Former[]): readonly Former[] {
+    if (former.length === 0) return former;
+    const latest = new Map<string, Former>();
+    for (const one of former) {
+      const state = this.#remembered(one.state);
+      const key = `${state.join()}|${one.applied}`;
+      if ((latest.get(key)?.until ?? -1) < one.until) latest.set(key, { ...one, state });
+    }
+    return [...latest.values()];
+  }
 }
 
-const covers = (a: Way, b: Way): boolean => (a.seen & b.seen) === b.seen && (a.applied & b.applied) === b.applied;
+const written = (state: readonly number[], mask: number, value: number): number[] =>
+  state.map((old, unit) => ((mask & (1 << unit)) !== 0 ? value : old));
+
+const keyOf = ({ state, applied, until }: Former): string => `${state.join()}/${applied}/${until}`;
+
+function covers(a: Way, b: Way): boolean {
+  const isAhead = (a.seen & b.seen) === b.seen && (a.applied & b.applied) === b.applied;
+  if (!isAhead || b.former.length === 0) return isAhead;
+  const has = new Set(a.former.map(keyOf));
+  return b.former.every(one => has.has(keyOf(one)));
+}
 
 /** A read may have taken place as soon as the block is as it saw it: that costs nothing. */
 function noteReads(way: Way, reads: readonly Open[]): Way {

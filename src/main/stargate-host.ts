@@ -6,7 +6,7 @@ import type { EventSink } from '../base/events.js';
 import type { Logger } from '../base/log.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
 import { concerns, listGroups, winTerms } from '../meta/nodes.js';
-import { livingVdisks } from '../meta/operations.js';
+import { listContainers, livingVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ContainerRecord, GroupMember, RemovedNodeRecord, ReplicationFactor, VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
@@ -263,9 +263,12 @@ export class StargateHost {
   async #winTerms(vdisks: readonly VdiskRecord[]): Promise<VdiskProblem[]> {
     const ids = vdisks.map(vdisk => vdisk.id);
     const { won, refused } = await winTerms(this.store, ids, this.metadata.member);
-    for (const { id, sizeBytes, historyId } of vdisks) {
+    const containers = await listContainers(this.store);
+    for (const { id, sizeBytes, historyId, container } of vdisks) {
       const term = won.get(id);
-      if (term !== undefined) this.#terms.set(id, { vdiskId: id, sizeBytes, historyId, ...term });
+      if (term === undefined) continue;
+      const durability = containers.find(({ name }) => name === container)?.durability ?? 'always';
+      this.#terms.set(id, { vdiskId: id, sizeBytes, historyId, durability, ...term });
     }
     return [...refused].map(([vdiskId, message]) => ({ vdiskId, message }));
   }

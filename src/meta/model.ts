@@ -70,12 +70,16 @@ export type ReplicationFactor = z.infer<typeof replicationFactor>;
 /** With fewer members than this, writes wait (rule 9). */
 export const defaultMinMembers = (factor: ReplicationFactor): number => (factor === 3 ? 2 : 1);
 
+/** When a write is answered: when it is on stable storage, or when it is in memory, and then only a flush makes sure of it (rule 27). */
+export const durability = z.enum(['always', 'flush']);
+export type Durability = z.infer<typeof durability>;
+
 export const containerRecord = z
   .object({
     name,
     replicationFactor,
     minMembers: z.number().int().min(1).max(3).optional(),
-    durability: z.enum(['always', 'flush']),
+    durability,
     createdAt: z.string(),
   })
   .transform(record => ({ ...record, minMembers: record.minMembers ?? defaultMinMembers(record.replicationFactor) }));

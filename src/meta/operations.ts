@@ -5,6 +5,7 @@ import {
   keys,
   vdiskRecord,
   type ContainerRecord,
+  type Durability,
   type GroupMember,
   type GroupRecord,
   type ReplicationFactor,
@@ -27,15 +28,21 @@ export const DEFAULT_CONTAINER = 'default';
 export interface ContainerWish {
   readonly replicationFactor?: ReplicationFactor;
   readonly minMembers?: number;
+  readonly durability?: Durability;
 }
 
 export async function createContainer(store: MetadataStore, containerName: string, wish: ContainerWish = {}): Promise<ContainerRecord> {
   checkName(containerName);
   const record = newContainer(containerName, wish);
-  const { replicationFactor, minMembers } = record;
+  const { replicationFactor, minMembers, durability } = record;
   if (minMembers > replicationFactor) {
     const message = `a vdisk with ${replicationFactor} members never has the ${minMembers} that its writes would wait for`;
     throw invalid('ERR_MIN_MEMBERS', message, 'lower --min-members, or raise --rf');
+  }
+  if (durability === 'flush' && replicationFactor > 1) {
+    const message =
+      'durability "flush" is for vdisks of one node: where several keep them, each write is on stable storage at all of them before it is answered';
+    throw invalid('ERR_DURABILITY', message, 'leave out --durability flush, or give --rf 1');
   }
   const key = keys.container(containerName);
   const result = await store.transaction([{ key, version: 0 }], [{ put: key, value: record }]);
@@ -51,12 +58,12 @@ export async function ensureDefaultContainer(store: MetadataStore, wish: Contain
   await store.transaction([{ key, version: 0 }], [{ put: key, value: newContainer(DEFAULT_CONTAINER, wish) }]);
 }
 
-function newContainer(containerName: string, { replicationFactor = 1, minMembers }: ContainerWish): ContainerRecord {
+function newContainer(containerName: string, { replicationFactor = 1, minMembers, durability = 'always' }: ContainerWish): ContainerRecord {
   return {
     name: containerName,
     replicationFactor,
     minMembers: minMembers ?? defaultMinMembers(replicationFactor),
-    durability: 'always',
+    durability,
     createdAt: now(),
   };
 }

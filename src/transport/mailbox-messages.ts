@@ -53,11 +53,12 @@ export interface SessionClosedMessage {
  * Layout of the mailbox messages, by cell (0 is the kind):
  *
  * ```
- * ioSubmit      1 path  2 tag  3 op  4 offsetBytes  5 lengthBytes  6 clientSeq  7 lowWater  8 ranges  9… payload ranges
+ * ioSubmit      1 path  2 tag  3 op, + SUBMIT_FUA with FUA  4 offsetBytes  5 lengthBytes  6 clientSeq  7 lowWater  8 ranges  9… payload ranges
  * ioReply       1 path  2 tag  3 status  4 term  5 values  6… data ranges (READ) or extents (MAP)
  * ioRelease     1 path  2 tag                 the data of an answered READ is not used any more
  * closeSession  1 path                        the path is given up; answered by sessionClosed, behind which nothing follows
  * ```
  */
 export const SUBMIT_FIRST_RANGE = 9;
+export const SUBMIT_FUA = 256;
 export const REPLY_FIRST_VALUE = 6;

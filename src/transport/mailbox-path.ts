@@ -6,6 +6,7 @@ import type { SessionRequest } from '../wire/serving.js';
 import { IoStatus } from '../wire/status.js';
 import {
   SUBMIT_FIRST_RANGE,
+  SUBMIT_FUA,
   REPLY_FIRST_VALUE,
   Topic,
   type CloseSessionMessage,
@@ -52,7 +53,7 @@ class MailboxPath implements StargatePath {
     const cells = mailbox.cellsFor(this.shard);
     cells[at + 1] = this.number;
     cells[at + 2] = tag;
-    cells[at + 3] = request.op;
+    cells[at + 3] = request.fua ? request.op + SUBMIT_FUA : request.op;
     cells[at + 4] = request.offsetBytes;
     cells[at + 5] = request.lengthBytes;
     cells[at + 6] = request.clientSeq;

@@ -9,6 +9,7 @@ import { MAX_MAILBOX_SESSIONS } from './limits.js';
 import {
   REPLY_FIRST_VALUE,
   SUBMIT_FIRST_RANGE,
+  SUBMIT_FUA,
   Topic,
   type CloseSessionMessage,
   type EndedMessage,
@@ -94,7 +95,8 @@ class MailboxSession implements SessionListener, PathRequestOwner {
     // Ended meanwhile: the requester is being told, and sends it again elsewhere.
     if (this.#closed) return;
     const request = this.pool.take();
-    request.prepare(cells[at + 3]! as IoOp, this);
+    request.prepare((cells[at + 3]! % SUBMIT_FUA) as IoOp, this);
+    request.fua = cells[at + 3]! >= SUBMIT_FUA;
     request.tag = cells[at + 2]!;
     request.offsetBytes = cells[at + 4]!;
     request.lengthBytes = cells[at + 5]!;

@@ -13,6 +13,7 @@ export class ServedRequest implements PathRequest {
   lengthBytes = 0;
   clientSeq = 0;
   lowWater = 0;
+  fua = false;
   readonly payload: Gather;
   readonly data = new Gather(MAX_DATA_RANGES);
   status: IoStatus = IoStatus.ok;

@@ -1,4 +1,4 @@
-import { resetHeader, createHeader, FrameType, type FrameHeader } from '../wire/frame.js';
+import { resetHeader, createHeader, FrameFlag, FrameType, type FrameHeader } from '../wire/frame.js';
 import { encodeExtents } from '../wire/io.js';
 import { HEADER_BYTES, MAP_EXTENT_BYTES } from '../wire/limits.js';
 import { Blocker, IoOp, type PathRequest, type PathRequestOwner, type StargatePath } from '../wire/path.js';
@@ -57,6 +57,7 @@ export class ServerIo implements PathRequestOwner {
     request.lengthBytes = header.lengthBytes;
     request.clientSeq = header.clientSeq;
     request.lowWater = header.lowWater;
+    request.fua = (header.flags & FrameFlag.fua) !== 0;
     request.tag = header.tag;
     request.memoryOffset = memoryOffset;
     request.arrivedNs = this.nowNs();

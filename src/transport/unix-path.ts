@@ -1,6 +1,6 @@
 import type { Engine, Slot } from 'uring-engine';
 import { decodeControl, encodeControl } from '../wire/control.js';
-import { createHeader, encodeHeader, FrameType, resetHeader, type FrameHeader } from '../wire/frame.js';
+import { createHeader, encodeHeader, FrameFlag, FrameType, resetHeader, type FrameHeader } from '../wire/frame.js';
 import { heartbeat } from '../wire/heartbeat.js';
 import { errorMessage, helloReply, WIRE_VERSION_MAX, WIRE_VERSION_MIN, type HelloMessage } from '../wire/hello.js';
 import { checkIoReply, decodeExtents } from '../wire/io.js';
@@ -256,6 +256,7 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
     header.tag = tag;
     header.clientSeq = request.clientSeq;
     header.lowWater = request.lowWater;
+    header.flags = request.fua ? FrameFlag.fua : 0;
     header.offsetBytes = request.offsetBytes;
     header.lengthBytes = request.lengthBytes;
     const { payload } = request;

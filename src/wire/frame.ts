@@ -41,6 +41,9 @@ export const FrameType = {
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 
+/** Bits of `flags`. fua: of an IO_REQUEST, see PathRequest. Bits that a receiver does not know are nothing to it. */
+export const FrameFlag = { fua: 1 } as const;
+
 /** Decoded header; one object is reused for all frames of a connection. */
 export interface FrameHeader {
   type: number;

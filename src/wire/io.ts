@@ -7,7 +7,7 @@ import { IoStatus } from './status.js';
  * I/O: header only, and the data.
  *
  * ```
- * IO_REQUEST  op, tag, clientSeq, lowWater, offsetBytes, lengthBytes; payload: WRITE's data
+ * IO_REQUEST  op, flags (fua), tag, clientSeq, lowWater, offsetBytes, lengthBytes; payload: WRITE's data
  * IO_REPLY    op, status, tag, clientSeq, term, lengthBytes as in the request; payload: READ's data or MAP's extents when status is ok
  * ```
  * An extent of MAP: u64 lengthBytes, u32 flags (NBD's base:allocation: 1 hole, 2 zero), u32 0.

@@ -38,6 +38,8 @@ export interface PathRequest {
   clientSeq: number;
   /** Every request of the session with a number below this one is settled: answered, or given up for ever. */
   lowWater: number;
+  /** Of a change: it is answered when it is on stable storage, whatever the durability of its vdisk. */
+  fua: boolean;
   /** WRITE: arena ranges with the payload; `payloadTaken` is set by a path that has copied it and needs it no more. */
   readonly payload: Gather;
   // ---- the answer

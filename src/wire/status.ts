@@ -11,5 +11,7 @@ export const IoStatus = {
   /** Outside the vdisk, misaligned, over a limit: a fault of the sender. */
   invalid: 5,
   readOnly: 6,
+  /** A FLUSH, once: changes that were answered and not flushed may have been lost with the Stargate's memory (`durability: flush`). */
+  lost: 7,
 } as const;
 export type IoStatus = (typeof IoStatus)[keyof typeof IoStatus];

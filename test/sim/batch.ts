@@ -7,6 +7,8 @@ export interface Batch {
   readonly seeds: number;
   readonly isCluster: boolean;
   readonly isLong: boolean;
+  /** The node that is alone has `durability: flush`. */
+  readonly isFlush: boolean;
 }
 
 export interface BatchResult {
@@ -16,11 +18,13 @@ export interface BatchResult {
 }
 
 /** Seeds, one after the other, in a thread of their own: what a thread that is left over would do wrong shows as another hash of the same seed. */
-export default function runBatch({ from, seeds, isCluster, isLong }: Batch): BatchResult {
+export default function runBatch({ from, seeds, isCluster, isLong, isFlush }: Batch): BatchResult {
   const totals = new Totals<Readonly<Record<string, number>>>();
   const failed: number[] = [];
   for (let seed = from; seed < from + seeds; seed++) {
-    const result: AnyResult = (isCluster ? new ClusterRun({ seed, isLong }) : new Run({ seed })).run();
+    const result: AnyResult = (
+      isCluster ? new ClusterRun({ seed, isLong }) : new Run(isFlush ? { seed, shape: { durability: 'flush' } } : { seed })
+    ).run();
     totals.add(result as AnyResult & { counters: Readonly<Record<string, number>> });
     if (isBad(result)) failed.push(seed);
   }

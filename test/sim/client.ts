@@ -49,6 +49,11 @@ export class Client implements SessionFrontEnd {
   readonly paths: ClientPaths;
   readonly outstanding = new Map<number, Operation>();
   isDead = false;
+  hasOpened = false;
+  /** Of the deaths of its node, those that a FLUSH has told of, or that are none of its business. */
+  heardDeaths = 0;
+  /** Whether the answer has come that told so is not known at the other end. */
+  #mayHearAgain = false;
   /** The session is over: another datapath's has ended it. */
   get isOver(): boolean {
     return this.session.state.kind === 'closed';
@@ -82,9 +87,11 @@ export class Client implements SessionFrontEnd {
     this.outstanding.set(op, operation);
     world.trace.add(Asked, this.number, op, wish.op, wish.offsetBytes, wish.lengthBytes);
     if (wish.op === IoOp.read) vdisk.history.read(op, pieces);
-    else if (wish.op !== IoOp.flush) vdisk.history.write(op, pieces, !isWrite);
+    else if (wish.op === IoOp.flush) vdisk.history.flush(op);
+    else vdisk.history.write(op, pieces, !isWrite);
     const request = session.acquire();
     request.set(wish.op, wish.offsetBytes, wish.lengthBytes, this, operation);
+    request.fua = wish.fua === true;
     if (isWrite) {
       fillPayload(world.memory.arena, buffer, op, wish.offsetBytes, wish.lengthBytes);
       request.payload = new Gather(1);
@@ -110,9 +117,11 @@ export class Client implements SessionFrontEnd {
       if (wish.op === IoOp.read) {
         values = valuesOf(world.memory.arena, request.data, wish.offsetBytes, operation.pieces);
         this.session.release(request);
-        vdisk.history.hasRead(op, values);
-      } else if (wish.op !== IoOp.flush) vdisk.history.wrote(op);
+        vdisk.history.hasRead(op, values, request.term);
+      } else if (wish.op === IoOp.flush) vdisk.history.flushed(op, this.number, request.term);
+      else vdisk.history.wrote(op, wish.fua === true, request.term);
     } else if (isChange(operation)) vdisk.history.settled(op);
+    else if (status === IoStatus.lost) vdisk.history.notFlushed(op, this.number, request.term);
     world.answered(this, operation, status);
     operation.onAnswer?.(status, values);
   }
@@ -125,6 +134,14 @@ export class Client implements SessionFrontEnd {
     this.world.trace.add(Died, this.number, open.length);
     for (const operation of [...this.outstanding.values()]) this.#forget(operation);
     return open;
+  }
+
+  /** A FLUSH has told it that changes may be lost. False: it has no reason to, and must not. */
+  hearsOfLoss(): boolean {
+    const isDue = this.world.deaths > this.heardDeaths || this.#mayHearAgain;
+    this.heardDeaths = this.world.deaths;
+    this.#mayHearAgain = false;
+    return isDue && this.world.deaths > 0;
   }
 
   #forget(operation: Operation): void {
@@ -147,10 +164,12 @@ export class Client implements SessionFrontEnd {
   /** To be called by whoever has opened a path for it. */
   opened(term: number, replayed: number): void {
     this.world.trace.add(Opened, this.number, term, replayed);
+    this.hasOpened = true;
     this.onOpened();
   }
 
   lost(): void {
+    this.#mayHearAgain = true;
     this.world.trace.add(Lost, this.number);
   }
 }

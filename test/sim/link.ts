@@ -102,8 +102,8 @@ export class Link implements Connection {
     for (let i = 0, at = 0; i < request.payload.count && request.op === IoOp.write; at += request.payload.lengths[i++]!) {
       payload.set(bytes.subarray(request.payload.offsets[i], request.payload.offsets[i]! + request.payload.lengths[i]!), at);
     }
-    const { op, offsetBytes, lengthBytes, clientSeq, lowWater } = request;
-    this.#up.send(() => this.#atNode(() => this.#serve({ op, offsetBytes, lengthBytes, clientSeq, lowWater }, payload, request)));
+    const { op, offsetBytes, lengthBytes, clientSeq, lowWater, fua } = request;
+    this.#up.send(() => this.#atNode(() => this.#serve({ op, offsetBytes, lengthBytes, clientSeq, lowWater, fua }, payload, request)));
   }
 
   release(request: PathRequest): void {
@@ -190,7 +190,7 @@ export class Link implements Connection {
   }
 
   #serve(
-    fields: Pick<PathRequest, 'op' | 'offsetBytes' | 'lengthBytes' | 'clientSeq' | 'lowWater'>,
+    fields: Pick<PathRequest, 'op' | 'offsetBytes' | 'lengthBytes' | 'clientSeq' | 'lowWater' | 'fua'>,
     payload: Buffer,
     asked: PathRequest,
   ): void {

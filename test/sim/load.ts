@@ -29,6 +29,7 @@ export interface WorldCounters {
   replayed: number;
   lostPaths: number;
   closed: number;
+  toldLosses: number;
 }
 
 /** How fast clients ask. */
@@ -48,6 +49,8 @@ export interface LoadOptions {
   readonly hotBlocks?: number | undefined;
   /** In one run of so many whole segments are zeroed and trimmed, now and then; in all, where it is missing. */
   readonly wholeSegmentsIn?: number;
+  /** Changes are answered before they are durable; clients flush, or ask for FUA. */
+  readonly isVolatile?: boolean;
 }
 
 /** One clock, vdisks, and datapaths that use them: what one node and a cluster of nodes have in common. */
@@ -57,11 +60,13 @@ export abstract class Load {
   readonly memory = new Memory();
   readonly vdisks: readonly Vdisk[];
   readonly datapaths: Datapath[] = [];
-  readonly counters: WorldCounters = { asked: 0, changes: 0, reads: 0, trims: 0, replayed: 0, lostPaths: 0, closed: 0 };
+  readonly counters: WorldCounters = { asked: 0, changes: 0, reads: 0, trims: 0, replayed: 0, lostPaths: 0, closed: 0, toldLosses: 0 };
   /** What must not happen, beside what the checker finds. */
   readonly complaints: string[] = [];
   /** Damage has been planted: it may be reported. */
   mayBeCorrupt = false;
+  /** Processes that have ended with what was in their memory alone. */
+  deaths = 0;
   /** The disk has been full: changes may be refused for that. */
   mayBeFull = false;
   nextClient = 1;
@@ -69,7 +74,7 @@ export abstract class Load {
   abstract readonly pace: Pace;
   #generation = 0;
 
-  constructor({ seed, isRead, vdiskCount, hotBlocks, wholeSegmentsIn = 1 }: LoadOptions) {
+  constructor({ seed, isRead, vdiskCount, hotBlocks, wholeSegmentsIn = 1, isVolatile = false }: LoadOptions) {
     this.clock = new VirtualClock(seed);
     const { clock } = this;
     this.trace = new Trace(clock, isRead === true);
@@ -78,8 +83,8 @@ export abstract class Load {
     this.vdisks = VDISK_IDS.slice(0, count).map((id, index) => ({
       id,
       index,
-      workload: new Workload(clock, hotBlocks, hasWholeSegments),
-      history: new History(),
+      workload: new Workload(clock, hotBlocks, hasWholeSegments, isVolatile),
+      history: new History(isVolatile),
       abandoned: [],
     }));
   }
@@ -97,6 +102,8 @@ export abstract class Load {
   startDatapath(shards: number, isDirect: boolean, depth: number, newGeneration: boolean): Datapath {
     if (newGeneration || this.#generation === 0) this.#generation++;
     const datapath = new Datapath(this, this.#generation, `datapath-${this.datapaths.length}`, shards, isDirect, depth);
+    // Its guest has begun anew.
+    if (newGeneration) for (const client of datapath.clients) client.heardDeaths = this.deaths;
     this.datapaths.push(datapath);
     return datapath;
   }
@@ -117,9 +124,23 @@ export abstract class Load {
     else if (wish.op !== IoOp.flush) counters.changes++;
     if (wish.op === IoOp.trim) counters.trims++;
     if (status === IoStatus.ok) return;
+    if (status === IoStatus.lost) counters.toldLosses++;
+    if (status === IoStatus.lost && wish.op === IoOp.flush && client.hearsOfLoss()) return;
     if (status === IoStatus.closed) counters.closed++;
     else if (!(status === IoStatus.corrupt && this.mayBeCorrupt) && !(status === IoStatus.noSpace && this.mayBeFull)) {
       this.complaints.push(`client ${client.number}: #${op}, asked at ${startedNs}, was answered with status ${status}`);
+    }
+  }
+
+  /** The node's process ends, and not cleanly: what was answered and not flushed may be lost, and who has a session is to hear of it. */
+  memoryLost(term: number): void {
+    this.deaths++;
+    for (const vdisk of this.vdisks) {
+      const users = this.clients.filter(client => client.vdisk === vdisk && client.hasOpened);
+      vdisk.history.lost(
+        users.map(({ number }) => number),
+        term,
+      );
     }
   }
 

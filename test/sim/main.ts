@@ -5,9 +5,10 @@ import { hunt, MUTANTS, type Caught } from './mutants.js';
 import { CLUSTER_MUTANTS, huntInCluster } from './nodes/mutants.js';
 import { tell, tellCluster, Totals } from './report.js';
 
-const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long]] [--full] [--mutant WORD]
+const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long] | --flush] [--full] [--mutant WORD]
   --cluster a cluster of nodes, instead of one that is alone
   --long    histories of some seconds, instead of many short ones and few long ones
+  --flush   one node with durability "flush": what is not flushed may be lost, and is told then
   --seeds   how many seeds to run; 1000
   --from    the first one; 1
   --jobs    threads that run them; 1
@@ -21,6 +22,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: '1' },
     full: { type: 'boolean', default: false },
     long: { type: 'boolean', default: false },
+    flush: { type: 'boolean', default: false },
     cluster: { type: 'boolean', default: false },
     mutant: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -34,7 +36,7 @@ const BATCH_SEEDS = 20;
 const TELL_EVERY_SEEDS = 1_000;
 
 async function runAll(seeds: number, from: number, jobs: number): Promise<number> {
-  const { cluster: isCluster, long: isLong } = values;
+  const { cluster: isCluster, long: isLong, flush: isFlush } = values;
   const totals = new Totals<Readonly<Record<string, number>>>();
   const startedMs = performance.now();
   let failed = 0;
@@ -43,9 +45,11 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
     totals.addSums(result.seeds, result.sums);
     for (const seed of result.failed) {
       failed++;
-      const text = isCluster ? tellCluster({ seed, isLong }, values.full) : tell({ seed }, values.full);
+      const text = isCluster
+        ? tellCluster({ seed, isLong }, values.full)
+        : tell(isFlush ? { seed, shape: { durability: 'flush' } } : { seed }, values.full);
       console.log(
-        `${text}\n\nagain: npm run sim --${isCluster ? ' --cluster' : ''}${isLong ? ' --long' : ''} --seeds 1 --from ${seed} --full\n`,
+        `${text}\n\nagain: npm run sim --${isCluster ? ' --cluster' : ''}${isLong ? ' --long' : ''}${isFlush ? ' --flush' : ''} --seeds 1 --from ${seed} --full\n`,
       );
     }
     if (Math.floor(before / TELL_EVERY_SEEDS) < Math.floor(totals.seeds / TELL_EVERY_SEEDS))
@@ -63,7 +67,7 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
         });
   const work = async (): Promise<void> => {
     while (next < from + seeds && failed < MAX_FAILED) {
-      const batch = { from: next, seeds: Math.min(BATCH_SEEDS, from + seeds - next), isCluster, isLong };
+      const batch = { from: next, seeds: Math.min(BATCH_SEEDS, from + seeds - next), isCluster, isLong, isFlush };
       next += batch.seeds;
       take(pool === null ? runBatch(batch) : ((await pool.run(batch)) as BatchResult));
     }

@@ -2,8 +2,10 @@ import { Controller } from '../../src/stargate/core/controller.js';
 import { decodeHead } from '../../src/stargate/core/head.js';
 import { EntryKind, type EntryDraft, type LogOwner } from '../../src/stargate/core/ports.js';
 import { OplogStream, type StreamVdiskLog } from '../../src/stargate/oplog/index.js';
-import { RequestState, SessionState } from '../../src/stargate/core/sessions.js';
+import { Flushes } from '../../src/stargate/core/flushes.js';
+import { RequestState, SessionState, SessionTable } from '../../src/stargate/core/sessions.js';
 import { withoutDirectorySync, withoutDsync } from '../support/disk-rig.js';
+import { IoStatus } from '../../src/wire/status.js';
 import type { NodeBugs } from './node.js';
 import { Run, type RunOptions } from './run.js';
 
@@ -64,6 +66,49 @@ function truncateBeforeHead(): () => void {
   return () => (OplogStream.prototype.append = append);
 }
 
+/** Rule 27: the process goes again and again while much is in memory alone. */
+const FORGETFUL: Mutant['directed'] = {
+  moments: ['time', 'batch'],
+  hows: ['kill', 'power'],
+  trouble: {},
+  shape: { durability: 'flush', hotBlocks: 6, vdiskCount: 1 },
+};
+
+/** FLUSH and FUA are answered without waiting for the disk. */
+function flushUnwaited(): () => void {
+  const { answerDurable } = Flushes.prototype;
+  Flushes.prototype.answerDurable = function (this: Flushes, request) {
+    this.controller.answer(request, IoStatus.ok);
+  };
+  return () => (Flushes.prototype.answerDurable = answerDurable);
+}
+
+/** Nobody is told that memory was lost. */
+function lossUntold(): () => void {
+  const { memoryLost } = SessionTable.prototype;
+  SessionTable.prototype.memoryLost = () => undefined;
+  return () => (SessionTable.prototype.memoryLost = memoryLost);
+}
+
+/** Changes are answered from memory also while the log on the disk ends in a HEAD, which says that none was. */
+function heldBehindHead(): () => void {
+  const { onCommitted } = Flushes.prototype;
+  Flushes.prototype.onCommitted = () => undefined;
+  return () => (Flushes.prototype.onCommitted = onCommitted);
+}
+
+/** A round takes what is committed, in memory or not. */
+function drainedBeforeDurable(): () => void {
+  const drainable = Object.getOwnPropertyDescriptor(Controller.prototype, 'drainableSeq')!;
+  Object.defineProperty(Controller.prototype, 'drainableSeq', {
+    ...drainable,
+    get(this: Controller) {
+      return this.committedSeq;
+    },
+  });
+  return () => Object.defineProperty(Controller.prototype, 'drainableSeq', drainable);
+}
+
 export const MUTANTS: readonly Mutant[] = [
   { name: 'RWF_DSYNC left out', bugs: { engine: withoutDsync } },
   { name: 'directory sync left out', bugs: { engine: withoutDirectorySync } },
@@ -85,6 +130,27 @@ export const MUTANTS: readonly Mutant[] = [
   { name: 'truncate before HEAD commits (M16)', plant: truncateBeforeHead, directed: TURNED_OVER },
   { name: 'store commit before the extents are synced', bugs: { stargate: { drain: { commitBeforeSync: true } } } },
   { name: 'the cut is not durable', bugs: { oplog: { cutNotDurable: true } } },
+  { name: 'flush: answered without waiting', plant: flushUnwaited, directed: FORGETFUL },
+  { name: 'flush: loss of memory not told', plant: lossUntold, directed: FORGETFUL },
+  { name: 'flush: answered from memory behind a HEAD', plant: heldBehindHead, directed: FORGETFUL },
+  {
+    name: 'flush: left out of a drain for what is in memory alone',
+    bugs: { stargate: { drain: { leavesOutHeld: true } } },
+    directed: {
+      ...TURNED_OVER,
+      moments: ['commit'],
+      shape: { ...TURNED_OVER.shape, durability: 'flush', hotBlocks: 6, maxLatencyNs: 12_000_000 },
+    },
+  },
+  {
+    name: 'flush: drained before durable',
+    plant: drainedBeforeDurable,
+    directed: {
+      ...TURNED_OVER,
+      moments: ['commit', 'batch'],
+      shape: { ...TURNED_OVER.shape, durability: 'flush', maxLatencyNs: 12_000_000 },
+    },
+  },
 ];
 
 export interface Caught {

@@ -3,7 +3,7 @@ import { FaultyDisk, FaultyEngine, PowerLoss, type VirtualClock } from 'uring-en
 import { createProbes } from '../../src/base/probe.js';
 import { TransferBuffers, transferBufferBytes } from '../../src/stargate/cache/transfer-buffers.js';
 import { UnifiedCache } from '../../src/stargate/cache/unified-cache.js';
-import { MAX_CONTROL_BYTES } from '../../src/stargate/core/controller.js';
+import { MAX_CONTROL_BYTES, type Durability } from '../../src/stargate/core/controller.js';
 import { BLOCK_BYTES } from '../../src/stargate/core/ports.js';
 import { ExtentStore, LayerRemoval } from '../../src/stargate/extents/index.js';
 import { OPLOG_MEMORY_BYTES, type OplogMutations } from '../../src/stargate/oplog/index.js';
@@ -29,6 +29,8 @@ export interface NodeShape {
   readonly segments: number;
   readonly cachePages: number;
   readonly maxLatencyNs: number;
+  /** `always`, where it is missing. */
+  readonly durability?: Durability;
   /** Missing: extents are not scrubbed. */
   readonly scrubBytesPerSecond?: number;
 }
@@ -247,7 +249,8 @@ export class SimNode {
   /** What it serves: of a node that is alone, everything there is. */
   protected duty(_region: ArenaRegion): Pick<NodePartOptions, 'vdisks'> | { readonly group: GroupPorts } {
     const { term } = this;
-    return { vdisks: this.shape.vdisks.map(vdiskId => ({ vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term, nonce: `n${term}` })) };
+    const { vdisks, durability = 'always' } = this.shape;
+    return { vdisks: vdisks.map(vdiskId => ({ vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term, nonce: `n${term}`, durability })) };
   }
 
   protected afterTurn(): void {

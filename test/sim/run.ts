@@ -33,6 +33,8 @@ export interface Counters {
   replayed: number;
   dedupeHits: number;
   closed: number;
+  /** FLUSHes that told of a loss. */
+  toldLosses: number;
   drains: number;
   resentDrains: number;
   tornTails: number;
@@ -83,6 +85,7 @@ export class Run {
       replayed: 0,
       dedupeHits: 0,
       closed: 0,
+      toldLosses: 0,
       drains: 0,
       resentDrains: 0,
       tornTails: 0,
@@ -142,6 +145,7 @@ export class Run {
 
   #die(how: 'power' | 'kill' | 'fatal'): void {
     const { node } = this.world;
+    this.world.memoryLost(node.term);
     if (how === 'power') this.counters.powerCuts++;
     else if (how === 'kill') this.counters.kills++;
     else this.counters.fatalErrors++;
@@ -249,6 +253,7 @@ export class Run {
       reads: world.counters.reads,
       trims: world.counters.trims,
       closed: world.counters.closed,
+      toldLosses: world.counters.toldLosses,
       lostPaths: sessions.reduce((sum, { lost }) => sum + lost, 0),
       replayed: sessions.reduce((sum, { replayed }) => sum + replayed, 0),
       dedupeHits: dedupeHits() - this.#dedupeHitsBefore,

@@ -6,6 +6,8 @@ import { Run, type Counters, type Result } from './run.js';
 /** Power cuts over which the disk formats and everything above them have to hold. */
 const POWER_CUTS = 1_000;
 const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
+/** With `durability: flush`. */
+const FORGETFUL_POWER_CUTS = 250;
 /** Seeds within which each planted bug is found. */
 const HUNT_SEEDS = 150;
 
@@ -36,6 +38,24 @@ describe('one node, simulated', () => {
       expect(totals.of(name as keyof typeof wanted), `${name}\n${totals.text()}`).toBeGreaterThan(least);
     }
   });
+
+  it(
+    `with durability "flush" loses only what was not flushed, and says so, over ${FORGETFUL_POWER_CUTS} power cuts`,
+    { timeout: 300_000 },
+    () => {
+      const totals = new Totals<Counters>();
+      const options = { shape: { durability: 'flush' } } as const;
+      for (let seed = FIRST_SEED; totals.of('powerCuts') < FORGETFUL_POWER_CUTS; seed++) {
+        const result = new Run({ seed, ...options }).run();
+        totals.add(result);
+        if (isBad(result)) expect.fail(tell({ seed, ...options }, false));
+      }
+      const wanted: Partial<Record<keyof Counters, number>> = { kills: 20, cleanStops: 20, changes: 5_000, drains: 400, toldLosses: 80 };
+      for (const [name, least] of Object.entries(wanted)) {
+        expect(totals.of(name as keyof typeof wanted), `${name}\n${totals.text()}`).toBeGreaterThan(least);
+      }
+    },
+  );
 
   it('is the same twice, event for event, and another one with another seed', () => {
     const run = (seed: number, isRead = false): Result => new Run({ seed, isRead }).run();

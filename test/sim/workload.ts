@@ -8,6 +8,8 @@ export interface Wish {
   readonly op: IoOp;
   readonly offsetBytes: number;
   readonly lengthBytes: number;
+  /** A change that is to be durable when it is answered. */
+  readonly fua?: boolean;
 }
 
 /** First blocks of the wide range: neighbours in it go over the borders of chunks of the block store and of segments. */
@@ -30,6 +32,7 @@ export class Workload {
     readonly clock: VirtualClock,
     hotBlocks?: number,
     readonly hasWholeSegments = true,
+    readonly isVolatile = false,
   ) {
     this.hotBlocks = hotBlocks ?? [6, 16, 64][clock.below(3)]!;
     this.#readShare = 0.2 + 0.3 * clock.random();
@@ -39,6 +42,12 @@ export class Workload {
   }
 
   next(): Wish {
+    if (!this.isVolatile) return this.#next();
+    if (this.clock.below(15) === 0) return { op: IoOp.flush, offsetBytes: 0, lengthBytes: 0 };
+    return { ...this.#next(), fua: this.clock.below(8) === 0 };
+  }
+
+  #next(): Wish {
     const { clock } = this;
     const dice = clock.random();
     if (dice < this.#readShare) return { op: IoOp.read, ...this.#range(0.3) };

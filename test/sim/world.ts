@@ -48,7 +48,8 @@ export class World extends Load {
   readonly #paths: OnePath[] = [];
 
   constructor(readonly options: WorldOptions) {
-    super({ seed: options.seed, isRead: options.isRead, vdiskCount: options.shape?.vdiskCount, hotBlocks: options.shape?.hotBlocks });
+    const { seed, isRead, shape: { vdiskCount, hotBlocks, durability } = {} } = options;
+    super({ seed, isRead, vdiskCount, hotBlocks, isVolatile: durability === 'flush' });
     const { clock } = this;
     const shape: NodeShape = {
       vdisks: this.vdisks.map(({ id }) => id),

@@ -34,6 +34,7 @@ export class TestRequest implements PathRequest {
   lengthBytes = 0;
   clientSeq = 0;
   lowWater = 1;
+  fua = false;
   readonly payload = new Gather();
   readonly data = new Gather();
   status: IoStatus = IoStatus.fenced;

@@ -25,6 +25,12 @@ export interface ControllerPorts {
 
 export const MAX_CONTROL_BYTES = 1 << 20;
 
+/**
+ * When a change is answered: when it is on stable storage; or when it is in memory: what was not flushed then goes with the memory, and the next FLUSH of each
+ * session fails once.
+ */
+export type Durability = 'always' | 'flush';
+
 /** What a controller starts from: nothing, or what recovery has rebuilt. */
 export interface VdiskState {
   readonly vdiskId: string;
@@ -37,6 +43,8 @@ export interface VdiskState {
   drainedHash: number;
   /** Other nodes hold the log too: whoever resumes a session is answered only when they have confirmed that this is still the controller (rule 17). */
   readonly isReplicated?: boolean;
+  /** Rule 27; `always`, where it is missing. */
+  readonly durability?: Durability;
 }
 
 /** What a controller tells whoever runs it. */

@@ -11,9 +11,11 @@ import {
   type ControllerHost,
   type ControllerMutations,
   type ControllerPorts,
+  type Durability,
   type VdiskState,
 } from './controller-parts.js';
 import { Flights, type ControlCommit } from './flights.js';
+import { Flushes } from './flushes.js';
 import type { Drainable } from './drainable.js';
 import { encodeRecord, type HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';
@@ -25,13 +27,14 @@ import { SharedReads } from './shared-reads.js';
 import { RequestState, SessionTable, type SessionState } from './sessions.js';
 
 export { MAX_CONTROL_BYTES };
-export type { ControllerHost, ControllerMutations, ControllerPorts, VdiskState };
+export type { ControllerHost, ControllerMutations, ControllerPorts, Durability, VdiskState };
 
 /**
  * Serves one vdisk: gives each change its place in the log, makes it readable when it is committed, answers. Decides only; log, extents,
  * store and cache are ports. One owner, one shard, one order of events.
  *
  * A change: admitted (checked, in order of arrival) → appended (has a seq) → durable → committed: index, cache, session table, answer.
+ * With `durability: flush` it is committed as soon as it is held, and durable later ({@link Flushes}).
  */
 export class Controller implements LogOwner, Drainable {
   readonly reads: ReadPath;
@@ -47,6 +50,13 @@ export class Controller implements LogOwner, Drainable {
   /** ended: no requests any more, but commits and drains go on. */
   #state: 'serving' | 'ended' | 'failed' | 'stopped' = 'serving';
   committedSeq: number;
+  /** Up to here the log is on stable storage, at all who have to have it. */
+  durableSeq: number;
+  readonly onHeld: LogOwner['onHeld'];
+  /** Null: changes are durable before they are answered. */
+  readonly #flushes: Flushes | null;
+  /** Sessions of the last HEAD that are still to hear that memory was lost. */
+  #headUntold = 0;
   /** Position of the first entry appended since it was last set to -1: a drain round's mark. */
   markLsn = -1;
 
@@ -61,7 +71,9 @@ export class Controller implements LogOwner, Drainable {
   ) {
     this.index = state.index;
     this.sessions = state.sessions;
-    this.committedSeq = vdiskLog.lastSeq;
+    this.committedSeq = this.durableSeq = vdiskLog.lastSeq;
+    this.#flushes = state.durability === 'flush' ? new Flushes(this) : null;
+    this.onHeld = this.#flushes === null ? undefined : (tag, payloadOffset, payloadCrc) => this.#held(tag, payloadOffset, payloadCrc);
     this.flights.startAt(vdiskLog.lastSeq + 1);
     this.reads = new ReadPath(this);
     this.#admission = new Admission(this);
@@ -98,6 +110,7 @@ export class Controller implements LogOwner, Drainable {
       case IoOp.prefetch:
         return this.reads.start(request, path);
       case IoOp.flush:
+        if (this.#flushes !== null) return this.#flushes.flush(request, path);
         // Every change is on stable storage before it is answered: nothing that was answered is left to flush.
         return this.answer(request, IoStatus.ok);
       case IoOp.write:
@@ -136,7 +149,7 @@ export class Controller implements LogOwner, Drainable {
     const state = this.mutations.noDedupe ? RequestState.unknown : path.session.stateOf(request.clientSeq);
     switch (state) {
       case RequestState.committed:
-        return this.answer(request, IoStatus.ok);
+        return this.#answerChange(request, path, this.committedSeq);
       case RequestState.inFlight:
         return this.#admission.adopt(request, path);
       case RequestState.belowLowWater:
@@ -146,6 +159,12 @@ export class Controller implements LogOwner, Drainable {
     }
     path.session.set(request.clientSeq, RequestState.inFlight);
     this.#admission.add(request, path);
+  }
+
+  /** Entry `seq`, and with it the change, is committed. */
+  #answerChange(request: PathRequest, path: ControllerPath, seq: number): void {
+    if (this.#flushes !== null && request.fua) this.#flushes.answerDurable(request, path, seq);
+    else this.answer(request, IoStatus.ok);
   }
 
   answer(request: PathRequest, status: IoStatus): void {
@@ -217,18 +236,51 @@ export class Controller implements LogOwner, Drainable {
 
   onDurable(tag: number, payloadOffset: number, payloadCrc: number): void {
     if (this.#state === 'stopped') return;
+    const seq = this.durableSeq + 1;
+    assert(seq <= this.lastSeq && tag === seq % TAG_MODULUS, 'entries become durable in order');
+    this.durableSeq = seq;
+    if (seq === this.flights.firstSeq) this.#commit(payloadOffset, payloadCrc);
+    if (this.#flushes === null) return;
+    this.#commitHeld();
+    this.#flushes.onDurable();
+    this.host.onCommitted(this);
+  }
+
+  /** Of entries that are held: committed at once where that is enough, in order. */
+  #held(tag: number, payloadOffset: number, payloadCrc: number): void {
+    if (this.#state === 'stopped' || this.#state === 'failed') return;
+    const { flights } = this;
+    const seq = ++this.#flushes!.heldSeq;
+    assert(seq <= this.lastSeq && tag === seq % TAG_MODULUS, 'entries are held in order');
+    const at = flights.at(seq);
+    flights.payloadOffset[at] = payloadOffset;
+    flights.payloadCrc[at] = payloadCrc;
+    this.#commitHeld();
+  }
+
+  #commitHeld(): void {
+    const { flights } = this;
+    while (flights.count > 0) {
+      const at = flights.at(flights.firstSeq);
+      if (!this.#flushes!.mayCommit(flights.firstSeq, flights.kind[at]!)) return;
+      this.#commit(flights.payloadOffset[at]!, flights.payloadCrc[at]!);
+    }
+  }
+
+  /** The first entry in flight. */
+  #commit(payloadOffset: number, payloadCrc: number): void {
     const { flights } = this;
     const seq = flights.firstSeq;
-    assert(flights.count > 0 && tag === seq % TAG_MODULUS, 'entries become durable in order');
     const at = flights.at(seq);
     if (flights.blocks[at]! > 0 && !this.mutations.indexBeforeDurable) this.apply(at, seq, payloadOffset, payloadCrc);
     flights.firstSeq++;
     this.committedSeq = seq;
+    this.#flushes?.onCommitted(seq, flights.kind[at]!);
     this.ports.probes.oplog.record(0, this.ports.clock.nowNs - flights.startedNs[at]!);
     const { control, session, request, path } = this.#take(at);
     if (control !== null) control.onControlCommitted(seq);
     if (session !== null) session.set(flights.clientSeq[at]!, RequestState.committed);
-    if (request !== null && path!.isOpen) this.answer(request, IoStatus.ok);
+    if (request !== null && path!.isOpen) this.#answerChange(request, path!, seq);
     this.host.onCommitted(this);
     this.#admission.go();
   }
@@ -346,6 +398,7 @@ export class Controller implements LogOwner, Drainable {
     this.#admission.forget(path);
     this.reads.forget(path);
     this.#sharedReads.forget(path);
+    this.#flushes?.forget(path);
   }
 
   // ---------------------------------------------------------------- life
@@ -368,12 +421,19 @@ export class Controller implements LogOwner, Drainable {
     }
     const table = this.mutations.sessionsMissingFromHead ? new SessionTable() : this.sessions;
     const { sizeBytes, layer } = this.state;
+    this.#headUntold = this.sessions.untold;
     return { version: 1, sizeBytes, layer, drainedSeq, drainedHash, sessions: table.record(inLog) };
+  }
+
+  get drainableSeq(): number {
+    return this.durableSeq;
   }
 
   get isDirty(): boolean {
     // The HEAD of the last round is in the log too.
-    return this.lastSeq > this.state.drainedSeq + 1;
+    if (this.lastSeq > this.state.drainedSeq + 1) return true;
+    // What it says of who has to hear of a loss is not true any more.
+    return this.#flushes !== null && this.#headUntold !== this.sessions.untold;
   }
 
   /** What is drained is held by nothing else: nobody but this node may still need it. */
@@ -436,7 +496,7 @@ export class Controller implements LogOwner, Drainable {
 
   /** Nothing of it is on its way to the log, or being read. */
   get isIdle(): boolean {
-    return this.flights.count === 0 && this.reads.isIdle;
+    return this.durableSeq === this.lastSeq && this.reads.isIdle;
   }
 }
 

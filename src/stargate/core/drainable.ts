@@ -10,12 +10,15 @@ export interface Drainable {
   /** Number of the vdisk in the shard's cache; -1: nothing of it is there. */
   readonly cacheOwner: number;
   readonly host: Pick<ControllerHost, 'onBadBlock' | 'copies'>;
+  /** What the index has. */
   readonly committedSeq: number;
+  /** Up to here everything is committed, and on stable storage here: no more than that goes to the extents. */
+  readonly drainableSeq: number;
   /** There is more in the log than the last round has drained. */
   readonly isDirty: boolean;
   /** Nothing but its last HEAD holds the oldest part of the log that it needs: another HEAD lets go of that. */
   readonly isHeldByHead: boolean;
-  /** Up to where a round goes that begins now; it waits until that is committed. */
+  /** Up to where a round goes that begins now; it waits until that is drainable. */
   beginRound(): { readonly seq: number; readonly hash: number };
   /** Puts the HEAD into the log that says so; `done` when it is durable, and the log before is needed no more. False: not now. */
   endRound(to: { readonly seq: number; readonly hash: number }, done: () => void): boolean;

@@ -27,6 +27,9 @@ export class Flights {
   path: (ControllerPath | null)[] = [];
   session: (SessionState | null)[] = [];
   clientSeq = new Float64Array(0);
+  /** Of an entry that is held, and not committed yet: where its payload is in memory, and the checksum of that. */
+  payloadOffset = new Float64Array(0);
+  payloadCrc = new Uint32Array(0);
   control: (ControlCommit | null)[] = [];
   #mask = -1;
 
@@ -86,6 +89,8 @@ export class Flights {
     this.lsn = new Float64Array(capacity);
     this.startedNs = new Float64Array(capacity);
     this.clientSeq = new Float64Array(capacity);
+    this.payloadOffset = new Float64Array(capacity);
+    this.payloadCrc = new Uint32Array(capacity);
     this.request = new Array<PathRequest | null>(capacity).fill(null);
     this.path = new Array<ControllerPath | null>(capacity).fill(null);
     this.session = new Array<SessionState | null>(capacity).fill(null);
@@ -100,6 +105,8 @@ export class Flights {
       this.lsn[to] = old.lsn[from]!;
       this.startedNs[to] = old.startedNs[from]!;
       this.clientSeq[to] = old.clientSeq[from]!;
+      this.payloadOffset[to] = old.payloadOffset[from]!;
+      this.payloadCrc[to] = old.payloadCrc[from]!;
       this.request[to] = old.request[from]!;
       this.path[to] = old.path[from]!;
       this.session[to] = old.session[from]!;

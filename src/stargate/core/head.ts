@@ -34,6 +34,7 @@ const head = z.object({
         lowWater: counter,
         committed: z.instanceof(Uint8Array).refine(bytes => bytes.length <= DEDUPE_WINDOW / 8),
         partial: z.array(z.tuple([counter, counter])),
+        lossUntold: z.boolean().optional(),
       }),
     ),
   }),

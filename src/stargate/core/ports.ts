@@ -84,7 +84,10 @@ export interface OplogPort {
    * Later, when the entry and all before it in the stream are on stable storage, `owner.onDurable(tag, payloadOffset, payloadCrc)`.
    */
   append(log: VdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number;
-  /** Reads durable payload bytes (position from `append` or recovery) into the arena. The log space is pinned until the read completes. The bytes are as the device gave them: the caller checks the block's CRC. */
+  /**
+   * Reads payload bytes (position from `append` or recovery) into the arena. The log space is pinned until the read completes. The bytes are as the device gave them:
+   * the caller checks the block's CRC. What is not on stable storage yet is copied from memory, and `onRead` called, during this call.
+   */
   readPayload(lsn: number, lengthBytes: number, arenaOffset: number, owner: ReadOwner, tag: number): void;
   /** The vdisk needs nothing below `lsn` any more (rule 21: only after a HEAD that says so is committed). Frees segments when the slowest vdisk has passed. */
   truncate(log: VdiskLog, oldestNeededLsn: number): void;
@@ -101,6 +104,11 @@ export interface OplogUsage {
 }
 
 export interface LogOwner {
+  /**
+   * An owner for which it is enough that its entry is in the log's memory: told so in the order of `append`, each entry once, at the end of the turn and before
+   * `onDurable`, with the same arguments. What is in memory alone is gone when the process ends.
+   */
+  readonly onHeld?: ((tag: number, payloadOffset: number, payloadCrc: number) => void) | undefined;
   /** In the order of `append` over the stream. `payloadOffset`: arena offset of the payload in the batch, readable during this call only; `payloadCrc`: CRC32C of the payload. */
   onDurable(tag: number, payloadOffset: number, payloadCrc: number): void;
   /** The disk failed (rule 6): nothing more of this stream will become durable. */

@@ -13,6 +13,11 @@ export class SessionState {
   lowWater = 1;
   /** The entry that ends it is in the log: no change of it gets a place behind that (rule 14). */
   isEnding = false;
+  /** Changes that were answered and not flushed may have been lost with the memory of a process, and its user has not heard of it: by a FLUSH that fails. */
+  isLossUntold = false;
+  /** The FLUSH that has failed so, and its path: when the low-water mark passes it, its user has heard. 0: none. */
+  #toldBy = 0;
+  #toldOn: object | null = null;
   /** State of clientSeq n at n mod the window, for n from `lowWater` on. Made at the first change. */
   #window: Uint8Array | null = null;
   /** Requests of which some parts are in the log and the last one is not → how many. One at a time, and those whose path went then. */
@@ -47,6 +52,22 @@ export class SessionState {
     }
     if (this.#partial.size > 0) for (const clientSeq of this.#partial.keys()) if (clientSeq < lowWater) this.#partial.delete(clientSeq);
     this.lowWater = lowWater;
+    if (this.#toldBy > 0 && lowWater > this.#toldBy) {
+      this.isLossUntold = false;
+      this.#toldBy = 0;
+      this.#toldOn = null;
+    }
+  }
+
+  /**
+   * Whether the FLUSH has to tell of a loss. Once on a path: its answer comes, or the path ends; then nobody knows what has come of the answer, and the next FLUSH tells
+   * again, be it the same one.
+   */
+  tellLoss(clientSeq: number, path: object): boolean {
+    if (!this.isLossUntold || (this.#toldOn === path && this.#toldBy !== clientSeq)) return false;
+    this.#toldBy = clientSeq;
+    this.#toldOn = path;
+    return true;
   }
 
   /** The first `count` of the request's `parts` are in the log. They are not applied again when it comes again: others may have written there since. */
@@ -82,11 +103,15 @@ export class SessionState {
     }
     inLog.forEach(add);
     const used = committed.findLastIndex(byte => byte !== 0) + 1;
-    return { id, generation, datapathUuid, shard, lowWater, committed: committed.subarray(0, used), partial: [...this.#partial] };
+    return {
+      ...{ id, generation, datapathUuid, shard, lowWater, committed: committed.subarray(0, used), partial: [...this.#partial] },
+      ...(this.isLossUntold ? { lossUntold: true } : {}),
+    };
   }
 
-  static restore({ id, generation, datapathUuid, shard, lowWater, committed, partial }: SessionRecord): SessionState {
+  static restore({ id, generation, datapathUuid, shard, lowWater, committed, partial, lossUntold }: SessionRecord): SessionState {
     const session = new SessionState(id, generation, datapathUuid, shard);
+    session.isLossUntold = lossUntold === true;
     session.raiseLowWater(lowWater);
     committed.forEach((byte, i) => {
       for (let bit = 0; bit < 8; bit++) if ((byte & (1 << bit)) !== 0) session.set(lowWater + i * 8 + bit, RequestState.committed);
@@ -124,6 +149,8 @@ export interface SessionRecord {
   readonly committed: Uint8Array;
   /** Changes of which only some parts are in the log, with how many. */
   readonly partial: readonly (readonly [clientSeq: number, parts: number])[];
+  /** Its next FLUSH fails: see SessionState. */
+  readonly lossUntold?: boolean | undefined;
 }
 
 /** What an ATTACH_MODE entry says. shared: the generation is let in beside the holder; exclusive: it was shared, and holds the vdisk from here on. */
@@ -160,6 +187,18 @@ export class SessionTable {
   /** Two attachments read: what one of them writes through one controller, the other must not miss at a former one. */
   get isShared(): boolean {
     return this.#shared !== null;
+  }
+
+  /** How many have not heard that memory was lost. */
+  get untold(): number {
+    let count = 0;
+    for (const session of this.#sessions.values()) count += Number(session.isLossUntold);
+    return count;
+  }
+
+  /** A process has ended that may have held changes in memory alone. */
+  memoryLost(): void {
+    for (const session of this.#sessions.values()) session.isLossUntold = true;
   }
 
   /** One of the two writes. */
@@ -208,7 +247,10 @@ export class SessionTable {
   open(id: number, request: SessionIdentity): SessionState[] {
     const { generation, datapathUuid, shard } = request;
     const over = this.endedBy(request);
-    if (this.#attachmentOf(generation) === undefined) {
+    // The guest may be the same behind another datapath, or move to this one; a newer attachment alone is of one that has begun anew.
+    const isOfSameGuest = this.#attachmentOf(generation) !== undefined;
+    const isLossUntold = isOfSameGuest && this.untold > 0;
+    if (!isOfSameGuest) {
       this.#holder = { generation, ended: [] };
       if (this.#shared !== null && this.#shared.generation < generation) this.#shared = null;
     }
@@ -218,7 +260,9 @@ export class SessionTable {
       if (session.generation === generation && !ended.includes(session.datapathUuid)) ended.push(session.datapathUuid);
     }
     if (ended.length > MAX_ENDED_DATAPATHS) ended.splice(0, ended.length - MAX_ENDED_DATAPATHS);
-    this.#sessions.set(id, new SessionState(id, generation, datapathUuid, shard));
+    const session = new SessionState(id, generation, datapathUuid, shard);
+    session.isLossUntold = isLossUntold;
+    this.#sessions.set(id, session);
     return over;
   }
 

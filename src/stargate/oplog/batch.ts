@@ -37,6 +37,8 @@ export class Batch {
   entries = 0;
   payloadBytes = 0;
   flags = 0;
+  /** Entries of which those owners know that want to know when they are held. */
+  toldHeld = 0;
   /** What its header says was durable when it went out. */
   durableLsn = 0;
   /** Most bytes this batch may become: what its segment has left. */
@@ -74,6 +76,12 @@ export class Batch {
     this.entries = 0;
     this.payloadBytes = 0;
     this.flags = 0;
+    this.toldHeld = 0;
+  }
+
+  /** Whether the payload bytes are in its buffer. */
+  holds(lsn: number, lengthBytes: number): boolean {
+    return this.state !== 'free' && lsn >= this.lsn && lsn + lengthBytes <= this.lsn + this.totalBytes;
   }
 
   get totalBytes(): number {

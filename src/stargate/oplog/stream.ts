@@ -67,6 +67,8 @@ export class OplogStream implements OplogPort, LogEnds {
   #previousCrc: number;
   readonly #waiting = new Set<LogOwner>();
   #spaceCame = false;
+  /** There are entries whose owners want to know that they are held. */
+  #isHeldDue = false;
   /** Why the last entry was refused: no space in the log, or else no free buffer. */
   #isFull = false;
   #markerTimer: TimerId | null = null;
@@ -154,6 +156,7 @@ export class OplogStream implements OplogPort, LogEnds {
     }
     const lsn = batch.add(log, draft, owner, tag, isLocal);
     log.owner = owner;
+    if (owner.onHeld !== undefined) this.#isHeldDue = true;
     if (log.oldestNeededLsn === Infinity) {
       log.oldestNeededLsn = lsn;
       log.firstSeq = isLocal ? draft.seq + 1 : draft.seq;
@@ -165,12 +168,18 @@ export class OplogStream implements OplogPort, LogEnds {
   }
 
   readPayload(lsn: number, lengthBytes: number, arenaOffset: number, owner: ReadOwner, tag: number): void {
+    if (lsn + lengthBytes > this.#durableLsn) return this.#readHeld(lsn, lengthBytes, arenaOffset, owner, tag);
     const segment = this.#space.find(lsn);
-    assert(
-      lsn >= segment.header.startLsn && lsn + lengthBytes <= Math.min(segment.endLsn, this.#durableLsn),
-      `position ${lsn} is not in the log`,
-    );
+    assert(lsn >= segment.header.startLsn && lsn + lengthBytes <= segment.endLsn, `position ${lsn} is not in the log`);
     this.#reads.start(segment, lsn, lengthBytes, arenaOffset, owner, tag);
+  }
+
+  #readHeld(lsn: number, lengthBytes: number, arenaOffset: number, owner: ReadOwner, tag: number): void {
+    const batch = this.#batches.find(one => one.holds(lsn, lengthBytes));
+    assert(batch !== undefined, `position ${lsn} is not in the log`);
+    const from = batch.baseOffset + (lsn - batch.lsn);
+    this.#engine.arena.bytes.copyWithin(arenaOffset, from, from + lengthBytes);
+    owner.onRead(tag, lengthBytes);
   }
 
   truncate(log: StreamVdiskLog, oldestNeededLsn: number): void {
@@ -238,9 +247,25 @@ export class OplogStream implements OplogPort, LogEnds {
 
   #turnEnd(): void {
     if (this.#spaceCame) this.#tellWaiting();
+    if (this.#isHeldDue) this.#tellHeld();
     this.#submitAll();
     if (this.#state === 'open' && !this.#preparer.busy && this.#space.wantsMore()) this.#preparer.start(this.#space.nextNumber());
     if (this.#onClosed !== null) this.#goOnClosing();
+  }
+
+  /** What was appended and is not on its way yet. Owners may append more meanwhile: they are told of that, too. */
+  #tellHeld(): void {
+    if (this.#state === 'failed') return;
+    this.#isHeldDue = false;
+    for (let i = 0; i <= this.#queue.length; i++) {
+      const batch = this.#queue[i] ?? this.#open;
+      if (batch === null) return;
+      const { owners, tags, payloadOffsets, payloadCrcs } = batch;
+      while (batch.toldHeld < batch.entries) {
+        const at = batch.toldHeld++;
+        owners[at]!.onHeld?.(tags[at]!, payloadOffsets[at]!, payloadCrcs[at]!);
+      }
+    }
   }
 
   #submitAll(): void {

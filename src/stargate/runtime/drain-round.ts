@@ -20,13 +20,14 @@ export class DrainRound {
     this.#to = vdisk.beginRound();
   }
 
-  /** Goes on if it waits for a commit or for room in the log. */
+  /** Goes on if it waits for a commit, for what is to be durable, or for room in the log. */
   poke(): void {
-    if (this.#state === 'committing' && this.vdisk.committedSeq >= this.#to.seq) {
+    if (this.#state === 'committing' && this.vdisk.drainableSeq >= this.#to.seq) {
       this.#state = 'draining';
       this.#segments = this.vdisk.index.segments();
       this.#nextSegment();
-    } else if (this.#state === 'head') this.#writeHead();
+    } else if (this.#state === 'draining') this.#drain?.poke();
+    else if (this.#state === 'head') this.#writeHead();
   }
 
   /** The log is about to close. */

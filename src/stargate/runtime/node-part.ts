@@ -399,6 +399,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       ports: { ...ports, log: stream.log },
       recovered: recovered?.vdisks.get(vdiskId),
       mayBeLost: recovered === undefined ? '' : this.#lossIn(stream),
+      wasClosed: stream.report.clean,
       cacheOwner: this.#nextCacheOwner++,
       host: this,
       isOutOfSpace: () => stream.scheduler.isOutOfSpace,

@@ -28,6 +28,8 @@ export interface RecoveredVdisk {
   /** Its log is a replica's: what is committed of it is not known yet, so nothing of it is in `index` and `sessions`. */
   replica: RecoveredReplica | null;
   readonly layer: LayerId | null;
+  /** Its last entry is a HEAD: no change was answered that is not in the log (rule 27). */
+  endsInHead: boolean;
 }
 
 /** The records of a replica, and the entries that its last head still needs. */
@@ -66,6 +68,7 @@ export class RecoveryCollector implements RecoveryVisitor {
   #take(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
     if ((entry.flags & EntryFlag.replicated) !== 0)
       return this.#takeReplicated((vdisk.replica ??= { head: null, promise: null, entries: [] }), entry);
+    vdisk.endsInHead = entry.kind === EntryKind.head;
     const session = entry.sessionId > 0 ? vdisk.sessions.get(entry.sessionId) : undefined;
     switch (entry.kind) {
       case EntryKind.write:
@@ -157,7 +160,7 @@ export class RecoveryCollector implements RecoveryVisitor {
     let vdisk = this.vdisks.get(vdiskId);
     if (vdisk === undefined) {
       const layer = this.store.layersOf(vdiskId).at(-1) ?? null;
-      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, problem: '', replica: null, layer };
+      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, problem: '', replica: null, layer, endsInHead: false };
       this.vdisks.set(vdiskId, vdisk);
     }
     return vdisk;

@@ -14,6 +14,8 @@ export type DrainOutcome = 'done' | 'no-space' | 'unreadable' | 'failed' | 'stop
 export interface DrainMutations {
   /** The store vouches for data that may not be on stable storage. */
   readonly commitBeforeSync?: boolean;
+  /** What is left out because there is something newer may be newer in memory alone. */
+  readonly leavesOutHeld?: boolean;
 }
 
 const ENOSPC = -28;
@@ -22,7 +24,7 @@ const SEVERITY: Readonly<Record<DrainOutcome, number>> = { done: 0, stopped: 1, 
 
 /**
  * Brings one segment of a vdisk up to `toSeq`. Crash order: (1) holes are punched and runs written in the extents, in any order; (2) the
- * extents are synced; (3) one transaction of the block store says state, checksum and seq of each block, and the segment's drainSeq. A crash
+ * extents are synced, and what the round leaves out because there is something newer is on stable storage, newer; (3) one transaction of the block store says state, checksum and seq of each block, and the segment's drainSeq. A crash
  * before (3) is durable leaves the old drainSeq: the log still has everything after it, and the drain is done again.
  */
 export class SegmentDrain {
@@ -31,6 +33,9 @@ export class SegmentDrain {
   readonly #runs: readonly DrainRun[];
   /** The door (rule 20): where the segment was when this was planned. */
   readonly #fromSeq: number;
+  /** Blocks that are left out have newer versions, up to this one. */
+  readonly #newestSeq: number;
+  #isSynced = false;
   #next = 0;
   #lanes = 0;
   #outcome: DrainOutcome = 'done';
@@ -44,6 +49,7 @@ export class SegmentDrain {
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
     this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, MAX_RUN_BLOCKS);
+    this.#newestSeq = vdisk.committedSeq;
     const { runs } = this.#plan;
     this.#runs = [...runs.filter(run => run.isZero), ...runs.filter(run => !run.isZero)];
     this.#fromSeq = vdisk.ports.store.drainSeq(vdisk.state.layer, segment);
@@ -57,7 +63,14 @@ export class SegmentDrain {
 
   /** What is under way ends; nothing more is read from the log, which is about to close. */
   stop(): void {
-    if (this.#outcome === 'done') this.#outcome = 'stopped';
+    if (this.#outcome !== 'done') return;
+    this.#outcome = 'stopped';
+    this.poke();
+  }
+
+  /** Something has become durable, or it is to stop. */
+  poke(): void {
+    if (this.#isSynced) this.#commit();
   }
 
   /** One lane goes from run to run. */
@@ -179,15 +192,29 @@ export class SegmentDrain {
   #written(): void {
     this.#ended = true;
     if (this.#outcome !== 'done') return this.onEnd(this.#outcome);
-    if (this.mutations.commitBeforeSync) return this.#commit();
+    if (this.mutations.commitBeforeSync) return this.#synced();
     const { extents } = this.vdisk.ports;
     const owner: ReadOwner = {
-      onRead: (_tag, result) => (result < 0 ? this.onEnd(result === ENOSPC ? 'no-space' : 'failed') : this.#commit()),
+      onRead: (_tag, result) => (result < 0 ? this.onEnd(result === ENOSPC ? 'no-space' : 'failed') : this.#synced()),
     };
     extents.sync(this.vdisk.state.layer, this.segment, owner, 0);
   }
 
+  #synced(): void {
+    this.#isSynced = true;
+    this.#commit();
+  }
+
+  /** A start takes everything up to `toSeq` for drained. A newer version that is in memory alone would take the older one with it. */
   #commit(): void {
+    const isCovered = this.vdisk.drainableSeq >= this.#newestSeq || this.mutations.leavesOutHeld === true;
+    if (!isCovered && this.#outcome === 'done') return;
+    this.#isSynced = false;
+    if (isCovered) this.#storeStates();
+    else this.onEnd('stopped');
+  }
+
+  #storeStates(): void {
     const { store } = this.vdisk.ports;
     const { layer } = this.vdisk.state;
     const { runs } = this.#plan;

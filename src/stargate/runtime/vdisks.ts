@@ -1,6 +1,13 @@
 import { encodeRecord } from '../core/head.js';
 import { BlockIndex } from '../core/block-index.js';
-import { Controller, type ControllerHost, type ControllerMutations, type ControllerPorts, type VdiskState } from '../core/controller.js';
+import {
+  Controller,
+  type ControllerHost,
+  type ControllerMutations,
+  type ControllerPorts,
+  type Durability,
+  type VdiskState,
+} from '../core/controller.js';
 import { EntryKind, type BlockStorePort, type LayerId, type StoreOwner } from '../core/ports.js';
 import { SessionTable } from '../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
@@ -14,6 +21,8 @@ export interface VdiskDescription {
   /** New at each start: won in the metadata store (rule 7). */
   readonly term: number;
   readonly nonce: string;
+  /** `always`, where it is missing. Of a vdisk that others hold too it is `always`, whatever is said. */
+  readonly durability?: Durability;
   /** Other nodes hold it too, or will: its term is won when one of them is asked for it. */
   readonly group?: {
     readonly replicationFactor: number;
@@ -40,6 +49,8 @@ export interface OpenVdiskOptions {
   readonly recovered: RecoveredVdisk | undefined;
   /** Why a vdisk of which the log has no entry may have lost something all the same, or ''. */
   readonly mayBeLost: string;
+  /** The stream was closed: nothing that was in its memory is missing in it. */
+  readonly wasClosed: boolean;
   readonly cacheOwner: number;
   readonly host: ControllerHost;
   /** Of the stream. */
@@ -52,7 +63,8 @@ export interface OpenVdiskOptions {
 /**
  * From what recovery found to a controller that serves. Crash order of a new vdisk: (1) its layer is durable in the block store; (2) PROMISE and a first HEAD
  * that names the layer are durable in the log; (3) it serves. A crash before (2) leaves a layer without data, which is taken up again.
- * At every later start a PROMISE of the new term comes first: from there on entries of older terms are refused.
+ * At every later start a PROMISE of the new term comes first: from there on entries of older terms are refused. The HEAD behind it says which sessions have to hear
+ * that memory was lost (rule 27): it is durable before anything is served, so a start that follows, however this one ends, knows it too.
  */
 export function openVdisk(options: OpenVdiskOptions): void {
   const { description, stream, ports, recovered, onProblem } = options;
@@ -128,7 +140,7 @@ function hasData(store: BlockStorePort, layer: LayerId): boolean {
 
 function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): void {
   const { description, nodeId, ports, recovered, cacheOwner, host, mutations, onServing } = options;
-  const { vdiskId, term, nonce } = description;
+  const { vdiskId, term, nonce, durability = 'always' } = description;
   const state: VdiskState = {
     vdiskId,
     sizeBytes: Math.max(description.sizeBytes, recovered?.head?.sizeBytes ?? 0),
@@ -138,7 +150,9 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
     sessions: recovered?.sessions ?? new SessionTable(),
     drainedSeq: recovered?.head?.drainedSeq ?? 0,
     drainedHash: recovered?.head?.drainedHash ?? 0,
+    durability,
   };
+  if (durability === 'flush' && recovered !== undefined && !options.wasClosed && !recovered.endsInHead) state.sessions.memoryLost();
   let steps: (() => boolean)[] = [];
   const goOn = (): void => {
     while (steps.length > 0 && steps[0]!()) steps = steps.slice(1);

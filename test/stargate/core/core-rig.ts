@@ -4,7 +4,13 @@ import { createProbes } from '../../../src/base/probe.js';
 import { TransferBuffers, transferBufferBytes } from '../../../src/stargate/cache/transfer-buffers.js';
 import { UnifiedCache } from '../../../src/stargate/cache/unified-cache.js';
 import { BlockIndex } from '../../../src/stargate/core/block-index.js';
-import { Controller, MAX_CONTROL_BYTES, type ControllerMutations, type ControllerPorts } from '../../../src/stargate/core/controller.js';
+import {
+  Controller,
+  MAX_CONTROL_BYTES,
+  type ControllerMutations,
+  type ControllerPorts,
+  type Durability,
+} from '../../../src/stargate/core/controller.js';
 import {
   BLOCK_BYTES,
   BlockState,
@@ -27,6 +33,8 @@ import { IoStatus } from '../../../src/wire/status.js';
 const CACHE_PAGES = 32;
 const BUFFERS = [8, 2, 3] as const;
 const PAYLOAD_BYTES = 4 << 20;
+const HELD_PLACES = 16;
+const HELD_BYTES = 64 << 10;
 const arena = createArena(24 << 20);
 
 type LoggedEntry = Omit<EntryDraft, 'payload'> & {
@@ -46,6 +54,7 @@ export class MemoryLog implements OplogPort {
   truncatedTo = 0;
   readonly usage: OplogUsage = { capacityBytes: 1, usedBytes: 0, oldestSegmentEndLsn: 0, endLsn: 0, durableLsn: 0 };
   #durable = 0;
+  #held = 0;
   #endLsn = BLOCK_BYTES;
   readonly #refused = new Set<LogOwner>();
 
@@ -67,12 +76,29 @@ export class MemoryLog implements OplogPort {
     return lsn;
   }
 
+  /** Tells of everything that was appended that it is held, as the end of a turn does. */
+  hold(): void {
+    while (this.#held < this.entries.length) {
+      const { payload, owner, tag } = this.entries[this.#held]!;
+      const at = this.#placeOf(this.#held++);
+      arena.bytes.set(payload, at);
+      owner.onHeld?.(tag, at, crc32c(payload));
+    }
+  }
+
+  /** Small payloads that are held keep their places for a while. */
+  #placeOf(index: number): number {
+    return this.window + (this.entries[index]!.payload.length > HELD_BYTES ? 0 : (index % HELD_PLACES) * HELD_BYTES);
+  }
+
   /** Makes the next `count` entries durable. */
   commit(count = Infinity): void {
+    this.hold();
     for (let i = 0; i < count && this.#durable < this.entries.length; i++) {
-      const { payload, owner, tag } = this.entries[this.#durable++]!;
-      arena.bytes.set(payload, this.window);
-      owner.onDurable(tag, this.window, crc32c(payload));
+      const { payload, owner, tag } = this.entries[this.#durable]!;
+      const at = this.#placeOf(this.#durable++);
+      arena.bytes.set(payload, at);
+      owner.onDurable(tag, at, crc32c(payload));
     }
   }
 
@@ -160,6 +186,7 @@ export interface CoreRigOptions {
   readonly cachePages?: number;
   /** Others hold the log too: reads of a shared vdisk wait for {@link CoreRig.confirm}. */
   readonly isReplicated?: boolean;
+  readonly durability?: Durability;
 }
 
 /** A controller over a log and extents in memory; the block store, the cache and the buffers are real. What is asynchronous waits for `settle`. */
@@ -223,7 +250,7 @@ export class CoreRig {
     };
     this.store.store.createLayer('vdisk', owner, 0);
     this.settle();
-    const { sizeBytes = 4 * 2 ** 30, mutations = {} } = options;
+    const { sizeBytes = 4 * 2 ** 30, mutations = {}, durability = 'always' } = options;
     const { layer } = this;
     const state = {
       vdiskId: 'vdisk',
@@ -234,6 +261,7 @@ export class CoreRig {
       sessions: new SessionTable(),
       drainedSeq: 0,
       drainedHash: 0,
+      durability,
     };
     const host = {
       onLogFailed: (errno: number) => (this.failedErrno = errno),
@@ -400,6 +428,7 @@ export class CoreClient {
       lengthBytes,
       clientSeq,
       lowWater: this.lowWater,
+      fua: false,
       payload: new Gather(),
       status: IoStatus.ok,
       term: 0,

@@ -48,6 +48,8 @@ export class LogWorld implements LogOwner, ReadOwner {
   term = 0;
   /** Appended and not yet acknowledged, in order: [vdisk, entry]. */
   expected: { readonly vdisk: ModelVdisk; readonly entry: ModelEntry; readonly tag: number }[] = [];
+  /** Wants to know what is held. */
+  holds: ((tag: number) => void) | undefined;
   spaceCalls = 0;
   failed = 0;
   acks = 0;
@@ -89,6 +91,16 @@ export class LogWorld implements LogOwner, ReadOwner {
 
   get arena(): Arena {
     return this.rig.arena;
+  }
+
+  get onHeld(): LogOwner['onHeld'] {
+    return this.holds;
+  }
+
+  /** Reads its payload, wherever it is by now, to the place that is returned. */
+  readHeld(entry: ModelEntry, done: (result: number) => void): number {
+    this.stream.readPayload(entry.lsn, entry.payloadBytes, READ_OFFSET, { onRead: (_tag, result) => done(result) }, 0);
+    return READ_OFFSET;
   }
 
   /** A segment file, as it is on the disk. */

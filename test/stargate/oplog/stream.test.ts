@@ -20,6 +20,36 @@ describe('the stream', () => {
     for (const entry of world.vdisks[1]!.entries) world.read(entry);
   });
 
+  it('tells who wants to know that an entry is held, before it is on the disk, and reads it from memory until then', () => {
+    const world = new LogWorld(16, 2, SMALL);
+    world.start();
+    const told: string[] = [];
+    const [vdisk, other] = world.vdisks as [LogWorld['vdisks'][number], LogWorld['vdisks'][number]];
+    world.holds = tag => {
+      told.push(`held ${tag}`);
+      if (told.length === 1) world.append(vdisk, 4096);
+    };
+    world.append(vdisk, 8192);
+    world.append(other, 4096);
+    expect(told).toEqual([]);
+    world.rig.engine.turn();
+    // The third one was appended meanwhile.
+    expect(told).toEqual(world.expected.map(({ tag }) => `held ${tag}`));
+    expect([told.length, world.acks]).toEqual([3, 0]);
+    const reads: number[] = [];
+    const at = world.readHeld(vdisk.entries[0]!, result => reads.push(result));
+    expect(reads).toEqual([8192]);
+    const held = world.arena.bytes.slice(at, at + 8192);
+    world.arena.bytes.fill(0, at, at + 8192);
+    world.settle();
+    expect([told.length, world.acks]).toEqual([3, 3]);
+    world.readHeld(vdisk.entries[0]!, result => reads.push(result));
+    expect(reads.length).toBe(1);
+    world.rig.until(() => reads.length === 2);
+    expect(reads).toEqual([8192, 8192]);
+    expect(world.arena.bytes.slice(at, at + 8192)).toEqual(held);
+  });
+
   it('takes more entries than the first page of a batch has headers for', () => {
     const world = new LogWorld(2, 2, LARGE);
     world.start();

@@ -202,6 +202,7 @@ export class TestSession {
       lengthBytes,
       clientSeq,
       lowWater: this.lowWater,
+      fua: false,
       payload: new Gather(),
       status: IoStatus.ok,
       term: 0,

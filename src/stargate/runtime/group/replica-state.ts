@@ -118,6 +118,10 @@ export class ReplicaState implements Drainable {
     return this.appliedSeq;
   }
 
+  get drainableSeq(): number {
+    return this.appliedSeq;
+  }
+
   /** A resync that is not done: some segments, or the session table, are further than the log. */
   get isBehind(): boolean {
     return this.appliedSeq < Math.max(this.#aheadSeq, this.#sessionsSeq);

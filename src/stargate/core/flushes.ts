@@ -1,0 +1,68 @@
+import type { PathRequest } from '../../wire/path.js';
+import { IoStatus } from '../../wire/status.js';
+import type { Controller } from './controller.js';
+import { EntryKind } from './ports.js';
+import type { ControllerPath } from './path.js';
+
+interface Waiting {
+  readonly request: PathRequest;
+  readonly path: ControllerPath;
+  /** It is answered when everything up to this entry is on stable storage. */
+  readonly seq: number;
+}
+
+/**
+ * Rule 27, `durability: flush`: changes are committed when they are held, in the log's memory; FLUSH, and a change with FUA, wait for the disk.
+ *
+ * What is in memory alone goes with the process, and whoever starts next has to know whether there can have been any: the log on the disk tells. A HEAD as its last
+ * entry says that there was none. So behind a HEAD nothing is committed early until an entry behind it is on the disk; and a vdisk that rests ends in a HEAD, since
+ * that ends each drain round.
+ */
+export class Flushes {
+  /** Entries up to this one are in the log's memory. */
+  heldSeq: number;
+  #waiting: Waiting[] = [];
+  /** The last HEAD that is committed. */
+  #headSeq: number;
+
+  constructor(readonly controller: Controller) {
+    this.heldSeq = this.#headSeq = controller.durableSeq;
+  }
+
+  /** Whether the entry, the next one to be committed, need not be on the disk for that. */
+  mayCommit(seq: number, kind: EntryKind): boolean {
+    if (seq > this.heldSeq) return false;
+    const isData = kind === EntryKind.write || kind === EntryKind.zero || kind === EntryKind.trim || kind === EntryKind.fullImage;
+    return isData && this.controller.durableSeq > this.#headSeq;
+  }
+
+  onCommitted(seq: number, kind: EntryKind): void {
+    if (kind === EntryKind.head) this.#headSeq = seq;
+  }
+
+  /** FLUSH: of everything that is answered by now, on whichever session. */
+  flush(request: PathRequest, path: ControllerPath): void {
+    const { controller } = this;
+    if (path.session.tellLoss(request.clientSeq, path)) controller.answer(request, IoStatus.lost);
+    else this.answerDurable(request, path, controller.committedSeq);
+  }
+
+  /** Answered with ok when entry `seq`, a committed one, is on stable storage. */
+  answerDurable(request: PathRequest, path: ControllerPath, seq: number): void {
+    if (seq <= this.controller.durableSeq) this.controller.answer(request, IoStatus.ok);
+    else this.#waiting.push({ request, path, seq });
+  }
+
+  onDurable(): void {
+    const { controller } = this;
+    const isCovered = ({ seq }: Waiting): boolean => seq <= controller.durableSeq;
+    if (!this.#waiting.some(isCovered)) return;
+    const covered = this.#waiting.filter(isCovered);
+    this.#waiting = this.#waiting.filter(one => !isCovered(one));
+    for (const { request, path } of covered) if (path.isOpen) controller.answer(request, IoStatus.ok);
+  }
+
+  forget(path: ControllerPath): void {
+    this.#waiting = this.#waiting.filter(one => one.path !== path);
+  }
+}
