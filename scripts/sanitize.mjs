@@ -1,4 +1,5 @@
 // npm run asan        the addon's tests over an addon that is built with AddressSanitizer and UndefinedBehaviorSanitizer
+//   -- --planted      over addons with a fault planted in them (native/addon/planted.h), each of which must be reported
 // npm run valgrind    a server on io_uring and its client under valgrind's memcheck: what it says of the addon's own code
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
@@ -33,12 +34,13 @@ function build(flags) {
   return { URING_ENGINE_PREBUILD: scratch };
 }
 
-function asan() {
-  const env = build('-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1');
+/** The tests over an addon that is built with the sanitizers and these flags: how they ended, and what the sanitizers say. */
+function testSanitized(flags, tests, stdio) {
+  const env = build(`-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g -O1 ${flags}`);
   const library = name => spawnSync('g++', [`-print-file-name=${name}`], { encoding: 'utf8' }).stdout.trim();
-  const { status } = spawnSync(process.execPath, [join(ROOT, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...TESTS], {
+  const { status } = spawnSync(process.execPath, [join(ROOT, 'node_modules', 'vitest', 'vitest.mjs'), 'run', ...tests], {
     cwd: ROOT,
-    stdio: 'inherit',
+    stdio,
     // Leaks: Node leaves its own to the end of the process.
     env: {
       ...process.env,
@@ -47,8 +49,27 @@ function asan() {
       ASAN_OPTIONS: `detect_leaks=0:log_path=${scratch}/asan`,
     },
   });
-  const reports = readdirSync(scratch).filter(name => name.startsWith('asan.'));
-  for (const name of reports) console.error(readFileSync(join(scratch, name), 'utf8'));
+  const names = readdirSync(scratch).filter(name => name.startsWith('asan.'));
+  const reports = names.map(name => readFileSync(join(scratch, name), 'utf8'));
+  for (const name of names) rmSync(join(scratch, name));
+  return { status, reports };
+}
+
+/** What is reported of each planted fault: its kind, and the function it is in. */
+const PLANTED = { 1: /heap-buffer-overflow[^]*ringCreate/, 2: /heap-use-after-free[^]*onThreadEnd/ };
+
+function planted() {
+  for (const [fault, wanted] of Object.entries(PLANTED)) {
+    const { reports } = testSanitized(`-DPLANTED_FAULT=${fault}`, ['native/test/uring', 'native/test/exit.test.ts'], 'ignore');
+    const found = reports.find(report => wanted.test(report));
+    if (found === undefined) fail(`planted fault ${fault} is not reported: ${reports.length} other reports`);
+    else console.log(`planted fault ${fault} is reported: ${/ERROR: (.*?) on /.exec(found)?.[1] ?? 'ERROR'}`);
+  }
+}
+
+function asan() {
+  const { status, reports } = testSanitized('', TESTS, 'inherit');
+  for (const report of reports) console.error(report);
   if (status !== 0 || reports.length > 0) fail(`AddressSanitizer: ${reports.length} reports, the tests ended with ${status}`);
   else console.log('AddressSanitizer and UndefinedBehaviorSanitizer: clean');
 }
@@ -98,6 +119,7 @@ async function valgrind() {
 
 try {
   if (process.argv[2] === 'valgrind') await valgrind();
+  else if (process.argv.includes('--planted')) planted();
   else asan();
 } finally {
   rmSync(scratch, { recursive: true, force: true });

@@ -1,4 +1,5 @@
 // The beginning and the end of a ring.
+#include "planted.h"
 #include "ring.h"
 
 #include <sys/mman.h>
@@ -154,6 +155,9 @@ static void onThreadEnd(void* data) {
   for (const int fd : ring->accepted)
     if (fd >= 0) close(fd);
   delete ring;
+#if PLANTED_FAULT == 2
+  ring->fd = -1;
+#endif
 }
 
 static napi_value giveUp(napi_env env, Ring* ring, const char* code, const char* message) {
@@ -191,6 +195,9 @@ napi_value ringCreate(napi_env env, napi_callback_info info) {
   const uint32_t slots = static_cast<uint32_t>(arguments[1]);
   ring->slots.resize(slots);
   ring->addresses.resize(slots);
+#if PLANTED_FAULT == 1
+  ring->slots.data()[slots].fd = -1;
+#endif
   registerOptional(ring, slots);
   ring->clock[0] = monotonicNs();
 
