@@ -1,5 +1,5 @@
 import { GatepathError } from '../base/errors.js';
-import { historyOf } from '../meta/groups.js';
+import { historyOf, whenTermWon } from '../meta/groups.js';
 import type { GroupMember, GroupRecord, VdiskRecord } from '../meta/model.js';
 import { groupOf } from '../meta/nodes.js';
 import { findVdisk } from '../meta/operations.js';
@@ -12,7 +12,6 @@ import { survey, vdiskFacts, type Survey, type Surveyed } from './survey.js';
 
 /** From the record to a controller: its log goes into the extents first. */
 const SERVED_TIMEOUT_MS = 50_000;
-const SERVED_POLL_MS = 50;
 
 /** What this node has of a vdisk. */
 export function copyOf(nodeId: string, vdiskId: string, { replicas, problems }: NodeStatus): CopyView {
@@ -96,7 +95,7 @@ export async function recover(options: Surveyed, name: string, { from, acceptDat
   }
   const record = await recoverVdisk(options.store, name, origin, group.epoch);
   const { historyId } = record.recovered!;
-  const isServed = await served(options, record);
+  const isServed = await whenTermWon(options.store, record.vdiskId, record.epoch, SERVED_TIMEOUT_MS);
   return { vdisk: name, from: origin.node, historyId, isServed };
 }
 
@@ -128,14 +127,4 @@ function choose(
 export function shortcoming({ copy }: CopyView, group: Pick<GroupRecord, 'recovered'>): string {
   if (copy === null) return 'it has nothing of it';
   return copy.historyId === historyOf(group) ? 'it was being brought up when the others were lost' : `it is of history ${copy.historyId}`;
-}
-
-/** Whether a controller has won a term in the new history. */
-async function served({ store }: Surveyed, { vdiskId, epoch }: GroupRecord): Promise<boolean> {
-  for (const untilMs = performance.now() + SERVED_TIMEOUT_MS; performance.now() < untilMs;) {
-    const group = await groupOf(store, vdiskId).catch(() => null);
-    if (group !== null && group.term > epoch) return true;
-    await new Promise(resolve => setTimeout(resolve, SERVED_POLL_MS));
-  }
-  return false;
 }

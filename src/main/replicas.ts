@@ -1,6 +1,6 @@
 import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
-import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, type ReplicatedVdisk } from '../meta/groups.js';
+import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, whenTermWon, type ReplicatedVdisk } from '../meta/groups.js';
 import { keys, type BeatRecord, type GroupMember, type RemovedNodeRecord, type VdiskRecord } from '../meta/model.js';
 import { groupOf, listNodes } from '../meta/nodes.js';
 import type { Candidate } from '../meta/placement.js';
@@ -32,8 +32,6 @@ export interface ReplicasOptions {
   readonly log: Logger;
 }
 
-/** Between two looks whether a new vdisk is served. */
-const SERVED_POLL_MS = 20;
 const LIVING_INTERVAL_MS = 1_000;
 /** Metadata that could not be read is read again after this time. */
 const RETRY_MS = 500;
@@ -89,11 +87,7 @@ export class Replicas {
   /** Resolves when a controller has won a term for it. */
   async served(vdisk: VdiskRecord): Promise<void> {
     this.#look();
-    for (const untilMs = performance.now() + CREATE_TIMEOUT_MS; performance.now() < untilMs;) {
-      const group = await groupOf(this.options.store, vdisk.id);
-      if (group !== null && group.term > 0) return;
-      await new Promise(resolve => setTimeout(resolve, SERVED_POLL_MS));
-    }
+    if (await whenTermWon(this.options.store, vdisk.id, 0, CREATE_TIMEOUT_MS)) return;
     const why = 'no member of its group has taken control of it';
     throw new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${vdisk.name}" is not served: ${why}`, 'see the logs of its nodes');
   }

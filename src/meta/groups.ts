@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import { memberId, type MemberId } from '../wire/replicate.js';
 import { MetaUnavailable } from './errors.js';
 import {
@@ -12,6 +13,7 @@ import {
   type GroupRecord,
   type VdiskRecord,
 } from './model.js';
+import { groupOf } from './nodes.js';
 import { parse, retry } from './records.js';
 import type { MetadataStore } from './store.js';
 
@@ -124,6 +126,17 @@ export async function leaveDeletedVdisk(
     const result = await store.transaction(compares, [{ put: key, value }]);
     return result.ok ? left.map(({ node }) => node) : undefined;
   });
+}
+
+const TERM_POLL_MS = 20;
+
+/** Whether a controller has won a term above this one by then. While the metadata cannot be read nothing is known, and it is read again. */
+export async function whenTermWon(store: MetadataStore, vdiskId: string, aboveTerm: number, timeoutMs: number): Promise<boolean> {
+  for (const endMs = performance.now() + timeoutMs; performance.now() < endMs; await delay(TERM_POLL_MS)) {
+    const group = await groupOf(store, vdiskId).catch(() => null);
+    if (group !== null && group.term > aboveTerm) return true;
+  }
+  return false;
 }
 
 /** A vdisk that several nodes hold. */
