@@ -13,6 +13,8 @@ export interface GatepathSplitOptions {
   readonly dir: string;
   readonly vdisk: string;
   readonly size: string;
+  /** Of both processes. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 const START_TIMEOUT_MS = 180_000;
@@ -44,7 +46,7 @@ export class GatepathSplit implements NbdSystem {
 
   /** Resolves when the whole system answers again: a client can read. */
   async startPart(part: Part): Promise<void> {
-    const child = TestProcess.start(gatepathArgv(part, '--config', this.#configPath(part)));
+    const child = TestProcess.start(gatepathArgv(part, '--config', this.#configPath(part)), { env: this.options.env ?? {} });
     this.#parts.set(part, child);
     if (part === 'stargate' && !this.#parts.has('datapath')) {
       await child.waitUntil('the control API', START_TIMEOUT_MS, () => answers('status', '--data', this.#dataDir));
