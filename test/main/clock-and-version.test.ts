@@ -5,7 +5,7 @@ import { decodeControl, encodeControl } from '../../src/wire/control.js';
 import { createHeader, decodeHeader, FrameType } from '../../src/wire/frame.js';
 import { errorMessage, type ErrorMessage } from '../../src/wire/hello.js';
 import { HEADER_BYTES } from '../../src/wire/limits.js';
-import { gatepath } from '../support/gatepath.js';
+import { gatepath, runGatepath } from '../support/gatepath.js';
 import { GatepathSplit } from '../support/gatepath-split.js';
 import { NbdClient } from '../support/nbd/client.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -45,8 +45,12 @@ it('a clock that jumps by years costs nothing, nor does a node of another protoc
     message: 'this Stargate speaks protocol versions 1 to 1, the client speaks 8 to 9: upgrade the older of the two',
   });
   // A vdisk made and attached, a Stargate that dies, and what a datapath waits for until it is back.
-  await gatepath('vdisk', 'create', 'second', '64M', '--data', join(dir, 'data'));
-  expect(await gatepath('attach', 'second', '--data', join(dir, 'data'))).toContain('second');
+  // Several, since a wait that ends by the time of day may end in time by chance.
+  for (const name of ['second', 'third', 'fourth']) {
+    await gatepath('vdisk', 'create', name, '64M', '--data', join(dir, 'data'));
+    const { code, stderr } = await runGatepath('attach', name, '--data', join(dir, 'data'));
+    expect([code, stderr]).toEqual([0, '']);
+  }
   await system.killPart('stargate');
   const write = client.write(4_096, Buffer.alloc(4_096, 2));
   await system.startPart('stargate');

@@ -225,7 +225,10 @@ export class LocalCluster {
 
   #dropRemoved(): boolean {
     const removed = this.#nodes.filter(plan => this.#isRemoved(plan));
-    for (const { name } of removed) this.options.say(`${name} has been removed from the cluster: its directory may be deleted`);
+    for (const { name } of removed)
+      this.options.say(
+        `${name} has been removed from the cluster; if its directory were deleted, the next start would make a new node of this name`,
+      );
     this.#nodes = this.#nodes.filter(plan => !removed.includes(plan));
     return removed.length > 0;
   }

@@ -76,7 +76,12 @@ export async function runUpNodes(options: UpNodesOptions): Promise<void> {
     return attachAll(client, options.vdisks);
   });
   printGreeting(data, attached);
-  console.log(`Nodes: ${layout.nodes.map(({ id }) => id).join(', ')}; their logs: ${paths.logs()}`);
+  console.log(
+    `Nodes: ${cluster
+      .describe()
+      .nodes.map(({ id }) => id)
+      .join(', ')}; their logs: ${paths.logs()}`,
+  );
   // Last: whoever waits for the file finds everything there, what is printed too.
   describe();
 }
