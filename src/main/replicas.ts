@@ -18,6 +18,7 @@ import {
   type VdiskDescription,
 } from '../stargate/messages.js';
 import type { PeerNode } from '../wire/peers.js';
+import { nodeOfMember } from '../wire/replicate.js';
 import { CREATE_TIMEOUT_MS } from './limits.js';
 
 export interface ReplicasOptions {
@@ -101,11 +102,10 @@ export class Replicas {
     const { id: vdiskId, sizeBytes } = vdisk;
     const { term, nonce, controller, historyId } = viewOf(group);
     const isMember = group.members.some(one => idOf(one) === idOf(this.options.self));
-    const controllerNode = controller.slice(0, controller.indexOf('/'));
     const { recovered } = group;
     const isOrigin = recovered !== undefined && idOf(recovered.origin) === idOf(this.options.self);
     const origin = isOrigin ? { generation: recovered.generation } : null;
-    return { vdiskId, sizeBytes, historyId, term, nonce, group: { replicationFactor, minMembers, controllerNode, isMember, origin } };
+    return { vdiskId, sizeBytes, historyId, term, nonce, group: { replicationFactor, minMembers, controller, isMember, origin } };
   }
 
   // ---------------------------------------------------------------- records
@@ -132,7 +132,8 @@ export class Replicas {
     if (found === null || this.#isClosed) return;
     // Wanted by a controller, so it is a learner, which may begin with nothing.
     const description = this.#description(found);
-    this.#create({ ...description, term: 0, group: { ...description.group!, isMember: true } });
+    const { isMember } = description.group!;
+    this.#create({ ...description, group: { ...description.group!, isMember: true, isLearner: !isMember } });
   }
 
   #create(description: VdiskDescription): void {
@@ -172,11 +173,16 @@ export class Replicas {
     if (this.#isClosed) return;
     const description = this.#description(one);
     const { vdiskId, term, historyId } = description;
-    const { isMember, controllerNode } = description.group!;
+    const { isMember, controller } = description.group!;
     const known = this.#known.get(vdiskId);
     // One that is not known is this node's business as a member; one that has another history now, whatever it has of it.
     if (known === undefined ? isMember : known < historyId) this.#create(description);
-    const hint: GroupHint = { vdiskId, controllerNode, term, memberNodes: one.group.members.map(({ node }) => node) };
+    const hint: GroupHint = {
+      vdiskId,
+      controllerNode: nodeOfMember(controller),
+      term,
+      memberNodes: one.group.members.map(({ node }) => node),
+    };
     this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
   }
 

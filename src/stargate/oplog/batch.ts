@@ -93,8 +93,11 @@ export class Batch {
     return this.entries < MAX_BATCH_ENTRIES && total <= MAX_BATCH_PAYLOAD_BYTES && batchBytes(this.entries + 1, total) <= this.roomBytes;
   }
 
-  /** Copies the entry in and chains it to its vdisk's log; a local record follows the chain and is no part of it. Returns the position of its payload in the log, or of the batch where there is none. */
-  add(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number, isLocal: boolean): number {
+  /**
+   * Copies the entry in and chains it to its vdisk's log; not `isNext`: a local record, or a copy, which are no part of the chain's end. Returns the position of
+   * its payload in the log, or of the batch where there is none.
+   */
+  add(log: StreamVdiskLog, draft: EntryDraft, owner: LogOwner, tag: number, isNext: boolean, prevHash = log.lastHash): number {
     const index = this.entries++;
     const bytes = draft.payload.totalBytes;
     const at = this.baseOffset + PAGE_BYTES + this.payloadBytes;
@@ -109,13 +112,13 @@ export class Batch {
     let hash: number;
     if (index < ENTRIES_IN_FIRST_PAGE) {
       const header = this.baseOffset + BATCH_HEADER_BYTES + index * ENTRY_HEADER_BYTES;
-      hash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders[index]!, log, draft, log.lastHash, bytes, payloadCrc);
+      hash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders[index]!, log, draft, prevHash, bytes, payloadCrc);
     } else {
       const i = index - ENTRIES_IN_FIRST_PAGE;
       const { view, checked } = this.overflow;
-      hash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked[i]!, log, draft, log.lastHash, bytes, payloadCrc);
+      hash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked[i]!, log, draft, prevHash, bytes, payloadCrc);
     }
-    if (isLocal) return lsn;
+    if (!isNext) return lsn;
     log.lastHash = hash;
     log.lastPayloadCrc = payloadCrc;
     return lsn;

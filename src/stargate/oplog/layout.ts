@@ -44,7 +44,8 @@ export const BatchAt = {
   trailerCrc: 72, // of the pages behind the payload, seeded like crc; 0 when there are none
 } as const;
 export const BATCH_HEADER_BYTES = 128;
-export const BatchFlag = { clean: 1 } as const;
+/** copies: its entries take the place of ones that are damaged further in front, wherever their numbers say; no log ends with them. */
+export const BatchFlag = { clean: 1, copies: 2 } as const;
 
 export const ENTRY_MAGIC = 0x45475047; // 'GPGE'
 export const EntryAt = {

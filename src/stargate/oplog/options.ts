@@ -73,7 +73,7 @@ export interface RotRange {
   /** File name, or '' where a whole segment is missing. */
   readonly segment: string;
   /**
-   * Vdisks that have or may have lost entries here: those whose chain does not go on intact behind the range. A vdisk of which the whole log has
+   * Vdisks that have or may have lost entries here: those whose chain does not go on intact behind the range, or with a gap. A vdisk of which the whole log has
    * no entry may have lost them here too.
    */
   readonly vdisks: readonly string[];

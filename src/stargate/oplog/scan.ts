@@ -6,12 +6,12 @@ import { PAGE_BYTES } from './limits.js';
 import type { Segment } from './segment.js';
 
 export interface ScanHandler {
-  /** `entry` is reused; its payload is readable during the call. */
-  onEntry(entry: DecodedEntry): void;
+  /** `entry` is reused; its payload is readable during the call. `isCopy`: it stands where its number says, not behind what came last. */
+  onEntry(entry: DecodedEntry, isCopy: boolean): void;
   /** Nothing is known of what lay here. */
   onRotRange(segment: Segment, fromLsn: number, toLsn: number, message: string): void;
   /** The entry's header is intact, its payload is not. */
-  onRotEntry(segment: Segment, entry: DecodedEntry, batchLsn: number): void;
+  onRotEntry(segment: Segment, entry: DecodedEntry, isCopy: boolean): void;
   onProgress(readBytes: number): void;
 }
 
@@ -121,7 +121,8 @@ export class LogScanner {
   }
 
   #deliver(segment: Segment, lsn: number, intact: boolean): void {
-    const { entries, payloadBytes, crc, durableLsn } = this.#header;
+    const { entries, payloadBytes, crc, durableLsn, flags } = this.#header;
+    const isCopy = (flags & BatchFlag.copies) !== 0;
     const total = batchBytes(entries, payloadBytes);
     const { bytes, view } = this.options.arena;
     const at = this.#at(segment, lsn, total);
@@ -139,8 +140,8 @@ export class LogScanner {
         intact ||
         entry.payloadBytes === 0 ||
         crc32c(bytes.subarray(entry.payloadOffset, entry.payloadOffset + entry.payloadBytes)) === entry.payloadCrc;
-      if (whole) this.handler.onEntry(entry);
-      else this.handler.onRotEntry(segment, entry, lsn);
+      if (whole) this.handler.onEntry(entry, isCopy);
+      else this.handler.onRotEntry(segment, entry, isCopy);
     }
     this.batches++;
     this.entries += entries;

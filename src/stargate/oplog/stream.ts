@@ -148,13 +148,9 @@ export class OplogStream implements OplogPort, LogEnds {
     assert(follows, `entry ${draft.seq} does not follow ${log.lastSeq}`);
     assert(log.broken === null, 'the log of a damaged vdisk takes no entries');
     if (this.#state !== 'open') return NoRoom.busy;
-    const batch = this.#batchFor(payloadBytes, useOf(draft.kind));
-    if (batch === null) {
-      this.#waiting.add(owner);
-      this.#count.refused++;
-      return this.#isFull ? NoRoom.full : NoRoom.busy;
-    }
-    const lsn = batch.add(log, draft, owner, tag, isLocal);
+    const batch = this.#batchFor(payloadBytes, useOf(draft.kind), 0);
+    if (batch === null) return this.#refuse(owner);
+    const lsn = batch.add(log, draft, owner, tag, !isLocal);
     log.owner = owner;
     if (owner.onHeld !== undefined) this.#isHeldDue = true;
     if (log.oldestNeededLsn === Infinity) {
@@ -165,6 +161,25 @@ export class OplogStream implements OplogPort, LogEnds {
     log.lastSeq = draft.seq;
     log.lastTerm = draft.creationTerm;
     return lsn;
+  }
+
+  /**
+   * An entry of the log once more, in place of the damaged one: header and payload are those that it had. Taken also where only vital records are: until the
+   * log is whole nothing of its vdisk can be drained. Results as of `append`.
+   */
+  appendCopy(log: StreamVdiskLog, draft: EntryDraft, prevHash: number, owner: LogOwner, tag: number): number {
+    assert(draft.seq <= log.lastSeq && !isLocalRecord(draft.kind), `entry ${draft.seq} is none of a log that ends at ${log.lastSeq}`);
+    if (this.#state !== 'open') return NoRoom.busy;
+    const batch = this.#batchFor(draft.payload.totalBytes, 'vital', BatchFlag.copies);
+    if (batch === null) return this.#refuse(owner);
+    log.owner = owner;
+    return batch.add(log, draft, owner, tag, false, prevHash);
+  }
+
+  #refuse(owner: LogOwner): number {
+    this.#waiting.add(owner);
+    this.#count.refused++;
+    return this.#isFull ? NoRoom.full : NoRoom.busy;
   }
 
   readPayload(lsn: number, lengthBytes: number, arenaOffset: number, owner: ReadOwner, tag: number): void {
@@ -209,14 +224,14 @@ export class OplogStream implements OplogPort, LogEnds {
   // ---------------------------------------------------------------- batches
 
   /** The open batch, if the entry fits it, or a new one; null: no buffer, or no space in the log. */
-  #batchFor(payloadBytes: number, use: EntryUse): Batch | null {
+  #batchFor(payloadBytes: number, use: EntryUse, flags: number): Batch | null {
     this.#isFull = false;
     const open = this.#open;
     if (open !== null) {
-      if (open.fits(payloadBytes)) return this.#allows(use, false) ? open : null;
+      if (open.flags === flags && open.fits(payloadBytes)) return this.#allows(use, false) ? open : null;
       this.#closeBatch(open);
     }
-    return this.#openBatch(payloadBytes, use);
+    return this.#openBatch(payloadBytes, use, flags);
   }
 
   #allows(use: EntryUse, turn: boolean): boolean {
@@ -224,7 +239,7 @@ export class OplogStream implements OplogPort, LogEnds {
     return !this.#isFull;
   }
 
-  #openBatch(payloadBytes: number, use: EntryUse): Batch | null {
+  #openBatch(payloadBytes: number, use: EntryUse, flags = 0): Batch | null {
     const batch = this.#batches.find(isFree);
     if (batch === undefined) return null;
     let segment = this.#space.tail;
@@ -233,6 +248,7 @@ export class OplogStream implements OplogPort, LogEnds {
     if (turn) segment = this.#space.turn(this.#endLsn);
     assert(segment.limitLsn - this.#endLsn >= batchBytes(1, paddedBytes(payloadBytes)), 'a segment holds the longest entry');
     batch.open(this.#endLsn, segment, segment.limitLsn - this.#endLsn);
+    batch.flags = flags;
     this.#open = batch;
     return batch;
   }

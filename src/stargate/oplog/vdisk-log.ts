@@ -24,6 +24,10 @@ export class StreamVdiskLog implements VdiskLog {
   /** Oldest position needed; Infinity while the vdisk has no entry. */
   oldestNeededLsn = Infinity;
   broken: ChainBreak | null = null;
+  /** The chain goes on behind damage that has taken entries of it: where that begins. Whoever knows the entries tells what is missing. Of replicas' logs alone. */
+  gap: ChainBreak | null = null;
+  /** Damage may have taken a promise, and none is known from behind it. */
+  mayLackPromise = false;
   /** CRC32C of the last entry's payload; 0: it has none. */
   lastPayloadCrc = 0;
   /** {@link EntryFlag} of its entries. */
@@ -47,7 +51,14 @@ export class StreamVdiskLog implements VdiskLog {
     assert(historyId > this.historyId);
     this.historyId = historyId;
     this.oldestNeededLsn = Infinity;
+    this.giveUp();
+  }
+
+  /** Nothing before the next record is needed, damaged or not. */
+  giveUp(): void {
     this.broken = null;
+    this.gap = null;
+    this.mayLackPromise = false;
   }
 
   /** A cut, or a new beginning, has its record in the log: the next entry follows this one. */

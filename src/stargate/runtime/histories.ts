@@ -62,11 +62,11 @@ export class Histories {
     const { groups, store, removal, refusals, delays, streamOf } = this.options;
     const { log, scheduler } = streamOf(vdiskId);
     const replica = groups.all.get(vdiskId);
+    const again = (): void => delays.after(QUIET_POLL_NS, () => this.discard({ vdiskId, historyId }, done));
+    if (!groups.endDamaged(vdiskId)) return again();
     if (replica !== undefined) {
       replica.stop();
-      if (!replica.isQuiet || scheduler.isBusy(replica.local)) {
-        return delays.after(QUIET_POLL_NS, () => this.discard({ vdiskId, historyId }, done));
-      }
+      if (!replica.isQuiet || scheduler.isBusy(replica.local)) return again();
       groups.remove(replica);
       scheduler.remove(replica.local);
     }

@@ -14,7 +14,7 @@ import { RecoveryCollector } from './recovery.js';
 import { Histories } from './histories.js';
 import { Refusals } from './refusals.js';
 import type { DrainMutations } from './segment-drain.js';
-import { replicaDamage, startReplica } from './group/open.js';
+import { beginAnew, replicaDamage, startReplica } from './group/open.js';
 import type { GroupVdisk } from './group/group-vdisk.js';
 import { Groups, type GroupPorts } from './group/groups.js';
 import type { ReplicationMutations } from '../core/replication/effects.js';
@@ -196,7 +196,12 @@ export class NodePart implements VdiskServing, ControllerHost {
     if (this.#removing.has(vdiskId)) return done('it is being deleted');
     // What the log has of it is opened with what was recovered: by the start, and only there.
     if (!this.#allAsked) return done('this Stargate is starting');
-    if (!isOver) this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
+    const damaged = this.groups?.damaged.get(vdiskId);
+    if (!isOver && damaged !== undefined) {
+      // Whoever controls it asks again.
+      if (damaged.isHopeless && description.group!.isLearner === true) this.#beginAnew(description, done);
+      else done('');
+    } else if (!isOver) this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
     else if (description.group!.origin == null) this.#renew(description, done);
     else done(this.#histories.goOnFrom(description));
   }
@@ -208,6 +213,51 @@ export class NodePart implements VdiskServing, ControllerHost {
       if (description.group!.isMember) this.#open(description, this.#streamOf(description.vdiskId)!, undefined, done);
       else done?.('');
     });
+  }
+
+  /** The replica's log is damaged, and its group goes on without it: nobody needs what it has. */
+  #beginAnew(description: VdiskDescription, done: (problem: string) => void): void {
+    const { vdiskId } = description;
+    const { parts } = this.groups!;
+    const stream = this.#streamOf(vdiskId)!;
+    this.#opening.add(vdiskId);
+    const again = (): void => {
+      if (!this.groups!.endDamaged(vdiskId)) return this.#delays.after(QUIET_POLL_NS, again);
+      const why = this.#refusals.messageOf(vdiskId) ?? 'its log is damaged';
+      parts.events.emit({
+        kind: 'replica-discarded',
+        severity: 'warn',
+        vdiskId,
+        cause: `the log of the copy here is given up, since others have all of it: ${why}; the copy is brought up anew`,
+      });
+      beginAnew({
+        parts,
+        description: { ...description, ...description.group! },
+        stream: stream.log,
+        ...this.#ends(vdiskId, stream, done),
+      });
+    };
+    again();
+  }
+
+  /** What follows when a replica is opened, or cannot be. */
+  #ends(vdiskId: string, stream: Stream, done: ((problem: string) => void) | undefined) {
+    return {
+      onOpen: (replica: GroupVdisk): void => {
+        this.groups!.damaged.delete(vdiskId);
+        this.groups!.add(replica);
+        stream.scheduler.removeRefused(replica.log);
+        stream.scheduler.add(replica.local, replica.log);
+        this.#refusals.forget(vdiskId);
+        this.#opened(vdiskId);
+        done?.('');
+      },
+      onProblem: (message: string): void => {
+        this.#refusals.add({ vdiskId, message }, stream);
+        this.#opened(vdiskId);
+        done?.(message);
+      },
+    };
   }
 
   /** `done` when nothing of it is left. Its sessions end. */
@@ -231,6 +281,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     const served = this.served.get(vdiskId);
     const group = this.groups?.all.get(vdiskId);
     if (group !== undefined) return this.#endReplica(group, ended, again);
+    if (this.groups?.endDamaged(vdiskId) === false) return again();
     if (served === undefined) {
       this.#refusals.drop(vdiskId, this.#streamOf(vdiskId));
       return ended();
@@ -356,6 +407,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     const origin = isOver ? (group!.origin ?? null) : null;
     if (isOver && origin === null && !group!.isMember) return this.#renew(description, done);
     this.#opening.add(vdiskId);
+    const { onOpen, onProblem } = this.#ends(vdiskId, stream, done);
     startReplica({
       parts: this.groups!.parts,
       // What it goes on from is opened as what it is.
@@ -365,23 +417,20 @@ export class NodePart implements VdiskServing, ControllerHost {
       problem: this.#refusals.messageOf(vdiskId) ?? '',
       found: recovered?.vdisks.get(vdiskId),
       isTorn: stream.report.tornBytes > 0,
+      isRotten: stream.report.rotRanges > 0,
       onOpen: replica => {
-        this.groups!.add(replica);
-        stream.scheduler.add(replica.local, replica.log);
-        this.#refusals.forget(vdiskId);
-        this.#opened(vdiskId);
+        onOpen(replica);
         if (origin !== null) this.#histories!.goOnFrom(description);
-        done?.('');
+      },
+      onDamaged: damaged => {
+        this.groups!.damaged.set(vdiskId, damaged);
+        damaged.start();
       },
       onNothing: () => {
         this.#opened(vdiskId);
         done?.('');
       },
-      onProblem: message => {
-        this.#refusals.add({ vdiskId, message }, stream);
-        this.#opened(vdiskId);
-        done?.(message);
-      },
+      onProblem,
     });
   }
 

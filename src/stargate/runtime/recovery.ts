@@ -32,11 +32,12 @@ export interface RecoveredVdisk {
   endsInHead: boolean;
 }
 
-/** The records of a replica, and the entries that its last head still needs. */
+/** The records of a replica, and the entries behind what its last head has drained. */
 export interface RecoveredReplica {
   head: ReplicaHeadRecord | null;
   promise: PromiseRecord | null;
-  entries: Entry[];
+  /** By seq; where the log has two, the one that was written last. Some may be missing, or be none of this log: see {@link ChainWalk}. */
+  readonly entries: Map<number, Entry>;
 }
 
 /**
@@ -67,7 +68,7 @@ export class RecoveryCollector implements RecoveryVisitor {
 
   #take(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
     if ((entry.flags & EntryFlag.replicated) !== 0)
-      return this.#takeReplicated((vdisk.replica ??= { head: null, promise: null, entries: [] }), entry);
+      return this.#takeReplicated((vdisk.replica ??= { head: null, promise: null, entries: new Map() }), entry);
     vdisk.endsInHead = entry.kind === EntryKind.head;
     const session = entry.sessionId > 0 ? vdisk.sessions.get(entry.sessionId) : undefined;
     switch (entry.kind) {
@@ -104,18 +105,18 @@ export class RecoveryCollector implements RecoveryVisitor {
         replica.promise = decodePromise(this.#payload(entry));
         return;
       case EntryKind.replicaReset:
-        replica.entries = [];
+        replica.entries.clear();
         this.#takeHead(replica, entry);
         return;
       case EntryKind.replicaHead:
         this.#takeHead(replica, entry);
-        replica.entries = replica.entries.filter(one => one.seq > replica.head!.drained.seq);
+        for (const seq of replica.entries.keys()) if (seq <= replica.head!.drained.seq) replica.entries.delete(seq);
         return;
       case EntryKind.cut:
-        replica.entries = replica.entries.filter(one => one.seq <= entry.offsetBytes);
+        for (const seq of replica.entries.keys()) if (seq > entry.offsetBytes) replica.entries.delete(seq);
         return;
       default:
-        replica.entries.push(replicatedEntry(entry, this.arena));
+        replica.entries.set(entry.seq, replicatedEntry(entry, this.arena));
     }
   }
 

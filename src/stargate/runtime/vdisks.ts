@@ -11,6 +11,7 @@ import {
 import { EntryKind, type BlockStorePort, type LayerId, type StoreOwner } from '../core/ports.js';
 import { SessionTable } from '../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
+import type { MemberId } from '../../wire/replicate.js';
 import type { RecoveredVdisk } from './recovery.js';
 
 /** What the metadata says of a vdisk that this node is to serve. */
@@ -27,9 +28,12 @@ export interface VdiskDescription {
   readonly group?: {
     readonly replicationFactor: number;
     readonly minMembers: number;
-    readonly controllerNode: string;
-    /** The record names this node. Otherwise it may hold a replica from before. */
+    /** Of the record; not known in which incarnation, where it is no member. */
+    readonly controller: MemberId;
+    /** The record names this node, or its controller wants it. Otherwise it may hold a replica from before. */
     readonly isMember: boolean;
+    /** The record does not name it, and its controller brings it up: nobody needs what it has. */
+    readonly isLearner?: boolean;
     /** The history goes on from this node's replica, whatever that one is of (rule 11); attachments up to this generation are over. */
     readonly origin?: { readonly generation: number } | null;
   };

@@ -40,11 +40,14 @@ export class CalmWorld {
     return [...node.replicas][0]!;
   }
 
+  controls(node: ClusterNode): boolean {
+    return node.part !== null && [...node.replicas].some(({ controller }) => controller !== null);
+  }
+
   /** As many members as there are to be, one of them in control. */
   complete(): void {
     const { replicationFactor } = this.cluster;
-    const isComplete = (): boolean =>
-      this.members.length === replicationFactor && this.members.some(node => this.replica(node).controller !== null);
+    const isComplete = (): boolean => this.members.length === replicationFactor && this.members.some(node => this.controls(node));
     this.until(isComplete, 'all members');
   }
 
@@ -54,7 +57,7 @@ export class CalmWorld {
   }
 
   get controller(): ClusterNode {
-    return this.members.find(node => this.replica(node).controller !== null)!;
+    return this.members.find(node => this.controls(node))!;
   }
 
   get others(): ClusterNode[] {

@@ -33,7 +33,8 @@ export class ClusterNode extends SimNode {
   peers: SimPeers | null = null;
   /** Connections of datapaths. */
   readonly links = new Set<Link>();
-  readonly counters2 = { takeovers: 0, resigned: 0, resyncs: 0, alarms: 0, recovered: 0, discarded: 0 };
+  readonly counters2 = { takeovers: 0, resigned: 0, resyncs: 0, alarms: 0, recovered: 0, discarded: 0, refilled: 0 };
+  onEvent: (event: EventDraft) => void = () => undefined;
   /** Vdisk → of which history. */
   readonly #known = new Map<string, number>();
   #receiveAt = 0;
@@ -176,13 +177,16 @@ export class ClusterNode extends SimNode {
     this.part!.groups!.onPeerMessage(from, vdiskId, message, list);
   }
 
-  #happened({ kind, cause, vdiskId, details }: EventDraft): void {
+  #happened(event: EventDraft): void {
+    const { kind, cause, vdiskId, details } = event;
     const { counters2 } = this;
+    this.onEvent(event);
     if (kind === 'controller-taken-over') counters2.takeovers++;
     else if (kind === 'controller-ended') counters2.resigned++;
     else if (kind === 'resync-done') counters2.resyncs++;
     else if (kind === 'vdisk-recovered') counters2.recovered++;
     else if (kind === 'replica-discarded') counters2.discarded++;
+    else if (kind === 'rot-mended' && details?.['entries'] !== undefined) counters2.refilled++;
     else if (kind === 'replication-alarm' || kind === 'disk-failed') counters2.alarms++;
     this.#say(cause, vdiskId, details?.['term']);
   }
@@ -227,8 +231,7 @@ export class ClusterNode extends SimNode {
     const { replicationFactor, minMembers, metadata } = this.cluster;
     const recovered = metadata.origins.get(vdiskId);
     const origin = recovered?.member === this.member ? { generation: recovered.generation } : null;
-    const controllerNode = nodeOfMember(controller);
-    const group = { replicationFactor, minMembers, controllerNode, isMember: members.includes(this.member), origin };
+    const group = { replicationFactor, minMembers, controller, isMember: members.includes(this.member), origin };
     return { vdiskId, sizeBytes: VDISK_BYTES, historyId, term: this.#isAmnesiac ? 0 : term, nonce, group };
   }
 
@@ -237,7 +240,9 @@ export class ClusterNode extends SimNode {
     this.cluster.metadata.read(this.number, groups => {
       if (groups === null) return;
       const description = this.#description(vdiskId, groups.get(vdiskId)!);
-      this.#inProcess(process, () => this.#create({ ...description, term: 0, group: { ...description.group!, isMember: true } }));
+      const { isMember } = description.group!;
+      const group = { ...description.group!, isMember: true, isLearner: !isMember };
+      this.#inProcess(process, () => this.#create({ ...description, group }));
     });
   }
 
@@ -278,6 +283,6 @@ export class ClusterNode extends SimNode {
     const { vdiskId, historyId, group, term } = description;
     const known = this.#known.get(vdiskId);
     if (known === undefined ? group!.isMember : known < historyId) this.#create(description);
-    this.part!.groups!.onRecord(vdiskId, group!.controllerNode, term, memberNodes);
+    this.part!.groups!.onRecord(vdiskId, nodeOfMember(group!.controller), term, memberNodes);
   }
 }

@@ -4,6 +4,7 @@ import { OplogError } from '../../../src/stargate/oplog/index.js';
 import { traceKind } from '../trace.js';
 import type { Cluster } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
+import { batchesOn, rotBatch, rotPayload } from './log-on-disk.js';
 
 export type FaultKind =
   | 'kill'
@@ -23,7 +24,8 @@ export type FaultKind =
   | 'handover'
   | 'ioError'
   | 'full'
-  | 'emptied';
+  | 'emptied'
+  | 'rot';
 
 /** How often each comes, of all that comes. */
 const WEIGHTS: Readonly<Record<FaultKind, number>> = {
@@ -45,9 +47,13 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   ioError: 1,
   full: 1,
   emptied: 1,
+  rot: 3,
 };
 
 const KINDS = Object.keys(WEIGHTS) as FaultKind[];
+/** In one history of so many logs rot: then no disk is emptied. */
+const ROT_IN = 4;
+const MOST_ROT = 4;
 const MS = 1e6;
 const EIO = 5;
 const RESTART_MS = 200;
@@ -64,7 +70,9 @@ export interface FaultOptions {
 
 /** Things that go wrong, one after another, each for a while. */
 export class Faults {
-  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0 };
+  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0, rotten: 0 };
+  /** The one node in a history whose disk rots. */
+  #rotten: ClusterNode | null = null;
   #isOver = false;
   readonly #later = new Set<ClockEvent>();
   readonly #stopping = new Set<ClusterNode>();
@@ -77,7 +85,8 @@ export class Faults {
     readonly replaceDatapath: (isCrash: boolean) => void,
   ) {
     const { clock } = cluster;
-    const kinds = options.kinds ?? KINDS;
+    const rots = cluster.options.seed % ROT_IN === 2;
+    const kinds = options.kinds ?? KINDS.filter(kind => kind !== (rots ? 'emptied' : 'rot'));
     this.#kinds = kinds.flatMap(kind => Array<FaultKind>(WEIGHTS[kind]).fill(kind));
     this.#maxGapMs = options.maxGapMs ?? 300;
     cluster.metadata.oneLostIn = [0, 40, 8][clock.below(3)]!;
@@ -223,18 +232,46 @@ export class Faults {
         return this.#fill(node, ms);
       case 'emptied':
         return this.#empty(node, ms);
+      case 'rot':
+        return this.#rot(node, ms);
     }
   }
 
-  /** Its disks are replaced by empty ones: once, and where every group keeps a member, whatever comes of what the metadata was asked for. */
+  /** Its disks are replaced by empty ones: once, and where every group keeps a member. */
   #empty(node: ClusterNode, ms: number): void {
-    const { metadata, vdisks } = this.cluster;
-    const isKept = vdisks.every(({ id }) => metadata.possible(id).every(({ members }) => members.some(one => one !== node.member)));
-    if (this.counters.emptied > 0 || !isKept) return;
+    if (this.counters.emptied > 0 || !this.#isKept(node)) return;
     this.counters.emptied++;
     if (node.part !== null) node.powerCut();
     node.replaceDisk();
     this.#for(ms, () => this.mend(node));
+  }
+
+  /** Every group keeps another member than the node, whatever comes of what the metadata was asked for. */
+  #isKept(node: ClusterNode): boolean {
+    const { metadata, vdisks } = this.cluster;
+    return vdisks.every(({ id }) => metadata.possible(id).every(({ members }) => members.some(one => one !== node.member)));
+  }
+
+  /**
+   * It is gone, and of what its logs had durably some cannot be read when it comes back. What is found at once is all that redundancy mends: a member that goes on
+   * alone with what has rotted unseen may be the last that has it.
+   */
+  #rot(node: ClusterNode, ms: number): void {
+    const { clock } = this.cluster;
+    if ((this.#rotten !== null && this.#rotten !== node) || node.part === null || !this.#isKept(node)) return;
+    this.#rotten = node;
+    this.counters.rotten++;
+    node.engine!.resume();
+    this.#crash(node, clock.below(2) === 0, ms);
+    for (let stream = 0; stream < node.shape.streams; stream++) {
+      const durable = batchesOn(node, stream).filter(({ wasDurable }) => wasDurable);
+      for (let i = durable.length > 0 ? clock.below(MOST_ROT) : 0; i > 0; i--) {
+        const batch = durable[clock.below(durable.length)]!;
+        const entry = batch.entries.find(({ payloadAt }) => payloadAt >= 0);
+        if (entry === undefined || clock.below(2) === 0) rotBatch(node, batch);
+        else rotPayload(node, entry);
+      }
+    }
   }
 
   /** Somebody else takes the file system's space, and gives it back. */

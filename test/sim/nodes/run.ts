@@ -34,6 +34,9 @@ export interface ClusterCounters {
   pauses: number;
   partitions: number;
   emptied: number;
+  rotten: number;
+  refilled: number;
+  givenUp: number;
   takeovers: number;
   resigned: number;
   unknownCas: number;
@@ -254,7 +257,7 @@ export class ClusterRun {
     const { nodes } = cluster;
     const sessions = cluster.datapaths.flatMap(({ clients }) => clients.map(({ session }) => session.counters));
     const sum = <T>(list: readonly T[], of: (one: T) => number): number => list.reduce((total, one) => total + of(one), 0);
-    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0, emptied = 0 } = this.#faults?.counters ?? {};
+    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0, emptied = 0, rotten = 0 } = this.#faults?.counters ?? {};
     return {
       asked: cluster.counters.asked,
       changes: cluster.counters.changes,
@@ -262,7 +265,9 @@ export class ClusterRun {
       lostPaths: sum(sessions, ({ lost }) => lost),
       replayed: sum(sessions, ({ replayed }) => replayed),
       dedupeHits: dedupeHits() - this.#dedupeHitsBefore,
-      ...{ kills, powerCuts, pauses, partitions, emptied },
+      ...{ kills, powerCuts, pauses, partitions, emptied, rotten },
+      refilled: sum(nodes, node => node.counters2.refilled),
+      givenUp: sum(nodes, node => node.counters2.discarded),
       takeovers: sum(nodes, node => node.counters2.takeovers),
       resigned: sum(nodes, node => node.counters2.resigned),
       unknownCas: cluster.metadata.unknown,

@@ -3,7 +3,10 @@ import { MAX_ENTRY_BLOCKS } from '../limits.js';
 import { messageCodec } from './message-codec.js';
 
 /**
- * How a replica comes by blocks that are damaged in its own extents or log (rule 24). A block is asked for by its identity: number in the vdisk, seq, checksum.
+ * How a replica comes by entries that are damaged in its log (rule 5): by number and hash, which is that of the whole log up to there. The entries that end with it lie
+ * beside `haveEntries`, none where whoever answers has not got it.
+ *
+ * And how it comes by blocks that are damaged in its own extents or log (rule 24). A block is asked for by its identity: number in the vdisk, seq, checksum.
  * Whoever has exactly that version may answer, whatever its term and office: the content proves itself. Found blocks lie beside `have`, in the order of `good`.
  */
 const counter = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
@@ -18,7 +21,14 @@ const have = z
   .object({ kind: z.literal('have'), id, good: z.array(counter.max(MAX_ENTRY_BLOCKS - 1)).max(MAX_ENTRY_BLOCKS) })
   .refine(one => one.good.every((place, i) => i === 0 || place > one.good[i - 1]!));
 
+const wantEntries = z.object({ kind: z.literal('wantEntries'), id, seq: counter.min(1), hash: counter.max(0xffff_ffff) });
+const haveEntries = z.object({ kind: z.literal('haveEntries'), id });
+
+export type WantEntries = z.infer<typeof wantEntries>;
+export type HaveEntries = z.infer<typeof haveEntries>;
 export type WantCopies = z.infer<typeof want>;
 export type HaveCopies = z.infer<typeof have>;
 
-export const { encode: encodeCopies, decode: decodeCopies } = messageCodec<WantCopies | HaveCopies>(z.union([want, have]));
+export const { encode: encodeCopies, decode: decodeCopies } = messageCodec<WantCopies | HaveCopies | WantEntries | HaveEntries>(
+  z.union([want, have, wantEntries, haveEntries]),
+);

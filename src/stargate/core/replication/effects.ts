@@ -16,6 +16,7 @@ export interface Group {
 export interface TermPromise {
   readonly term: number;
   readonly controller: MemberId;
+  /** Empty: it was lost with a part of the log, and what the record said at the start stands for it (rule 5). */
   readonly nonce: string;
 }
 

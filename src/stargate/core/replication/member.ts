@@ -157,7 +157,7 @@ export class Member {
   }
 
   #isPromised({ controller, nonce }: TermPromise): boolean {
-    return this.promise?.controller === controller && this.promise.nonce === nonce;
+    return this.promise?.controller === controller && (this.promise.nonce === nonce || this.promise.nonce === '');
   }
 
   /** A promise that was made before waits for the accepted appends again: the answer says that the whole tail is durable. */

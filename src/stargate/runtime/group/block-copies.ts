@@ -1,10 +1,13 @@
 import { crc32c } from '@node-rs/crc32';
+import { MAX_APPEND_ENTRIES } from '../../../wire/limits.js';
 import { EntryList } from '../../../wire/peers.js';
 import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
 import { Where } from '../../core/block-index.js';
 import { MAX_REREADS } from '../../core/limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates, type WantedBlocks } from '../../core/ports.js';
-import { decodeCopies, encodeCopies, type HaveCopies, type WantCopies } from '../../core/replication/copy-messages.js';
+import { decodeCopies, encodeCopies, type HaveCopies, type WantCopies, type WantEntries } from '../../core/replication/copy-messages.js';
+import type { Entry } from '../../core/replication/entry.js';
+import { giveEntries } from './entry-copies.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { COPY_PATIENCE_MS, COPY_TIMEOUT_MS, MAX_COPY_ANSWERS, MAX_COPY_ASKS } from './limits.js';
 
@@ -53,7 +56,15 @@ export class BlockCopies {
     const message = decodeCopies(data);
     if (message === null) return this.group.parts.say('warn', 'a message about copies is none', { vdiskId: this.group.vdiskId, from });
     if (message.kind === 'want') this.#answer(from, message);
-    else this.#take(from, message, list);
+    else if (message.kind === 'have') this.#take(from, message, list);
+    else if (message.kind === 'wantEntries') giveEntries(this.group, this.group.senderTo(from), message, this.#entriesTo(message));
+  }
+
+  /** Those that end with the one that is wanted, if the log here is the one that has it, durably. */
+  #entriesTo({ seq, hash }: WantEntries): readonly Entry[] {
+    const { log, durableSeq } = this.group.replica.member;
+    const isHere = seq > log.base.seq && seq <= durableSeq && log.holds(seq, hash);
+    return isHere ? log.slice(seq + 1 - MAX_APPEND_ENTRIES, seq) : [];
   }
 
   onTick(nowMs: number): void {

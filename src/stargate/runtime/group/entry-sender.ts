@@ -5,11 +5,32 @@ import { EntryList } from '../../../wire/peers.js';
 import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
 import type { Append, Entries } from '../../core/replication/messages.js';
 import type { Entry } from '../../core/replication/entry.js';
+import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
 import { bodyOf } from './entries.js';
-import type { GroupVdisk } from './group-vdisk.js';
 import { MAX_QUEUED_SENDS } from './limits.js';
+import type { GroupParts } from './parts.js';
 
-type WithEntries = Append | Entries;
+/** Entries that are damaged in the log of whoever gets them; `data` as in the message. */
+export interface SentCopies {
+  readonly kind: 'copies';
+  readonly term: number;
+  readonly data: Uint8Array;
+  readonly entries: readonly Entry[];
+}
+
+type WithEntries = Append | Entries | SentCopies;
+
+/** Whose entries are sent. */
+export interface EntrySource {
+  readonly parts: GroupParts;
+  readonly vdiskId: string;
+  readonly stream: OplogStream;
+  readonly log: StreamVdiskLog;
+  /** The entry is part of the log still. */
+  isHere(entry: Entry): boolean;
+  /** Where its payload is in memory; -1: in the log alone. */
+  placeOf(seq: number): number;
+}
 
 /**
  * Sends the entries of one vdisk to one member, in order: new ones from the memory where their controller keeps them until they are committed, older ones
@@ -22,7 +43,7 @@ export class EntrySender {
   #isReading = false;
 
   constructor(
-    readonly group: GroupVdisk,
+    readonly source: EntrySource,
     readonly to: MemberId,
   ) {}
 
@@ -56,40 +77,39 @@ export class EntrySender {
   }
 
   #isHere(entry: Entry): boolean {
-    const { log } = this.group.replica.member;
-    return entry.seq > log.base.seq && entry.seq <= log.lastSeq && log.at(entry.seq) === entry;
+    return this.source.isHere(entry);
   }
 
   /** Of the payload in memory; -1: it is in the log. */
   #place(entry: Entry): number {
-    return bodyOf(entry).payloadBytes === 0 ? 0 : this.group.own.placeOf(entry.seq);
+    return bodyOf(entry).payloadBytes === 0 ? 0 : this.source.placeOf(entry.seq);
   }
 
   #gather(entries: readonly Entry[]): void {
     const list = this.#list;
-    const { headers } = this.group.parts;
+    const { headers } = this.source.parts;
     list.clear();
     while (this.#next < entries.length && list.count < MAX_APPEND_ENTRIES) {
       const entry = entries[this.#next]!;
       const { payloadBytes } = bodyOf(entry);
       const place = this.#isHere(entry) ? this.#place(entry) : -1;
       if (place < 0 || (list.count > 0 && list.totalPayloadBytes + payloadBytes > MAX_IO_BYTES)) return;
-      list.add(headers.write(list.count, this.group.log, entry), place, payloadBytes);
+      list.add(headers.write(list.count, this.source.log, entry), place, payloadBytes);
       this.#next++;
     }
   }
 
   /** What the list has; the message is done when all its entries are sent. */
   #sendFrame(message: WithEntries): void {
-    const { sender } = this.group.parts;
-    const isSent = sender.send(this.to, this.group.vdiskId, headOf(message), this.#list);
+    const { sender } = this.source.parts;
+    const isSent = sender.send(this.to, this.source.vdiskId, headOf(message), this.#list);
     if (!isSent || this.#next >= message.entries.length) this.#drop();
   }
 
   /** The entries that come next and are in the log alone, one after the other in a buffer. */
   #read(message: WithEntries): void {
-    const { buffers } = this.group.parts.ports;
-    const { stream, log } = this.group;
+    const { buffers } = this.source.parts.ports;
+    const { stream, log } = this.source;
     const found: Entry[] = [];
     let bytes = 0;
     for (let i = this.#next; i < message.entries.length && found.length < MAX_APPEND_ENTRIES; i++) {
@@ -111,8 +131,8 @@ export class EntrySender {
   }
 
   #readInto(message: WithEntries, found: readonly Entry[], offset: number): void {
-    const { stream, log } = this.group;
-    const { bytes } = this.group.parts.ports.arena;
+    const { stream, log } = this.source;
+    const { bytes } = this.source.parts.ports.arena;
     let pending = 1;
     let isGood = true;
     const places: number[] = [];
@@ -144,12 +164,12 @@ export class EntrySender {
 
   #readDone(message: WithEntries, found: readonly Entry[], places: readonly number[], offset: number, isGood: boolean): void {
     const list = this.#list;
-    const { headers, ports } = this.group.parts;
+    const { headers, ports } = this.source.parts;
     this.#isReading = false;
     if (!isGood || !found.every(entry => this.#isHere(entry))) this.#drop();
     else {
       list.clear();
-      found.forEach((entry, i) => list.add(headers.write(i, this.group.log, entry), places[i]!, bodyOf(entry).payloadBytes));
+      found.forEach((entry, i) => list.add(headers.write(i, this.source.log, entry), places[i]!, bodyOf(entry).payloadBytes));
       this.#next += found.length;
       this.#sendFrame(message);
     }
@@ -163,6 +183,7 @@ const PAGE_BYTES = 4096;
 /** The message without its entries, which travel as bytes. */
 function headOf(message: WithEntries): ReplicaMessage {
   if (message.kind === 'entries') return { kind: 'entries', term: message.term };
+  if (message.kind === 'copies') return { kind: 'copies', term: message.term, data: message.data };
   const { term, committed, committedHash } = message;
   return { kind: 'append', term, committed, committedHash };
 }

@@ -16,7 +16,7 @@ import { BlockCopies } from './block-copies.js';
 import { BlockRepair } from './block-repair.js';
 import { ConfirmRounds } from './confirm-rounds.js';
 import { receivedEntry, sessionRecords } from './entries.js';
-import { EntrySender } from './entry-sender.js';
+import { EntrySender, type EntrySource } from './entry-sender.js';
 import { GroupEvents } from './group-events.js';
 import { GroupLog } from './group-log.js';
 import { Handover } from './handover.js';
@@ -47,7 +47,7 @@ export interface GroupVdiskOptions {
  * One replica of a vdisk on this node: runs the effects of its machines (`core/replication`), applies what is committed, and has a controller
  * while it holds the office. One owner, one order of events: an event that comes while effects are being run has its own run behind them.
  */
-export class GroupVdisk implements ReplicaLogHost {
+export class GroupVdisk implements ReplicaLogHost, EntrySource {
   readonly replica: Replica;
   readonly replicaLog: ReplicaLog;
   readonly opens: WaitingOpens;
@@ -130,7 +130,8 @@ export class GroupVdisk implements ReplicaLogHost {
   }
 
   onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
-    if (message.kind === 'copies') return this.local.isRestarting ? undefined : this.copies.onMessage(from, message, list);
+    if (message.kind === 'copies')
+      return this.local.isRestarting || this.#isStopped ? undefined : this.copies.onMessage(from, message, list);
     if (this.local.isRestarting || (this.replica.isDeaf && message.kind !== 'letGo')) return;
     if (message.kind === 'resync') return this.resyncs.onMessage(from, message, list);
     if (message.kind !== 'append' && message.kind !== 'entries')
@@ -260,13 +261,24 @@ export class GroupVdisk implements ReplicaLogHost {
   }
 
   #send(to: MemberId, message: Message): void {
-    if (message.kind === 'append' || message.kind === 'entries') {
-      let sender = this.#senders.get(to);
-      if (sender === undefined) this.#senders.set(to, (sender = new EntrySender(this, to)));
-      return sender.send(message);
-    }
+    if (message.kind === 'append' || message.kind === 'entries') return this.senderTo(to).send(message);
     const { from: _from, ...rest } = message;
     this.parts.sender.send(to, this.vdiskId, rest, null);
+  }
+
+  senderTo(to: MemberId): EntrySender {
+    let sender = this.#senders.get(to);
+    if (sender === undefined) this.#senders.set(to, (sender = new EntrySender(this, to)));
+    return sender;
+  }
+
+  isHere(entry: Entry): boolean {
+    const { log } = this.replica.member;
+    return entry.seq > log.base.seq && entry.seq <= log.lastSeq && log.at(entry.seq) === entry;
+  }
+
+  placeOf(seq: number): number {
+    return this.own.placeOf(seq);
   }
 
   /** What follows from where the machines stand now. */

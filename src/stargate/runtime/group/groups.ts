@@ -10,6 +10,7 @@ import type { CasOutcome, Group, Removals, ReplicationMutations } from '../../co
 import type { OplogStream } from '../../oplog/index.js';
 import type { RotCounters } from '../rot.js';
 import { HeaderWriter } from './entries.js';
+import type { DamagedReplica } from './damaged-replica.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS, TAILS_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
@@ -60,6 +61,8 @@ const NS_PER_MS = 1e6;
 /** The replicas of one shard: messages to and from other nodes, the time, and what they share. */
 export class Groups implements PeerListener {
   readonly all = new Map<string, GroupVdisk>();
+  /** Replicas whose logs are damaged: not among them, until they are whole. */
+  readonly damaged = new Map<string, DamagedReplica>();
   readonly parts: GroupParts;
   readonly #client: number;
   /** Nodes of which a link has broken → when. */
@@ -110,6 +113,7 @@ export class Groups implements PeerListener {
         group.retained.give(offset);
         this.#hasRoom = true;
       },
+      otherNodes: () => this.#nodes.map(idOfNode),
       touch: one => {
         if (!this.#touched.includes(one)) this.#touched.push(one);
       },
@@ -144,6 +148,15 @@ export class Groups implements PeerListener {
     if (this.#isLeaving) group.step({ kind: 'leave' });
   }
 
+  /** False: something of it is on its way to the log still; ask again. */
+  endDamaged(vdiskId: string): boolean {
+    const damaged = this.damaged.get(vdiskId);
+    damaged?.stop();
+    if (damaged?.isQuiet === false) return false;
+    this.damaged.delete(vdiskId);
+    return true;
+  }
+
   remove(group: GroupVdisk): void {
     group.stop();
     this.all.delete(group.vdiskId);
@@ -162,7 +175,7 @@ export class Groups implements PeerListener {
 
   stop(): void {
     this.#isStopped = true;
-    for (const group of this.all.values()) group.stop();
+    for (const group of [...this.all.values(), ...this.damaged.values()]) group.stop();
   }
 
   // ---------------------------------------------------------------- from the main thread
@@ -272,6 +285,7 @@ export class Groups implements PeerListener {
     if (this.#isStopped) return;
     const group = this.all.get(vdiskId);
     if (group === undefined) {
+      if (message.kind === 'copies') this.damaged.get(vdiskId)?.onMessage(from, message, entries);
       if (message.kind === 'seal' && !this.#isLeaving) this.options.group.wanted(vdiskId);
       return;
     }
@@ -305,7 +319,7 @@ export class Groups implements PeerListener {
     if (this.#isStopped) return;
     this.options.engine.timer(GROUP_TICK_MS * NS_PER_MS, this.#client, 0);
     const { nowMs } = this.parts;
-    for (const group of this.all.values()) group.onTick(nowMs);
+    for (const group of [...this.all.values(), ...this.damaged.values()]) group.onTick(nowMs);
     this.#drain(nowMs);
     this.#followRemoved(nowMs);
     this.#letGoOfTails(nowMs);

@@ -55,3 +55,7 @@ export const COPY_TIMEOUT_MS = 500;
 export const COPY_PATIENCE_MS = 5_000;
 /** Damaged blocks of one replica that wait for being written again. */
 export const MAX_REPAIRS = 256;
+/** After this long without an answer the next node is asked for entries that are damaged here … */
+export const ENTRY_RETRY_MS = 100;
+/** … and after this long without an entry nobody that can be reached has them. Nodes that start together have found each other by then. */
+export const ENTRIES_LOST_MS = 3_000;

@@ -1,12 +1,15 @@
 import { AppliedLog } from '../../core/applied.js';
 import { BlockIndex } from '../../core/block-index.js';
-import type { PlaceRecord } from '../../core/head.js';
-import type { BlockStorePort, LayerId, StoreOwner } from '../../core/ports.js';
-import type { RecoveredLog } from '../../core/replication/effects.js';
-import { EMPTY_BASE } from '../../core/replication/entry.js';
+import { nodeOfMember, type MemberId } from '../../../wire/replicate.js';
+import type { PlaceRecord, ReplicaHeadRecord } from '../../core/head.js';
+import { EntryKind, type BlockStorePort, type LayerId, type StoreOwner } from '../../core/ports.js';
+import { ChainWalk } from '../../core/replication/chain-walk.js';
+import type { RecoveredLog, TermPromise } from '../../core/replication/effects.js';
+import { EMPTY_BASE, type Entry } from '../../core/replication/entry.js';
 import { SessionTable } from '../../core/sessions.js';
 import { EntryFlag, type OplogStream, type StreamVdiskLog } from '../../oplog/index.js';
 import type { RecoveredReplica, RecoveredVdisk } from '../recovery.js';
+import { DamagedReplica } from './damaged-replica.js';
 import { bodyOf } from './entries.js';
 import { GroupVdisk } from './group-vdisk.js';
 import { RESTART_RETRY_MS } from './limits.js';
@@ -19,23 +22,26 @@ export interface GroupDescription {
   readonly historyId: number;
   readonly replicationFactor: number;
   readonly minMembers: number;
-  readonly controllerNode: string;
+  readonly controller: MemberId;
   readonly isMember: boolean;
   /** Of the record: 0 before anybody has controlled it. */
   readonly term: number;
 }
 
+/** A replica that can take part: what a start has found of it, or nothing. */
 interface OpenReplicaOptions {
   readonly parts: GroupParts;
   readonly description: GroupDescription;
   readonly stream: OplogStream;
   readonly layer: LayerId;
-  readonly recovered: RecoveredReplica | null;
+  readonly head: ReplicaHeadRecord | null;
+  readonly entries: readonly Entry[];
+  readonly promise: TermPromise | null;
   /** Something at the end of the stream was cut at the start (rule 5). */
   readonly isTorn: boolean;
 }
 
-/** Why a replica cannot be used, or null: what its log, the block store and the metadata say does not fit together. */
+/** Why a replica cannot be used as it is, or null: what its log, the block store and the metadata say does not fit together. */
 export function replicaDamage(
   log: StreamVdiskLog,
   recovered: RecoveredReplica | null,
@@ -43,18 +49,33 @@ export function replicaDamage(
   historyId: number,
 ): string | null {
   if (log.broken !== null) return `its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`;
+  return otherDamage(log, recovered, layer, historyId) ?? (recovered === null ? null : logDamage(log, recovered));
+}
+
+function otherDamage(log: StreamVdiskLog, recovered: RecoveredReplica | null, layer: LayerId | null, historyId: number): string | null {
   if (log.oldestNeededLsn !== Infinity && log.historyId !== historyId) {
     return `its log is of history ${log.historyId}, the metadata knows history ${historyId}`;
   }
-  if (recovered === null) return null;
-  const { head } = recovered;
-  if (head === null) return 'its log has no head';
-  if (log.firstSeq > head.drained.seq + 1) return `entries ${head.drained.seq + 1} to ${log.firstSeq - 1} of its log are missing`;
-  if (log.firstSeq === head.drained.seq + 1 && log.firstPrevHash !== head.drained.hash) {
-    return `entry ${log.firstSeq} of its log does not follow what was drained`;
-  }
-  return layer === head.layer ? null : `its layer ${head.layer} is not in the block store`;
+  const head = recovered?.head ?? null;
+  return head === null || layer === head.layer ? null : `its layer ${head.layer} is not in the block store`;
 }
+
+/** What is wrong with its log alone. */
+function logDamage(log: StreamVdiskLog, { head, entries }: RecoveredReplica): string | null {
+  if (head === null) return 'its log has no head';
+  const walk = walkOf(log, head, entries);
+  if (walk.isAstray) return 'its log does not follow what was drained';
+  if (walk.wanted !== null) return `entry ${walk.wanted.seq} of its log is missing`;
+  return log.mayLackPromise ? 'what it has promised may be lost' : null;
+}
+
+function walkOf(log: StreamVdiskLog, { drained }: ReplicaHeadRecord, entries: ReadonlyMap<number, Entry>): ChainWalk {
+  const walk = new ChainWalk(drained, { seq: log.lastSeq, hash: log.lastHash });
+  walk.takeAll(entries);
+  return walk;
+}
+
+const LOST = 'this node is a member of its group, and has no log of it: it is lost, or was never begun';
 
 export interface StartReplicaOptions {
   readonly parts: GroupParts;
@@ -66,7 +87,12 @@ export interface StartReplicaOptions {
   readonly problem: string;
   readonly found: RecoveredVdisk | undefined;
   readonly isTorn: boolean;
+  /** Damage was found in the stream, of which this log's may come. Without it, what is wrong with a log is no disk's doing, and nothing is mended. */
+  readonly isRotten: boolean;
+  /** Perhaps after {@link StartReplicaOptions.onDamaged}. */
   readonly onOpen: (replica: GroupVdisk) => void;
+  /** Its log is to be made whole first; `onProblem` says what is wrong. */
+  readonly onDamaged: (replica: DamagedReplica) => void;
   /** This node has nothing of it, and is not asked to. */
   readonly onNothing: () => void;
   readonly onProblem: (message: string) => void;
@@ -77,33 +103,67 @@ export interface StartReplicaOptions {
  * head is durable in the log; (3) it takes part. A crash before (2) leaves a layer without data, which is taken up again.
  */
 export function startReplica(options: StartReplicaOptions): void {
-  const { parts, description, stream, isStart, problem, found, isTorn, onOpen, onNothing, onProblem } = options;
+  const { parts, description, stream, isStart, problem, found, isTorn, isRotten, onOpen, onDamaged, onNothing, onProblem } = options;
   const { vdiskId, historyId, isMember, term } = description;
   const { store } = parts.ports;
   const log = stream.openVdisk(vdiskId, historyId);
   const recovered = found?.replica ?? null;
   const layer = found?.layer ?? store.layersOf(vdiskId).at(-1) ?? null;
-  const isNew = found === undefined && layer === null;
-  if (isNew && !isMember) {
+  if (found === undefined && layer === null && !isMember) {
     stream.dropVdisk(log);
     return onNothing();
   }
   const isUnread = !isStart && log.oldestNeededLsn !== Infinity;
   if (isUnread) return onProblem(problem || 'its log was read by this start without being asked for: start the node again');
-  if (isNew && isStart && term > 0)
-    return onProblem('this node is a member of its group, and has nothing of it: its log is lost, or was never begun');
-  if (found !== undefined && found.replica === null) return onProblem('its log is one that a single node has written');
-  const damage = found?.problem || replicaDamage(log, recovered, layer, historyId);
-  if (damage !== null) return onProblem(damage);
-  const open = (onLayer: LayerId): void => {
-    const replica = openReplica({ parts, description, stream, layer: onLayer, recovered, isTorn });
-    if (found !== undefined) return onOpen(replica);
+  if (found !== undefined && recovered === null) return onProblem('its log is one that a single node has written');
+  const unfit = found?.problem || otherDamage(log, recovered, layer, historyId);
+  if (unfit != null) return onProblem(unfit);
+  const isLost = found === undefined && isStart && isMember && term > 0 && (layer === null || isRotten);
+  const damage = isLost ? LOST : replicaDamage(log, recovered, layer, historyId);
+  if (damage !== null && !isRotten) return onProblem(damage);
+  if (damage !== null) {
+    const onWhole = (entries: readonly Entry[], promise: TermPromise | null): void =>
+      onOpen(openReplica({ parts, description, stream, layer: layer!, head: recovered!.head, entries, promise, isTorn }));
+    const isUsable = !isLost && log.broken === null && recovered?.head != null;
+    const floor = floorOf(description);
+    return onDamaged(new DamagedReplica({ parts, vdiskId, stream, log, recovered, isUsable, damage, floor, onWhole, onProblem }));
+  }
+  if (recovered !== null) {
+    const { head, promise, entries } = recovered;
+    const chain = walkOf(log, head!, entries).entries();
+    return onOpen(openReplica({ parts, description, stream, layer: layer!, head, entries: chain, promise: promiseOf(promise), isTorn }));
+  }
+  beginReplica(options, EntryKind.replicaHead, null);
+}
+
+/**
+ * The log of a replica is given up, damaged as it is, since others have all that was ever acknowledged: it is brought up from them, and keeps what it has in its
+ * extents. Until the new beginning is durable, a start finds the damaged log.
+ */
+export function beginAnew(options: Pick<StartReplicaOptions, 'parts' | 'description' | 'stream' | 'onOpen' | 'onProblem'>): void {
+  const log = options.stream.openVdisk(options.description.vdiskId, options.description.historyId);
+  log.giveUp();
+  log.goOnAfter(0, 0, 0);
+  beginReplica(options, EntryKind.replicaReset, floorOf(options.description));
+}
+
+/** With an empty log: its first record, behind whatever is given up. */
+function beginReplica(
+  { parts, description, stream, onOpen, onProblem }: Pick<StartReplicaOptions, 'parts' | 'description' | 'stream' | 'onOpen' | 'onProblem'>,
+  kind: typeof EntryKind.replicaHead | typeof EntryKind.replicaReset,
+  promise: TermPromise | null,
+): void {
+  const { store } = parts.ports;
+  const { vdiskId } = description;
+  const open = (layer: LayerId): void => {
+    const replica = openReplica({ parts, description, stream, layer, head: null, entries: [], promise, isTorn: false });
     const begin = (): void => {
-      if (!replica.local.begin(() => onOpen(replica))) parts.after(RESTART_RETRY_MS, begin);
+      if (!replica.local.begin(kind, () => onOpen(replica))) parts.after(RESTART_RETRY_MS, begin);
     };
     begin();
   };
-  if (layer !== null) return open(layer);
+  const layer = store.layersOf(vdiskId).at(-1);
+  if (layer !== undefined) return open(layer);
   const owner: StoreOwner = {
     onLayerCreated: (_tag, created) => open(created),
     onCommitted: () => undefined,
@@ -113,14 +173,17 @@ export function startReplica(options: StartReplicaOptions): void {
   store.createLayer(vdiskId, owner, 0);
 }
 
+/** No seal is sent before its term is in the record: so nothing beyond this was promised before the record was read. */
+function floorOf({ term, controller }: GroupDescription): TermPromise | null {
+  return term === 0 ? null : { term, controller, nonce: '' };
+}
+
 /** From what a start has found to a replica that can take part. */
-function openReplica({ parts, description, stream, layer, recovered, isTorn }: OpenReplicaOptions): GroupVdisk {
-  const { vdiskId, historyId, replicationFactor, minMembers, controllerNode } = description;
+function openReplica({ parts, description, stream, layer, head, entries, promise, isTorn }: OpenReplicaOptions): GroupVdisk {
+  const { vdiskId, historyId, replicationFactor, minMembers, controller } = description;
   const log = stream.openVdisk(vdiskId, historyId);
   log.flags = EntryFlag.replicated;
-  const head = recovered?.head ?? null;
   const drained: PlaceRecord = head?.drained ?? EMPTY_BASE;
-  const entries = recovered?.entries ?? [];
   const { store } = parts.ports;
   const sessions = new SessionTable();
   if (head !== null) sessions.restore(head.sessions);
@@ -131,26 +194,29 @@ function openReplica({ parts, description, stream, layer, recovered, isTorn }: O
     applied.applyUndrained(entry.seq, bodyOf(entry), segment => store.drainSeq(layer, segment));
     if (entry.seq > (head?.at.seq ?? 0)) applied.applySession(entry.seq, bodyOf(entry));
   }
-  const recoveredLog: RecoveredLog = {
-    base: drained,
-    entries,
-    committedSeq: appliedSeq,
-    promise: recovered?.promise === null || recovered === null ? null : promiseOf(recovered.promise),
-    committedHeard: appliedSeq,
-    isTorn,
-  };
+  const recovered: RecoveredLog = { base: drained, entries, committedSeq: appliedSeq, promise, committedHeard: appliedSeq, isTorn };
   const sizeBytes = Math.max(description.sizeBytes, head?.sizeBytes ?? 0);
   const sessionsSeq = head?.at.seq ?? 0;
   const aheadSeq = Math.max(sessionsSeq, drainedSeq(store, layer));
   return new GroupVdisk({
-    state: { applied, appliedSeq, drained, aheadSeq, sessionsSeq },
-    ...{ parts, vdiskId, sizeBytes, layer, replicationFactor, minMembers, stream, log, controllerNode },
-    recovered: recoveredLog,
+    state: { applied, appliedSeq, drained, aheadSeq, sessionsSeq, copiesSeq: lastCopy(entries) },
+    ...{ parts, vdiskId, sizeBytes, layer, replicationFactor, minMembers, stream, log, recovered },
+    controllerNode: nodeOfMember(controller),
   });
 }
 
-function promiseOf({ term, controller, nonce }: NonNullable<RecoveredReplica['promise']>): NonNullable<RecoveredLog['promise']> {
-  return { term, controller: controller as NonNullable<RecoveredLog['promise']>['controller'], nonce };
+/** The last entry that lies behind a later one in the log, in place of a damaged one; 0: there is none. */
+function lastCopy(entries: readonly Entry[]): number {
+  for (let i = entries.length - 1, lsn = Infinity; i >= 0; i--) {
+    const entry = entries[i]!;
+    if (bodyOf(entry).lsn > lsn) return entry.seq;
+    lsn = bodyOf(entry).lsn;
+  }
+  return 0;
+}
+
+function promiseOf(promise: RecoveredReplica['promise']): TermPromise | null {
+  return promise as TermPromise | null;
 }
 
 /** What is known to be committed: what a head was written with, and what drains have taken, since they take nothing else. */

@@ -25,6 +25,8 @@ export interface GroupParts {
   newNonce(): string;
   nextCacheOwner(): number;
   giveRetained(offset: number): void;
+  /** All that the metadata knows but this one. */
+  otherNodes(): readonly MemberId[];
   /** Calls `onTurnEnd` once, at the end of this turn. */
   touch(group: GroupVdisk): void;
   /** No link to the node, and its process is gone as far as one knows. */

@@ -130,10 +130,19 @@ export class ReplicaLog implements LogOwner {
     }
   }
 
-  #appendEntry(entry: Entry, payloadOffset: number): boolean {
+  /** The next ticket, if there is room: the entry in place of the one that is damaged. */
+  appendCopy(entry: Entry, payloadOffset: number): boolean {
+    if (this.isBlocked) return false;
+    const lsn = this.stream.appendCopy(this.log, this.#draftOf(entry, payloadOffset), entry.prevHash, this, Tag.ticket);
+    if (lsn < 0) return false;
+    this.#tickets++;
+    bodyOf(entry).lsn = lsn;
+    return true;
+  }
+
+  #draftOf(entry: Entry, payloadOffset: number): EntryDraft {
     const draft = this.#draft;
     const body = bodyOf(entry);
-    assert(entry.prevHash === this.log.lastHash, 'an entry that follows another one than the last');
     draft.kind = body.kind;
     draft.seq = entry.seq;
     draft.creationTerm = entry.creationTerm;
@@ -145,11 +154,16 @@ export class ReplicaLog implements LogOwner {
     draft.lengthBytes = body.lengthBytes;
     this.#payload.clear();
     if (body.payloadBytes > 0) this.#payload.add(payloadOffset, body.payloadBytes);
-    const lsn = this.#toStream(draft, Tag.ticket);
+    return draft;
+  }
+
+  #appendEntry(entry: Entry, payloadOffset: number): boolean {
+    assert(entry.prevHash === this.log.lastHash, 'an entry that follows another one than the last');
+    const lsn = this.#toStream(this.#draftOf(entry, payloadOffset), Tag.ticket);
     if (lsn < 0) return false;
     // Its identity is that of the entry which was sent, or its bytes are not.
     assert(this.log.lastHash === entry.hash, 'an entry whose header is another one here');
-    body.lsn = lsn;
+    bodyOf(entry).lsn = lsn;
     return true;
   }
 

@@ -19,6 +19,8 @@ export interface ReplicaStateOptions {
   readonly aheadSeq: number;
   /** The session table is as of this entry. */
   readonly sessionsSeq: number;
+  /** Up to this entry some lie further behind in the log than those that follow them: copies of damaged ones. 0: none. */
+  readonly copiesSeq: number;
 }
 
 export interface Restart {
@@ -42,12 +44,13 @@ export class ReplicaState implements Drainable {
   isRestarting = false;
   #aheadSeq: number;
   #sessionsSeq: number;
+  readonly #copiesSeq: number;
   /** Position of the head that says what is drained; -1: written before this start. */
   #headLsn = -1;
 
   constructor(
     readonly group: GroupVdisk,
-    { applied, appliedSeq, drained, aheadSeq, sessionsSeq }: ReplicaStateOptions,
+    { applied, appliedSeq, drained, aheadSeq, sessionsSeq, copiesSeq }: ReplicaStateOptions,
   ) {
     const { parts, stream } = group;
     this.applied = applied;
@@ -55,6 +58,7 @@ export class ReplicaState implements Drainable {
     this.drained = drained;
     this.#aheadSeq = aheadSeq;
     this.#sessionsSeq = sessionsSeq;
+    this.#copiesSeq = copiesSeq;
     this.ports = { ...parts.ports, log: stream };
     this.host = {
       onLogFailed: errno => group.onLogFailed(errno),
@@ -184,6 +188,8 @@ export class ReplicaState implements Drainable {
     const upTo = Math.max(log.base.seq, Math.min(seq, replica.takeover.leader?.sentToAllSeq ?? seq, resyncs.holdSeq));
     const next = upTo < log.lastSeq ? bodyOf(log.at(upTo + 1)).lsn : headLsn;
     log.trimTo(upTo);
+    // Where the next one lies says nothing of those behind it.
+    if (upTo < this.#copiesSeq) return;
     // What follows waits for room: the log ends with what is drained.
     if (next < 0 && streamLog.lastSeq === upTo) stream.truncate(streamLog, headLsn);
     else if (next >= 0) stream.truncate(streamLog, Math.min(next, headLsn));
@@ -202,9 +208,14 @@ export class ReplicaState implements Drainable {
 
   // ---------------------------------------------------------------- new beginnings
 
-  /** The first record of a new replica: what its log starts from. */
-  begin(done: () => void): boolean {
-    return this.group.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord()), done) >= 0;
+  /** The first record of a new replica, or of one whose log has been given up: what its log starts from. */
+  begin(kind: typeof EntryKind.replicaHead | typeof EntryKind.replicaReset, done: () => void): boolean {
+    const { replicaLog, stream, log } = this.group;
+    const lsn = replicaLog.appendLocal(kind, encodeRecord(this.headRecord()), () => {
+      stream.truncate(log, lsn);
+      done();
+    });
+    return lsn >= 0;
   }
 
   /** A resync has ended early: some segments are further than the log here. */
