@@ -56,6 +56,7 @@ describe('a history that found something once', () => {
     ['a node that stops began to control what it had just let go of, when memory came back for what had been refused', 900_277],
     ['the same, of another vdisk', 900_383],
     ['a resync wrote again and again to a disk that gave errors', 2_001_931],
+    ['who asked a replica that was no member kept it from being brought up', 3_200_576],
     ['the tail of a replica without a place in its group held the log of its node for ever', 2_002_971],
   ])('%s', (_what, seed) => {
     const { violations, exception } = new ClusterRun({ seed }).run();

@@ -309,8 +309,13 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
 
   /** As the record was seen last: it names enough others. */
   get isSurplus(): boolean {
-    const { memberNodes, options, parts, controller } = this;
-    return controller === null && memberNodes.length >= options.replicationFactor && !memberNodes.includes(parts.node);
+    const { memberNodes, options, controller } = this;
+    return controller === null && memberNodes.length >= options.replicationFactor && !this.isMember;
+  }
+
+  /** As the record was seen last; before that it may be one. */
+  get isMember(): boolean {
+    return this.memberNodes.length === 0 || this.memberNodes.includes(this.parts.node);
   }
 
   /** Other vdisks wait, or will, for the room that its entries have in the log. */

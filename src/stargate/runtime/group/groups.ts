@@ -274,6 +274,7 @@ export class Groups implements PeerListener {
 
   onGroup(vdiskId: string, readId: number, group: Group): void {
     const one = this.all.get(vdiskId);
+    if (one !== undefined) one.memberNodes = group.members.map(nodeOfMember);
     one?.step({ kind: 'group', readId, group });
     if (one?.controller === null) one.noteController(nodeOfMember(group.controller));
   }

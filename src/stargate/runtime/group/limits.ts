@@ -10,6 +10,8 @@ export const CONTROLLER_SILENT_MS = 700;
 export const OPEN_WAIT_MS = 2_000;
 /** After a start the members of a group wait so long for the controller that the record names. */
 export const START_GRACE_MS = 2_000;
+/** A replica that has read the record to take over, and is not in it, reads it again after so long at the earliest. */
+export const LOOK_AGAIN_MS = 1_000;
 /** Sessions that wait for a takeover of one vdisk. */
 export const MAX_WAITING_OPENS = 256;
 /** Between two attempts to bring a group back to its number of replicas. */

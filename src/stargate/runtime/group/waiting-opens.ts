@@ -1,6 +1,6 @@
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { CONTROLLER_SILENT_MS, MAX_WAITING_OPENS, OPEN_WAIT_MS, START_GRACE_MS, STEP_ASIDE_MS } from './limits.js';
+import { CONTROLLER_SILENT_MS, LOOK_AGAIN_MS, MAX_WAITING_OPENS, OPEN_WAIT_MS, START_GRACE_MS, STEP_ASIDE_MS } from './limits.js';
 
 interface Waiting {
   readonly request: SessionRequest;
@@ -16,6 +16,8 @@ export class WaitingOpens {
   #waiting: Waiting[] = [];
   /** Since when the takeover from this controller is left to another member, because this node is drained; -1: it is not. */
   #asideMs = -1;
+  /** When it last read the record to take over. */
+  #lookedMs = -Infinity;
 
   constructor(readonly group: GroupVdisk) {}
 
@@ -24,6 +26,7 @@ export class WaitingOpens {
     if (this.group.replica.departure.isLeaving) return this.#redirect(listener);
     const isSuspected = request.left !== undefined && request.left === this.group.controllerNode;
     const isComing = this.group.replica.takeover.state.kind !== 'idle';
+    if (!isComing && this.#isStranger(nowMs)) return this.#redirect(listener);
     if (!isComing && this.isControllerAlive(nowMs) && !isSuspected) return this.#redirect(listener);
     const standIn = isComing ? null : this.#stepAside(nowMs);
     if (standIn !== null) return listener.onRefused('moved', `this node is drained: node "${standIn}" is to take over`, standIn);
@@ -43,6 +46,8 @@ export class WaitingOpens {
       this.#waiting = this.#waiting.filter(one => !late.includes(one));
       for (const { listener } of late) this.#redirect(listener);
     }
+    if (this.#isStranger(nowMs) && this.group.replica.takeover.state.kind === 'idle')
+      for (const { listener } of this.#waiting.splice(0)) this.#redirect(listener);
     this.#takeOver(nowMs);
   }
 
@@ -58,8 +63,17 @@ export class WaitingOpens {
   }
 
   #takeOver(nowMs: number): void {
-    if (this.#waiting.length > 0 && !this.isControllerAlive(nowMs) && this.group.replica.takeover.state.kind === 'idle')
-      this.group.step({ kind: 'takeOver', insteadOf: this.group.controllerNode });
+    if (this.#waiting.length === 0 || this.isControllerAlive(nowMs) || this.group.replica.takeover.state.kind !== 'idle') return;
+    this.#lookedMs = nowMs;
+    this.group.step({ kind: 'takeOver', insteadOf: this.group.controllerNode });
+  }
+
+  /**
+   * It has read the record a moment ago, to take over, and is not in it. To read it for each who asks would be all that it does: while it reads, it hears of nothing else, not of
+   * the resync that would make it a member either.
+   */
+  #isStranger(nowMs: number): boolean {
+    return !this.group.isMember && nowMs - this.#lookedMs < LOOK_AGAIN_MS;
   }
 
   /** Who is to take over instead, for a while: it may be unable to. */
