@@ -2,7 +2,7 @@ import { crc32c } from '@node-rs/crc32';
 import type { Arena } from 'uring-engine';
 import type { LogBody } from '../../core/applied.js';
 import { decodeAttachMode, decodeSessionOpen } from '../../core/head.js';
-import { BLOCK_BYTES, EntryKind } from '../../core/ports.js';
+import { BLOCK_BYTES, EntryKind, type EntryDraft } from '../../core/ports.js';
 import type { Entry } from '../../core/replication/entry.js';
 import {
   decodeEntryHeader,
@@ -26,11 +26,19 @@ export function replicatedEntry(entry: RecoveredEntry, arena: Arena): Entry {
   return { seq, creationTerm, crc, prevHash, hash, body };
 }
 
+/** Of the draft, which is in the log at `lsn`; its payload is at `payloadOffset` of the arena, -1: it has none. */
+export function draftedBody(draft: EntryDraft, lsn: number, arena: Arena, payloadOffset: number): LogBody {
+  const { kind, sessionId, clientSeq, part, parts, offsetBytes, lengthBytes, payload } = draft;
+  const payloadBytes = payload.totalBytes;
+  const { open, mode } = sessionRecords(kind, arena, payloadOffset, payloadBytes);
+  return { kind, sessionId, clientSeq, part, parts, offsetBytes, lengthBytes, payloadBytes, lsn, crcs: null, open, mode };
+}
+
 type SessionRecords = Pick<LogBody, 'open' | 'mode'>;
 const NO_RECORDS: SessionRecords = { open: null, mode: null };
 
 /** What an entry that changes the session table says. Asked for each entry, of which most are writes: for them nothing is made. */
-export function sessionRecords(kind: EntryKind, arena: Arena, offset: number, bytes: number): SessionRecords {
+function sessionRecords(kind: EntryKind, arena: Arena, offset: number, bytes: number): SessionRecords {
   if (kind === EntryKind.sessionOpen) return { open: decodeSessionOpen(arena.bytes.slice(offset, offset + bytes)), mode: null };
   if (kind === EntryKind.attachMode) return { open: null, mode: decodeAttachMode(arena.bytes.slice(offset, offset + bytes)) };
   return NO_RECORDS;

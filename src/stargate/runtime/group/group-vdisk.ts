@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList } from '../../../wire/peers.js';
 import { nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
-import type { LogBody } from '../../core/applied.js';
 import { Controller, type VdiskState } from '../../core/controller.js';
 import { NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
 import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent, TermPromise } from '../../core/replication/effects.js';
@@ -15,12 +14,11 @@ import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
 import { BlockCopies } from './block-copies.js';
 import { BlockRepair } from './block-repair.js';
 import { ConfirmRounds } from './confirm-rounds.js';
-import { receivedEntry, sessionRecords } from './entries.js';
+import { draftedBody, receivedEntry } from './entries.js';
 import { EntrySender, type EntrySource } from './entry-sender.js';
 import { GroupEvents } from './group-events.js';
 import { GroupLog } from './group-log.js';
 import { Handover } from './handover.js';
-import { HOLD_FILL } from './limits.js';
 import { OwnEntries } from './own-entries.js';
 import type { GroupParts } from './parts.js';
 import { ReplicaLog, type PersistRecord, type ReplicaLogHost } from './replica-log.js';
@@ -307,21 +305,9 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
     if (promise !== null && promise.controller !== this.parts.self) this.noteController(nodeOfMember(promise.controller));
   }
 
-  /** As the record was seen last: it names enough others. */
-  get isSurplus(): boolean {
-    const { memberNodes, options, controller } = this;
-    return controller === null && memberNodes.length >= options.replicationFactor && !this.isMember;
-  }
-
   /** As the record was seen last; before that it may be one. */
   get isMember(): boolean {
     return this.memberNodes.length === 0 || this.memberNodes.includes(this.parts.node);
-  }
-
-  /** Other vdisks wait, or will, for the room that its entries have in the log. */
-  get holdsTheLog(): boolean {
-    const { usedBytes, capacityBytes } = this.stream.usage;
-    return this.log.oldestNeededLsn !== Infinity && usedBytes >= capacityBytes * HOLD_FILL;
   }
 
   /** Links that broke before this term are not told again. */
@@ -393,22 +379,8 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
       return this.#refuse(lsn);
     }
     this.own.add(draft, offset, owner, tag);
-    const { seq, creationTerm, kind, sessionId, clientSeq, part, parts: count, offsetBytes, lengthBytes } = draft;
-    const { open, mode } = sessionRecords(kind, parts.ports.arena, offset, bytes);
-    const body: LogBody = {
-      kind,
-      sessionId,
-      clientSeq,
-      part,
-      parts: count,
-      offsetBytes,
-      lengthBytes,
-      payloadBytes: bytes,
-      lsn,
-      crcs: null,
-      open,
-      mode,
-    };
+    const { seq, creationTerm } = draft;
+    const body = draftedBody(draft, lsn, parts.ports.arena, offset);
     const crc = bytes > 0 ? log.lastPayloadCrc : 0;
     this.#prepared = { seq, creationTerm, crc, prevHash, hash: log.lastHash, body };
     // Its own record is in the log already.

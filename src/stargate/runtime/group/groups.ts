@@ -12,7 +12,7 @@ import type { RotCounters } from '../rot.js';
 import { HeaderWriter } from './entries.js';
 import type { DamagedReplica } from './damaged-replica.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, MAX_RESYNCS, REPAIR_INTERVAL_MS, TAILS_INTERVAL_MS } from './limits.js';
+import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, HOLD_FILL, MAX_RESYNCS, REPAIR_INTERVAL_MS, TAILS_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
 
 /** A node that says in the metadata that it lives: it could take a copy. */
@@ -331,7 +331,7 @@ export class Groups implements PeerListener {
     if (nowMs < this.#nextTailsMs || this.#isLeaving) return;
     this.#nextTailsMs = nowMs + TAILS_INTERVAL_MS;
     for (const group of this.all.values()) {
-      const controller = group.isSurplus && group.holdsTheLog ? this.#nodes.find(({ node }) => node === group.controllerNode) : undefined;
+      const controller = isSurplus(group) && holdsTheLog(group) ? this.#nodes.find(({ node }) => node === group.controllerNode) : undefined;
       if (controller !== undefined) group.step({ kind: 'surplus', controller: idOfNode(controller) });
     }
   }
@@ -384,6 +384,14 @@ export class Groups implements PeerListener {
     return [...all].filter(member => !members.includes(member) && member !== this.parts.self && !isRemoved(member));
   }
 }
+
+/** As the record was seen last: it names enough others. */
+const isSurplus = ({ controller, memberNodes, options, isMember }: GroupVdisk): boolean =>
+  controller === null && memberNodes.length >= options.replicationFactor && !isMember;
+
+/** Other vdisks wait, or will, for the room that its entries have in the log. */
+const holdsTheLog = ({ log, stream: { usage } }: GroupVdisk): boolean =>
+  log.oldestNeededLsn !== Infinity && usage.usedBytes >= usage.capacityBytes * HOLD_FILL;
 
 const idOfNode = ({ node, storeUuid, incarnation }: PeerNode): MemberId => memberId(node, storeUuid, incarnation);
 
