@@ -335,7 +335,7 @@ export class Admission {
       this.#isLogFull = at === NoRoom.full;
       return false;
     }
-    if (controller.mutations.indexBeforeDurable) controller.applyEarly(at);
+    if (controller.mutations.indexBeforeDurable) controller.applier.applyEarly(at);
     if (!last) return true;
     controller.flights.session[at] = path.session;
     controller.flights.request[at] = request;

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
-import { crc32c } from '@node-rs/crc32';
 import { Gather } from 'uring-engine';
 import { IoOp, MAX_IO_BYTES, type PathRequest } from '../../wire/path.js';
 import type { SessionEnd, SessionListener, SessionRequest } from '../../wire/serving.js';
 import { IoStatus } from '../../wire/status.js';
 import { Admission } from './admission.js';
+import { Applier } from './applier.js';
 import type { BlockIndex } from './block-index.js';
 import {
   MAX_CONTROL_BYTES,
@@ -14,13 +14,14 @@ import {
   type Durability,
   type VdiskState,
 } from './controller-parts.js';
-import { Flights, type ControlCommit } from './flights.js';
+import { Flights, tagOf, type ControlCommit } from './flights.js';
 import { Flushes } from './flushes.js';
 import type { Drainable } from './drainable.js';
 import { encodeRecord, type HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';
-import { ControllerPath } from './path.js';
-import { BLOCK_BYTES, changesSessions, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
+import { OpenPaths } from './open-paths.js';
+import type { ControllerPath } from './path.js';
+import { changesSessions, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
 import { ReadPath } from './read-path.js';
 import { SessionChanges } from './session-changes.js';
 import { SharedReads } from './shared-reads.js';
@@ -41,10 +42,11 @@ export class Controller implements LogOwner, Drainable {
   readonly index: BlockIndex;
   readonly sessions: SessionTable;
   readonly flights = new Flights();
+  readonly applier = new Applier(this);
+  readonly paths = new OpenPaths(this);
   readonly #admission: Admission;
   readonly #sessionChanges = new SessionChanges(this);
   readonly #sharedReads = new SharedReads(this);
-  readonly #paths = new Set<ControllerPath>();
   readonly #draft: EntryDraft;
   readonly #control = new Gather(1);
   /** ended: no requests any more, but commits and drains go on. */
@@ -72,8 +74,9 @@ export class Controller implements LogOwner, Drainable {
     this.index = state.index;
     this.sessions = state.sessions;
     this.committedSeq = this.durableSeq = vdiskLog.lastSeq;
-    this.#flushes = state.durability === 'flush' ? new Flushes(this) : null;
-    this.onHeld = this.#flushes === null ? undefined : (tag, payloadOffset, payloadCrc) => this.#held(tag, payloadOffset, payloadCrc);
+    const flushes = state.durability === 'flush' ? new Flushes(this) : null;
+    this.#flushes = flushes;
+    this.onHeld = flushes === null ? undefined : (tag, payloadOffset, payloadCrc) => flushes.onHeld(tag, payloadOffset, payloadCrc);
     this.flights.startAt(vdiskLog.lastSeq + 1);
     this.reads = new ReadPath(this);
     this.#admission = new Admission(this);
@@ -196,7 +199,7 @@ export class Controller implements LogOwner, Drainable {
     draft.seq = flights.nextSeq;
     draft.creationTerm = this.state.term;
     const at = flights.push();
-    const lsn = this.ports.log.append(this.vdiskLog, draft, this, draft.seq % TAG_MODULUS);
+    const lsn = this.ports.log.append(this.vdiskLog, draft, this, tagOf(draft.seq));
     if (lsn < 0) {
       flights.unpush();
       return lsn;
@@ -237,47 +240,25 @@ export class Controller implements LogOwner, Drainable {
   onDurable(tag: number, payloadOffset: number, payloadCrc: number): void {
     if (this.#state === 'stopped') return;
     const seq = this.durableSeq + 1;
-    assert(seq <= this.lastSeq && tag === seq % TAG_MODULUS, 'entries become durable in order');
+    assert(seq <= this.lastSeq && tag === tagOf(seq), 'entries become durable in order');
     this.durableSeq = seq;
-    if (seq === this.flights.firstSeq) this.#commit(payloadOffset, payloadCrc);
+    if (seq === this.flights.firstSeq) this.commit(payloadOffset, payloadCrc);
     if (this.#flushes === null) return;
-    this.#commitHeld();
     this.#flushes.onDurable();
     this.host.onCommitted(this);
   }
 
-  /** Of entries that are held: committed at once where that is enough, in order. */
-  #held(tag: number, payloadOffset: number, payloadCrc: number): void {
-    if (this.#state === 'stopped' || this.#state === 'failed') return;
-    const { flights } = this;
-    const seq = ++this.#flushes!.heldSeq;
-    assert(seq <= this.lastSeq && tag === seq % TAG_MODULUS, 'entries are held in order');
-    const at = flights.at(seq);
-    flights.payloadOffset[at] = payloadOffset;
-    flights.payloadCrc[at] = payloadCrc;
-    this.#commitHeld();
-  }
-
-  #commitHeld(): void {
-    const { flights } = this;
-    while (flights.count > 0) {
-      const at = flights.at(flights.firstSeq);
-      if (!this.#flushes!.mayCommit(flights.firstSeq, flights.kind[at]!)) return;
-      this.#commit(flights.payloadOffset[at]!, flights.payloadCrc[at]!);
-    }
-  }
-
-  /** The first entry in flight. */
-  #commit(payloadOffset: number, payloadCrc: number): void {
+  /** Of the first entry in flight: readable, then answered. Its payload is in memory during this call. */
+  commit(payloadOffset: number, payloadCrc: number): void {
     const { flights } = this;
     const seq = flights.firstSeq;
     const at = flights.at(seq);
-    if (flights.blocks[at]! > 0 && !this.mutations.indexBeforeDurable) this.apply(at, seq, payloadOffset, payloadCrc);
+    if (flights.blocks[at]! > 0 && !this.mutations.indexBeforeDurable) this.applier.apply(at, seq, payloadOffset, payloadCrc);
     flights.firstSeq++;
     this.committedSeq = seq;
     this.#flushes?.onCommitted(seq, flights.kind[at]!);
     this.ports.probes.oplog.record(0, this.ports.clock.nowNs - flights.startedNs[at]!);
-    const { control, session, request, path } = this.#take(at);
+    const { control, session, request, path } = flights.take(at);
     if (control !== null) control.onControlCommitted(seq);
     if (session !== null) session.set(flights.clientSeq[at]!, RequestState.committed);
     if (request !== null && path!.isOpen) this.#answerChange(request, path!, seq);
@@ -303,50 +284,6 @@ export class Controller implements LogOwner, Drainable {
     this.#admission.go();
   }
 
-  /** The committed change becomes readable. `payloadCrc` is that of a single block, too: the common case needs no second pass over it. */
-  apply(at: number, seq: number, payloadOffset: number, payloadCrc: number): void {
-    const { flights, index } = this;
-    const { arena, cache } = this.ports;
-    const block = flights.block[at]!;
-    const blocks = flights.blocks[at]!;
-    this.reads.overtake(block, blocks);
-    if (flights.kind[at] !== EntryKind.write && flights.kind[at] !== EntryKind.fullImage) {
-      index.setZero(block, blocks, seq);
-      cache.drop(this.cacheOwner, block, blocks);
-      return;
-    }
-    const lsn = flights.lsn[at]!;
-    for (let i = 0; i < blocks; i++) {
-      const from = payloadOffset + i * BLOCK_BYTES;
-      const crc = blocks === 1 ? payloadCrc : crc32c(arena.bytes.subarray(from, from + BLOCK_BYTES));
-      index.setWritten(block + i, seq, lsn + i * BLOCK_BYTES, crc);
-      const page = cache.insert(this.cacheOwner, block + i);
-      if (page >= 0) arena.bytes.copyWithin(page, from, from + BLOCK_BYTES);
-    }
-  }
-
-  /** The planted bug of ControllerMutations.indexBeforeDurable. */
-  applyEarly(at: number): void {
-    const from = this.draft.payload.offsets[0]!;
-    this.apply(at, this.lastSeq, from, crc32c(this.ports.arena.bytes.subarray(from, from + BLOCK_BYTES)));
-  }
-
-  #take(at: number): {
-    control: ControlCommit | null;
-    session: SessionState | null;
-    request: PathRequest | null;
-    path: ControllerPath | null;
-  } {
-    const { flights } = this;
-    const taken = taking;
-    taken.control = flights.control[at]!;
-    taken.session = flights.session[at]!;
-    taken.request = flights.request[at]!;
-    taken.path = flights.path[at]!;
-    flights.control[at] = flights.session[at] = flights.request[at] = flights.path[at] = null;
-    return taken;
-  }
-
   // ---------------------------------------------------------------- sessions
 
   /** Opens or resumes; see VdiskServing. */
@@ -365,36 +302,10 @@ export class Controller implements LogOwner, Drainable {
     this.#admission.dropSession(session);
   }
 
-  /** A path of the session, which nobody else has now. */
-  openPath(session: SessionState, listener: SessionListener): void {
-    // Told, and not only closed: which of two connections was the later one is not known here, where one of them was held up on its way.
-    this.fencePathsOf(session);
-    const path = new ControllerPath(this, session, listener);
-    this.#paths.add(path);
-    listener.onOpened(path, { term: this.state.term, sizeBytes: this.state.sizeBytes });
-  }
-
-  fencePathsOf(session: SessionState): void {
-    for (const path of [...this.#paths]) if (path.session === session) path.end('fenced');
-  }
-
-  /** Its user has given up what paths the session had. */
-  closePaths(session: SessionState): void {
-    for (const path of [...this.#paths]) if (path.session === session) path.close();
-  }
-
-  endPathsOf(session: SessionState): void {
-    for (const path of [...this.#paths]) if (path.session === session) path.end('closed');
-  }
-
   /** A path was closed: its requests are not touched any more, though their changes may still commit. */
   forget(path: ControllerPath): void {
-    this.#paths.delete(path);
-    const { flights } = this;
-    for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
-      const at = flights.at(seq);
-      if (flights.path[at] === path) flights.request[at] = flights.path[at] = null;
-    }
+    this.paths.forget(path);
+    this.flights.forget(path);
     this.#admission.forget(path);
     this.reads.forget(path);
     this.#sharedReads.forget(path);
@@ -490,7 +401,7 @@ export class Controller implements LogOwner, Drainable {
 
   /** After the state has changed: who hears that a path has ended may want another one at once. */
   #endAllPaths(reason: SessionEnd, node?: string): void {
-    for (const path of [...this.#paths]) path.end(reason, node);
+    this.paths.endAll(reason, node);
     this.#sessionChanges.refuseAll();
   }
 
@@ -499,14 +410,3 @@ export class Controller implements LogOwner, Drainable {
     return this.durableSeq === this.lastSeq && this.reads.isIdle;
   }
 }
-
-/** The log's tags are small numbers; entries become durable in order, so the tag is not needed to find them. */
-const TAG_MODULUS = 1 << 20;
-
-/** One object for all: what `#take` returns is used at once. */
-const taking: {
-  control: ControlCommit | null;
-  session: SessionState | null;
-  request: PathRequest | null;
-  path: ControllerPath | null;
-} = { control: null, session: null, request: null, path: null };

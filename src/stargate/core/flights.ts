@@ -10,6 +10,24 @@ export interface ControlCommit {
   onControlCommitted(seq: number): void;
 }
 
+/** The log's tags are small numbers; entries are held, and become durable, in order, so the tag is not needed to find them. */
+const TAG_MODULUS = 1 << 20;
+
+export function tagOf(seq: number): number {
+  return seq % TAG_MODULUS;
+}
+
+/** Whom an entry concerns. */
+interface Concerned {
+  control: ControlCommit | null;
+  session: SessionState | null;
+  request: PathRequest | null;
+  path: ControllerPath | null;
+}
+
+/** One object for all: what `take` returns is used at once. */
+const taken: Concerned = { control: null, session: null, request: null, path: null };
+
 /**
  * Entries of one vdisk between append and commit: a ring by seq, in columns. Entries become durable in order, so it is filled at one
  * end and emptied at the other. It starts small: most vdisks are idle.
@@ -69,6 +87,24 @@ export class Flights {
 
   at(seq: number): number {
     return seq & this.#mask;
+  }
+
+  /** Whom the entry concerns, which is committed: nothing of them is kept here. */
+  take(at: number): Readonly<Concerned> {
+    taken.control = this.control[at]!;
+    taken.session = this.session[at]!;
+    taken.request = this.request[at]!;
+    taken.path = this.path[at]!;
+    this.control[at] = this.session[at] = this.request[at] = this.path[at] = null;
+    return taken;
+  }
+
+  /** The path is closed: nobody is answered there. */
+  forget(path: ControllerPath): void {
+    for (let seq = this.firstSeq; seq < this.nextSeq; seq++) {
+      const at = seq & this.#mask;
+      if (this.path[at] === path) this.request[at] = this.path[at] = null;
+    }
   }
 
   /** Whether an entry in flight touches the blocks. */

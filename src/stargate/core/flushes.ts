@@ -1,8 +1,10 @@
+import assert from 'node:assert/strict';
 import type { PathRequest } from '../../wire/path.js';
 import { IoStatus } from '../../wire/status.js';
 import type { Controller } from './controller.js';
-import { EntryKind } from './ports.js';
+import { tagOf } from './flights.js';
 import type { ControllerPath } from './path.js';
+import { EntryKind } from './ports.js';
 
 interface Waiting {
   readonly request: PathRequest;
@@ -20,20 +22,31 @@ interface Waiting {
  */
 export class Flushes {
   /** Entries up to this one are in the log's memory. */
-  heldSeq: number;
+  #heldSeq: number;
   #waiting: Waiting[] = [];
   /** The last HEAD that is committed. */
   #headSeq: number;
 
   constructor(readonly controller: Controller) {
-    this.heldSeq = this.#headSeq = controller.durableSeq;
+    this.#heldSeq = this.#headSeq = controller.durableSeq;
   }
 
-  /** Whether the entry, the next one to be committed, need not be on the disk for that. */
-  mayCommit(seq: number, kind: EntryKind): boolean {
-    if (seq > this.heldSeq) return false;
-    const isData = kind === EntryKind.write || kind === EntryKind.zero || kind === EntryKind.trim || kind === EntryKind.fullImage;
-    return isData && this.controller.durableSeq > this.#headSeq;
+  /** In the order of `append`: see LogOwner. */
+  onHeld(tag: number, payloadOffset: number, payloadCrc: number): void {
+    const { controller } = this;
+    if (!controller.hearsOfCommits) return;
+    const { flights } = controller;
+    const seq = ++this.#heldSeq;
+    assert(seq <= controller.lastSeq && tag === tagOf(seq), 'entries are held in order');
+    const at = flights.at(seq);
+    flights.payloadOffset[at] = payloadOffset;
+    flights.payloadCrc[at] = payloadCrc;
+    this.#commitHeld();
+  }
+
+  onDurable(): void {
+    this.#commitHeld();
+    this.#answerCovered();
   }
 
   onCommitted(seq: number, kind: EntryKind): void {
@@ -53,16 +66,35 @@ export class Flushes {
     else this.#waiting.push({ request, path, seq });
   }
 
-  onDurable(): void {
+  forget(path: ControllerPath): void {
+    this.#waiting = this.#waiting.filter(one => one.path !== path);
+  }
+
+  /** Entries that are held are committed at once where that is enough, in order. */
+  #commitHeld(): void {
+    const { controller } = this;
+    const { flights } = controller;
+    while (flights.count > 0) {
+      const at = flights.at(flights.firstSeq);
+      if (!this.#mayCommit(flights.firstSeq, flights.kind[at]!)) return;
+      controller.commit(flights.payloadOffset[at]!, flights.payloadCrc[at]!);
+    }
+  }
+
+  /** Whether the entry, the next one to be committed, need not be on the disk for that. */
+  #mayCommit(seq: number, kind: EntryKind): boolean {
+    if (seq > this.#heldSeq) return false;
+    const isData = kind === EntryKind.write || kind === EntryKind.zero || kind === EntryKind.trim || kind === EntryKind.fullImage;
+    return isData && this.controller.durableSeq > this.#headSeq;
+  }
+
+  #answerCovered(): void {
+    if (this.#waiting.length === 0) return;
     const { controller } = this;
     const isCovered = ({ seq }: Waiting): boolean => seq <= controller.durableSeq;
     if (!this.#waiting.some(isCovered)) return;
     const covered = this.#waiting.filter(isCovered);
     this.#waiting = this.#waiting.filter(one => !isCovered(one));
     for (const { request, path } of covered) if (path.isOpen) controller.answer(request, IoStatus.ok);
-  }
-
-  forget(path: ControllerPath): void {
-    this.#waiting = this.#waiting.filter(one => one.path !== path);
   }
 }

@@ -42,7 +42,7 @@ export class SessionChanges {
   close(request: SessionRequest, done: () => void): void {
     // At once, also if others go first: nothing of it is admitted any more.
     const session = this.controller.sessions.find(request);
-    if (session !== undefined) this.controller.closePaths(session);
+    if (session !== undefined) this.controller.paths.close(session);
     this.#add({ start: () => this.#close(request, done), refuse: done }, done);
   }
 
@@ -68,7 +68,7 @@ export class SessionChanges {
     if (mode !== null && sessions.refusal(request) !== 'closed') return this.#changeMode(mode, request, listener);
     const known = sessions.find(request);
     if (known !== undefined) {
-      if (controller.state.isReplicated !== true) return controller.openPath(known, listener);
+      if (controller.state.isReplicated !== true) return controller.paths.open(known, listener);
       return this.#resume(known, request, listener);
     }
     const refusal = sessions.refusal(request);
@@ -81,8 +81,8 @@ export class SessionChanges {
       { kind: EntryKind.sessionOpen, record: encodeRecord({ generation, datapathUuid, shard }), over, refuse },
       seq => {
         sessions.open(seq, request);
-        for (const session of over) controller.endPathsOf(session);
-        if (controller.isServing) controller.openPath(sessions.get(seq)!, listener);
+        for (const session of over) controller.paths.end(session);
+        if (controller.isServing) controller.paths.open(sessions.get(seq)!, listener);
         else refuse();
       },
     );
@@ -96,7 +96,7 @@ export class SessionChanges {
     const refuse = (): void => notServed(listener);
     const entry = { kind: EntryKind.attachMode, record: encodeRecord(mode), over: sessions.endedByMode(mode), refuse };
     const taken = this.#append(entry, () => {
-      for (const session of sessions.setMode(mode)) controller.endPathsOf(session);
+      for (const session of sessions.setMode(mode)) controller.paths.end(session);
       if (controller.isServing) this.#open(request, listener);
       else refuse();
     });
@@ -109,12 +109,12 @@ export class SessionChanges {
    */
   #resume(known: SessionState, request: SessionRequest, listener: SessionListener): void {
     const { controller } = this;
-    controller.fencePathsOf(known);
+    controller.paths.fence(known);
     const refuse = (): void => notServed(listener);
     const taken = this.#append({ kind: EntryKind.confirm, refuse }, () => {
       const session = controller.sessions.find(request);
       if (session === undefined) listener.onRefused('closed', 'a newer attachment of the vdisk is in use');
-      else if (controller.isServing) controller.openPath(session, listener);
+      else if (controller.isServing) controller.paths.open(session, listener);
       else refuse();
     });
     if (!taken) listener.onRefused('busy', 'the log is full for the moment');
@@ -124,7 +124,7 @@ export class SessionChanges {
     const { controller } = this;
     const session = controller.sessions.find(request);
     if (session === undefined) return done();
-    controller.closePaths(session);
+    controller.paths.close(session);
     const taken = this.#append({ kind: EntryKind.sessionClose, sessionId: session.id, over: [session], refuse: done }, () => {
       controller.sessions.close(session.id);
       done();

@@ -3,7 +3,8 @@ import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
 import { expectBytes } from '../bytes.js';
 import { BLOCK, logged, piece, readAll, started, statuses } from './changes.js';
-import { blocks, type CoreClient } from './core-rig.js';
+import type { CoreClient } from './core-client.js';
+import { blocks } from './core-rig.js';
 
 const { ok, invalid, closed, corrupt } = IoStatus;
 

@@ -1,5 +1,6 @@
 import { EntryKind } from '../../../src/stargate/core/ports.js';
-import { CoreRig, type Answer, type CoreClient } from './core-rig.js';
+import type { Answer, CoreClient } from './core-client.js';
+import { CoreRig } from './core-rig.js';
 
 export const BLOCK = 4096;
 const kindNames = Object.fromEntries(Object.entries(EntryKind).map(([name, kind]) => [kind, name]));

@@ -4,7 +4,8 @@ import { EntryKind } from '../../../src/stargate/core/ports.js';
 import { SessionTable } from '../../../src/stargate/core/sessions.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
-import { blocks, CoreRig, type Answer, type CoreClient } from './core-rig.js';
+import type { Answer, CoreClient } from './core-client.js';
+import { blocks, CoreRig } from './core-rig.js';
 
 const BLOCK = 4096;
 const { ok, lost } = IoStatus;

@@ -4,7 +4,8 @@ import { IoStatus } from '../../../src/wire/status.js';
 import { MAX_IN_FLIGHT_ENTRIES } from '../../../src/stargate/core/limits.js';
 import { expectBytes } from '../bytes.js';
 import { BLOCK, logged, piece, readAll, started, statuses } from './changes.js';
-import { blocks, type CoreClient, type CoreRig } from './core-rig.js';
+import type { CoreClient } from './core-client.js';
+import { blocks, type CoreRig } from './core-rig.js';
 
 const { ok, noSpace } = IoStatus;
 

@@ -3,7 +3,8 @@ import { IoOp, MAX_MAP_EXTENTS } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
 import { MAX_MAP_BLOCKS } from '../../../src/stargate/core/limits.js';
 import { SEGMENT_BYTES } from '../../../src/stargate/core/ports.js';
-import { blocks, CoreRig, type CoreClient } from './core-rig.js';
+import type { CoreClient } from './core-client.js';
+import { blocks, CoreRig } from './core-rig.js';
 
 const BLOCK = 4096;
 const DATA = 0;

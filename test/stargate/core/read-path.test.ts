@@ -5,7 +5,8 @@ import { MAX_MISS_READS, MAX_REREADS } from '../../../src/stargate/core/limits.j
 import { BLOCKS_PER_SEGMENT } from '../../../src/stargate/core/ports.js';
 import { chunkKey } from '../../../src/stargate/store/format.js';
 import { expectBytes } from '../bytes.js';
-import { blocks, CoreRig, type CoreClient } from './core-rig.js';
+import type { CoreClient } from './core-client.js';
+import { blocks, CoreRig } from './core-rig.js';
 
 const BLOCK = 4096;
 const { ok, corrupt } = IoStatus;

@@ -6,7 +6,8 @@ import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, EntryKind } from '../../../src/stargat
 import { RequestState } from '../../../src/stargate/core/sessions.js';
 import type { RecoveredEntry, StreamVdiskLog } from '../../../src/stargate/oplog/index.js';
 import { RecoveryCollector } from '../../../src/stargate/runtime/recovery.js';
-import { blocks, CoreRig, type CoreClient } from '../core/core-rig.js';
+import type { CoreClient } from '../core/core-client.js';
+import { blocks, CoreRig } from '../core/core-rig.js';
 
 /** What a start makes of the log, from its entry `from` on. */
 function recovered(rig: CoreRig, from: number) {
