@@ -15,12 +15,12 @@ import {
   pagesOf,
   trailerPages,
 } from './layout.js';
-import { MAX_BATCH_PAYLOAD_BYTES, PAGE_BYTES } from './limits.js';
+import { BATCH_BUFFERS, MAX_BATCH_PAYLOAD_BYTES, PAGE_BYTES } from './limits.js';
 import type { Segment } from './segment.js';
 import type { StreamVdiskLog } from './vdisk-log.js';
 
 /** Entry headers beyond the first page wait here until the batch closes and the end of the payload is known. One for all batches: only one is open. */
-export class HeaderOverflow {
+class HeaderOverflow {
   readonly bytes = new Uint8Array((MAX_BATCH_ENTRIES - ENTRIES_IN_FIRST_PAGE) * ENTRY_HEADER_BYTES);
   readonly view = new DataView(this.bytes.buffer);
   /** Of each header the part under its checksum. */
@@ -188,4 +188,33 @@ function checkedViews(bytes: Uint8Array, at: number, count: number): Uint8Array[
   return Array.from({ length: count }, (_, i) =>
     bytes.subarray(at + i * ENTRY_HEADER_BYTES, at + i * ENTRY_HEADER_BYTES + EntryAt.headerCrc),
   );
+}
+
+const isFree = (batch: Batch): boolean => batch.state === 'free';
+
+/** All batches of a stream, which share its buffers. */
+export class Batches {
+  /** By their index. */
+  readonly all: readonly Batch[];
+
+  /** `offset` of `BATCH_BUFFERS` * MAX_BATCH_BYTES bytes of the arena, page-aligned. */
+  constructor(arena: Arena, offset: number) {
+    const overflow = new HeaderOverflow();
+    this.all = Array.from({ length: BATCH_BUFFERS }, (_, i) => new Batch(i, arena, offset + i * MAX_BATCH_BYTES, overflow));
+  }
+
+  /** Undefined: all are in use. */
+  free(): Batch | undefined {
+    return this.all.find(isFree);
+  }
+
+  /** The one in whose buffer the payload bytes are. */
+  holding(lsn: number, lengthBytes: number): Batch | undefined {
+    return this.all.find(one => one.holds(lsn, lengthBytes));
+  }
+
+  /** Of all entries that are not acknowledged. */
+  addOwners(owners: Set<LogOwner>): void {
+    for (const batch of this.all) for (let i = 0; i < batch.entries; i++) if (batch.owners[i] != null) owners.add(batch.owners[i]!);
+  }
 }

@@ -1,6 +1,14 @@
-export { OplogStream, type OplogStatistics } from './stream.js';
+export { OplogStream } from './stream.js';
 export { OPLOG_MEMORY_BYTES } from './options.js';
-export type { OplogOptions, OplogMutations, RecoveredEntry, RecoveryReport, RecoveryVisitor, RotRange } from './options.js';
+export type {
+  OplogOptions,
+  OplogMutations,
+  OplogStatistics,
+  RecoveredEntry,
+  RecoveryReport,
+  RecoveryVisitor,
+  RotRange,
+} from './options.js';
 export { OplogError, type OplogErrorCode } from './errors.js';
 export { VERIFY_OPLOG_SCRATCH_BYTES, verifyOplog, type OplogFinding, type VerifyOplogOptions } from './verify.js';
 export { MAX_ENTRY_PAYLOAD_BYTES } from './limits.js';

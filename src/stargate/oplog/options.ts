@@ -101,3 +101,13 @@ export interface RecoveryReport {
   /** Vdisks whose chain of entries is broken; the broken ones among `rot` included. Refuse to serve them. */
   readonly broken: readonly StreamVdiskLog[];
 }
+
+/** Since the stream was opened; the segments are those of now. */
+export interface OplogStatistics {
+  readonly batches: number;
+  readonly entries: number;
+  readonly markers: number;
+  readonly refused: number;
+  readonly liveSegments: number;
+  readonly freeSegments: number;
+}

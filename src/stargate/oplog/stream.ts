@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
-import { WRITE_DSYNC, type ClientId, type Engine, type TimerId } from 'uring-engine';
+import { WRITE_DSYNC, type ClientId, type Engine } from 'uring-engine';
 import { isLocalRecord, NoRoom, type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner } from '../core/ports.js';
-import { Batch, HeaderOverflow } from './batch.js';
-import { encodeSegmentHeader } from './codec.js';
-import { batchBytes, BatchFlag, MAX_BATCH_BYTES, paddedBytes } from './layout.js';
+import { Batches, type Batch } from './batch.js';
+import { IdleMarker } from './idle-marker.js';
+import { batchBytes, BatchFlag, paddedBytes } from './layout.js';
 import * as limits from './limits.js';
 import { openLog, type OpenedLog } from './open.js';
-import type { OplogMutations, OplogOptions, RecoveryReport } from './options.js';
+import type { OplogMutations, OplogOptions, OplogStatistics, RecoveryReport } from './options.js';
 import { PayloadReads } from './payload-reads.js';
 import { SegmentPreparer } from './preparer.js';
-import type { Segment } from './segment.js';
+import { SegmentHeaders } from './segment-headers.js';
 import { useOf, type EntryUse, type LogSpace } from './space.js';
 import { Usage, type LogEnds } from './usage.js';
 import { parseUuid, type StreamVdiskLog, type VdiskTable } from './vdisk-log.js';
@@ -23,15 +23,6 @@ const INDEX_MASK = (1 << KIND_SHIFT) - 1;
 const EIO = -5;
 
 type State = 'open' | 'closing' | 'closed' | 'failed';
-
-export interface OplogStatistics {
-  readonly batches: number;
-  readonly entries: number;
-  readonly markers: number;
-  readonly refused: number;
-  readonly liveSegments: number;
-  readonly freeSegments: number;
-}
 
 /**
  * One physical log: a row of segment files, written by one shard, shared by several vdisks. Entries are copied and checksummed into the open
@@ -47,8 +38,9 @@ export class OplogStream implements OplogPort, LogEnds {
   readonly #reads: PayloadReads;
   readonly #preparer: SegmentPreparer;
   readonly #mutations: OplogMutations;
-  readonly #headerOffset: number;
-  readonly #batches: readonly Batch[];
+  readonly #headers: SegmentHeaders;
+  readonly #marker: IdleMarker;
+  readonly #batches: Batches;
   #state: State = 'open';
   #failure = 0;
   #open: Batch | null = null;
@@ -56,14 +48,8 @@ export class OplogStream implements OplogPort, LogEnds {
   readonly #queue: Batch[] = [];
   readonly #order: Batch[] = [];
   #inFlight = 0;
-  /** The segment whose header is on stable storage; a header on its way. */
-  #headed: Segment;
-  #heading: Segment | null = null;
   #endLsn: number;
   #durableLsn: number;
-  /** End of the last batch with entries, and the highest durableLsn that is itself durable: while that is lower, a marker is due. */
-  #dataEndLsn: number;
-  #recordedLsn: number;
   #previousCrc: number;
   readonly #waiting = new Set<LogOwner>();
   #spaceCame = false;
@@ -71,8 +57,6 @@ export class OplogStream implements OplogPort, LogEnds {
   #isHeldDue = false;
   /** Why the last entry was refused: no space in the log, or else no free buffer. */
   #isFull = false;
-  #markerTimer: TimerId | null = null;
-  #batchesAtTimer = 0;
   #onClosed: ((errno: number) => void) | null = null;
   #cleanSent = false;
   #count = { batches: 0, entries: 0, markers: 0, refused: 0 };
@@ -92,17 +76,15 @@ export class OplogStream implements OplogPort, LogEnds {
     this.#space = opened.space;
     this.#vdisks = opened.vdisks;
     this.#mutations = options.mutations ?? {};
-    this.#headerOffset = opened.memory.headerOffset;
-    this.#headed = opened.space.tail;
-    this.#endLsn = this.#durableLsn = this.#dataEndLsn = opened.report.cutLsn;
-    this.#recordedLsn = opened.recordedLsn;
+    const { headerOffset, windowOffset } = opened.memory;
+    const { cutLsn } = opened.report;
+    this.#endLsn = this.#durableLsn = cutLsn;
     this.#previousCrc = opened.previousCrc;
-    const overflow = new HeaderOverflow();
-    this.#batches = Array.from(
-      { length: limits.BATCH_BUFFERS },
-      (_, i) => new Batch(i, engine.arena, opened.memory.windowOffset + i * MAX_BATCH_BYTES, overflow),
-    );
+    this.#batches = new Batches(engine.arena, windowOffset);
     this.#client = engine.register({ onCompletion: (tag, result) => this.#onCompletion(tag, result) });
+    this.#headers = new SegmentHeaders(engine, headerOffset, this.#client, Kind.header << KIND_SHIFT, opened.space.tail);
+    const ends = { dataEndLsn: cutLsn, recordedLsn: opened.recordedLsn };
+    this.#marker = new IdleMarker(engine, this.#client, Kind.timer << KIND_SHIFT, ends);
     this.#reads = new PayloadReads(engine, this.#client, Kind.read << KIND_SHIFT);
     const place = { ...opened.space.place, headerOffset: opened.memory.prepareOffset };
     this.#preparer = new SegmentPreparer(engine, place, this.#client, Kind.prepare << KIND_SHIFT, {
@@ -190,7 +172,7 @@ export class OplogStream implements OplogPort, LogEnds {
   }
 
   #readHeld(lsn: number, lengthBytes: number, arenaOffset: number, owner: ReadOwner, tag: number): void {
-    const batch = this.#batches.find(one => one.holds(lsn, lengthBytes));
+    const batch = this.#batches.holding(lsn, lengthBytes);
     assert(batch !== undefined, `position ${lsn} is not in the log`);
     const from = batch.baseOffset + (lsn - batch.lsn);
     this.#engine.arena.bytes.copyWithin(arenaOffset, from, from + lengthBytes);
@@ -215,8 +197,7 @@ export class OplogStream implements OplogPort, LogEnds {
     assert(this.#onClosed === null, 'a stream is closed once');
     this.#onClosed = done;
     if (this.#state === 'open') this.#state = 'closing';
-    if (this.#markerTimer !== null) this.#engine.cancelTimer(this.#markerTimer);
-    this.#markerTimer = null;
+    this.#marker.stop();
     // A turn in which nothing else happens has an end too.
     this.#engine.timer(0, this.#client, Kind.timer << KIND_SHIFT);
   }
@@ -240,7 +221,7 @@ export class OplogStream implements OplogPort, LogEnds {
   }
 
   #openBatch(payloadBytes: number, use: EntryUse, flags = 0): Batch | null {
-    const batch = this.#batches.find(isFree);
+    const batch = this.#batches.free();
     if (batch === undefined) return null;
     let segment = this.#space.tail;
     const turn = segment.limitLsn - this.#endLsn < batchBytes(1, paddedBytes(payloadBytes));
@@ -257,7 +238,7 @@ export class OplogStream implements OplogPort, LogEnds {
     batch.close();
     this.#open = null;
     this.#endLsn = batch.lsn + batch.totalBytes;
-    if (batch.entries > 0) this.#dataEndLsn = this.#endLsn;
+    if (batch.entries > 0) this.#marker.dataEndLsn = this.#endLsn;
     this.#queue.push(batch);
   }
 
@@ -295,8 +276,8 @@ export class OplogStream implements OplogPort, LogEnds {
         this.#closeBatch(open);
       }
       const batch = this.#queue[0]!;
-      if (batch.segment !== this.#headed) {
-        this.#writeHeader(batch.segment!);
+      if (batch.segment !== this.#headers.headed) {
+        if (this.#inFlight === 0) this.#headers.write(batch.segment!);
         return;
       }
       this.#queue.shift();
@@ -325,23 +306,11 @@ export class OplogStream implements OplogPort, LogEnds {
     if (this.#mutations.ackBeforeDurable === true) this.#tellOwners(batch);
   }
 
-  /**
-   * The header says where the segment before ended, and that all of it is durable: it goes out when that is true. Crash order: (1) all batches
-   * of the old segment durable; (2) header durable: the log goes on here; (3) batches.
-   */
-  #writeHeader(segment: Segment): void {
-    if (this.#inFlight > 0 || this.#heading !== null) return;
-    this.#heading = segment;
-    const { bytes, view } = this.#engine.arena;
-    encodeSegmentHeader(bytes, view, this.#headerOffset, segment.header);
-    this.#engine.write(segment.slot, this.#headerOffset, limits.PAGE_BYTES, 0, WRITE_DSYNC, this.#client, Kind.header << KIND_SHIFT);
-  }
-
   #onCompletion(tag: number, result: number): void {
     const index = tag & INDEX_MASK;
     switch (tag >>> KIND_SHIFT) {
       case Kind.batch:
-        return this.#onWritten(this.#batches[index]!, result);
+        return this.#onWritten(this.#batches.all[index]!, result);
       case Kind.read:
         if (this.#reads.onCompletion(index, result)) this.#release();
         return;
@@ -355,11 +324,9 @@ export class OplogStream implements OplogPort, LogEnds {
   }
 
   #onHeaderWritten(result: number): void {
-    const segment = this.#heading!;
-    this.#heading = null;
-    if (result !== limits.PAGE_BYTES) return this.#fail(result < 0 ? result : EIO);
-    this.#headed = segment;
-    this.#space.trim(segment.header.tailLsn);
+    const failure = this.#headers.onWritten(result);
+    if (failure !== 0) return this.#fail(failure);
+    this.#space.trim(this.#headers.headed.header.tailLsn);
   }
 
   #onWritten(batch: Batch, result: number): void {
@@ -372,12 +339,12 @@ export class OplogStream implements OplogPort, LogEnds {
 
   #acknowledge(batch: Batch): void {
     this.#durableLsn = batch.lsn + batch.totalBytes;
-    this.#recordedLsn = Math.max(this.#recordedLsn, batch.durableLsn);
+    this.#marker.recordedLsn = Math.max(this.#marker.recordedLsn, batch.durableLsn);
     if (this.#mutations.ackBeforeDurable !== true) this.#tellOwners(batch);
     if (batch.flags === BatchFlag.clean) this.#state = 'closed';
     batch.free();
     if (this.#waiting.size > 0) this.#spaceCame = true;
-    if (this.#inFlight === 0 && this.#state === 'open') this.#armMarker();
+    if (this.#inFlight === 0 && this.#state === 'open') this.#marker.arm(this.#count.batches);
   }
 
   #tellOwners(batch: Batch): void {
@@ -385,20 +352,11 @@ export class OplogStream implements OplogPort, LogEnds {
     for (let i = 0; i < entries; i++) owners[i]!.onDurable(tags[i]!, payloadOffsets[i]!, payloadCrcs[i]!);
   }
 
-  // ---------------------------------------------------------------- the durable position of an idle log
-
-  #armMarker(): void {
-    if (this.#markerTimer !== null || this.#recordedLsn >= this.#dataEndLsn) return;
-    this.#batchesAtTimer = this.#count.batches;
-    this.#markerTimer = this.#engine.timer(limits.IDLE_MARKER_DELAY_NS, this.#client, Kind.timer << KIND_SHIFT);
-  }
-
   #onMarkerTimer(): void {
-    this.#markerTimer = null;
-    if (this.#state !== 'open' || this.#open !== null || this.#order.length > 0 || this.#queue.length > 0) return;
-    if (this.#batchesAtTimer !== this.#count.batches) return this.#armMarker();
+    const isIdle = this.#state === 'open' && this.#open === null && this.#order.length === 0 && this.#queue.length === 0;
+    if (!this.#marker.onTimer(isIdle, this.#count.batches)) return;
     // Not worth a new segment, nor the space that a full log has left.
-    if (this.#recordedLsn >= this.#dataEndLsn || this.#space.tail.limitLsn - this.#endLsn < limits.PAGE_BYTES) return;
+    if (this.#space.tail.limitLsn - this.#endLsn < limits.PAGE_BYTES) return;
     if (this.#openBatch(0, 'vital') !== null) this.#count.markers++;
   }
 
@@ -425,7 +383,7 @@ export class OplogStream implements OplogPort, LogEnds {
     this.#state = 'failed';
     this.#failure = errno;
     const owners = new Set<LogOwner>(this.#waiting);
-    for (const batch of this.#batches) for (let i = 0; i < batch.entries; i++) if (batch.owners[i] != null) owners.add(batch.owners[i]!);
+    this.#batches.addOwners(owners);
     for (const log of this.#vdisks.values()) if (log.owner !== null) owners.add(log.owner);
     this.#waiting.clear();
     for (const owner of owners) owner.onLogFailed(errno);
@@ -443,7 +401,7 @@ export class OplogStream implements OplogPort, LogEnds {
       }
       return this.#goOnClosing();
     }
-    const quiet = this.#inFlight === 0 && this.#heading === null && !this.#preparer.busy && this.#reads.outstanding === 0;
+    const quiet = this.#inFlight === 0 && !this.#headers.busy && !this.#preparer.busy && this.#reads.outstanding === 0;
     if ((this.#state !== 'closed' && this.#state !== 'failed') || !quiet) return;
     for (const slot of this.#space.slots()) this.#engine.files.close(slot);
     const done = this.#onClosed!;
@@ -461,5 +419,3 @@ export class OplogStream implements OplogPort, LogEnds {
     return this.#durableLsn;
   }
 }
-
-const isFree = (batch: Batch): boolean => batch.state === 'free';

@@ -1,26 +1,20 @@
 import type { BlockStorePort } from '../core/ports.js';
 import type { LayerRemoval } from '../extents/index.js';
-import type { OplogStream } from '../oplog/index.js';
 import type { Delays } from './delays.js';
-import type { DrainScheduler } from './drain-scheduler.js';
 import type { Groups } from './group/groups.js';
 import type { GroupVdisk } from './group/group-vdisk.js';
 import { NewHistory } from './group/new-history.js';
 import { QUIET_POLL_NS } from './limits.js';
 import type { Refusals } from './refusals.js';
+import type { ShardStream } from './streams.js';
 import type { VdiskDescription } from './vdisks.js';
-
-interface Stream {
-  readonly log: OplogStream;
-  readonly scheduler: DrainScheduler;
-}
 
 export interface HistoriesOptions {
   readonly groups: Groups;
   readonly store: BlockStorePort;
   readonly removal: LayerRemoval;
   readonly refusals: Refusals;
-  readonly streamOf: (vdiskId: string) => Stream;
+  readonly streamOf: (vdiskId: string) => ShardStream;
   readonly delays: Delays;
 }
 

@@ -1,7 +1,7 @@
 import type { SessionListener, SessionRequest, VdiskServing } from '../../wire/serving.js';
 import type { Controller, ControllerHost, ControllerMutations, ControllerPorts } from '../core/controller.js';
 import type { LayerRemoval } from '../extents/index.js';
-import { OplogStream, type OplogOptions, type RecoveryReport, type StreamVdiskLog } from '../oplog/index.js';
+import { OplogStream, type OplogOptions } from '../oplog/index.js';
 import { Delays } from './delays.js';
 import { DrainScheduler } from './drain-scheduler.js';
 import type { Drainable } from '../core/drainable.js';
@@ -14,11 +14,13 @@ import { RecoveryCollector } from './recovery.js';
 import { Histories } from './histories.js';
 import { Refusals } from './refusals.js';
 import type { DrainMutations } from './segment-drain.js';
-import { beginAnew, replicaDamage, startReplica } from './group/open.js';
+import { replicaDamage } from './group/open.js';
 import type { GroupVdisk } from './group/group-vdisk.js';
 import { Groups, type GroupPorts } from './group/groups.js';
 import type { ReplicationMutations } from '../core/replication/effects.js';
-import { damageOf, openVdisk, type VdiskDescription, type VdiskProblem } from './vdisks.js';
+import { Openings, type Served } from './openings.js';
+import type { ShardStream } from './streams.js';
+import { damageOf, type VdiskDescription, type VdiskProblem } from './vdisks.js';
 import type { Engine } from 'uring-engine';
 
 /** Planted bugs, for tests alone. */
@@ -54,25 +56,12 @@ export interface NodePartOptions {
   readonly scrubBytesPerSecond?: number;
 }
 
-interface Stream {
-  readonly number: number;
-  readonly log: OplogStream;
-  readonly report: RecoveryReport;
-  readonly scheduler: DrainScheduler;
-}
-
-interface Served {
-  readonly controller: Controller;
-  readonly log: StreamVdiskLog;
-  readonly stream: Stream;
-}
-
 /**
  * The vdisks of one shard, from start to stop: recovers its streams, opens controllers, drains, and lets sessions in. The same in production and in
  * the simulation: what differs are the engine and the block store that it is given.
  */
 export class NodePart implements VdiskServing, ControllerHost {
-  readonly streams: Stream[] = [];
+  readonly streams: ShardStream[] = [];
   readonly served = new Map<string, Served>();
   /** Vdisks that other nodes hold too; null: this node is alone. */
   readonly groups: Groups | null;
@@ -80,7 +69,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   readonly rot = newRotCounters();
   readonly scrubber: Scrubber | null;
   readonly #refusals = new Refusals();
-  readonly #opening = new Set<string>();
+  readonly #openings: Openings;
   /** Who waits for the end of a removal. */
   readonly #removing = new Map<string, (() => void)[]>();
   readonly #delays: Delays;
@@ -96,6 +85,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     const { groups } = this;
     const shared = { removal: options.removal, store: options.ports.store, refusals: this.#refusals, delays: this.#delays };
     this.#histories = groups && new Histories({ ...shared, groups, streamOf: vdiskId => this.#streamOf(vdiskId)! });
+    this.#openings = this.#makeOpenings();
     this.scrubber = this.#makeScrubber(options.scrubBytesPerSecond ?? 0);
     for (let number = 0; number < options.streams; number++) {
       if (shardOfStream(number, options.shards) !== options.shard) continue;
@@ -131,7 +121,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.#collected = new Map();
     for (const description of vdisks) {
       const stream = this.#streamOf(description.vdiskId);
-      if (stream !== undefined) this.#open(description, stream, collected.get(stream.number));
+      if (stream !== undefined) this.#openings.open(description, collected.get(stream.number));
     }
     for (const problem of refused) {
       const stream = this.#streamOf(problem.vdiskId);
@@ -139,8 +129,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     }
     const known = new Set([...vdisks, ...refused].map(({ vdiskId }) => vdiskId));
     this.#refusals.addUnknown(known, this.streams, this.options.ports.store);
-    this.#allAsked = true;
-    this.#checkServing();
+    this.#openings.allAsked();
   }
 
   // ---------------------------------------------------------------- VdiskServing
@@ -189,75 +178,7 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   /** `done('')` when it serves; otherwise why not. */
   create(description: VdiskDescription, done: (problem: string) => void): void {
-    const { vdiskId } = description;
-    const isOver = this.#histories?.isOver(description) === true;
-    if (this.served.has(vdiskId) || (this.groups?.all.has(vdiskId) === true && !isOver)) return done('');
-    if (this.#opening.has(vdiskId)) return done('it is being opened already');
-    if (this.#removing.has(vdiskId)) return done('it is being deleted');
-    // What the log has of it is opened with what was recovered: by the start, and only there.
-    if (!this.#allAsked) return done('this Stargate is starting');
-    const damaged = this.groups?.damaged.get(vdiskId);
-    if (!isOver && damaged !== undefined) {
-      // Whoever controls it asks again.
-      if (damaged.isHopeless && description.group!.isLearner === true) this.#beginAnew(description, done);
-      else done('');
-    } else if (!isOver) this.#open(description, this.#streamOf(vdiskId)!, undefined, done);
-    else if (description.group!.origin == null) this.#renew(description, done);
-    else done(this.#histories.goOnFrom(description));
-  }
-
-  #renew(description: VdiskDescription, done?: (problem: string) => void): void {
-    this.#opening.add(description.vdiskId);
-    this.#histories!.discard(description, () => {
-      this.#opened(description.vdiskId);
-      if (description.group!.isMember) this.#open(description, this.#streamOf(description.vdiskId)!, undefined, done);
-      else done?.('');
-    });
-  }
-
-  /** The replica's log is damaged, and its group goes on without it: nobody needs what it has. */
-  #beginAnew(description: VdiskDescription, done: (problem: string) => void): void {
-    const { vdiskId } = description;
-    const { parts } = this.groups!;
-    const stream = this.#streamOf(vdiskId)!;
-    this.#opening.add(vdiskId);
-    const again = (): void => {
-      if (!this.groups!.endDamaged(vdiskId)) return this.#delays.after(QUIET_POLL_NS, again);
-      const why = this.#refusals.messageOf(vdiskId) ?? 'its log is damaged';
-      parts.events.emit({
-        kind: 'replica-discarded',
-        severity: 'warn',
-        vdiskId,
-        cause: `the log of the copy here is given up, since others have all of it: ${why}; the copy is brought up anew`,
-      });
-      beginAnew({
-        parts,
-        description: { ...description, ...description.group! },
-        stream: stream.log,
-        ...this.#ends(vdiskId, stream, done),
-      });
-    };
-    again();
-  }
-
-  /** What follows when a replica is opened, or cannot be. */
-  #ends(vdiskId: string, stream: Stream, done: ((problem: string) => void) | undefined) {
-    return {
-      onOpen: (replica: GroupVdisk): void => {
-        this.groups!.damaged.delete(vdiskId);
-        this.groups!.add(replica);
-        stream.scheduler.removeRefused(replica.log);
-        stream.scheduler.add(replica.local, replica.log);
-        this.#refusals.forget(vdiskId);
-        this.#opened(vdiskId);
-        done?.('');
-      },
-      onProblem: (message: string): void => {
-        this.#refusals.add({ vdiskId, message }, stream);
-        this.#opened(vdiskId);
-        done?.(message);
-      },
-    };
+    this.#openings.create(description, done);
   }
 
   /** `done` when nothing of it is left. Its sessions end. */
@@ -277,7 +198,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   /** Until nothing uses the vdisk's log and layers any more. */
   #endUse(vdiskId: string, ended: () => void): void {
     const again = (): void => this.#delays.after(QUIET_POLL_NS, () => this.#endUse(vdiskId, ended));
-    if (this.#opening.has(vdiskId)) return again();
+    if (this.#openings.isUnderWay(vdiskId)) return again();
     const served = this.served.get(vdiskId);
     const group = this.groups?.all.get(vdiskId);
     if (group !== undefined) return this.#endReplica(group, ended, again);
@@ -376,6 +297,25 @@ export class NodePart implements VdiskServing, ControllerHost {
     return [...[...this.served.values()].map(one => one.controller), ...groups.map(one => one.local)];
   }
 
+  #makeOpenings(): Openings {
+    const { nodeId, ports, mutations, onServing } = this.options;
+    return new Openings({
+      nodeId,
+      ports,
+      host: this,
+      mutations: mutations?.controller,
+      served: this.served,
+      groups: this.groups,
+      histories: this.#histories,
+      refusals: this.#refusals,
+      delays: this.#delays,
+      streamOf: vdiskId => this.#streamOf(vdiskId),
+      nextCacheOwner: () => this.#nextCacheOwner++,
+      isBeingRemoved: vdiskId => this.#removing.has(vdiskId),
+      onServing,
+    });
+  }
+
   #makeGroups(group: GroupPorts): Groups {
     const { engine, ports, mutations } = this.options;
     return new Groups({
@@ -396,100 +336,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     });
   }
 
-  #openReplica(
-    description: VdiskDescription,
-    stream: Stream,
-    recovered: RecoveryCollector | undefined,
-    done?: (problem: string) => void,
-  ): void {
-    const { vdiskId, historyId, group } = description;
-    const isOver = this.#histories!.isOver(description);
-    const origin = isOver ? (group!.origin ?? null) : null;
-    if (isOver && origin === null && !group!.isMember) return this.#renew(description, done);
-    this.#opening.add(vdiskId);
-    const { onOpen, onProblem } = this.#ends(vdiskId, stream, done);
-    startReplica({
-      parts: this.groups!.parts,
-      // What it goes on from is opened as what it is.
-      description: { ...description, ...group!, historyId: origin === null ? historyId : stream.log.vdisk(vdiskId)!.historyId },
-      stream: stream.log,
-      isStart: recovered !== undefined,
-      problem: this.#refusals.messageOf(vdiskId) ?? '',
-      found: recovered?.vdisks.get(vdiskId),
-      isTorn: stream.report.tornBytes > 0,
-      isRotten: stream.report.rotRanges > 0,
-      onOpen: replica => {
-        onOpen(replica);
-        if (origin !== null) this.#histories!.goOnFrom(description);
-      },
-      onDamaged: damaged => {
-        this.groups!.damaged.set(vdiskId, damaged);
-        damaged.start();
-      },
-      onNothing: () => {
-        this.#opened(vdiskId);
-        done?.('');
-      },
-      onProblem,
-    });
-  }
-
-  #open(description: VdiskDescription, stream: Stream, recovered: RecoveryCollector | undefined, done?: (problem: string) => void): void {
-    const { nodeId, ports, mutations } = this.options;
-    const { vdiskId } = description;
-    if (description.group !== undefined && this.groups !== null) {
-      return this.#openReplica(description, stream, recovered, done);
-    }
-    this.#opening.add(vdiskId);
-    openVdisk({
-      description,
-      nodeId,
-      stream: stream.log,
-      ports: { ...ports, log: stream.log },
-      recovered: recovered?.vdisks.get(vdiskId),
-      mayBeLost: recovered === undefined ? '' : this.#lossIn(stream),
-      wasClosed: stream.report.clean,
-      cacheOwner: this.#nextCacheOwner++,
-      host: this,
-      isOutOfSpace: () => stream.scheduler.isOutOfSpace,
-      ...(mutations?.controller === undefined ? {} : { mutations: mutations.controller }),
-      onServing: (controller, log) => {
-        this.served.set(vdiskId, { controller, log, stream });
-        stream.scheduler.add(controller, log);
-        this.#refusals.forget(vdiskId);
-        this.#opened(vdiskId);
-        done?.('');
-      },
-      onProblem: problem => {
-        this.#refusals.add(problem, stream);
-        this.#opened(vdiskId);
-        done?.(problem.message);
-      },
-    });
-  }
-
-  #lossIn({ report }: Stream): string {
-    if (report.rotRanges > 0) return 'the log is damaged where its entries may have been';
-    return this.options.ports.store.damagedLayers().length > 0
-      ? 'a record of the block store is damaged that may have been of its layer'
-      : '';
-  }
-
-  #opened(vdiskId: string): void {
-    this.#opening.delete(vdiskId);
-    this.#checkServing();
-  }
-
-  #allAsked = false;
-  #servingTold = false;
-  #checkServing(): void {
-    if (!this.#allAsked || this.#servingTold || this.#opening.size > 0) return;
-    // Told from a turn of the engine, never from within the constructor.
-    this.#servingTold = true;
-    this.#delays.after(0, () => this.options.onServing());
-  }
-
-  #streamOf(vdiskId: string): Stream | undefined {
+  #streamOf(vdiskId: string): ShardStream | undefined {
     const number = streamOf(vdiskId, this.options.streams);
     return this.streams.find(stream => stream.number === number);
   }

@@ -1,12 +1,6 @@
-import type { OplogStream } from '../oplog/index.js';
 import type { BlockStorePort } from '../core/ports.js';
-import type { DrainScheduler } from './drain-scheduler.js';
+import type { ShardStream } from './streams.js';
 import type { VdiskProblem } from './vdisks.js';
-
-interface Stream {
-  readonly log: OplogStream;
-  readonly scheduler: DrainScheduler;
-}
 
 /** The vdisks of a shard that exist and are not served, and why. What the log has of them stays there: nobody drains it. */
 export class Refusals {
@@ -16,7 +10,7 @@ export class Refusals {
     return this.problems.find(one => one.vdiskId === vdiskId)?.message;
   }
 
-  add(problem: VdiskProblem, { log, scheduler }: Stream): void {
+  add(problem: VdiskProblem, { log, scheduler }: ShardStream): void {
     this.forget(problem.vdiskId);
     this.problems.push(problem);
     const refused = log.vdisk(problem.vdiskId);
@@ -29,7 +23,7 @@ export class Refusals {
   }
 
   /** It is deleted: what the log has of it holds space until the next start otherwise. */
-  drop(vdiskId: string, stream: Stream | undefined): void {
+  drop(vdiskId: string, stream: ShardStream | undefined): void {
     const log = stream?.log.vdisk(vdiskId);
     if (log !== undefined) {
       stream!.log.dropVdisk(log);
@@ -42,7 +36,7 @@ export class Refusals {
    * Logs of vdisks that the metadata does not know. Deleted: no layer is left, and the entries are needed no more. If there is one, either the deletion goes on
    * in a moment, or this is not the metadata that belongs to the data: then nothing is given up.
    */
-  addUnknown(known: ReadonlySet<string>, streams: readonly Stream[], store: BlockStorePort): void {
+  addUnknown(known: ReadonlySet<string>, streams: readonly ShardStream[], store: BlockStorePort): void {
     const isWhole = store.damagedLayers().length === 0;
     for (const { log, scheduler } of streams) {
       for (const vdisk of [...log.vdisks()]) {
