@@ -127,7 +127,7 @@ describe('I/O', () => {
     ['half an extent', { op: IoOp.map, lengthBytes: 512, payloadBytes: 24 }, 'ERR_IO_LENGTH'],
     ['no extent', { op: IoOp.map, lengthBytes: 512 }, 'ERR_IO_LENGTH'],
     ['too many extents', { op: IoOp.map, payloadBytes: (MAX_MAP_EXTENTS + 1) * MAP_EXTENT_BYTES }, 'ERR_IO_LENGTH'],
-    ['an unknown status', { op: IoOp.flush, status: 7 }, 'ERR_IO_STATUS'],
+    ['an unknown status', { op: IoOp.flush, status: 8 }, 'ERR_IO_STATUS'],
   ])('reply: %s', (_, fields, fault) => {
     expect(checkIoReply(request(fields))).toBe(fault);
   });
