@@ -50,13 +50,14 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
     const programs = ['fio'];
     const job =
       '--name=cut --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=32 --rw=randwrite --bs=4k --size=128M --verify=crc32c --randseed=5';
-    // fio saves its state when the trigger fires, then runs the trigger: it hands the state out, and the power goes.
+    // fio saves its state when the trigger fires, then runs the trigger: it hands the state out, and the power goes. When it verifies, it takes what was in flight at the
+    // state's moment for written: so that has to come to its end first.
     const trigger = '/bin/sh /trigger';
     const guest = await Guest.boot({
       disks,
       programs,
       memoryMiB: 1024,
-      files: { trigger: 'echo "state $(base64 /root/local-cut-0-verify.state | tr -d "\\n") end"\nsleep 60\n' },
+      files: { trigger: 'sleep 3\necho "state $(base64 /root/local-cut-0-verify.state | tr -d "\\n") end"\nsleep 60\n' },
       script: `fio ${job} --verify_state_save=1 --do_verify=0 --trigger-timeout=3 --trigger='${trigger}' --output=/tmp/report; cat /tmp/report`,
     });
     const [, state = ''] = await guest.waitForOutput(/state (\S+) end/, 90_000);
