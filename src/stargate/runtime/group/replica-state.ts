@@ -132,7 +132,7 @@ export class ReplicaState implements Drainable {
   }
 
   get isDirty(): boolean {
-    return this.appliedSeq > this.drained.seq && !this.isBehind && !this.isRestarting && !this.#isHeldOff;
+    return this.appliedSeq > this.drained.seq && !this.isBehind && !this.#isHeldOff;
   }
 
   /** Otherwise it is held by entries that are not committed, or that a member lacks: a HEAD takes room and gives none. */
@@ -142,9 +142,9 @@ export class ReplicaState implements Drainable {
     return this.#headLsn < 0 ? replica.member.log.lastSeq === this.drained.seq : log.oldestNeededLsn >= this.#headLsn;
   }
 
-  /** Others write into the extents. */
+  /** Others write into the extents, or the log is about to begin behind what they have written: a round that begins now would speak of a place that is no more. */
   get #isHeldOff(): boolean {
-    return this.group.resyncs.isTarget || this.group.repair.isBusy;
+    return this.isRestarting || this.group.resyncs.isTarget || this.group.repair.isBusy;
   }
 
   beginRound(): { readonly seq: number; readonly hash: number } {
