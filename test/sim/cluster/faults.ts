@@ -1,3 +1,4 @@
+import { nodeOfMember } from '../../../src/wire/replicate.js';
 import { MS } from './network.js';
 import type { SimNode } from './node.js';
 import type { ClusterWorld } from './world.js';
@@ -109,7 +110,8 @@ export class Faults {
   /** Its connections close, and those who can hear of it do. */
   #tellClosed({ id }: SimNode): void {
     const { nodes, clock } = this.world;
-    for (const one of nodes) if (one.isUp && !one.isPaused && clock.below(2) === 0) one.step({ kind: 'peerClosed', member: id });
+    for (const one of nodes)
+      if (one.isUp && !one.isPaused && clock.below(2) === 0) one.step({ kind: 'nodeClosed', node: nodeOfMember(id) });
   }
 
   #restart(node: SimNode): void {

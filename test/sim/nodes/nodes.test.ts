@@ -58,6 +58,7 @@ describe('a history that found something once', () => {
     ['a resync wrote again and again to a disk that gave errors', 2_001_931],
     ['who asked a replica that was no member kept it from being brought up', 3_200_576],
     ['a drain round that began while a resync ended spoke of a place that the log had no more', 4_001_203],
+    ['a member whose disk was replaced while nobody wrote was kept in the group for ever', 5_002_943],
     ['the tail of a replica without a place in its group held the log of its node for ever', 2_002_971],
   ])('%s', (_what, seed) => {
     const { violations, exception } = new ClusterRun({ seed }).run();

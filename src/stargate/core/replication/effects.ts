@@ -72,7 +72,8 @@ export type ReplicaEvent =
   | { readonly kind: 'addMember'; readonly member: MemberId }
   /** The metadata store has a record of this term: a controller of a lower one has been followed, perhaps by a process that has died since. */
   | { readonly kind: 'recordSeen'; readonly term: number }
-  | { readonly kind: 'peerClosed'; readonly member: MemberId }
+  /** Whatever it was there: its process may have begun anew as another member, with an empty disk, before this is heard. */
+  | { readonly kind: 'nodeClosed'; readonly node: string }
   /** Members whose nodes the metadata store shows alive: a hint. */
   | { readonly kind: 'alive'; readonly members: readonly MemberId[] }
   /** What of the log is not known to be committed is given up: another replica's extents take its place. */

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { nodeOfMember } from '../../../wire/replicate.js';
 import { ConfirmRounds } from './confirm-rounds.js';
 import type { ReplicaContext } from './effects.js';
 import { commonSeq, type EntryBody, type MemberId, type TermRun } from './entry.js';
@@ -172,9 +173,8 @@ export class Leader {
     if (term > this.term) this.#giveUp(`the record is of term ${term}`);
   }
 
-  peerClosed(id: MemberId): void {
-    const peer = this.#peers.get(id);
-    if (peer !== undefined) peer.isClosed = true;
+  nodeClosed(node: string): void {
+    for (const peer of this.#peers.values()) if (nodeOfMember(peer.id) === node) peer.isClosed = true;
   }
 
   alive(members: readonly MemberId[]): void {

@@ -88,8 +88,8 @@ export class Replica {
         return takeover.leader?.recordSeen(event.term);
       case 'addMember':
         return takeover.leader?.addLearner(event.member);
-      case 'peerClosed':
-        return takeover.leader?.peerClosed(event.member);
+      case 'nodeClosed':
+        return takeover.leader?.nodeClosed(event.node);
       case 'alive':
         return takeover.leader?.alive(event.members);
       case 'cutTail':

@@ -312,9 +312,8 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
 
   /** Links that broke before this term are not told again. */
   #tellClosed(): void {
-    for (const member of this.group!.members)
-      if (member !== this.parts.self && this.parts.isClosed(nodeOfMember(member)))
-        this.#queue(this.replica.step({ kind: 'peerClosed', member }));
+    for (const node of this.group!.members.map(nodeOfMember))
+      if (node !== this.parts.node && this.parts.isClosed(node)) this.#queue(this.replica.step({ kind: 'nodeClosed', node }));
   }
 
   // ---------------------------------------------------------------- the controller here

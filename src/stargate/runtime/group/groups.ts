@@ -298,13 +298,10 @@ export class Groups implements PeerListener {
   onPeerClosed(node: string): void {
     if (this.#isStopped) return;
     this.#closed.set(node, this.parts.nowMs);
-    const record = this.#nodes.find(one => one.node === node);
     for (const group of this.all.values()) {
-      if (record !== undefined) {
-        group.step({ kind: 'peerClosed', member: memberId(node, record.storeUuid, record.incarnation) });
-        // A member's silence is known now: not only at the next tick.
-        if (group.controller !== null) group.onTick(this.parts.nowMs);
-      }
+      group.step({ kind: 'nodeClosed', node });
+      // A member's silence is known now: not only at the next tick.
+      if (group.controller !== null) group.onTick(this.parts.nowMs);
       if (group.controllerNode === node) group.opens.onTick(this.parts.nowMs);
     }
   }

@@ -2,6 +2,7 @@ import type { Effect, Group, RecoveredLog, ReplicationMutations } from '../../..
 import type { MemberId } from '../../../../src/stargate/core/replication/entry.js';
 import type { Message } from '../../../../src/stargate/core/replication/messages.js';
 import { Replica } from '../../../../src/stargate/core/replication/replica.js';
+import { nodeOfMember } from '../../../../src/wire/replicate.js';
 import { makeEntry, taggedBody } from '../../../sim/cluster/body.js';
 import { Checker } from '../../../sim/cluster/checker.js';
 import { describeEffect, describeGroup, describeMessage } from '../../../sim/cluster/describe.js';
@@ -90,7 +91,7 @@ export class ReplicationScript {
     else if (verb === 'removing') {
       const removals = new Map<string, number>([[id, Number(rest[0] ?? 3)]]);
       for (const one of this.#nodes.keys()) this.#step(one, { kind: 'removals', removals });
-    } else if (verb === 'closed') this.#step(id, { kind: 'peerClosed', member: other });
+    } else if (verb === 'closed') this.#step(id, { kind: 'nodeClosed', node: nodeOfMember(other) });
     else if (verb === 'log') this.#say(`${id}: ${this.#log(id)}`);
     else throw new Error(`script: unknown event "${verb}"`);
   }
