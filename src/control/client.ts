@@ -18,6 +18,8 @@ import {
   type ActivateRequest,
   type AttachmentView,
   type AttachRequest,
+  type BeginExportRequest,
+  type BeginImportRequest,
   type CopyView,
   type RecoveredView,
   type RecoverRequest,
@@ -30,6 +32,7 @@ import {
   type DetachRequest,
   type DetachView,
   type EventsView,
+  type FinishImportRequest,
   type NodeView,
   type ServedView,
   type StatusView,
@@ -124,6 +127,30 @@ export class ControlClient {
 
   async deleteVdisk(name: string): Promise<void> {
     await this.#ask('DELETE', pathOf(name), z.object({}));
+  }
+
+  /** An unfinished vdisk under a name of its own, attached for this client, which renews its lease until it finishes or ends it. */
+  beginImport(wanted: BeginImportRequest): Promise<AttachmentView> {
+    return this.#ask('POST', '/v1/imports', attachmentView, wanted);
+  }
+
+  /** The vdisk is whole: it has its name from here on. */
+  finishImport(vdiskId: string, wanted: FinishImportRequest): Promise<VdiskView> {
+    return this.#ask('POST', `/v1/imports/${encodeURIComponent(vdiskId)}/finish`, vdiskView, wanted);
+  }
+
+  /** Attached for this client, which renews its lease until it ends it. */
+  beginExport(wanted: BeginExportRequest): Promise<AttachmentView> {
+    return this.#ask('POST', '/v1/exports', attachmentView, wanted);
+  }
+
+  async renewLease(vdiskId: string): Promise<void> {
+    await this.#ask('PUT', `/v1/leases/${encodeURIComponent(vdiskId)}`, z.object({}));
+  }
+
+  /** Detached; an import's vdisk is deleted. */
+  async endLease(vdiskId: string): Promise<void> {
+    await this.#ask('DELETE', `/v1/leases/${encodeURIComponent(vdiskId)}`, z.object({}));
   }
 
   showRecovery(name: string): Promise<RecoveryView> {

@@ -13,8 +13,8 @@ export interface ManagedNode {
   place(container: ContainerRecord): Promise<readonly GroupMember[] | null>;
   /** The vdisk is in the metadata store: wins its term, resolves when it is served. Throws GatepathError. */
   serve(vdisk: VdiskRecord): Promise<void>;
-  /** The vdisk is marked as being deleted: its space comes back in the background. */
-  remove(vdisk: VdiskRecord): void;
+  /** A vdisk is marked as being deleted: its space comes back in the background. */
+  remove(): void;
   status(): Promise<NodeStatus>;
   /** What has happened to the vdisk here that is no mere information, the last of it; null: nothing. */
   lastProblem(vdiskId: string): { readonly at: string; readonly cause: string } | null;

@@ -20,6 +20,22 @@ export const createVdiskRequest = z.strictObject({
   sizeBytes: z.number().int().positive(),
   container: text.optional(),
 });
+export const beginImportRequest = z.strictObject({
+  /** The name that the vdisk is to have. */
+  name: text,
+  sizeBytes: z.number().int().positive(),
+  container: text.optional(),
+  /** Where the client finds it: default as with attach. */
+  host: text.optional(),
+});
+export type BeginImportRequest = z.infer<typeof beginImportRequest>;
+export const beginExportRequest = z.strictObject({ name: text, host: text.optional() });
+export type BeginExportRequest = z.infer<typeof beginExportRequest>;
+export const finishImportRequest = z.strictObject({
+  /** Where it is known only now: not more than it was begun with. */
+  sizeBytes: z.number().int().positive().optional(),
+});
+export type FinishImportRequest = z.infer<typeof finishImportRequest>;
 export const attachRequest = z.strictObject({
   /** Default: the only host that is known, or the node's own. */
   host: text.optional(),
@@ -142,6 +158,14 @@ const attachedView = z.object({
   mode: z.enum(['holder', 'shared', 'over']),
 });
 
+/** A client has it to itself, for an import or an export. */
+const leaseView = z.object({
+  purpose: z.enum(['import', 'export']),
+  /** The name that the vdisk of an import is to have. */
+  vdiskName: z.string(),
+  since: z.string(),
+});
+
 export const vdiskView = z.object({
   name: z.string(),
   id: z.string(),
@@ -168,6 +192,8 @@ export const vdiskView = z.object({
   attachment: attachedView.nullable(),
   /** All there are, the one that holds it first. */
   attachments: z.array(attachedView),
+  /** Null: it is whole, and free. */
+  lease: leaseView.nullable().default(null),
 });
 export type VdiskView = z.infer<typeof vdiskView>;
 

@@ -1,9 +1,18 @@
 import { GatepathError } from '../base/errors.js';
 import { BLOCK_BYTES } from '../base/size.js';
 import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
-import { exportRecord, keys, type AttachmentRecord, type ExportRecord, type HostRecord, type VdiskRecord } from '../meta/model.js';
+import {
+  exportRecord,
+  keys,
+  type AttachmentRecord,
+  type ExportRecord,
+  type HostRecord,
+  type LeaseRecord,
+  type VdiskRecord,
+} from '../meta/model.js';
 import { activate, attach, detach, holderOf, isOver, listAttachments } from '../meta/attachments.js';
 import { createContainer, createVdisk, findVdisk, markDeleting } from '../meta/operations.js';
+import { listLeases } from '../meta/leases.js';
 import { setDraining } from '../meta/nodes.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { NodeQuestion } from '../wire/meta.js';
@@ -28,6 +37,7 @@ import type {
   VdiskView,
 } from './schemas.js';
 import { copyOf, lookAtCopies, recover } from './recovery.js';
+import { LeaseService } from './leases.js';
 import { removeNode } from './removal.js';
 import { totals } from './status.js';
 import { servedBy, survey, vdiskFacts, type Survey } from './survey.js';
@@ -44,7 +54,16 @@ const DETACH_TIMEOUT_MS = 10_000;
 
 /** What can be asked of the system, whoever asks: the HTTP API, and `gatepath up` for the vdisks on its command line. */
 export class ControlService {
-  constructor(private readonly options: ControlServiceOptions) {}
+  /** Imports and exports by clients. */
+  readonly leases: LeaseService;
+
+  constructor(private readonly options: ControlServiceOptions) {
+    this.leases = new LeaseService({
+      ...options,
+      attach: (name, wanted) => this.#attach(name, wanted, true),
+      detach: name => this.detach(name),
+    });
+  }
 
   // ---------------------------------------------------------------- containers
 
@@ -122,7 +141,8 @@ export class ControlService {
 
   async deleteVdisk(vdiskName: string): Promise<void> {
     const { store, node } = this.options;
-    node.remove(await markDeleting(store, vdiskName));
+    await markDeleting(store, vdiskName);
+    node.remove();
   }
 
   /** What is known of the copies of a vdisk of which no member returns. */
@@ -144,13 +164,18 @@ export class ControlService {
   // ---------------------------------------------------------------- attachments
 
   /** Attached already at that host: says so again. Waits until the host's datapath offers it, where one has ever run. */
-  async attach(vdiskName: string, { host, shared = false, timeoutMs = ATTACH_TIMEOUT_MS }: AttachRequest): Promise<AttachmentView> {
+  attach(vdiskName: string, wanted: AttachRequest): Promise<AttachmentView> {
+    return this.#attach(vdiskName, wanted, false);
+  }
+
+  async #attach(vdiskName: string, wanted: AttachRequest, isLeased: boolean): Promise<AttachmentView> {
+    const { host, shared = false, timeoutMs = ATTACH_TIMEOUT_MS } = wanted;
     const { store } = this.options;
     if (shared && host === undefined) {
       const action = 'name the host that the guest migrates to: --host';
       throw new GatepathError('invalid', 'ERR_USAGE', 'a shared attachment is at another host than the one that holds the vdisk', action);
     }
-    const attachment = await attach(store, vdiskName, host ?? (await this.#defaultHost(vdiskName)), shared);
+    const attachment = await attach(store, vdiskName, host ?? (await this.#defaultHost(vdiskName)), { shared, isLeased });
     const known = await findHost(store, attachment.host);
     const exported = known !== null && (await this.#whenExported(attachment, timeoutMs, () => true));
     return attachmentView(attachment, known, exported);
@@ -207,13 +232,14 @@ export class ControlService {
 
   async #lookAround(): Promise<[Survey, Around]> {
     const { store } = this.options;
-    const [all, attachments, hosts, exports] = await Promise.all([
+    const [all, leases, attachments, hosts, exports] = await Promise.all([
       survey(this.options),
+      listLeases(store),
       listAttachments(store),
       listHosts(store),
       listExports(store),
     ]);
-    return [all, { attachments, hosts, exports }];
+    return [all, { leases: leases.map(({ record }) => record), attachments, hosts, exports }];
   }
 }
 
@@ -221,6 +247,7 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
   const group = all.groups.get(vdisk.id);
   const { allocatedBytes, health, problem, missing, resyncing, lastProblem, sessions } = vdiskFacts(vdisk, all);
   const attachments = attachedViews(vdisk, around);
+  const lease = around.leases.find(one => one.vdiskId === vdisk.id);
   const { name, id, container, sizeBytes, createdAt } = vdisk;
   return {
     name,
@@ -241,6 +268,7 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     sessions,
     attachment: attachments[0] ?? null,
     attachments,
+    lease: lease === undefined ? null : { purpose: lease.purpose, vdiskName: lease.vdiskName, since: lease.since },
   };
 }
 
@@ -258,6 +286,7 @@ function attachedViews({ id }: VdiskRecord, { attachments, hosts, exports }: Aro
 }
 
 interface Around {
+  readonly leases: readonly LeaseRecord[];
   readonly attachments: readonly AttachmentRecord[];
   readonly hosts: readonly HostRecord[];
   readonly exports: readonly ExportRecord[];

@@ -12,6 +12,9 @@ export const SHARD_MEMORY_BYTES = 256 << 20;
 export const CREATE_TIMEOUT_MS = 30_000;
 /** At a stop: so long other nodes have to take over what this one controls. */
 export const LEAVE_TIMEOUT_MS = 1_200;
+/** An import or export whose client has not been heard of for so long is ended; a client renews its lease each three seconds. */
+export const LEASE_LAPSE_MS = 30_000;
+export const LEASE_LOOK_MS = 5_000;
 export const STATUS_TIMEOUT_MS = 2_000;
 /** Between two lines that tell how far a start has come. */
 export const PROGRESS_INTERVAL_MS = 1_000;

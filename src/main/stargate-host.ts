@@ -30,6 +30,7 @@ import { shardOfStream, streamOf } from '../wire/placement.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
 import { Deletions } from './deletions.js';
+import { LapsedLeases } from './lapsed-leases.js';
 import {
   DEFAULT_SCRUB_BYTES_PER_SECOND,
   CREATE_TIMEOUT_MS,
@@ -83,6 +84,7 @@ export class StargateHost {
   #pool: ShardPool | null = null;
   #meta: MetaServer | null = null;
   #deletions: Deletions | null = null;
+  #leases: LapsedLeases | null = null;
   #replicas: Replicas | null = null;
   #serving: Promise<void> = Promise.resolve();
 
@@ -183,6 +185,7 @@ export class StargateHost {
     this.#replicas?.follow();
     const { store, metadata } = this;
     this.#deletions = new Deletions({ store, self: metadata.member, log: this.options.log, remove: vdiskId => this.#removeData(vdiskId) });
+    this.#leases = new LapsedLeases({ store, log: this.options.log, onDeleting: () => this.remove() });
   }
 
   /** Who is to hold a new vdisk of the container; null: this node, and there is no other. */
@@ -248,6 +251,7 @@ export class StargateHost {
     await this.#meta?.close();
     this.#replicas?.close();
     this.#deletions?.close();
+    this.#leases?.close();
     await this.blockStore.stop();
     await this.metadata.close();
     this.directory.lock.release();

@@ -1,5 +1,5 @@
-import { attachmentRecord, groupRecord, keys, type AttachmentRecord } from './model.js';
-import { attachmentsOf, now, vdiskByName, versionOf } from './found.js';
+import { attachmentRecord, groupRecord, keys, type AttachmentRecord, type LeaseRecord } from './model.js';
+import { attachmentsOf, leaseLost, leaseOf, now, vdiskByName, versionOf } from './found.js';
 import { checkName, invalid, parse, retry, retryable, settled } from './records.js';
 import type { MetadataStore, Operation } from './store.js';
 
@@ -8,11 +8,20 @@ import type { MetadataStore, Operation } from './store.js';
  * shared. A shared one beside it is for a migration; activated, it holds the vdisk, and the former one is over: it is there until it is detached.
  */
 
+export interface AttachWish {
+  readonly shared?: boolean;
+  /** For the client that holds its lease, and so for nobody else. */
+  readonly isLeased?: boolean;
+}
+
 /** Attached already at that host: gives what there is. */
-export async function attach(store: MetadataStore, name: string, host: string, shared = false): Promise<AttachmentRecord> {
+export async function attach(store: MetadataStore, name: string, host: string, wish: AttachWish = {}): Promise<AttachmentRecord> {
+  const { shared = false, isLeased = false } = wish;
   checkName(host);
   return retry(async () => {
     const { record, versioned } = await vdiskByName(store, name);
+    const lease = await leaseOf(store, record.id);
+    checkLease(name, lease?.record ?? null, isLeased);
     const found = await attachmentsOf(store, record.id);
     const attached = found.map(one => one.record);
     const here = found.find(one => one.record.host === host);
@@ -39,6 +48,7 @@ export async function attach(store: MetadataStore, name: string, host: string, s
       // Touches the vdisk: a delete that has read "not attached" fails its compare.
       { put: versioned.key, value: record },
     ];
+    // A lease that has come or gone meanwhile has touched the vdisk.
     const transaction = store.transaction([versionOf(versioned), versionOf(group)], operations);
     const isAttached = async (): Promise<boolean> => {
       const after = await store.get(key);
@@ -46,6 +56,18 @@ export async function attach(store: MetadataStore, name: string, host: string, s
     };
     return (await settled(transaction, isAttached)) ? attachment : undefined;
   });
+}
+
+function checkLease(name: string, lease: LeaseRecord | null, isLeased: boolean): void {
+  if (isLeased && lease === null) throw leaseLost(name);
+  if (isLeased || lease === null) return;
+  const isImport = lease.purpose === 'import';
+  const message = isImport ? `vdisk "${name}" is an unfinished import of "${lease.vdiskName}"` : `vdisk "${name}" is being exported`;
+  throw invalid(
+    'ERR_LEASED',
+    `${message}, since ${lease.since}`,
+    'try again when that has ended; interrupted, it ends by itself within a minute',
+  );
 }
 
 /** Another attachment holds the vdisk since it was activated. */

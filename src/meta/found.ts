@@ -1,4 +1,5 @@
-import { attachmentRecord, keys, vdiskRecord, type AttachmentRecord, type VdiskRecord } from './model.js';
+import type { GatepathError } from '../base/errors.js';
+import { attachmentRecord, keys, leaseRecord, vdiskRecord, type AttachmentRecord, type LeaseRecord, type VdiskRecord } from './model.js';
 import { checkName, invalid, parse, retry } from './records.js';
 import type { MetadataStore, Versioned } from './store.js';
 
@@ -25,6 +26,19 @@ export async function attachmentsOf(store: MetadataStore, vdiskId: string): Prom
   const all = items.map(versioned => ({ record: parse(attachmentRecord, versioned), versioned }));
   return all.filter(({ record }) => record.vdiskId === vdiskId);
 }
+
+/** Null: nobody has the vdisk for an import or an export. */
+export async function leaseOf(store: MetadataStore, vdiskId: string): Promise<Found<LeaseRecord> | null> {
+  const versioned = await store.get(keys.lease(vdiskId));
+  return versioned === null ? null : { record: parse(leaseRecord, versioned), versioned };
+}
+
+export const leaseLost = (vdiskName: string): GatepathError =>
+  invalid(
+    'ERR_LEASE_LOST',
+    `the system has given up the import or export of vdisk "${vdiskName}": its vdisk was deleted, or its client was not heard of for too long`,
+    'begin it again',
+  );
 
 export const versionOf = ({ key, version }: Versioned): { readonly key: string; readonly version: number } => ({ key, version });
 export const now = (): string => new Date().toISOString();

@@ -175,6 +175,21 @@ export const exportRecord = z.object({
 });
 export type ExportRecord = z.infer<typeof exportRecord>;
 
+/**
+ * A client process has a vdisk to itself for an import or an export, and says again and again that it lives: when it no longer does, what it had begun is undone.
+ * An import's vdisk is unfinished: until the end it has a name of its own, and it goes with its lease.
+ */
+export const leaseRecord = z.object({
+  vdiskId: uuid,
+  purpose: z.enum(['import', 'export']),
+  /** The name that the vdisk is to have; of an export: has. */
+  vdiskName: name,
+  /** Rises while the client lives. */
+  beat: counter,
+  since: z.string(),
+});
+export type LeaseRecord = z.infer<typeof leaseRecord>;
+
 /** Keys. A prefix ends in "/": `range(prefix)` lists it. */
 export const keys = {
   cluster: 'cluster',
@@ -195,6 +210,8 @@ export const keys = {
   attachments: 'attachment/',
   attachmentsOf: (host: string) => `attachment/${host}/`,
   attachment: (host: string, vdiskId: string) => `attachment/${host}/${vdiskId}`,
+  leases: 'lease/',
+  lease: (vdiskId: string) => `lease/${vdiskId}`,
   hosts: 'host/',
   host: (host: string) => `host/${host}`,
   exports: 'export/',

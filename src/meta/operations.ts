@@ -14,7 +14,7 @@ import {
 import { FIRST_HISTORY } from './groups.js';
 import { attachmentsOf, now, vdiskByName, versionOf } from './found.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
-import type { MetadataStore } from './store.js';
+import type { MetadataStore, Operation } from './store.js';
 
 /**
  * What is done to containers and vdisks, over any metadata store: read, check, compare-and-swap; again when somebody else was
@@ -77,11 +77,12 @@ export async function listContainers(store: MetadataStore): Promise<ContainerRec
 /** The members of a new vdisk of the container, its first controller first; null where there is one node alone, which makes the group when it serves. */
 export type Place = (container: ContainerRecord) => Promise<readonly GroupMember[] | null>;
 
-/** The group is placed, and its first record written, together with the vdisk. */
+/** The group is placed, and its first record written, together with the vdisk; `beside`: what else is. */
 export async function createVdisk(
   store: MetadataStore,
   wanted: { readonly name: string; readonly sizeBytes: number; readonly container?: string },
   place: Place = () => Promise.resolve(null),
+  beside: (record: VdiskRecord) => readonly Operation[] = () => [],
 ): Promise<VdiskRecord> {
   const { name, sizeBytes, container = DEFAULT_CONTAINER } = wanted;
   checkName(name);
@@ -123,6 +124,7 @@ export async function createVdisk(
       { put: keys.vdisk(record.id), value: record },
       { put: nameKey, value: record.id },
       ...(members === null ? [] : [{ put: keys.group(record.id), value: firstGroup(record.id, members) }]),
+      ...beside(record),
     ]);
     return (await settled(transaction, holdsName)) ? record : undefined;
   });

@@ -7,7 +7,7 @@ import { winTerms } from '../../src/meta/nodes.js';
 import { createVdisk, ensureDefaultContainer, markDeleting } from '../../src/meta/operations.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
-const SHARED = true;
+const SHARED = { shared: true };
 let directory: string;
 let store: LmdbStore;
 

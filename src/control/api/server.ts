@@ -8,10 +8,13 @@ import type { EventRing } from '../events/ring.js';
 import {
   activateRequest,
   attachRequest,
+  beginExportRequest,
+  beginImportRequest,
   createContainerRequest,
   createVdiskRequest,
   detachRequest,
   eventsRequest,
+  finishImportRequest,
   recoverRequest,
   removeNodeRequest,
 } from '../schemas.js';
@@ -33,6 +36,8 @@ const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ERR_NOT_ATTACHED: 409,
   ERR_EXISTS: 409,
   ERR_ATTACHED: 409,
+  ERR_LEASED: 409,
+  ERR_LEASE_LOST: 409,
   ERR_SUPERSEDED: 409,
   ERR_NOT_LOST: 409,
   ERR_NO_COPY: 409,
@@ -103,6 +108,20 @@ export class ControlServer {
     http.get<Named>('/v1/vdisks/:name', request => service.showVdisk(request.params.name));
     http.delete<Named>('/v1/vdisks/:name', async request => {
       await service.deleteVdisk(request.params.name);
+      return {};
+    });
+    http.post('/v1/imports', request => service.leases.beginImport(parse(beginImportRequest, request.body)));
+    http.post('/v1/exports', request => service.leases.beginExport(parse(beginExportRequest, request.body)));
+    http.post<{ Params: { id: string } }>('/v1/imports/:id/finish', async request => {
+      const { name } = await service.leases.finishImport(request.params.id, parse(finishImportRequest, request.body ?? {}));
+      return service.showVdisk(name);
+    });
+    http.put<{ Params: { id: string } }>('/v1/leases/:id', async request => {
+      await service.leases.renew(request.params.id);
+      return {};
+    });
+    http.delete<{ Params: { id: string } }>('/v1/leases/:id', async request => {
+      await service.leases.end(request.params.id);
       return {};
     });
     http.get<Named>('/v1/vdisks/:name/recovery', request => service.showRecovery(request.params.name));

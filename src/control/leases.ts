@@ -1,0 +1,73 @@
+import { BLOCK_BYTES } from '../base/size.js';
+import { GatepathError } from '../base/errors.js';
+import { attachmentsOf } from '../meta/found.js';
+import { beginExport, beginImport, endLease, finishImport, leasedVdisk, renewLease } from '../meta/leases.js';
+import type { VdiskRecord } from '../meta/model.js';
+import type { MetadataStore } from '../meta/store.js';
+import type { ManagedNode } from './node.js';
+import type { AttachmentView, AttachRequest, BeginExportRequest, BeginImportRequest, DetachView, FinishImportRequest } from './schemas.js';
+
+export interface LeaseServiceOptions {
+  readonly store: MetadataStore;
+  readonly node: ManagedNode;
+  /** For the client that holds the lease. */
+  readonly attach: (vdiskName: string, wanted: AttachRequest) => Promise<AttachmentView>;
+  readonly detach: (vdiskName: string) => Promise<DetachView>;
+}
+
+const inBlocks = (bytes: number): number => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
+
+/** The management's side of an import or export: the client copies, over NBD, what it has leased here. */
+export class LeaseService {
+  constructor(private readonly options: LeaseServiceOptions) {}
+
+  /** The size is rounded up to whole blocks. */
+  async beginImport({ name, sizeBytes, container, host }: BeginImportRequest): Promise<AttachmentView> {
+    const { store, node } = this.options;
+    const wanted = { name, sizeBytes: inBlocks(sizeBytes), ...(container === undefined ? {} : { container }) };
+    const { vdisk } = await beginImport(store, wanted, record => node.place(record));
+    return this.#begun(vdisk, host, () => node.serve(vdisk));
+  }
+
+  async beginExport({ name, host }: BeginExportRequest): Promise<AttachmentView> {
+    const { vdisk } = await beginExport(this.options.store, name);
+    return this.#begun(vdisk, host);
+  }
+
+  renew(vdiskId: string): Promise<void> {
+    return renewLease(this.options.store, vdiskId);
+  }
+
+  /** The client has written everything, and flushed it. */
+  async finishImport(vdiskId: string, { sizeBytes }: FinishImportRequest): Promise<VdiskRecord> {
+    await this.#detach(vdiskId);
+    return finishImport(this.options.store, vdiskId, sizeBytes === undefined ? undefined : inBlocks(sizeBytes));
+  }
+
+  async end(vdiskId: string): Promise<void> {
+    await this.#detach(vdiskId);
+    await endLease(this.options.store, vdiskId);
+    this.options.node.remove();
+  }
+
+  /** Where that fails, nothing of it is left. */
+  async #begun(vdisk: VdiskRecord, host: string | undefined, serve: () => Promise<void> = async () => {}): Promise<AttachmentView> {
+    try {
+      await serve();
+      const attachment = await this.options.attach(vdisk.name, host === undefined ? {} : { host });
+      if (attachment.exported) return attachment;
+      const message = `the datapath of host "${attachment.host}" does not offer the vdisk: it does not run, or finds no path to it`;
+      throw new GatepathError('retryable', 'ERR_NOT_EXPORTED', message, 'see to that datapath, or name a host whose datapath runs: --host');
+    } catch (error) {
+      // What cannot be undone now is undone when the lease lapses.
+      await this.end(vdisk.id).catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async #detach(vdiskId: string): Promise<void> {
+    const { store, detach } = this.options;
+    const { vdisk } = await leasedVdisk(store, vdiskId);
+    if ((await attachmentsOf(store, vdiskId)).length > 0) await detach(vdisk.name);
+  }
+}
