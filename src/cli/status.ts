@@ -26,8 +26,7 @@ function printStatus(status: StatusView): void {
     printSessions(datapath);
     console.log();
   }
-  // A shard with both parts has one probe for each hop.
-  const hops = shards.length > 0 ? shards : (datapath?.shards ?? []);
+  const hops = [...(datapath?.shards ?? []), ...shards];
   printTable(['HOP', 'SHARD', 'REQUESTS', 'BYTES', 'P50 µs', 'P99 µs', 'MAX µs'], hops.flatMap(hopRows));
 }
 

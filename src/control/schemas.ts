@@ -244,11 +244,8 @@ export const recoveredView = z.object({
 });
 export type RecoveredView = z.infer<typeof recoveredView>;
 
-const hop = z.object({
-  requests: count,
-  bytes: count,
-  service: z.object({ count, meanNs: z.number(), p50Ns: z.number(), p99Ns: z.number(), p999Ns: z.number(), maxNs: z.number() }),
-});
+const times = z.object({ count, meanNs: z.number(), p50Ns: z.number(), p99Ns: z.number(), p999Ns: z.number(), maxNs: z.number() });
+const hop = z.object({ requests: count, bytes: count, queue: times, service: times });
 
 const NO_ROT = { damagedBlocks: 0, fetchedBlocks: 0, repairedBlocks: 0, lostBlocks: 0 };
 

@@ -1,4 +1,5 @@
 import type { Logger } from '../base/log.js';
+import type { ProbeSnapshot, ProbeSummary, Probes } from '../base/probe.js';
 import type { AttachmentRecord, NodeRecord } from '../meta/model.js';
 import type { MetadataStore } from '../meta/store.js';
 import { AttachmentWatcher } from './attach.js';
@@ -8,11 +9,20 @@ import { STATUS_TIMEOUT_MS } from './limits.js';
 import type { KnownGroup, KnownNode } from './nodes.js';
 import type { PathTarget } from './paths.js';
 import { TopologyWatcher } from './topology.js';
-import { DatapathTopic, type ExportDescription, type ExportKey, type SessionStatus, type ShardStatus } from './messages.js';
+import { DatapathProbes, type DatapathHops, type VdiskProbes } from './probes.js';
+import {
+  DatapathTopic,
+  type ExportDescription,
+  type ExportKey,
+  type SessionProbesOpened,
+  type SessionStatus,
+  type ShardStatus,
+} from './messages.js';
 
 /** The process's shards, as the datapath's main thread sees them; ShardPool is one. */
 export interface DatapathShards {
   readonly count: number;
+  probes(shard: number): Probes;
   send(shard: number, topic: string, message: unknown): void;
   on(topic: string, listener: (message: unknown, shard: number) => void): void;
 }
@@ -54,7 +64,7 @@ export interface DatapathStatus {
   /** One per export and shard. */
   readonly sessions: readonly (SessionStatus & { readonly shard: number })[];
   /** Of the shards that answered in time. */
-  readonly shards: readonly { readonly shard: number; readonly hops: ShardStatus['hops'] }[];
+  readonly shards: readonly { readonly shard: number; readonly hops: DatapathHops<ProbeSummary> }[];
 }
 
 interface Export {
@@ -75,6 +85,7 @@ export class DatapathMain {
   /** Kept over detach and attach: an old controller stays an old one. */
   readonly #floors = new Map<string, SharedArrayBuffer>();
   readonly #watcher: AttachmentWatcher;
+  readonly #probes: DatapathProbes;
   readonly #handOver: HandOver;
   readonly #topology: TopologyWatcher | null;
   /** By vdisk; told to a shard again when the vdisk is attached again. */
@@ -85,11 +96,13 @@ export class DatapathMain {
 
   constructor(private readonly options: DatapathMainOptions) {
     const { store, host, shards, log, follows } = options;
+    this.#probes = new DatapathProbes(shards);
     this.#handOver = new HandOver(shards, options.acceptingShard);
     for (const [vdiskId, term] of Object.entries(follows?.floors ?? {})) this.#floors.set(vdiskId, createTermFloorAt(term));
     shards.on(DatapathTopic.added, (message, shard) => this.#onAdded(message as ExportKey, shard));
     shards.on(DatapathTopic.removed, (message, shard) => this.#onRemoved(message as ExportKey, shard));
     shards.on(DatapathTopic.activated, (message, shard) => this.#onActivated(message as ExportKey, shard));
+    shards.on(DatapathTopic.probes, (message, shard) => this.#probes.opened(message as SessionProbesOpened, shard));
     shards.on(DatapathTopic.statusReply, (message, shard) => {
       const status = message as ShardStatus;
       this.#statusRequests.get(status.request)?.(status, shard);
@@ -161,12 +174,12 @@ export class DatapathMain {
     const { shards } = this.options;
     const request = ++this.#lastRequest;
     const sessions: (SessionStatus & { shard: number })[] = [];
-    const answered: { shard: number; hops: ShardStatus['hops'] }[] = [];
+    const answered: number[] = [];
     await new Promise<void>(resolve => {
       const timer = setTimeout(resolve, STATUS_TIMEOUT_MS);
       this.#statusRequests.set(request, (status, shard) => {
         sessions.push(...status.sessions.map(session => ({ ...session, shard })));
-        if (answered.push({ shard, hops: status.hops }) < shards.count) return;
+        if (answered.push(shard) < shards.count) return;
         clearTimeout(timer);
         resolve();
       });
@@ -174,8 +187,22 @@ export class DatapathMain {
     });
     this.#statusRequests.delete(request);
     sessions.sort((a, b) => a.name.localeCompare(b.name) || a.shard - b.shard);
-    answered.sort((a, b) => a.shard - b.shard);
-    return { exports: this.exports, sessions, shards: answered };
+    answered.sort((a, b) => a - b);
+    return {
+      exports: this.exports,
+      sessions,
+      shards: answered.map(shard => ({ shard, hops: this.#probes.hops(shard, one => one.summary()) })),
+    };
+  }
+
+  /** What the probes of a shard's hops have, without asking it. */
+  hops(shard: number): DatapathHops<ProbeSnapshot> {
+    return this.#probes.hops(shard, one => one.snapshot());
+  }
+
+  /** What the sessions have written down, by vdisk, without asking the shards. */
+  vdiskProbes(): VdiskProbes[] {
+    return this.#probes.vdisks();
   }
 
   /** Follows the attachments no longer; the exports stay until the shards stop. */
@@ -288,6 +315,7 @@ export class DatapathMain {
     const one = this.#exports.get(keyOf(key));
     if (one === undefined) return;
     one.removed.add(shard);
+    this.#probes.closed(key, shard);
     this.#finish(one);
     this.#changed();
   }

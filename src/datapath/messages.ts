@@ -1,5 +1,5 @@
 import type { HandedOver } from 'nbd-server-ts';
-import type { Hop, ProbeSummary } from '../base/probe.js';
+import type { Hop } from '../base/probe.js';
 
 /** Between the datapath's main thread and its shards: structured messages, rare. */
 export const DatapathTopic = {
@@ -22,6 +22,8 @@ export const DatapathTopic = {
   /** main → shard: StatusRequest; answered by ShardStatus */
   status: 'datapath.status',
   statusReply: 'datapath.status-reply',
+  /** shard → main: SessionProbesOpened */
+  probes: 'datapath.probes',
   /** main → shard: HandOverRequest; answered by ShardHandedOver */
   handOver: 'datapath.hand-over',
   handedOver: 'datapath.handed-over',
@@ -109,8 +111,11 @@ export interface SessionStatus extends ExportKey {
 export interface ShardStatus {
   readonly request: number;
   readonly sessions: readonly SessionStatus[];
-  /** Those of a datapath: {@link DATAPATH_HOPS}. */
-  readonly hops: Readonly<Partial<Record<Hop, ProbeSummary>>>;
+}
+
+/** The memory of SessionProbes, of the shard that sends it. */
+export interface SessionProbesOpened extends ExportKey {
+  readonly memory: SharedArrayBuffer;
 }
 
 export const DATAPATH_HOPS = ['nbd-receive', 'session', 'path', 'reply'] as const satisfies readonly Hop[];

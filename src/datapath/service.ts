@@ -7,7 +7,6 @@ import type { VdiskServing } from '../wire/serving.js';
 import { VdiskExport } from './export.js';
 import { DETACH_POLL_MS, MAX_EXPORTS, STOP_NBD_MS, WATCH_INTERVAL_MS } from './limits.js';
 import {
-  DATAPATH_HOPS,
   DatapathTopic,
   type ExportDescription,
   type ExportKey,
@@ -101,8 +100,16 @@ export class DatapathShard implements ShardPart, EngineClient {
       ...(nbdLimits === undefined ? {} : { limits: nbdLimits }),
       log: (level, message, fields) => context.log.log(level, message, fields),
       probes: {
-        onReceived: requests => void (probes['nbd-receive'].requests += requests),
-        onReplied: bytes => void (probes.reply.bytes += bytes),
+        onReceived: (requests, atOnce) => {
+          probes['nbd-receive'].pass(requests, 0);
+          probes['nbd-receive'].queue.record(0, atOnce);
+        },
+        onWaited: waitedNs => probes['nbd-receive'].queue.record(waitedNs),
+        onReplied: (replies, bytes, waitedNs) => {
+          probes.reply.pass(replies, bytes);
+          probes.reply.queue.record(waitedNs, replies);
+        },
+        onSent: sendNs => probes.reply.service.record(sendNs),
       },
       onTransmission: name => this.#place(name),
       ...(!offersTls ? {} : { tls: { mode: 'forced', terminator: this.#tlsTerminator() } }),
@@ -347,9 +354,7 @@ export class DatapathShard implements ShardPart, EngineClient {
   }
 
   #reportStatus({ request }: StatusRequest): void {
-    const { probes } = this.options.context;
-    const hops = Object.fromEntries(DATAPATH_HOPS.map(hop => [hop, probes[hop].summary()]));
-    const reply: ShardStatus = { request, sessions: this.status(), hops };
+    const reply: ShardStatus = { request, sessions: this.status() };
     this.options.context.send(MAIN, DatapathTopic.statusReply, reply);
   }
 }

@@ -31,6 +31,7 @@ export class SessionRequest implements PathRequest {
   extents: Float64Array = NO_EXTENTS;
   extentCount = 0;
   pathTag = 0;
+  submittedNs = 0;
   /** Answered 'closed' because it had waited for too long. */
   timedOut = false;
 

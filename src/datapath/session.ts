@@ -1,5 +1,5 @@
 import type { Gather } from 'uring-engine';
-import type { Probe } from '../base/probe.js';
+import type { SessionProbes } from '../base/probe.js';
 import { IoOp, type PathRequestOwner, type StargatePath, type PathRequest } from '../wire/path.js';
 import type { SessionEnd, SessionRefusal } from '../wire/serving.js';
 import { IoStatus } from '../wire/status.js';
@@ -53,9 +53,8 @@ export interface SessionPorts {
   /** Time of the turn. */
   nowNs(): number;
   readonly floor: TermFloor;
-  /** Time in the session (waiting, and held while there is no path) and at the path. */
-  readonly sessionProbe: Probe;
-  readonly pathProbe: Probe;
+  /** Called once, before the first request: where it is written down what they took. */
+  openProbes(): SessionProbes;
 }
 
 /** Rule 17: highest term seen of the vdisk, over all shards of the datapath. */
@@ -90,6 +89,7 @@ export class Session implements PathRequestOwner {
   /** It has given up what it had sent, and has had no path since: one of {@link TermFloor.unsettled}. */
   #isUnsettled = false;
   readonly #requests = new Outstanding();
+  #probes: SessionProbes | null = null;
   #sending = false;
   /** The last answer, or the first request after none was outstanding; and the longest time from one to the next since the path was last lost. */
   #progressNs = 0;
@@ -317,6 +317,7 @@ export class Session implements PathRequestOwner {
 
   #open(): void {
     this.#resting = false;
+    this.#probes ??= this.ports.openProbes();
     this.#go('open', { kind: 'opening' });
     this.#epoch++;
     this.ports.openPath(this.#epoch, this.#failures);
@@ -378,9 +379,7 @@ export class Session implements PathRequestOwner {
     const now = this.ports.nowNs();
     if (now - this.#progressNs > this.#gapNs) this.#gapNs = now - this.#progressNs;
     this.#progressNs = now;
-    const atPath = request.path !== null;
-    if (atPath) this.ports.pathProbe.record(request.lengthBytes, now - request.sentNs);
-    this.ports.sessionProbe.record(request.lengthBytes, (atPath ? request.sentNs : now) - request.arrivedNs);
+    if (this.#probes !== null) probe(this.#probes, request, now);
     const held = request.op === IoOp.read && status === IoStatus.ok;
     request.frontEnd!.onAnswer(request);
     if (!held) this.#recycle(request);
@@ -391,4 +390,15 @@ export class Session implements PathRequestOwner {
     request.next = this.#free;
     this.#free = request;
   }
+}
+
+/** Session: the wait for its turn and for a path, and all of its time here. Path: from the last time that it was sent. */
+function probe({ read, write, other, path }: SessionProbes, request: SessionRequest, nowNs: number): void {
+  const { op, lengthBytes, arrivedNs, sentNs } = request;
+  const atPath = request.path !== null;
+  const kind = op === IoOp.read ? read : op === IoOp.write ? write : other;
+  // Only what reads and writes carry are bytes that pass.
+  const bytes = kind === other ? 0 : lengthBytes;
+  kind.record(bytes, (atPath ? sentNs : nowNs) - arrivedNs, nowNs - arrivedNs);
+  if (atPath) path.record(bytes, 0, nowNs - sentNs);
 }

@@ -1,6 +1,7 @@
 import type { ClientId, Gather, TimerId } from 'uring-engine';
 import type { EventDraft, EventKind, EventSeverity } from '../base/events.js';
-import type { ShardContext } from '../shard/context.js';
+import { createSessionProbes, SESSION_PROBES_BYTES, type SessionProbes } from '../base/probe.js';
+import { MAIN, type ShardContext } from '../shard/context.js';
 import type { PathListener } from '../transport/path-listener.js';
 import type { ShardTransport } from '../transport/shard-transport.js';
 import { SUSPECT_AFTER_MS } from '../wire/limits.js';
@@ -9,6 +10,7 @@ import type { OpenedSession, SessionEnd, SessionRefusal, SessionRequest, VdiskSe
 import { Failback } from './failback.js';
 import { SharedTermFloor } from './floor.js';
 import { CUT_OFF_AFTER_MS, STUCK_HOLD_FIRST_MS, STUCK_HOLD_LAST_MS } from './limits.js';
+import { DatapathTopic, type SessionProbesOpened } from './messages.js';
 import type { NodeTable } from './nodes.js';
 import { closeSessionAt, openPathAt } from './path-open.js';
 import { PathSearch } from './path-search.js';
@@ -76,7 +78,7 @@ export class ShardSession {
     /** The attachment is not activated yet (rule 18). */
     private isShared = false,
   ) {
-    const { engine, probes } = parts.context;
+    const { engine } = parts.context;
     this.#sinceNs = engine.nowNs;
     this.#search = new PathSearch(
       {
@@ -99,8 +101,7 @@ export class ShardSession {
         endSession: () => this.#endSession(),
         nowNs: () => engine.nowNs,
         floor: new SharedTermFloor(floor),
-        sessionProbe: probes.session,
-        pathProbe: probes.path,
+        openProbes: () => this.#openProbes(),
       },
       parts.nothing,
     );
@@ -300,6 +301,14 @@ export class ShardSession {
     this.#pathId = 0;
     this.#search.pathGone(this.#where!, how, hint);
     if (how === 'lost') this.#left = this.node;
+  }
+
+  /** In memory that the main thread reads. A vdisk that nobody uses has none. */
+  #openProbes(): SessionProbes {
+    const { vdiskId, generation } = this.identity;
+    const memory = new SharedArrayBuffer(SESSION_PROBES_BYTES);
+    this.parts.context.send(MAIN, DatapathTopic.probes, { vdiskId, generation, memory } satisfies SessionProbesOpened);
+    return createSessionProbes(memory);
   }
 
   #startRetry(epoch: number, failures: number): void {

@@ -70,13 +70,13 @@ async function nodeStatus(host: StargateHost, shards: number): Promise<NodeStatu
     vdisks: answers.flatMap(({ status }) => status.vdisks),
     replicas: answers.flatMap(({ status }) => status.replicas),
     problems: answers.flatMap(({ status }) => status.problems),
-    shards: answers.map(({ shard, status: { cache, oplog, hops, rot, scrub } }) => ({
+    shards: answers.map(({ shard, status: { cache, oplog, rot, scrub } }) => ({
       shard,
       cache: { ...cache },
       oplog: [...oplog],
       rot: { ...rot },
       scrub,
-      hops: { ...hops },
+      hops: host.hops(shard, one => one.summary()),
     })),
     silentShards: shards - answers.length,
   };

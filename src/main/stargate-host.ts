@@ -4,6 +4,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
 import type { EventSink } from '../base/events.js';
 import type { Logger } from '../base/log.js';
+import type { Probe } from '../base/probe.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
 import { concerns, listGroups, winTerms } from '../meta/nodes.js';
 import { listContainers, livingVdisks } from '../meta/operations.js';
@@ -13,6 +14,7 @@ import { MetaServer } from '../meta/wire-server.js';
 import type { ShardPool } from '../shard/pool.js';
 import { openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
 import {
+  STARGATE_HOPS,
   StargateTopic,
   type BadBlock,
   type CreatedReply,
@@ -228,6 +230,12 @@ export class StargateHost {
     });
     this.#statusRequests.delete(request);
     return answers.sort((a, b) => a.shard - b.shard);
+  }
+
+  /** What the probes of a shard's hops have, without asking it. */
+  hops<T>(shard: number, of: (probe: Probe) => T): Record<(typeof STARGATE_HOPS)[number], T> {
+    const probes = this.#pool!.probes(shard);
+    return Object.fromEntries(STARGATE_HOPS.map(hop => [hop, of(probes[hop])])) as Record<(typeof STARGATE_HOPS)[number], T>;
   }
 
   /** Before the shards end: other nodes take over what this one controls, those that can. */

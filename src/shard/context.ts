@@ -46,6 +46,8 @@ export interface ShardContextParts {
   readonly ports: ShardPorts;
   readonly mailboxes: readonly (readonly (SharedArrayBuffer | null)[])[];
   readonly wakeHandles: readonly WakeHandle[];
+  /** Of the probes: shared with the main thread. */
+  readonly probes: SharedArrayBuffer;
 }
 
 export function createShardContext(parts: ShardContextParts): ShardContext {
@@ -78,7 +80,7 @@ export function createShardContext(parts: ShardContextParts): ShardContext {
     engine,
     region,
     mailbox: new Mailbox(engine, index, parts.mailboxes, wakeHandles),
-    probes: createProbes(),
+    probes: createProbes(parts.probes),
     log: { log: (level: LogLevel, message, fields) => send(MAIN, 'log', { level, message, fields: { shard: index, ...fields } }) },
     events: { emit: event => send(MAIN, 'event', event) },
     send,

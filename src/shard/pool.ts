@@ -5,6 +5,7 @@ import { wake, type ArenaHandle, type WakeHandle } from 'uring-engine';
 import { GatepathError } from '../base/errors.js';
 import type { EventDraft, EventSink } from '../base/events.js';
 import type { Logger, LogLevel } from '../base/log.js';
+import { createProbes, PROBES_BYTES, type Probes } from '../base/probe.js';
 import { MAX_SHARDS, STOP_DEADLINE_MS } from './limits.js';
 import { createMailboxBuffers } from './mailbox.js';
 import type { ShardPorts } from './context.js';
@@ -19,6 +20,8 @@ export interface ShardTask {
   /** An int32 that becomes 1 when the message with all wake handles has been sent. */
   readonly startSignal: SharedArrayBuffer;
   readonly settings: unknown;
+  /** Memory of the shard's probes, {@link PROBES_BYTES} of it: the main thread reads them. */
+  readonly probes: SharedArrayBuffer;
 }
 
 /** Why the parts of a shard could not start. */
@@ -77,6 +80,8 @@ export class ShardPool {
   readonly #pool: Piscina;
   readonly #ports: MessagePort[] = [];
   readonly #tasks: Promise<void>[] = [];
+  readonly #probes: Probes[] = [];
+  readonly #threadIds: (number | null)[] = [];
   #wakeHandles: WakeHandle[] = [];
   #ended = false;
   #stopping = false;
@@ -100,6 +105,16 @@ export class ShardPool {
 
   get count(): number {
     return this.options.threads.count;
+  }
+
+  /** What the shard has written down so far; it goes on meanwhile. */
+  probes(shard: number): Probes {
+    return this.#probes[shard]!;
+  }
+
+  /** The system's number of the shard's thread; null: not known. */
+  threadId(shard: number): number | null {
+    return this.#threadIds[shard] ?? null;
   }
 
   /** Hears what the parts of all shards say under the topic. */
@@ -156,13 +171,16 @@ export class ShardPool {
     const between = connectPairs(count);
     const startSignal = new SharedArrayBuffer(4);
     const ready: Promise<WakeHandle>[] = [];
+    this.on('thread', (id, shard) => (this.#threadIds[shard] = id as number | null));
     for (let index = 0; index < count; index++) {
       const { port1, port2 } = new MessageChannel();
       this.#ports.push(port1);
       port1.on('message', (envelope: { topic: string; message: unknown }) => this.messages.emit(envelope.topic, envelope.message, index));
       const { settings, transfer = [] } = this.options.settings(index);
+      const probes = new SharedArrayBuffer(PROBES_BYTES);
+      this.#probes.push(createProbes(probes));
       const ports: ShardPorts = { main: port2, shards: between[index]! };
-      const task: ShardTask = { index, count, arena, ports, mailboxes, startSignal, settings };
+      const task: ShardTask = { index, count, arena, ports, mailboxes, startSignal, settings, probes };
       const transferList = [port2, ...between[index]!.filter(port => port !== null), ...transfer];
       const running = this.#pool.run(task, { transferList }) as Promise<void>;
       ready.push(this.#whenReady(index, running));

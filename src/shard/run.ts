@@ -1,3 +1,4 @@
+import { readlinkSync } from 'node:fs';
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { attachArena, createEngine, ArenaRegion, type WakeHandle } from 'uring-engine';
 import { createShardContext, MAIN, type ShardContext } from './context.js';
@@ -23,6 +24,7 @@ export async function runShard(
   const arena = attachArena(task.arena);
   const fallbacks: string[] = [];
   const engine = createEngine({ arena, kind: engineKind, onFallback: reason => fallbacks.push(reason) });
+  task.ports.main.postMessage({ topic: 'thread', message: ownThreadId() });
   task.ports.main.postMessage({ topic: 'ready', message: engine.wakeHandle });
   // Blocks: from here on the event loop may never run again, so no port may be in the state where only the loop delivers.
   Atomics.wait(new Int32Array(task.startSignal), 0, 0);
@@ -36,6 +38,7 @@ export async function runShard(
     ports: task.ports,
     mailboxes: task.mailboxes,
     wakeHandles,
+    probes: task.probes,
   });
   for (const reason of fallbacks) context.log.log('warn', `I/O engine: ${engine.kind}, because ${reason}`);
   const parts = mountOrTell(context, mount);
@@ -43,6 +46,15 @@ export async function runShard(
   context.onMessage('stop', () => engine.stop());
   await engine.run();
   engine.destroy();
+}
+
+/** The system's number of this thread; null where /proc does not say. */
+function ownThreadId(): number | null {
+  try {
+    return Number(readlinkSync('/proc/thread-self').split('/').at(-1));
+  } catch {
+    return null;
+  }
 }
 
 /** A part that cannot start (its directory is damaged, its socket taken) is no crash: the main thread hears why, and stops the shards. */

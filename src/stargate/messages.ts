@@ -1,4 +1,4 @@
-import type { ProbeSummary, Hop } from '../base/probe.js';
+import type { Hop } from '../base/probe.js';
 import type { CasOutcome, Group } from './core/replication/effects.js';
 import type { ResyncProgress } from './runtime/group/resync-source.js';
 import type { RotCounters } from './runtime/rot.js';
@@ -159,7 +159,9 @@ export interface StargateStatus {
   /** Null: it is off. */
   readonly scrub: ScrubProgress | null;
   readonly cache: { readonly pages: number; readonly usedPages: number; readonly hits: number; readonly misses: number };
-  readonly hops: Readonly<Record<Hop, ProbeSummary>>;
 }
+
+/** Those that a Stargate has. */
+export const STARGATE_HOPS = ['controller', 'read-miss', 'oplog', 'drain'] as const satisfies readonly Hop[];
 
 export type { VdiskDescription, VdiskProblem };

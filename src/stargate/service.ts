@@ -81,6 +81,7 @@ export class StargateShard implements ShardPart {
       oplog: stream => ({
         memoryOffset: oplogMemory[stream]!,
         directory: `${directory}/oplog/stream-${stream}`,
+        probe: probes.oplog,
         capacityBytes: settings.oplogBytesPerStream,
         onProgress: (readBytes, totalBytes) =>
           context.send(MAIN, StargateTopic.progress, { stream, readBytes, totalBytes } satisfies RecoveryProgress),
@@ -148,7 +149,6 @@ export class StargateShard implements ShardPart {
         capacityBytes: usage.capacityBytes,
       })),
       cache: this.#cache.statistics(),
-      hops: Object.fromEntries(Object.entries(this.context.probes).map(([hop, probe]) => [hop, probe.summary()])) as StargateStatus['hops'],
     };
   }
 }

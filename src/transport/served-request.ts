@@ -21,6 +21,7 @@ export class ServedRequest implements PathRequest {
   extents: Float64Array = NO_EXTENTS;
   extentCount = 0;
   pathTag = 0;
+  submittedNs = 0;
   owner: PathRequestOwner = NOBODY;
 
   // ---- the server's own

@@ -53,6 +53,8 @@ export interface PathRequest {
   extentCount: number;
   /** For the path's own use between submit and release (an index, a pin list). */
   pathTag: number;
+  /** For the controller's own use: when it came there, by its shard's clock. */
+  submittedNs: number;
   readonly owner: PathRequestOwner;
 }
 

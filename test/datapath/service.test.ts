@@ -70,6 +70,7 @@ class World {
     });
     const shards = {
       count: 2,
+      probes: (shard: number) => this.contexts[shard]!.probes,
       send: (shard: number, topic: string, message: unknown) => {
         this.#mainPorts[shard]!.postMessage({ topic, message });
         this.engines[shard]!.poke();

@@ -1,5 +1,5 @@
 import type { Gather } from 'uring-engine';
-import { Probe } from '../../src/base/probe.js';
+import { createSessionProbes } from '../../src/base/probe.js';
 import { Session, type SessionPorts } from '../../src/datapath/session.js';
 import type { SessionRequest } from '../../src/datapath/session-request.js';
 import { IoOp, type PathRequest, type StargatePath } from '../../src/wire/path.js';
@@ -57,8 +57,7 @@ export class SessionScript {
           this.#floor = Math.max(this.#floor, term);
         },
       },
-      sessionProbe: new Probe(),
-      pathProbe: new Probe(),
+      openProbes: createSessionProbes,
     };
     this.session = new Session(ports, nothing);
   }

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { Probe } from '../../src/base/probe.js';
+import { createSessionProbes } from '../../src/base/probe.js';
 import { MAX_UNANSWERED } from '../../src/datapath/limits.js';
 import { Session } from '../../src/datapath/session.js';
 import type { SessionRequest } from '../../src/datapath/session-request.js';
@@ -55,8 +55,7 @@ class FarEnd {
         current: () => this.floor,
         raise: term => void (this.floor = Math.max(this.floor, term)),
       },
-      sessionProbe: new Probe(),
-      pathProbe: new Probe(),
+      openProbes: createSessionProbes,
     },
     fakeGather(),
   );

@@ -211,6 +211,7 @@ export class Link implements Connection {
       extents: new Float64Array(fields.op === IoOp.map ? 2 * MAX_MAP_EXTENTS : 0),
       extentCount: 0,
       pathTag: 0,
+      submittedNs: 0,
       owner: { onReply: answered => this.#reply(answered, server, asked) },
     };
     this.#served.set(request, offset);

@@ -1,5 +1,5 @@
 import { Gather } from 'uring-engine';
-import { Probe } from '../../src/base/probe.js';
+import { createSessionProbes } from '../../src/base/probe.js';
 import { SharedTermFloor } from '../../src/datapath/floor.js';
 import { backOffMs } from '../../src/datapath/paths.js';
 import { Session } from '../../src/datapath/session.js';
@@ -32,8 +32,7 @@ export class OnePath implements ClientPaths {
         endSession: () => undefined,
         nowNs: () => clock.nowNs,
         floor: new SharedTermFloor(floor),
-        sessionProbe: new Probe(),
-        pathProbe: new Probe(),
+        openProbes: createSessionProbes,
       },
       new Gather(1),
     );

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { Gather, type ArenaRegion } from 'uring-engine';
 import { silentLogger } from '../../src/base/log.js';
+import { PROBES_BYTES } from '../../src/base/probe.js';
 import { createShardContext, type ShardContext } from '../../src/shard/context.js';
 import { createMailboxBuffers } from '../../src/shard/mailbox.js';
 import { ConnectionTable } from '../../src/transport/connection-table.js';
@@ -42,6 +43,7 @@ export class TestRequest implements PathRequest {
   readonly extents = new Float64Array(2 * MAX_MAP_EXTENTS);
   extentCount = 0;
   pathTag = 0;
+  submittedNs = 0;
   answers = 0;
   readonly owner = this;
 
@@ -220,7 +222,15 @@ export function connectShards(
     const main = channel();
     mainPorts.push(main.port1);
     const region = regions[index] ?? (null as never);
-    return createShardContext({ index, engine, region, ports: { main: main.port2, shards: ports[index]! }, mailboxes, wakeHandles });
+    return createShardContext({
+      index,
+      engine,
+      region,
+      ports: { main: main.port2, shards: ports[index]! },
+      mailboxes,
+      wakeHandles,
+      probes: new SharedArrayBuffer(PROBES_BYTES),
+    });
   });
 }
 

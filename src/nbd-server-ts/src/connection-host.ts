@@ -1,4 +1,4 @@
-import type { ClientId, Engine } from 'uring-engine';
+import type { ClientId } from 'uring-engine';
 import type { BufferSet } from './buffers.js';
 import type { Connection } from './connection.js';
 import type { ExportDirectory } from './export.js';
@@ -9,7 +9,6 @@ import type { TlsTerminator } from './tls/tls-thread.js';
 
 /** What a connection asks of its server. */
 export interface ConnectionHost extends SharedResources {
-  readonly engine: Engine;
   readonly clientId: ClientId;
   readonly exports: ExportDirectory;
   readonly sharedStaging: BufferSet;

@@ -42,6 +42,9 @@ export class Connection implements IntakeListener, ReplySink {
   receiving = false;
   #receivedInTurn = false;
   #sending = false;
+  /** Answers wait for the send that is under way since then; and when that began, where its end is waited for. 0: none. */
+  #heldSinceNs = 0;
+  #sentNs = 0;
   #wantsRecv = false;
   #wantsDirect = false;
   #blocked = false;
@@ -96,6 +99,7 @@ export class Connection implements IntakeListener, ReplySink {
     this.intake = null;
     this.receiving = this.#receivedInTurn = this.#sending = this.#wantsRecv = this.#wantsDirect = this.#blocked = this.#closeSent = false;
     this.lettingGo.reset();
+    this.#heldSinceNs = this.#sentNs = 0;
     this.#broken = '';
     this.#moveTo = null;
     this.negotiated = null;
@@ -121,6 +125,8 @@ export class Connection implements IntakeListener, ReplySink {
 
   #onSent(result: number): void {
     this.#sending = false;
+    if (this.#sentNs > 0) this.host.probes?.onSent(this.host.engine.nowNs - this.#sentNs);
+    this.#sentNs = 0;
     this.#replies.sendFinished();
     if (result < 0) this.abort(`send failed (errno ${-result})`);
     else this.#unblock();
@@ -281,22 +287,25 @@ export class Connection implements IntakeListener, ReplySink {
     if (this.#replies.deferring) this.#replies.flushDeferred();
     const { gather } = this.#replies;
     if (!this.#sending && gather.count > 0) {
-      if (probes !== null) probes.onReplied(gather.totalBytes, this.host.engine.nowNs);
+      const { engine, clientId } = this.host;
+      const isLazy = this.#mayWaitForSend(gather);
+      if (probes !== null) this.#probeSend(probes, gather.totalBytes, isLazy);
       this.#sending = true;
-      this.host.engine.send(
-        this.slot,
-        gather,
-        this.#mayWaitForSend(gather) ? SEND_LAZY : 0,
-        this.host.clientId,
-        this.#tag | ConnectionTag.send,
-      );
+      engine.send(this.slot, gather, isLazy ? SEND_LAZY : 0, clientId, this.#tag | ConnectionTag.send);
       this.#replies.sendStarted();
       if (this.#replies.deferring) this.#replies.flushDeferred();
-    }
+    } else if (gather.count > 0 && this.#heldSinceNs === 0) this.#heldSinceNs = this.host.engine.nowNs;
     this.#receivedInTurn = false;
     if (this.lettingGo.leaving && this.lettingGo.goOn()) return;
     if (this.#wantsRecv || this.#wantsDirect) this.#recv();
     else if (this.allSent) this.#idle();
+  }
+
+  #probeSend(probes: ServerProbes, bytes: number, isLazy: boolean): void {
+    const { nowNs } = this.host.engine;
+    probes.onReplied(this.#replies.answers, bytes, this.#heldSinceNs === 0 ? 0 : nowNs - this.#heldSinceNs);
+    this.#heldSinceNs = 0;
+    this.#sentNs = isLazy ? 0 : nowNs;
   }
 
   /**

@@ -20,8 +20,14 @@ export class ServerCounters {
   violations = 0;
 }
 
-/** Told once per turn of the engine, and only about turns in which something happened; `nowNs` is the engine's. */
+/** Told once per turn of the engine, and only about turns in which something happened. Times are differences of the engine's `nowNs`. */
 export interface ServerProbes {
-  onReceived(requests: number, nowNs: number): void;
-  onReplied(bytes: number, nowNs: number): void;
+  /** `atOnce`: requests, and pieces of large ones, that were given to their exports in the turn in which they came. */
+  onReceived(requests: number, atOnce: number): void;
+  /** Of a request, or a piece of a large one, that was not given to its export in the turn in which it came: it waited for its payload or for memory. */
+  onWaited(waitedNs: number): void;
+  /** A send begins, with so many answers; they had waited for the one before it. */
+  onReplied(replies: number, bytes: number, waitedNs: number): void;
+  /** A send has ended that was waited for. */
+  onSent(sendNs: number): void;
 }

@@ -42,6 +42,8 @@ export class PendingRequest implements ExportRequest {
   largeBuffer = NONE;
   /** READ: what was charged to the budgets. */
   chargedBytes = 0;
+  /** When it was taken on, by the engine's clock. */
+  receivedNs = 0;
   extents: Uint32Array | null = null;
   extentCount = 0;
   #extentTotalBytes = 0;

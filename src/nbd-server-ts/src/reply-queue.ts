@@ -44,6 +44,8 @@ export class ReplyQueue {
   #exclusive: PendingRequest | null = null;
   #full = false;
   sentBytes = 0;
+  /** Answers, or chunks of some, that are in `gather`. */
+  answers = 0;
 
   constructor(
     private readonly arena: Arena,
@@ -68,7 +70,7 @@ export class ReplyQueue {
   pushBytes(bytes: Uint8Array): number {
     const count = Math.min(bytes.length, REPLY_AREA_BYTES - this.#areaAt);
     if (count === 0 || !this.gather.hasRoom(1)) return 0;
-    const at = this.#header(count);
+    const at = this.#area(count);
     this.arena.bytes.set(count === bytes.length ? bytes : bytes.subarray(0, count), at);
     return count;
   }
@@ -97,6 +99,7 @@ export class ReplyQueue {
     assert(this.#beingSent.count === 0);
     this.sentBytes += this.gather.totalBytes;
     this.gather.clear();
+    this.answers = 0;
     this.#areaIndex ^= 1;
     this.#areaAt = 0;
     const sent = this.#beingSent;
@@ -113,6 +116,7 @@ export class ReplyQueue {
   /** The connection has ended: gives back all that is not being sent. */
   abandon(): void {
     this.gather.clear();
+    this.answers = 0;
     this.#areaAt = 0;
     const kept = this.#kept;
     for (let i = 0; i < kept.count; i++) this.sink.onReplied(kept.items[i]!);
@@ -259,6 +263,11 @@ export class ReplyQueue {
   }
 
   #header(bytes: number): number {
+    this.answers++;
+    return this.#area(bytes);
+  }
+
+  #area(bytes: number): number {
     const at = this.areasOffset + this.#areaIndex * REPLY_AREA_BYTES + this.#areaAt;
     this.#areaAt += bytes;
     this.gather.add(at, bytes);

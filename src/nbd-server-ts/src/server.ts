@@ -267,6 +267,8 @@ export class NbdServer implements EngineClient {
       requests: new RequestPool(engine.arena),
       readBudget: new ReadBudget(this.limits.maxReadBytes),
       counters: this.counters,
+      probes: this.#probes,
+      submittedAtOnce: 0,
       closing: false,
       tls: this.options.tls?.terminator ?? null,
       onResized(exportName) {
@@ -325,7 +327,9 @@ export class NbdServer implements EngineClient {
   #reportReceived(probes: ServerProbes): void {
     let received = 0;
     for (const count of this.counters.byCommand) received += count;
-    if (received > this.#receivedBefore) probes.onReceived(received - this.#receivedBefore, this.#engine.nowNs);
+    const { submittedAtOnce } = this.#host;
+    if (received > this.#receivedBefore || submittedAtOnce > 0) probes.onReceived(received - this.#receivedBefore, submittedAtOnce);
+    this.#host.submittedAtOnce = 0;
     this.#receivedBefore = received;
   }
 

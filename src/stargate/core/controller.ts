@@ -102,6 +102,7 @@ export class Controller implements LogOwner, Drainable {
 
   submit(request: PathRequest, path: ControllerPath): void {
     if (!path.isOpen) return;
+    request.submittedNs = this.ports.clock.nowNs;
     path.session.raiseLowWater(request.lowWater);
     const { op, offsetBytes, lengthBytes } = request;
     if (op !== IoOp.flush && !this.#isInside(op, offsetBytes, lengthBytes)) return this.answer(request, IoStatus.invalid);
@@ -173,7 +174,16 @@ export class Controller implements LogOwner, Drainable {
   answer(request: PathRequest, status: IoStatus): void {
     request.status = status;
     request.term = this.state.term;
+    this.#probe(request);
     request.owner.onReply(request);
+  }
+
+  /** The whole time here, from arrival to answer. How long a change waited for its place in the log is written down when it is committed; nothing else waits. */
+  #probe({ op, lengthBytes, submittedNs }: PathRequest): void {
+    const { controller } = this.ports.probes;
+    controller.pass(1, op === IoOp.read || op === IoOp.write ? lengthBytes : 0);
+    controller.service.record(this.ports.clock.nowNs - submittedNs);
+    if (op !== IoOp.write && op !== IoOp.trim && op !== IoOp.zero) controller.queue.record(0);
   }
 
   #isInside(op: IoOp, offsetBytes: number, lengthBytes: number): boolean {
@@ -257,11 +267,14 @@ export class Controller implements LogOwner, Drainable {
     flights.firstSeq++;
     this.committedSeq = seq;
     this.#flushes?.onCommitted(seq, flights.kind[at]!);
-    this.ports.probes.oplog.record(0, this.ports.clock.nowNs - flights.startedNs[at]!);
     const { control, session, request, path } = flights.take(at);
     if (control !== null) control.onControlCommitted(seq);
     if (session !== null) session.set(flights.clientSeq[at]!, RequestState.committed);
-    if (request !== null && path!.isOpen) this.#answerChange(request, path!, seq);
+    if (request !== null && path!.isOpen) {
+      // One that is asked again while it is in flight has come later.
+      this.ports.probes.controller.queue.record(Math.max(0, flights.startedNs[at]! - request.submittedNs));
+      this.#answerChange(request, path!, seq);
+    }
     this.host.onCommitted(this);
     this.#admission.go();
   }

@@ -19,6 +19,9 @@ export class MissRead implements ReadOwner {
   /** Runs under way, and one while they are being started. */
   pending = 0;
   rounds = 0;
+  /** When it began, and when it had its buffers. */
+  beganNs = 0;
+  startedNs = 0;
   /** Per block: 1 while its content is not there. */
   readonly wanted = new Uint8Array(MAX_BLOCKS);
   /** Per block: 1 when a change was committed since the read began. */
@@ -36,7 +39,8 @@ export class MissRead implements ReadOwner {
     readonly reads: ReadPath,
   ) {}
 
-  begin(request: PathRequest | null, path: ControllerPath | null, block: number, blocks: number): void {
+  begin(request: PathRequest | null, path: ControllerPath | null, block: number, blocks: number, nowNs: number): void {
+    this.beganNs = this.startedNs = nowNs;
     this.request = request;
     this.path = path;
     this.block = block;

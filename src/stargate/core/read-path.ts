@@ -57,7 +57,7 @@ export class ReadPath {
   /** One block into 4 KiB of the arena, for a merge. Only while no change of the block is in flight. */
   readBlock(block: number, offset: number, done: (ok: boolean) => void): void {
     const miss = this.#take() ?? new MissRead(-1, this);
-    miss.begin(null, null, block, 1);
+    miss.begin(null, null, block, 1, this.controller.ports.clock.nowNs);
     miss.done = done;
     miss.setBuffer(0, offset);
     this.#active.add(miss);
@@ -118,7 +118,7 @@ export class ReadPath {
   // ---------------------------------------------------------------- misses
 
   #startMiss(miss: MissRead, request: PathRequest, path: ControllerPath, first: number, blocks: number): void {
-    miss.begin(request, path, first, blocks);
+    miss.begin(request, path, first, blocks, this.controller.ports.clock.nowNs);
     this.#active.add(miss);
     this.#nextBuffer(miss);
   }
@@ -136,6 +136,7 @@ export class ReadPath {
       }
       miss.setBuffer(i, offset);
     }
+    miss.startedNs = this.controller.ports.clock.nowNs;
     this.#fill(miss);
   }
 
@@ -300,6 +301,8 @@ export class ReadPath {
 
   #finish(miss: MissRead, status: IoStatus): void {
     this.#active.delete(miss);
+    const { probes, clock } = this.controller.ports;
+    probes['read-miss'].record(miss.blocks * BLOCK_BYTES, miss.startedNs - miss.beganNs, clock.nowNs - miss.startedNs);
     const { request, path, done } = miss;
     if (done !== null) {
       this.#recycle(miss);

@@ -41,6 +41,9 @@ export class Batch {
   toldHeld = 0;
   /** What its header says was durable when it went out. */
   durableLsn = 0;
+  /** When it was opened, and when it went out. */
+  openedNs = 0;
+  submittedNs = 0;
   /** Most bytes this batch may become: what its segment has left. */
   roomBytes = 0;
   readonly owners: (LogOwner | null)[] = new Array<LogOwner | null>(MAX_BATCH_ENTRIES).fill(null);

@@ -1,4 +1,5 @@
 import type { Engine } from 'uring-engine';
+import type { Probe } from '../../base/probe.js';
 import type { EntryKind } from '../core/ports.js';
 import { BATCH_BUFFERS, PAGE_BYTES, PREPARE_CHUNK_BYTES } from './limits.js';
 import { MAX_BATCH_BYTES } from './layout.js';
@@ -22,6 +23,8 @@ export interface OplogOptions {
   readonly onProgress?: (readBytes: number, totalBytes: number) => void;
   /** Fills with random bits; a simulation gives its own. */
   readonly fillRandom?: (words: Uint32Array) => void;
+  /** Is told of entries: how long their batch was open and waited, and how long it was written. */
+  readonly probe?: Probe;
   /** Planted bugs, for tests alone. */
   readonly mutations?: OplogMutations;
 }

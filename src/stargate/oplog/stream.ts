@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { WRITE_DSYNC, type ClientId, type Engine } from 'uring-engine';
+import { Probe } from '../../base/probe.js';
 import { isLocalRecord, NoRoom, type EntryDraft, type LogOwner, type OplogPort, type OplogUsage, type ReadOwner } from '../core/ports.js';
 import { Batches, type Batch } from './batch.js';
 import { IdleMarker } from './idle-marker.js';
@@ -38,6 +39,7 @@ export class OplogStream implements OplogPort, LogEnds {
   readonly #reads: PayloadReads;
   readonly #preparer: SegmentPreparer;
   readonly #mutations: OplogMutations;
+  readonly #probe: Probe;
   readonly #headers: SegmentHeaders;
   readonly #marker: IdleMarker;
   readonly #batches: Batches;
@@ -76,6 +78,7 @@ export class OplogStream implements OplogPort, LogEnds {
     this.#space = opened.space;
     this.#vdisks = opened.vdisks;
     this.#mutations = options.mutations ?? {};
+    this.#probe = options.probe ?? new Probe();
     const { headerOffset, windowOffset } = opened.memory;
     const { cutLsn } = opened.report;
     this.#endLsn = this.#durableLsn = cutLsn;
@@ -230,6 +233,7 @@ export class OplogStream implements OplogPort, LogEnds {
     assert(segment.limitLsn - this.#endLsn >= batchBytes(1, paddedBytes(payloadBytes)), 'a segment holds the longest entry');
     batch.open(this.#endLsn, segment, segment.limitLsn - this.#endLsn);
     batch.flags = flags;
+    batch.openedNs = this.#engine.nowNs;
     this.#open = batch;
     return batch;
   }
@@ -290,6 +294,7 @@ export class OplogStream implements OplogPort, LogEnds {
     batch.durableLsn = this.#durableLsn;
     this.#previousCrc = batch.seal(this.#durableLsn, this.#previousCrc);
     batch.state = 'writing';
+    batch.submittedNs = this.#engine.nowNs;
     this.#inFlight++;
     this.#order.push(batch);
     this.#count.batches++;
@@ -340,6 +345,8 @@ export class OplogStream implements OplogPort, LogEnds {
   #acknowledge(batch: Batch): void {
     this.#durableLsn = batch.lsn + batch.totalBytes;
     this.#marker.recordedLsn = Math.max(this.#marker.recordedLsn, batch.durableLsn);
+    const { entries, payloadBytes, openedNs, submittedNs } = batch;
+    this.#probe.recordAll(entries, payloadBytes, submittedNs - openedNs, this.#engine.nowNs - submittedNs);
     if (this.#mutations.ackBeforeDurable !== true) this.#tellOwners(batch);
     if (batch.flags === BatchFlag.clean) this.#state = 'closed';
     batch.free();

@@ -40,6 +40,7 @@ export class SegmentDrain {
   #lanes = 0;
   #outcome: DrainOutcome = 'done';
   #ended = false;
+  readonly #beganNs: number;
 
   constructor(
     readonly vdisk: Drainable,
@@ -50,6 +51,7 @@ export class SegmentDrain {
   ) {
     this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, MAX_RUN_BLOCKS);
     this.#newestSeq = vdisk.committedSeq;
+    this.#beganNs = vdisk.ports.clock.nowNs;
     const { runs } = this.#plan;
     this.#runs = [...runs.filter(run => run.isZero), ...runs.filter(run => !run.isZero)];
     this.#fromSeq = vdisk.ports.store.drainSeq(vdisk.state.layer, segment);
@@ -214,6 +216,12 @@ export class SegmentDrain {
     else this.onEnd('stopped');
   }
 
+  #probe(): void {
+    const { probes, clock } = this.vdisk.ports;
+    const blocks = this.#plan.runs.reduce((sum, run) => sum + (run.isZero ? 0 : run.blocks), 0);
+    probes.drain.record(blocks * BLOCK_BYTES, 0, clock.nowNs - this.#beganNs);
+  }
+
   #storeStates(): void {
     const { store } = this.vdisk.ports;
     const { layer } = this.vdisk.state;
@@ -245,6 +253,7 @@ export class SegmentDrain {
       onCommitted: (_tag, ok) => {
         assert(ok, 'the door of a segment was shut for its only drain');
         this.vdisk.index.drained(this.segment, this.toSeq);
+        this.#probe();
         this.onEnd('done');
       },
       onLayerCreated: () => undefined,

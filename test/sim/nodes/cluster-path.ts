@@ -1,7 +1,6 @@
 import { Gather } from 'uring-engine';
 import { silentEvents } from '../../../src/base/events.js';
 import { silentLogger } from '../../../src/base/log.js';
-import { createProbes } from '../../../src/base/probe.js';
 import { NodeTable } from '../../../src/datapath/nodes.js';
 import { HealthTable } from '../../../src/datapath/paths.js';
 import { ShardSession, type SessionParts } from '../../../src/datapath/shard-session.js';
@@ -78,7 +77,7 @@ export class ClusterPath implements ClientPaths {
     };
     // Of a shard's context a session uses no more than this.
     const parts = {
-      context: { index: 0, engine, probes: createProbes(), log: silentLogger, events: silentEvents },
+      context: { index: 0, engine, send: () => undefined, log: silentLogger, events: silentEvents },
       transport: { unix: { open: this.#open.bind(this), closeSession: () => undefined } },
       nodes: home.nodes,
       health: home.health,

@@ -68,6 +68,7 @@ export class CoreClient {
       extents: new Float64Array(2 * MAX_MAP_EXTENTS),
       extentCount: 0,
       pathTag: 0,
+      submittedNs: 0,
       owner: {
         onReply: request => {
           answer.status = request.status;

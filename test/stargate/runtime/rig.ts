@@ -210,6 +210,7 @@ export class TestSession {
       extents: new Float64Array(2 * MAX_MAP_EXTENTS),
       extentCount: 0,
       pathTag: 0,
+      submittedNs: 0,
       owner: { onReply },
     };
   }

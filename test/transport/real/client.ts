@@ -8,7 +8,8 @@ import { ShardSession, TIMERS_PER_SESSION } from '../../../src/datapath/shard-se
 import type { SessionFrontEnd, SessionRequest } from '../../../src/datapath/session-request.js';
 import type { EventDraft } from '../../../src/base/events.js';
 import type { ShardContext } from '../../../src/shard/context.js';
-import { createProbes } from '../../../src/base/probe.js';
+import { createSessionProbes } from '../../../src/base/probe.js';
+import type { SessionProbesOpened } from '../../../src/datapath/messages.js';
 import { ConnectionTable } from '../../../src/transport/connection-table.js';
 import { TransportMemory } from '../../../src/transport/memory.js';
 import type { ShardTransport } from '../../../src/transport/shard-transport.js';
@@ -41,7 +42,8 @@ const engine = createEngine({ arena, kind: values.engine as 'io_uring' | 'libuv'
 const memory = new TransportMemory(region.take(TransportMemory.bytesFor()));
 const unix = new UnixConnector({ engine, table: new ConnectionTable(engine), memory, software: 'test' });
 const problems: string[] = [];
-const probes = createProbes();
+let probes = createSessionProbes();
+const send = (_to: number, _topic: string, { memory }: SessionProbesOpened): void => void (probes = createSessionProbes(memory));
 const events = { emit: ({ kind }: EventDraft) => void problems.push(kind) };
 const log = { log: (_level: string, message: string) => void problems.push(message) };
 
@@ -60,7 +62,7 @@ class Load implements SessionFrontEnd, EngineClient {
 
   constructor() {
     const client = engine.register(this);
-    const context = { index: 0, engine, probes, log, events } as unknown as ShardContext;
+    const context = { index: 0, engine, send, log, events } as unknown as ShardContext;
     const targets = [{ kind: 'unix', socketPath: values.socket! }] as const;
     const parts = {
       context,

@@ -1,4 +1,5 @@
-import type { Arena } from 'uring-engine';
+import type { Arena, Engine } from 'uring-engine';
+import type { ServerProbes } from '../counters.js';
 import type { BufferSet, Staging } from '../buffers.js';
 import type { ServerCounters } from '../counters.js';
 import { ExportOp, type ExportSession } from '../export.js';
@@ -16,6 +17,10 @@ export interface SharedResources {
   readonly requests: RequestPool;
   readonly largeBuffers: BufferSet;
   readonly readBudget: ReadBudget;
+  readonly engine: Engine;
+  readonly probes: ServerProbes | null;
+  /** Since the probes were told. */
+  submittedAtOnce: number;
   readonly counters: ServerCounters;
 }
 
@@ -53,6 +58,7 @@ export class OpenRequests implements RequestOwner {
     const request = this.shared.requests.take(rangeBytes);
     this.count++;
     request.owner = this;
+    request.receivedNs = this.shared.engine.nowNs;
     request.op = header.type as ExportOp;
     request.offsetBytes = header.offsetBytes;
     request.lengthBytes = header.lengthBytes;
@@ -67,6 +73,7 @@ export class OpenRequests implements RequestOwner {
     this.count++;
     piece.owner = this;
     piece.parent = parent;
+    piece.receivedNs = this.shared.engine.nowNs;
     piece.op = parent.op;
     piece.fua = parent.fua;
     piece.cookieHigh = parent.cookieHigh;
@@ -79,6 +86,9 @@ export class OpenRequests implements RequestOwner {
 
   submit(request: PendingRequest): void {
     request.begin();
+    const waitedNs = this.shared.engine.nowNs - request.receivedNs;
+    if (waitedNs === 0) this.shared.submittedAtOnce++;
+    else this.shared.probes?.onWaited(waitedNs);
     this.session.submit(request);
   }
 

@@ -58,7 +58,12 @@ const server = new NbdServer({
   ...(terminator === null ? {} : { tls: { mode: setup.tls!.mode, terminator } }),
   ...(setup.offerList === undefined ? {} : { offerList: setup.offerList }),
   log: (level, message, fields) => port.postMessage({ kind: 'log', line: `${level} ${message} ${JSON.stringify(fields)}` }),
-  probes: { onReceived: count => (probed.received += count), onReplied: bytes => (probed.replied += bytes) },
+  probes: {
+    onReceived: count => (probed.received += count),
+    onWaited: () => undefined,
+    onReplied: (_replies, bytes) => (probed.replied += bytes),
+    onSent: () => undefined,
+  },
   ...(setup.moveAll === true ? { onTransmission: () => (moved: MovedConnection) => port.postMessage({ kind: 'moved', moved }) } : {}),
 });
 
