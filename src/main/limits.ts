@@ -5,6 +5,8 @@ export const DEFAULT_CACHE_BYTES = 512 << 20;
 export const LEAST_CACHE_BYTES = 16 << 20;
 export const DEFAULT_SCRUB_BYTES_PER_SECOND = 4 << 20;
 export const LEAST_SCRUB_BYTES_PER_SECOND = 64 << 10;
+/** Longer than a node is away that is restarted, and others have taken the place of: its copy may be the last one yet. */
+export const DEFAULT_KEEP_SURPLUS_MS = 10 * 60_000;
 export const DEFAULT_OPLOG_BYTES = 2 * 2 ** 30;
 export const LEAST_OPLOG_BYTES = 512 << 20;
 /** Memory of a shard's connections, logs and transfers, beside the cache. It is taken from the system as it is touched. */

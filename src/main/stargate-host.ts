@@ -34,6 +34,7 @@ import { Replicas } from './replicas.js';
 import { Deletions } from './deletions.js';
 import { LapsedLeases } from './lapsed-leases.js';
 import {
+  DEFAULT_KEEP_SURPLUS_MS,
   DEFAULT_SCRUB_BYTES_PER_SECOND,
   CREATE_TIMEOUT_MS,
   NEW_STREAMS,
@@ -54,6 +55,8 @@ export interface StargateHostOptions {
   readonly oplogBytes: number;
   /** How fast the extents are read and checked; 0: not at all. */
   readonly scrubBytesPerSecond?: number;
+  /** A copy that is one too many is removed after this time. */
+  readonly keepSurplusMs?: number;
   /** Where datapaths connect; beside it, `.meta`, they read the metadata. */
   readonly stargateSocket: string;
   /** Where other machines connect, beside the socket; `advertised` is what they are told. Null: nowhere. */
@@ -120,7 +123,7 @@ export class StargateHost {
   /** For one shard; `port` has to be transferred. */
   shardSettings(): { settings: StargateSettings; transfer: MessagePort } {
     const { dataDirectory, nodeId, shards, cacheBytes, oplogBytes, stargateSocket, tcp = null } = this.options;
-    const { scrubBytesPerSecond = DEFAULT_SCRUB_BYTES_PER_SECOND } = this.options;
+    const { scrubBytesPerSecond = DEFAULT_SCRUB_BYTES_PER_SECOND, keepSurplusMs = DEFAULT_KEEP_SURPLUS_MS } = this.options;
     const store = this.blockStore.connect();
     const settings = {
       nodeId,
@@ -129,6 +132,7 @@ export class StargateHost {
       oplogBytesPerStream: Math.floor(oplogBytes / this.directory.streams),
       cacheBytesPerShard: Math.floor(cacheBytes / shards),
       scrubBytesPerSecond: scrubBytesPerSecond / shards,
+      keepSurplusMs,
       store,
       self: this.metadata.isShared ? this.metadata.member : null,
       socketPath: stargateSocket,

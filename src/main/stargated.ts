@@ -44,6 +44,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     cacheBytes: config.cache,
     oplogBytes: config.oplog,
     scrubBytesPerSecond: config.scrub,
+    keepSurplusMs: config.keepSurplusMs,
     stargateSocket: config.socket,
     tcp,
     etcd: config.etcd === undefined ? null : etcdOptions(config.etcd),

@@ -28,7 +28,7 @@ export function groupRegionBytes(): number {
 }
 
 /** Joins the replicas of a shard to its links and to the main thread. `groups` is there when the first message comes. */
-export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, groups: () => Groups): GroupPorts {
+export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, keepSurplusMs: number, groups: () => Groups): GroupPorts {
   const { region } = context;
   const links = peers(
     {
@@ -65,6 +65,7 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     cas: (vdiskId, expectedEpoch, group) =>
       context.send(MAIN, StargateTopic.groupCas, { vdiskId, expectedEpoch, group } satisfies GroupCasRequest),
     readGroup: (vdiskId, readId) => context.send(MAIN, StargateTopic.readGroup, { vdiskId, readId } satisfies GroupReadRequest),
+    keepSurplusMs,
     wanted: vdiskId => context.send(MAIN, StargateTopic.replicaWanted, { vdiskId }),
     events: context.events,
     say: (level, message, fields) => context.log.log(level, message, fields),

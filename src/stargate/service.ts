@@ -35,6 +35,8 @@ export interface StargateShardSettings {
   /** Of this shard; 0: its extents are not scrubbed. */
   readonly scrubBytesPerSecond: number;
   readonly store: StoreConnection;
+  /** A copy that its group has no place for is removed after this time. */
+  readonly keepSurplusMs: number;
   /** Who this node is among others; null: it is alone. */
   readonly self: PeerIdentity | null;
 }
@@ -77,7 +79,15 @@ export class StargateShard implements ShardPart {
       streams,
       ...(settings.self === null
         ? {}
-        : { group: groupPorts(context, { ...settings.self, shards: count, streams }, peers, () => this.node.groups!) }),
+        : {
+            group: groupPorts(
+              context,
+              { ...settings.self, shards: count, streams },
+              peers,
+              settings.keepSurplusMs,
+              () => this.node.groups!,
+            ),
+          }),
       oplog: stream => ({
         memoryOffset: oplogMemory[stream]!,
         directory: `${directory}/oplog/stream-${stream}`,

@@ -29,7 +29,7 @@ import type { ReplicaMessage } from './replicate.js';
  * fenced, needSeal, leave
  * standIn        committed                             committedHash       isLeaving
  * leaveReply                                                               isOut
- * letGo          attempt                                                   isGranted
+ * letGo          attempt      what                                         isGranted
  * seal                                                                     msgpack {nonce, attempt, history}
  * sealReply                                                                msgpack {attempt, tailSeq, tailHash, tailTerm, runs, committedHeard}
  * ```
@@ -117,6 +117,7 @@ export function encodeReplica(header: FrameHeader, message: ReplicaMessage): Uin
       return null;
     case 'letGo':
       header.clientSeq = message.attempt;
+      header.lowWater = message.what === 'copy' ? 1 : 0;
       header.status = message.isGranted ? 1 : 0;
       return null;
     case 'leaveReply':
@@ -210,7 +211,13 @@ export function decodeReplica(header: FrameHeader, payload: Uint8Array | null): 
     case ReplicaOp.leaveReply:
       return { kind: 'leaveReply', term, isOut: header.status === 1 };
     case ReplicaOp.letGo:
-      return { kind: 'letGo', term, attempt: header.clientSeq, isGranted: header.status === 1 };
+      return {
+        kind: 'letGo',
+        term,
+        attempt: header.clientSeq,
+        what: header.lowWater === 1 ? 'copy' : 'tail',
+        isGranted: header.status === 1,
+      };
     case ReplicaOp.confirm:
       return { kind: 'confirm', term, round: header.clientSeq };
     case ReplicaOp.confirmed:

@@ -122,11 +122,12 @@ export interface LeaveReplyMessage {
   readonly isOut: boolean;
 }
 
-/** I have no place in the group: may I cut what of my log is not committed? And, `isGranted`, the answer. */
+/** I have no place in the group: may what of my log is not committed go, or the whole copy? And, `isGranted`, the answer. */
 export interface LetGoMessage {
   readonly kind: 'letGo';
   readonly term: number;
   readonly attempt: number;
+  readonly what: 'tail' | 'copy';
   readonly isGranted: boolean;
 }
 

@@ -204,6 +204,8 @@ export class SimNode {
     const extents = new ExtentStore(engine, EXTENTS, region.take(BLOCK_BYTES), { openFiles: 2 });
     const oplogMemory = Array.from({ length: shape.streams }, () => region.take(OPLOG_MEMORY_BYTES));
     const { random } = this.clock;
+    const removal = new LayerRemoval(store.store, extents, message => listener.onFatal(message));
+    removal.resume(store.store.deletingLayers());
     return new NodePart({
       engine,
       ports: {
@@ -217,7 +219,7 @@ export class SimNode {
         probes: createProbes(),
         clock: engine,
       },
-      removal: new LayerRemoval(store.store, extents, message => listener.onFatal(message)),
+      removal,
       nodeId: `node-${Math.max(1, this.number)}`,
       shard: 0,
       shards: 1,

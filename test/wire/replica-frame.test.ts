@@ -54,7 +54,13 @@ const message: fc.Arbitrary<ReplicaMessage> = fc.oneof(
   fc.record({ kind: fc.constantFrom('fenced' as const, 'needSeal' as const, 'leave' as const, 'entries' as const), term: number }),
   fc.record({ kind: fc.constant('standIn' as const), term: number, isLeaving: fc.boolean(), committed: number, committedHash: hash }),
   fc.record({ kind: fc.constant('leaveReply' as const), term: number, isOut: fc.boolean() }),
-  fc.record({ kind: fc.constant('letGo' as const), term: number, attempt: number, isGranted: fc.boolean() }),
+  fc.record({
+    kind: fc.constant('letGo' as const),
+    term: number,
+    attempt: number,
+    what: fc.constantFrom('tail' as const, 'copy' as const),
+    isGranted: fc.boolean(),
+  }),
   fc.record({ kind: fc.constantFrom('resync' as const, 'copies' as const), term: number, data: fc.uint8Array({ maxLength: 300 }) }),
 );
 

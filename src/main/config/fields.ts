@@ -6,6 +6,8 @@ import { parseSize } from '../../base/size.js';
 import { MAX_SHARDS } from '../../shard/limits.js';
 import { parseTcp } from '../../wire/placement.js';
 
+const DAY_MS = 86_400_000;
+
 /** Fields that configurations share. */
 
 export const path = z
@@ -19,6 +21,12 @@ export const shards = z
   .int('it has to be a whole number')
   .min(2, 'at least two shards are needed')
   .max(MAX_SHARDS, `at most ${MAX_SHARDS} shards are possible`);
+export const milliseconds = (leastMs: number) =>
+  z
+    .number('it has to be a number of ms')
+    .int('it has to be a whole number of ms')
+    .min(leastMs, `it has to be ${leastMs} or more`)
+    .max(DAY_MS, 'at most a day');
 /** `10.0.0.1:9440` or `[fd00::1]:9440`. Names are not looked up: shards have no time for that. */
 export const hostPort = z.string('it has to be ADDRESS:PORT, like 10.0.0.1:9440').transform((text, context) => {
   const { host, port } = parseTcp(text);

@@ -3,20 +3,12 @@ import type { ServerLimits, TlsCredentials } from 'nbd-server-ts';
 import * as z from 'zod';
 import { GatepathError } from '../../base/errors.js';
 import { MAX_NBD_CONNECTIONS } from '../limits.js';
-import { formatTcp, hostPort, isAnyAddress, isLoopback, path, size } from './fields.js';
+import { formatTcp, hostPort, isAnyAddress, isLoopback, milliseconds, path, size } from './fields.js';
 import { readNamed } from './named-file.js';
 
-const DAY_MS = 86_400_000;
 const LEAST_READ_BYTES = 1 << 20;
 /** An identity as psktool takes it, and a key in hex of 16 to 64 bytes. */
 const PSK_LINE = /^([^:#\s][^:\s]{0,127}):((?:[0-9a-fA-F]{2}){16,64})$/;
-
-const milliseconds = (leastMs: number) =>
-  z
-    .number('it has to be a number of ms')
-    .int('it has to be a whole number of ms')
-    .min(leastMs, `it has to be ${leastMs} or more`)
-    .max(DAY_MS, 'at most a day');
 
 const nbdTlsConfig = z.strictObject(
   { cert: path.optional(), key: path.optional(), clientCa: path.optional(), psk: path.optional() },

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import {
   DEFAULT_CACHE_BYTES,
+  DEFAULT_KEEP_SURPLUS_MS,
   DEFAULT_OPLOG_BYTES,
   DEFAULT_SCRUB_BYTES_PER_SECOND,
   DEFAULT_SHARDS,
@@ -10,7 +11,7 @@ import {
 } from '../limits.js';
 import { replicationFactor, uuid } from '../../meta/model.js';
 import { etcdConfig } from './etcd.js';
-import { engine, formatTcp, hostPort, isAnyAddress, isLoopback, logLevel, name, path, shards, size } from './fields.js';
+import { engine, formatTcp, hostPort, isAnyAddress, isLoopback, logLevel, milliseconds, name, path, shards, size } from './fields.js';
 import type { TcpListening } from '../shard-worker.js';
 import { tlsConfig } from './tls.js';
 
@@ -27,6 +28,7 @@ export const stargateConfig = z
     cache: size(LEAST_CACHE_BYTES, '16M').default(DEFAULT_CACHE_BYTES),
     oplog: size(LEAST_OPLOG_BYTES, '512M').default(DEFAULT_OPLOG_BYTES),
     scrub: size(LEAST_SCRUB_BYTES_PER_SECOND, '64K, or off,', 'off').default(DEFAULT_SCRUB_BYTES_PER_SECOND),
+    keepSurplusMs: milliseconds(0).default(DEFAULT_KEEP_SURPLUS_MS),
     etcd: etcdConfig.optional(),
     cluster: uuid.optional(),
     faultDomain: name.optional(),
@@ -89,6 +91,8 @@ cache: 512M
 oplog: 2G
 # All data in the extents is read at this rate, bytes a second, and checked; what is damaged is repaired from another copy. "off": never.
 scrub: 4M
+# When others hold a vdisk as often as it is to be kept, the copy that a node has of it from before is removed after this time, in ms.
+keepSurplusMs: 600000
 # Where the metadata of the node's cluster is. Without it this node is one by itself, and has its metadata in "data".
 # etcd:
 #   endpoints: [https://10.0.0.1:2379, https://10.0.0.2:2379, https://10.0.0.3:2379]

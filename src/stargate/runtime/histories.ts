@@ -20,7 +20,7 @@ export interface HistoriesOptions {
 
 /**
  * What becomes of a shard's replicas when the metadata gives their vdisk another history (rule 11): one of them is what it goes on from, all others are removed.
- * They have, under the same numbers, perhaps other entries and other blocks, so nothing of them is ever taken for a part of the new one.
+ * They have, under the same numbers, perhaps other entries and other blocks, so nothing of them is ever taken for a part of the new one. And of those that nobody needs.
  */
 export class Histories {
   readonly #begun = new Set<GroupVdisk>();
@@ -51,12 +51,42 @@ export class Histories {
     return '';
   }
 
-  /** Crash order: (1) the layers are marked, and go; (2) the log is given up. Without its log, a layer would pass for that of a new replica. */
+  /** What is here is of a history that is over. */
   discard({ vdiskId, historyId }: Pick<VdiskDescription, 'vdiskId' | 'historyId'>, done: () => void): void {
+    const former = this.options.streamOf(vdiskId).log.vdisk(vdiskId)?.historyId ?? 0;
+    this.#remove(vdiskId, () => {
+      this.options.groups.parts.events.emit({
+        kind: 'replica-discarded',
+        severity: 'warn',
+        vdiskId,
+        cause: `the copy here was of history ${former}; the vdisk was recovered by force and has history ${historyId}: it is removed, to be brought up anew`,
+        details: { history: former, follows: historyId },
+      });
+      done();
+    });
+  }
+
+  /** Others hold the vdisk as often as it is to be kept. */
+  letGo(vdiskId: string, done: () => void): void {
+    const freedBytes = this.options.store.layersOf(vdiskId).reduce((sum, layer) => sum + this.options.store.allocatedBytes(layer), 0);
+    this.#remove(vdiskId, () => {
+      this.options.groups.parts.events.emit({
+        kind: 'replica-discarded',
+        severity: 'info',
+        vdiskId,
+        cause: 'others hold the vdisk as often as it is to be kept: the copy here, from before, is removed',
+        details: { freedBytes },
+      });
+      done();
+    });
+  }
+
+  /** Crash order: (1) the layers are marked, and go; (2) the log is given up. Without its log, a layer would pass for that of a new replica. */
+  #remove(vdiskId: string, done: () => void): void {
     const { groups, store, removal, refusals, delays, streamOf } = this.options;
-    const { log, scheduler } = streamOf(vdiskId);
+    const { scheduler } = streamOf(vdiskId);
     const replica = groups.all.get(vdiskId);
-    const again = (): void => delays.after(QUIET_POLL_NS, () => this.discard({ vdiskId, historyId }, done));
+    const again = (): void => delays.after(QUIET_POLL_NS, () => this.#remove(vdiskId, done));
     if (!groups.endDamaged(vdiskId)) return again();
     if (replica !== undefined) {
       replica.stop();
@@ -64,17 +94,9 @@ export class Histories {
       groups.remove(replica);
       scheduler.remove(replica.local);
     }
-    const former = log.vdisk(vdiskId)?.historyId ?? 0;
     const removeLayers = (left: readonly number[]): void => {
       if (left.length > 0) return removal.remove(left[0]!, () => removeLayers(left.slice(1)));
       refusals.drop(vdiskId, streamOf(vdiskId));
-      groups.parts.events.emit({
-        kind: 'replica-discarded',
-        severity: 'warn',
-        vdiskId,
-        cause: `the copy here was of history ${former}; the vdisk was recovered by force and has history ${historyId}: it is removed, to be brought up anew`,
-        details: { history: former, follows: historyId },
-      });
       done();
     };
     removeLayers(store.layersOf(vdiskId));

@@ -331,6 +331,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => this.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
       rot: this.rot,
       isDraining: one => this.#streamOf(one.vdiskId)!.scheduler.isBusy(one.local),
+      discard: one => this.#delays.after(0, () => this.#openings.letGo(one.vdiskId)),
       after: (delayNs, call) => this.#delays.after(delayNs, call),
       isOutOfSpace: log => this.streams.find(one => one.log === log)?.scheduler.isOutOfSpace === true,
     });

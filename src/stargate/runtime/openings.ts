@@ -177,6 +177,13 @@ export class Openings {
     });
   }
 
+  /** Nobody needs the replica here. Who wants one meanwhile asks again. */
+  letGo(vdiskId: string): void {
+    if (this.#opening.has(vdiskId) || this.options.isBeingRemoved(vdiskId)) return;
+    this.#opening.add(vdiskId);
+    this.options.histories!.letGo(vdiskId, () => this.#opened(vdiskId));
+  }
+
   /** The replica's log is damaged, and its group goes on without it: nobody needs what it has. */
   #beginAnew(description: VdiskDescription, done: (problem: string) => void): void {
     const { vdiskId } = description;

@@ -41,7 +41,7 @@ export function describeMessage(message: Message): string {
     case 'standIn':
       return `${head} committed=${message.committed}${message.isLeaving ? ' leaving' : ''}`;
     case 'letGo':
-      return `${head} attempt=${message.attempt}${message.isGranted ? ' granted' : ''}`;
+      return `${head} attempt=${message.attempt}${message.what === 'copy' ? ' copy' : ''}${message.isGranted ? ' granted' : ''}`;
     case 'leaveReply':
       return `${head} ${message.isOut ? 'out' : 'needed'}`;
   }
@@ -63,6 +63,8 @@ export function describeEffect(effect: Effect): string {
       return `cas upon ${effect.expectedEpoch}: ${describeGroup(effect.group)}`;
     case 'resync':
       return `${effect.member} has to be given the extents`;
+    case 'discard':
+      return 'the copy is removed';
     case 'readGroup':
       return 'read the record';
     case 'admitted':

@@ -168,6 +168,8 @@ export class SimNode {
         return;
       case 'confirmed':
         return;
+      case 'discard':
+        throw new Violation(`${this.id} removes its copy: nobody says here that it is one too many`);
       case 'resync':
         throw new Violation(`${this.id} is to copy extents to ${effect.member}: every log here has all of its entries`);
     }

@@ -33,7 +33,7 @@ export class ClusterNode extends SimNode {
   peers: SimPeers | null = null;
   /** Connections of datapaths. */
   readonly links = new Set<Link>();
-  readonly counters2 = { takeovers: 0, resigned: 0, resyncs: 0, alarms: 0, recovered: 0, discarded: 0, refilled: 0 };
+  readonly counters2 = { takeovers: 0, resigned: 0, resyncs: 0, alarms: 0, recovered: 0, discarded: 0, letGo: 0, refilled: 0 };
   onEvent: (event: EventDraft) => void = () => undefined;
   /** Vdisk → of which history. */
   readonly #known = new Map<string, number>();
@@ -131,6 +131,7 @@ export class ClusterNode extends SimNode {
             const group = groups?.get(vdiskId);
             if (group !== undefined) this.#inProcess(process, () => this.part!.groups!.onGroup(vdiskId, readId, group));
           }),
+        keepSurplusMs: cluster.keepSurplusMs,
         wanted: vdiskId => this.#wanted(vdiskId),
         events: { emit: event => this.#happened(event) },
         say: (_level, message, fields) => this.#say(message, fields['vdiskId'], 0),
@@ -178,13 +179,14 @@ export class ClusterNode extends SimNode {
   }
 
   #happened(event: EventDraft): void {
-    const { kind, cause, vdiskId, details } = event;
+    const { kind, cause, vdiskId, details, severity } = event;
     const { counters2 } = this;
     this.onEvent(event);
     if (kind === 'controller-taken-over') counters2.takeovers++;
     else if (kind === 'controller-ended') counters2.resigned++;
     else if (kind === 'resync-done') counters2.resyncs++;
     else if (kind === 'vdisk-recovered') counters2.recovered++;
+    else if (kind === 'replica-discarded' && severity === 'info') counters2.letGo++;
     else if (kind === 'replica-discarded') counters2.discarded++;
     else if (kind === 'rot-mended' && details?.['entries'] !== undefined) counters2.refilled++;
     else if (kind === 'replication-alarm' || kind === 'disk-failed') counters2.alarms++;

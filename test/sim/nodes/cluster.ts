@@ -23,6 +23,8 @@ export interface ClusterShape {
   readonly minMembers?: number;
   readonly vdiskCount?: number;
   readonly hotBlocks?: number;
+  /** How long a node keeps a copy that is one too many. */
+  readonly keepSurplusMs?: number;
   /** In one run of so many whole segments are zeroed and trimmed. */
   readonly wholeSegmentsIn?: number;
 }
@@ -31,6 +33,8 @@ export interface ClusterShape {
 const PACE: Pace = { maxThinkNs: [3_000_000, 8_000_000, 30_000_000], maxLongNs: 200_000_000 };
 /** A replica that is brought up then gets a million blocks. */
 const WHOLE_SEGMENTS_IN = 64;
+/** In production it is minutes, in which a history would not come to it. */
+const KEEP_SURPLUS_MS = [20, 300, 600_000];
 const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
 
 const Disk = traceKind(
@@ -47,6 +51,7 @@ export class Cluster extends Load {
   readonly watcher: Watcher;
   readonly replicationFactor: number;
   readonly minMembers: number;
+  readonly keepSurplusMs: number;
   /** Processes that have said they cannot go on. */
   readonly fatal = new Map<ClusterNode, string>();
   readonly #homes = new Map<string, Home>();
@@ -62,6 +67,8 @@ export class Cluster extends Load {
     const count = options.shape?.nodeCount ?? 3 + clock.below(2);
     this.replicationFactor = options.shape?.replicationFactor ?? 2 + clock.below(2);
     this.minMembers = options.shape?.minMembers ?? (this.replicationFactor === 2 ? 1 : 1 + clock.below(2));
+    // Of the seed itself, not of its clock: other seeds' histories stay what they are.
+    this.keepSurplusMs = options.shape?.keepSurplusMs ?? KEEP_SURPLUS_MS[options.seed % KEEP_SURPLUS_MS.length]!;
     const shape: NodeShape = {
       vdisks: this.vdisks.map(({ id }) => id),
       streams: 1 + clock.below(2),

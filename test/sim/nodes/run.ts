@@ -37,6 +37,7 @@ export interface ClusterCounters {
   rotten: number;
   refilled: number;
   givenUp: number;
+  letGo: number;
   takeovers: number;
   resigned: number;
   unknownCas: number;
@@ -201,11 +202,12 @@ export class ClusterRun {
     return isFull && groups.every(([, { local, replica }]) => local.appliedSeq === lastSeq && replica.member.log.lastSeq === lastSeq);
   }
 
-  /** Rule 5: whose tail was torn compares before it goes on alone, and those it could compare with have lost their disks. Nobody but a person may go on. */
+  /** Rule 5: whose tail was torn compares before it goes on alone, and those it could compare with have lost their disks, or all of their logs. Nobody but a person may go on. */
   #needsPerson(vdisk: Vdisk): boolean {
     const { members } = this.cluster.metadata.groups.get(vdisk.id)!;
     const left = this.#groupsOf(vdisk);
-    const isAlone = left.length === 1 && this.cluster.nodes.filter(({ member }) => members.includes(member)).length === 1;
+    const isLost = ({ part }: ClusterNode): boolean => part?.groups?.damaged.get(vdisk.id)?.isHopeless === true;
+    const isAlone = left.length === 1 && this.cluster.nodes.filter(node => members.includes(node.member) && !isLost(node)).length === 1;
     return members.length > 1 && isAlone && left[0]![1].replica.member.isTorn && left[0]![1].controller === null;
   }
 
@@ -268,6 +270,7 @@ export class ClusterRun {
       ...{ kills, powerCuts, pauses, partitions, emptied, rotten },
       refilled: sum(nodes, node => node.counters2.refilled),
       givenUp: sum(nodes, node => node.counters2.discarded),
+      letGo: sum(nodes, node => node.counters2.letGo),
       takeovers: sum(nodes, node => node.counters2.takeovers),
       resigned: sum(nodes, node => node.counters2.resigned),
       unknownCas: cluster.metadata.unknown,

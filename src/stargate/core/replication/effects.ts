@@ -63,8 +63,8 @@ export type ReplicaEvent =
   | { readonly kind: 'handOver'; readonly to: MemberId }
   /** The node is about to stop: its replica hands over what it controls, and leaves the group. */
   | { readonly kind: 'leave' }
-  /** The record has no place for this replica, as far as is known, and its tail holds the node's log: the controller is asked whether it may go. */
-  | { readonly kind: 'surplus'; readonly controller: MemberId }
+  /** The record has no place for this replica, as far as is known: the controller is asked whether its tail may go, which holds the node's log, or all of it. */
+  | { readonly kind: 'surplus'; readonly controller: MemberId; readonly what: 'tail' | 'copy' }
   /** Nodes that are to control nothing where another one can. */
   | { readonly kind: 'drained'; readonly nodes: readonly string[] }
   /** Nodes that are removed from the cluster: others take the place of their members. */
@@ -99,6 +99,8 @@ export type Effect =
   | { readonly kind: 'resigned'; readonly term: number; readonly reason: string; readonly follower: MemberId | null }
   /** The learner's log ends before this one begins: it needs what is in the extents. */
   | { readonly kind: 'resync'; readonly member: MemberId }
+  /** Nobody needs this replica: all that the node has of it is to be removed. It hears nothing any more. */
+  | { readonly kind: 'discard' }
   | { readonly kind: 'alarm'; readonly code: AlarmCode; readonly text: string };
 
 export type AlarmCode = 'equal-term' | 'record-below-promise' | 'disk-failed' | 'amnesia' | 'divergence';
@@ -118,6 +120,8 @@ export interface ReplicationMutations {
   readonly cutSurplus?: boolean;
   /** A replica that asks whether its tail may go still takes, and acknowledges, what comes. */
   readonly hearsWhileAsking?: boolean;
+  /** A copy without a place in its group goes on the word of a record that may be old. */
+  readonly goesUnasked?: boolean;
   /** A replica of another history takes part as if it were of this one. */
   readonly anyHistory?: boolean;
 }

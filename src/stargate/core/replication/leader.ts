@@ -66,7 +66,7 @@ export class Leader {
       if (message.term > this.term) this.#giveUp(`${message.from} has promised term ${message.term}`);
       return;
     }
-    if (message.kind === 'letGo') return this.#membership.letGo(message.from, message.attempt);
+    if (message.kind === 'letGo') return this.#membership.letGo(message, this.isServing);
     if (message.kind === 'leave') return this.#membership.leave(message.from, this.isServing);
     const peer = this.#peers.get(message.from);
     if (peer === undefined) return;

@@ -3,6 +3,7 @@ import type { ReplicaContext } from './effects.js';
 import type { MemberId } from './entry.js';
 import type { GroupChange } from './group-change.js';
 import { MEMBER_TIMEOUT_MS, SLEPT_MS } from './limits.js';
+import type { LetGo } from './messages.js';
 import type { Peer } from './peer.js';
 
 /** Who is in a controller's group: takes silent members out (rule 9), learners in (rule 10), and lets go whoever asks to leave. */
@@ -137,13 +138,15 @@ export class Membership {
     changes.propose('remove', { ...changes.group, members });
   }
 
-  /** It believes that it has no place here. A member is told nothing: it goes on when it has asked long enough. */
-  letGo(id: MemberId, attempt: number): void {
+  /** It believes that it has no place here. A member is told nothing: it goes on when it has asked long enough; and so does a copy that may be of use yet. */
+  letGo({ from: id, attempt, what }: LetGo, isServing: boolean): void {
     if (this.changes.commitSet.includes(id)) return;
+    const isWhole = isServing && this.changes.allows('propose') && this.#staying.length >= this.context.replicationFactor;
+    if (what === 'copy' && !isWhole) return;
     // As a learner it would begin anew: what it has acknowledged counts no more.
     this.peers.delete(id);
     const { self, out } = this.context;
-    out.push({ kind: 'send', to: id, message: { kind: 'letGo', attempt, isGranted: true, from: self, term: this.term } });
+    out.push({ kind: 'send', to: id, message: { kind: 'letGo', attempt, what, isGranted: true, from: self, term: this.term } });
   }
 
   #replyToLeave(to: MemberId, isOut: boolean): void {

@@ -117,12 +117,13 @@ export interface LeaveReply extends Common {
 }
 
 /**
- * I have no place in the group, and my tail is of no use: may I cut it? From now on I hear nothing until you grant it, or I give up asking. `isGranted`: the answer; there is
- * no other one. `attempt` is told back.
+ * I have no place in the group, and my tail is of no use, or all of my copy: may it go? From now on I hear nothing until you grant it, or I give up asking. `isGranted`: the
+ * answer; there is no other one. `attempt` and `what` are told back.
  */
 export interface LetGo extends Common {
   readonly kind: 'letGo';
   readonly attempt: number;
+  readonly what: 'tail' | 'copy';
   readonly isGranted: boolean;
 }
 

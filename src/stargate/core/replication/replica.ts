@@ -4,7 +4,7 @@ import type { Effect, RecoveredLog, ReplicaConfig, ReplicaContext, ReplicaEvent 
 import type { LogBase } from './entry.js';
 import { Member } from './member.js';
 import type { Message } from './messages.js';
-import { SurplusTail } from './surplus-tail.js';
+import { Surplus } from './surplus.js';
 import { Takeover } from './takeover.js';
 
 /**
@@ -15,7 +15,7 @@ export class Replica {
   readonly member: Member;
   readonly takeover: Takeover;
   readonly departure: Departure;
-  readonly surplusTail: SurplusTail;
+  readonly surplus: Surplus;
   readonly #context: ReplicaContext;
   /** Of this history nothing is heard or done any more. */
   #isOver = false;
@@ -25,7 +25,7 @@ export class Replica {
     this.member = new Member(this.#context, recovered);
     this.takeover = new Takeover(this.#context, this.member);
     this.departure = new Departure(this.#context, this.member, this.takeover);
-    this.surplusTail = new SurplusTail(this.#context, this.member, this.takeover);
+    this.surplus = new Surplus(this.#context, this.member, this.takeover);
   }
 
   get historyId(): number {
@@ -34,7 +34,9 @@ export class Replica {
 
   /** It takes nothing from others now: it would become a learner again while its node stops, or acknowledge what it is about to cut. */
   get isDeaf(): boolean {
-    return this.departure.isOut || this.#isOver || (this.surplusTail.isAsking && this.#context.mutations.hearsWhileAsking !== true);
+    const { departure, surplus } = this;
+    const isAsking = surplus.isAsking && this.#context.mutations.hearsWhileAsking !== true;
+    return departure.isOut || this.#isOver || surplus.isGone || isAsking;
   }
 
   /** A new history of the vdisk begins with this replica, behind `base`: all that its log had is in the extents, and that is durable. */
@@ -48,7 +50,7 @@ export class Replica {
     this.#step(event);
     this.takeover.follow();
     this.departure.follow();
-    this.surplusTail.follow();
+    this.surplus.follow();
     this.#check();
     return this.#context.out.splice(0);
   }
@@ -70,14 +72,14 @@ export class Replica {
         this.#context.nowMs = event.nowMs;
         return takeover.tick();
       case 'takeOver':
-        if (!this.departure.isLeaving && !this.#isOver) takeover.takeOver(event.insteadOf);
+        if (!this.departure.isLeaving && !this.#isOver && !this.surplus.isGone) takeover.takeOver(event.insteadOf);
         return;
       case 'handOver':
         return takeover.leader?.handOver(event.to, false);
       case 'leave':
         return this.departure.leave();
       case 'surplus':
-        return this.surplusTail.ask(event.controller);
+        return this.surplus.ask(event.controller, event.what);
       case 'drained':
         this.#context.drained = new Set(event.nodes);
         return;
@@ -109,7 +111,7 @@ export class Replica {
   }
 
   #message(message: Message): void {
-    if (message.kind === 'letGo' && message.isGranted) return this.surplusTail.granted(message);
+    if (message.kind === 'letGo' && message.isGranted) return this.surplus.granted(message);
     if (this.isDeaf) return;
     switch (message.kind) {
       case 'seal':

@@ -61,6 +61,8 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
   controllerNode: string;
   /** Those that the metadata named last. */
   memberNodes: readonly string[] = [];
+  /** Since when the record has had no place for this replica, and enough others; −1: it has one, or is being brought up. */
+  surplusSinceMs = -1;
   /** Of the candidates for a missing copy, the one that comes next. */
   learnerTurn = 0;
   readonly #groupLog = new GroupLog(this);
@@ -244,6 +246,8 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
         return this.events.alarm(effect);
       case 'resync':
         return this.resyncs.start(effect.member);
+      case 'discard':
+        return parts.discard(this);
       case 'confirmed':
         return this.rounds.onConfirmed(effect.term);
       case 'admitted':

@@ -12,7 +12,7 @@ import type { RotCounters } from '../rot.js';
 import { HeaderWriter } from './entries.js';
 import type { DamagedReplica } from './damaged-replica.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, HOLD_FILL, MAX_RESYNCS, REPAIR_INTERVAL_MS, TAILS_INTERVAL_MS } from './limits.js';
+import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, HOLD_FILL, MAX_RESYNCS, REPAIR_INTERVAL_MS, SURPLUS_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
 
 /** A node that says in the metadata that it lives: it could take a copy. */
@@ -31,6 +31,8 @@ export interface GroupPorts {
   cas(vdiskId: string, expectedEpoch: number, group: Group): void;
   /** Answered by {@link Groups.onGroup}. */
   readGroup(vdiskId: string, readId: number): void;
+  /** A copy that its group has no place for, while others hold the vdisk as often as it is to be kept, is removed after this time. */
+  readonly keepSurplusMs: number;
   /** A controller wants this node to hold a replica of a vdisk of which it has none. */
   wanted(vdiskId: string): void;
   readonly events: EventSink;
@@ -51,6 +53,8 @@ export interface GroupsOptions {
   readonly rot: RotCounters;
   readonly isOutOfSpace: (stream: OplogStream) => boolean;
   readonly isDraining: (group: GroupVdisk) => boolean;
+  /** Nobody needs it: it is to be removed, once the caller has returned. */
+  readonly discard: (group: GroupVdisk) => void;
   readonly after: (delayNs: number, call: () => void) => void;
 }
 
@@ -77,7 +81,7 @@ export class Groups implements PeerListener {
   #nextDrainMs = 0;
   #removals: Removals = new Map();
   #nextRemovalMs = 0;
-  #nextTailsMs = 0;
+  #nextSurplusMs = 0;
   /** Somebody was refused for want of memory, perhaps, and some came back. */
   #hasRoom = false;
   #resyncs = 0;
@@ -131,6 +135,7 @@ export class Groups implements PeerListener {
       beginResync: () => this.#resyncs < MAX_RESYNCS && ++this.#resyncs > 0,
       endResync: () => void this.#resyncs--,
       isDraining: one => options.isDraining(one),
+      discard: one => options.discard(one),
       after: (delayMs, call) => options.after(delayMs * NS_PER_MS, call),
       events: group.events,
       say: (level, message, fields) => group.say(level, message, fields),
@@ -320,17 +325,33 @@ export class Groups implements PeerListener {
     for (const group of [...this.all.values(), ...this.damaged.values()]) group.onTick(nowMs);
     this.#drain(nowMs);
     this.#followRemoved(nowMs);
-    this.#letGoOfTails(nowMs);
+    this.#letGoOfSurplus(nowMs);
   }
 
-  /** Replicas that their groups have no place for: what of their logs is not committed never will be, and others need the room. */
-  #letGoOfTails(nowMs: number): void {
-    if (nowMs < this.#nextTailsMs || this.#isLeaving) return;
-    this.#nextTailsMs = nowMs + TAILS_INTERVAL_MS;
+  /**
+   * Replicas that their groups have no place for. What of their logs is not committed never will be, and others need the room; and after some time, in which another one might
+   * still be lost, nobody needs the copy.
+   */
+  #letGoOfSurplus(nowMs: number): void {
+    if (nowMs < this.#nextSurplusMs || this.#isLeaving) return;
+    this.#nextSurplusMs = nowMs + Math.min(SURPLUS_INTERVAL_MS, this.options.group.keepSurplusMs);
     for (const group of this.all.values()) {
-      const controller = isSurplus(group) && holdsTheLog(group) ? this.#nodes.find(({ node }) => node === group.controllerNode) : undefined;
-      if (controller !== undefined) group.step({ kind: 'surplus', controller: idOfNode(controller) });
+      if (!isSurplus(group)) group.surplusSinceMs = -1;
+      else if (group.surplusSinceMs < 0) group.surplusSinceMs = nowMs;
+      const what = this.#surplusOf(group, nowMs);
+      const controller = what === null ? undefined : this.#nodes.find(({ node }) => node === group.controllerNode);
+      if (controller !== undefined) group.step({ kind: 'surplus', controller: idOfNode(controller), what: what! });
     }
+  }
+
+  /** What of a replica nobody needs, if anything. */
+  #surplusOf(group: GroupVdisk, nowMs: number): 'tail' | 'copy' | null {
+    const { surplusSinceMs, memberNodes } = group;
+    if (surplusSinceMs < 0) return null;
+    const living = new Set(this.#living.map(one => one.member.node));
+    const isOld = nowMs - surplusSinceMs >= this.options.group.keepSurplusMs;
+    if (isOld && memberNodes.every(node => living.has(node))) return 'copy';
+    return holdsTheLog(group) ? 'tail' : null;
   }
 
   #turnEnd(): void {
@@ -383,8 +404,8 @@ export class Groups implements PeerListener {
 }
 
 /** As the record was seen last: it names enough others. */
-const isSurplus = ({ controller, memberNodes, options, isMember }: GroupVdisk): boolean =>
-  controller === null && memberNodes.length >= options.replicationFactor && !isMember;
+const isSurplus = ({ controller, memberNodes, options, isMember, resyncs }: GroupVdisk): boolean =>
+  controller === null && memberNodes.length >= options.replicationFactor && !isMember && !resyncs.isTarget;
 
 /** Other vdisks wait, or will, for the room that its entries have in the log. */
 const holdsTheLog = ({ log, stream: { usage } }: GroupVdisk): boolean =>

@@ -34,8 +34,8 @@ export const RESYNC_QUIET_POLL_MS = 10;
 export const RESYNC_HOLD_MS = 5_000;
 /** Up to this share of the stream's space, the log is kept for members that may return. */
 export const HOLD_FILL = 0.3;
-/** How often a node looks for tails of replicas that have no place in their groups, and hold its log. */
-export const TAILS_INTERVAL_MS = 1_000;
+/** How often a node looks for replicas that have no place in their groups. */
+export const SURPLUS_INTERVAL_MS = 1_000;
 /** A restart of the log that found no room is tried again. */
 export const RESTART_RETRY_MS = 10;
 /** How often a replica with which a new history begins looks whether all of the former one is in its extents. */

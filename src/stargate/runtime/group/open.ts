@@ -109,7 +109,8 @@ export function startReplica(options: StartReplicaOptions): void {
   const log = stream.openVdisk(vdiskId, historyId);
   const recovered = found?.replica ?? null;
   const layer = found?.layer ?? store.layersOf(vdiskId).at(-1) ?? null;
-  if (found === undefined && layer === null && !isMember) {
+  const isGone = found === undefined || isRemoved(store, recovered);
+  if (isGone && layer === null && !isMember) {
     stream.dropVdisk(log);
     return onNothing();
   }
@@ -133,7 +134,15 @@ export function startReplica(options: StartReplicaOptions): void {
     const chain = walkOf(log, head!, entries).entries();
     return onOpen(openReplica({ parts, description, stream, layer: layer!, head, entries: chain, promise: promiseOf(promise), isTorn }));
   }
-  beginReplica(options, EntryKind.replicaHead, null);
+  // Of one that was here before, and was removed, the log may have something yet.
+  if (term === 0) beginReplica(options, EntryKind.replicaHead, null);
+  else beginReplica(options, EntryKind.replicaReset, floorOf(description));
+}
+
+/** No layer of it is left: the copy was removed, and the log has still something of it. */
+function isRemoved(store: BlockStorePort, recovered: RecoveredReplica | null): boolean {
+  const head = recovered?.head ?? null;
+  return head !== null && !store.damagedLayers().includes(head.layer);
 }
 
 /**

@@ -50,6 +50,8 @@ export interface GroupParts {
   beginResync(): boolean;
   endResync(): void;
   isDraining(group: GroupVdisk): boolean;
+  /** Nobody needs it: it is removed from the node, once the caller has returned. */
+  discard(group: GroupVdisk): void;
   after(delayMs: number, call: () => void): void;
   readonly events: EventSink;
   say(level: 'info' | 'warn' | 'error', message: string, fields: Readonly<Record<string, unknown>>): void;

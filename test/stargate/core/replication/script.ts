@@ -16,7 +16,7 @@ interface Sent {
 }
 
 interface Node {
-  readonly disk: SimDisk;
+  disk: SimDisk;
   replica: Replica | null;
   boots: number;
   readonly cas: Extract<Effect, { kind: 'cas' }>[];
@@ -30,7 +30,7 @@ interface Node {
  *
  *   > group a b c        the record names them; each starts with an empty log.  > needs 2: with fewer members writes wait
  *   > take over a        then: read a, cas a | cas a unanswered | cas a lost
- *   > take over a instead of b;  > hand over a b;  > leave a;  > surplus c a: c has no place in the group that a controls
+ *   > take over a instead of b;  > hand over a b;  > leave a;  > surplus c a [copy]: c has no place in the group that a controls
  *   > late a             a proposal of a that was lost is carried out after all
  *   > write a w1
  *   > confirm a          a round of rule 18
@@ -69,7 +69,7 @@ export class ReplicationScript {
     else if (verb === 'needs') this.#needs(Number(id));
     else if (verb === 'takeOver') this.#step(id, { kind: 'takeOver', ...(other === undefined ? {} : { insteadOf: other }) });
     else if (verb === 'handOver') this.#step(id, { kind: 'handOver', to: other });
-    else if (verb === 'surplus') this.#step(id, { kind: 'surplus', controller: other });
+    else if (verb === 'surplus') this.#step(id, { kind: 'surplus', controller: other, what: rest[1] === 'copy' ? 'copy' : 'tail' });
     else if (verb === 'leave') this.#step(id, { kind: 'leave' });
     else if (verb === 'write') this.#step(id, { kind: 'write', body: taggedBody(other) });
     else if (verb === 'confirm') this.#step(id, { kind: 'confirm' });
@@ -159,6 +159,9 @@ export class ReplicationScript {
     else if (effect.kind === 'persist') {
       this.#checker.stored(id, effect.record, this.#metadata.group);
       node.disk.write(effect);
+    } else if (effect.kind === 'discard') {
+      node.disk = new SimDisk();
+      node.replica = null;
     } else if (effect.kind === 'cas') node.cas.push(effect);
     else if (effect.kind === 'readGroup') this.#step(id, { kind: 'group', readId: effect.readId, group: this.#metadata.group });
     else if (effect.kind === 'serving') {

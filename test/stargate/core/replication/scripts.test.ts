@@ -23,6 +23,7 @@ describe('replication: planted bugs under a directed schedule', () => {
     ['resend.txt', 'resendBySeqOnly', /^lost: .* where 1\/t3:w2 was committed/],
     ['lost-tail.txt', 'cutSurplus', /^lost: /],
     ['surplus-tail.txt', 'hearsWhileAsking', /^lost: .* where 3\/t2:w3 was committed/],
+    ['surplus-copy.txt', 'goesUnasked', /^lost: .* where 1\/t2:w1 was committed/],
     ['late-proposal.txt', 'controllerIsMe', /^lost: .* where 1\/t4:w2 was committed/],
   ] as const)('%s: %s', (file, mutation, outcome) => {
     const text = readFileSync(new URL(file, directory), 'utf8');
