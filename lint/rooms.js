@@ -26,7 +26,7 @@ export const ROOMS = [
   { room: 'uring-engine', at: 'native/', imports: [], package: 'uring-engine', packages: ['node-gyp-build'] },
   { room: 'nbd-server-ts', at: 'src/nbd-server-ts/', imports: ['uring-engine'], package: 'nbd-server-ts' },
   { room: 'wire', at: 'src/wire/', imports: ['base', 'uring-engine:types'], packages: ['msgpackr', 'zod'] },
-  { room: 'meta', at: 'src/meta/', imports: ['base', 'wire'], packages: ['etcd3', 'lmdb', 'zod'] },
+  { room: 'meta', at: 'src/meta/', imports: ['base', 'wire'], packages: ['@node-rs/crc32', 'etcd3', 'lmdb', 'msgpackr', 'zod'] },
   { room: 'shard', at: 'src/shard/', imports: ['base', 'uring-engine'], packages: ['piscina'] },
   { room: 'transport', at: 'src/transport/', imports: ['base', 'wire', 'shard', 'uring-engine'] },
 
@@ -49,7 +49,12 @@ export const ROOMS = [
   { room: 'stargate/service', at: 'src/stargate/service.ts', imports: ['base', 'stargate', 'meta', 'shard', 'wire', 'uring-engine'] },
   { room: 'stargate/replicas', at: 'src/stargate/replicas.ts', imports: ['base', 'stargate', 'wire', 'shard', 'uring-engine'] },
   { room: 'stargate/messages', at: 'src/stargate/messages.ts', imports: ['base', 'stargate:types'] },
-  { room: 'stargate/data-directory', at: 'src/stargate/data-directory.ts', imports: ['base', 'uring-engine'], packages: ['zod'] },
+  {
+    room: 'stargate/data-directory',
+    at: 'src/stargate/data-directory.ts',
+    imports: ['base', 'uring-engine'],
+    packages: ['@node-rs/crc32', 'zod'],
+  },
 
   {
     room: 'datapath',

@@ -6,7 +6,7 @@ export type { FileSystem, OpenOptions } from './file-system.js';
 export { EngineError, type EngineErrorCode } from './errors.js';
 export { errno, errnoName } from './errno.js';
 export { createEngine, type EngineOptions } from './create.js';
-export { lockDirectory, type DirectoryLock, type LockHolder } from './lock.js';
+export { holdDirectory, lockDirectory, type DirectoryLock, type LockHolder } from './lock.js';
 export { MAX_UNIX_PATH_BYTES } from './listen.js';
 export { socketPair } from './socket-pair.js';
 export { DescriptorChannel, MAX_PASSED, type Received } from './descriptor-channel.js';

@@ -39,6 +39,32 @@ export function lockDirectory(directory: string): DirectoryLock | LockHolder {
   return { release: once(() => release(fd, path)) };
 }
 
+/**
+ * As {@link lockDirectory}, and writes nothing: for whoever only reads what is in the directory. Nobody takes it meanwhile; where it has never been taken there is
+ * nothing to hold.
+ */
+export function holdDirectory(directory: string): DirectoryLock | LockHolder {
+  const path = join(fs.realpathSync(directory), 'lock');
+  let fd: number;
+  try {
+    fd = fs.openSync(path, 'r');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { release: () => undefined };
+    throw error;
+  }
+  if (take(fd, path)) {
+    return {
+      release: once(() => {
+        ownLocks.delete(path);
+        fs.closeSync(fd);
+      }),
+    };
+  }
+  const heldBy = holder(path);
+  fs.closeSync(fd);
+  return { heldBy };
+}
+
 function take(fd: number, path: string): boolean {
   const addon = loadAddon();
   if (addon === null) return takeByNumber(path);

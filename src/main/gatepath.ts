@@ -10,6 +10,7 @@ import { addVdiskVerbs } from '../cli/vdisk.js';
 import { addDrillVerb } from '../drill/verb.js';
 import { addClusterVerbs } from './cluster/verbs.js';
 import { addProcessVerbs } from './verbs.js';
+import { addVerifyVerb } from './verify/verb.js';
 import { VERSION } from './version.js';
 
 /** The command. Exit status: 0 done, 1 failed, 2 bad usage. */
@@ -26,6 +27,7 @@ addVdiskVerbs(program);
 addAttachmentVerbs(program);
 addNodeVerbs(program);
 addStatusVerb(program);
+addVerifyVerb(program);
 addEventsVerb(program);
 addDrillVerb(program);
 

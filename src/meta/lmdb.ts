@@ -1,6 +1,11 @@
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
+import { join } from 'node:path';
 import { open, type RootDatabase } from 'lmdb';
+import { GatepathError } from '../base/errors.js';
+import { LmdbImage } from '../base/lmdb-image.js';
 import { checkKey, checkPrefix, checkTransaction, keyOf } from './check.js';
 import { MetaUnavailable } from './errors.js';
+import { decodeOldRecord, decodeRecord, encodeRecord, isOldRecord, type StoredRecord } from './lmdb-record.js';
 import type { Compare, MetadataStore, Operation, RangeResult, TransactionResult, Versioned, Watch, WatchListener } from './store.js';
 
 /** Behind all characters that a key may have. */
@@ -8,12 +13,7 @@ const AFTER_KEYS = '\x7f';
 /** The first character that a key may begin with. */
 const FIRST_KEY = '0';
 /** Where the version counter is kept: no key of the model, and before all of them. */
-const COUNTER_KEY = '!version';
-
-interface Stored {
-  readonly value: unknown;
-  readonly version: number;
-}
+export const COUNTER_KEY = '!version';
 
 interface LocalWatch {
   readonly prefix: string;
@@ -30,17 +30,21 @@ export class LmdbStore implements MetadataStore {
   readonly #watches = new Set<LocalWatch>();
   #closed = false;
 
-  private constructor(readonly database: RootDatabase<Stored, string>) {}
+  private constructor(readonly database: RootDatabase<Buffer, string>) {}
 
+  /** Throws GatepathError `ERR_METADATA` where the file is damaged: the library would end the process, now or later. */
   static open(directory: string): LmdbStore {
+    checkFile(join(directory, 'data.mdb'));
     // overlappingSync would make a transaction visible before it is durable.
-    return new LmdbStore(open<Stored, string>({ path: directory, encoding: 'msgpack', overlappingSync: false, maxDbs: 1 }));
+    const database = open<Buffer, string>({ path: directory, encoding: 'binary', overlappingSync: false, maxDbs: 1 });
+    renewOldRecords(database);
+    return new LmdbStore(database);
   }
 
   get(key: string): Promise<Versioned | null> {
     return this.#run(() => {
       checkKey(key);
-      const stored = this.database.get(key);
+      const stored = this.#read(key);
       return stored === undefined ? null : { key, ...stored };
     });
   }
@@ -50,7 +54,8 @@ export class LmdbStore implements MetadataStore {
       checkPrefix(prefix);
       const items: Versioned[] = [];
       const start = prefix === '' ? FIRST_KEY : prefix;
-      for (const { key, value } of this.database.getRange({ start, end: prefix + AFTER_KEYS })) items.push({ key, ...value });
+      for (const { key, value } of this.database.getRange({ start, end: prefix + AFTER_KEYS }))
+        items.push({ key, ...decodeRecord(key, value) });
       return { items };
     });
   }
@@ -81,19 +86,25 @@ export class LmdbStore implements MetadataStore {
   #commit(compares: readonly Compare[], operations: readonly Operation[]): TransactionResult {
     try {
       return this.database.transactionSync((): TransactionResult => {
-        for (const { key, version } of compares) if ((this.database.get(key)?.version ?? 0) !== version) return { ok: false };
-        const version = (this.database.get(COUNTER_KEY)?.version ?? 0) + 1;
-        void this.database.put(COUNTER_KEY, { value: null, version });
+        for (const { key, version } of compares) if ((this.#read(key)?.version ?? 0) !== version) return { ok: false };
+        const version = (this.#read(COUNTER_KEY)?.version ?? 0) + 1;
+        void this.database.put(COUNTER_KEY, encodeRecord(COUNTER_KEY, { value: null, version }));
         for (const operation of operations) {
-          if ('put' in operation) void this.database.put(operation.put, { value: operation.value, version });
+          if ('put' in operation) void this.database.put(operation.put, encodeRecord(operation.put, { value: operation.value, version }));
           else void this.database.remove(operation.remove);
         }
         return { ok: true, version };
       });
     } catch (cause) {
+      if (cause instanceof GatepathError) throw cause;
       // A full or failing disk: where in the commit it failed is not known here.
       throw new MetaUnavailable(`the metadata could not be written: ${(cause as Error).message}; is the disk full?`, { cause });
     }
+  }
+
+  #read(key: string): StoredRecord | undefined {
+    const record = this.database.get(key);
+    return record === undefined ? undefined : decodeRecord(key, record);
   }
 
   #tell(operations: readonly Operation[]): void {
@@ -113,5 +124,48 @@ export class LmdbStore implements MetadataStore {
       if (this.#closed) throw new MetaUnavailable('the store was closed');
       resolve(body());
     });
+  }
+}
+
+/** In one transaction: what an older version has written has no checksum. */
+function renewOldRecords(database: RootDatabase<Buffer, string>): void {
+  const counter = database.get(COUNTER_KEY);
+  if (counter === undefined || !isOldRecord(counter)) return;
+  database.transactionSync(() => {
+    for (const { key, value } of [...database.getRange({})]) {
+      if (isOldRecord(value)) void database.put(key, encodeRecord(key, decodeOldRecord(key, value)));
+    }
+  });
+}
+
+function checkFile(path: string): void {
+  if (!existsSync(path)) return;
+  const image = imageOf(path);
+  // A file without content is one that a first start left.
+  if (image.sizeBytes === 0) return;
+  for (const entry of image.check()) void entry;
+  const [damage] = image.damage;
+  if (damage === undefined) return;
+  throw new GatepathError(
+    'corrupt',
+    'ERR_METADATA',
+    `the metadata in ${path} is damaged, page ${damage.page}: ${damage.message}`,
+    'restore the metadata from a backup; "gatepath verify" says what else is damaged',
+  );
+}
+
+/** The whole file, as it lies on the disk: the metadata of one node is small. */
+export function imageOf(path: string): LmdbImage {
+  const fd = openSync(path, 'r');
+  try {
+    const bytes = Buffer.alloc(fstatSync(fd).size);
+    for (let at = 0; at < bytes.length;) {
+      const read = readSync(fd, bytes, at, bytes.length - at, at);
+      if (read === 0) break;
+      at += read;
+    }
+    return new LmdbImage((atBytes, lengthBytes) => bytes.subarray(atBytes, atBytes + lengthBytes), bytes.length);
+  } finally {
+    closeSync(fd);
   }
 }

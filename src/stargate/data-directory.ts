@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import { lockDirectory, type DirectoryLock } from 'uring-engine';
+import { crc32c } from '@node-rs/crc32';
+import { holdDirectory, lockDirectory, type DirectoryLock } from 'uring-engine';
 import * as z from 'zod';
 import { GatepathError } from '../base/errors.js';
 
@@ -78,6 +79,55 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
   return { path, storeUuid, streams: kept, isNew, clusterId, boot: raiseBootCount(path, isEmptied), lock };
 }
 
+export interface HeldDirectory {
+  readonly storeUuid: string;
+  readonly streams: number;
+  readonly clusterId: string | null;
+  readonly boot: BootRecord;
+  readonly removedAt: string | null;
+  /** What else is wrong with its own files. */
+  readonly problems: readonly { readonly file: string; readonly message: string }[];
+  readonly lock: DirectoryLock;
+}
+
+/**
+ * Takes a data directory to read it, for the offline verifier: nothing in it changes, and nobody starts with it meanwhile. Throws GatepathError: no data directory,
+ * held by another process, of a newer version.
+ */
+export function holdDataDirectory(path: string): HeldDirectory {
+  const mark = join(path, MARK);
+  if (!existsSync(path)) throw invalid('ERR_USAGE', `${path} is missing`, 'name a data directory');
+  const lock = holdDirectory(path);
+  if ('heldBy' in lock) {
+    throw invalid(
+      'ERR_LOCKED',
+      `${path} is in use by ${lock.heldBy}`,
+      'stop that process first: what it is writing is no error, and looks like one',
+    );
+  }
+  try {
+    if (!existsSync(mark) && !FOLDERS.some(folder => existsSync(join(path, folder)))) {
+      throw invalid('ERR_USAGE', `${path} is no data directory of Gatepath: it has no ${MARK}`, 'name the one of a node');
+    }
+    const { storeUuid, streams, clusterId = null, removedAt = null } = read(mark);
+    const { boot, problem } = heldBoot(join(path, BOOT));
+    return { storeUuid, streams, clusterId, removedAt, boot, problems: problem === null ? [] : [{ file: BOOT, message: problem }], lock };
+  } catch (error) {
+    lock.release();
+    throw error;
+  }
+}
+
+function heldBoot(file: string): { readonly boot: BootRecord; readonly problem: string | null } {
+  const none = { incarnation: 0, bootCount: 0 };
+  try {
+    return { boot: readBoot(file), problem: null };
+  } catch (error) {
+    if (!(error instanceof GatepathError)) throw error;
+    return { boot: none, problem: error.message };
+  }
+}
+
 /** To be called when the databases are open: they sync what is in their files, and not the names of those. */
 export function syncFolders(path: string): void {
   for (const folder of [...FOLDERS, join('stargate', 'store')]) syncDirectory(join(path, folder));
@@ -144,10 +194,10 @@ function create(path: string, streams: number): z.infer<typeof format> {
 }
 
 /** Replaces the file as a whole. */
-function writeDurably(path: string, file: string, content: unknown): void {
+function writeDurably(path: string, file: string, content: object): void {
   const temporary = join(path, `${file}.${process.pid}.tmp`);
   const fd = openSync(temporary, 'w', 0o600);
-  writeSync(fd, `${JSON.stringify(content, null, 2)}\n`);
+  writeSync(fd, `${JSON.stringify({ ...content, crc: crcOf(content) }, null, 2)}\n`);
   fsyncSync(fd);
   closeSync(fd);
   renameSync(temporary, join(path, file));
@@ -206,9 +256,16 @@ function readJson(file: string, action: string): unknown {
 
 function parse<T>(file: string, schema: z.ZodType<T>, content: unknown, action: string): T {
   const parsed = schema.safeParse(content);
-  if (parsed.success) return parsed.data;
-  throw invalid('ERR_FORMAT', `${file} is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`, action);
+  if (!parsed.success) {
+    throw invalid('ERR_FORMAT', `${file} is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`, action);
+  }
+  const { crc, ...rest } = content as { crc?: unknown };
+  if (crc !== undefined && crc !== crcOf(rest)) throw invalid('ERR_FORMAT', `${file} is damaged: its checksum differs`, action);
+  return parsed.data;
 }
+
+/** CRC32C of what the file says, in the order in which it does. Files of older versions have none. */
+const crcOf = (content: object): number => crc32c(JSON.stringify(content));
 
 function invalid(code: string, message: string, action: string): GatepathError {
   return new GatepathError('invalid', code, message, action);

@@ -1,7 +1,8 @@
 import { crc32c } from '@node-rs/crc32';
-import type { Arena, FileSystem } from 'uring-engine';
+import type { Arena, FileSystem, Slot } from 'uring-engine';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState } from '../core/ports.js';
 import { ChunkTable, decodeChunk, placeSeed } from '../store/chunk.js';
+import { StoreError } from '../store/errors.js';
 import { chunkKey, decodeLayer, decodeSegment, KeyKind, keyAfter, parseKey, segmentKey } from '../store/format.js';
 import { CHUNK_BLOCKS } from '../store/limits.js';
 import type { RecordReader } from '../store/records.js';
@@ -14,11 +15,17 @@ export interface VerifyExtentsOptions {
   /** A range of the arena to read through: one chunk, 256 KiB. */
   readonly scratchOffset: number;
   readonly root: string;
-  /** The block store, which `verifyStore` has found in order. */
+  /** The block store. Its damaged records are passed over: `verifyStore` tells them. */
   readonly records: RecordReader;
   /** Whether the log holds something newer for the block: then the extent may hold a mixture, which the log mends. */
   readonly pending?: (layer: number, segment: number, block: number) => boolean;
+  /** Its data may be newer than what the store says of it: it was being brought up from other nodes, and will be again. */
+  readonly mayBeAhead?: (layer: number) => boolean;
+  readonly onProgress?: (readBytes: number) => void;
 }
+
+const UNKNOWN_SEGMENT = { dataBlocks: 0, baseState: BlockState.absent };
+const ZEROES = Buffer.alloc(BLOCK_BYTES);
 
 /** Bytes of the arena that {@link verifyExtents} reads through. */
 export const VERIFY_SCRATCH_BYTES = CHUNK_BLOCKS * BLOCK_BYTES;
@@ -31,7 +38,7 @@ export function verifyExtents(options: VerifyExtentsOptions): Finding[] {
   for (const [key, record] of prefixed(options.records, Buffer.from([KeyKind.layer]))) {
     const { layer } = parseKey(key)!;
     // Of a layer being deleted any part may be gone.
-    if (!decodeLayer(layer, record).deleting) layers.set(layer, verifyLayer(options, layer, findings));
+    if (decoded(() => decodeLayer(layer, record))?.deleting === false) layers.set(layer, verifyLayer(options, layer, findings));
     else layers.set(layer, new Set(filesOf(options, layer, [])));
   }
   verifyNames(options, layers, findings);
@@ -44,10 +51,9 @@ function verifyLayer(options: VerifyExtentsOptions, layer: number, findings: Fin
   for (const [key, record] of prefixed(options.records, segmentKey(layer, 0).subarray(0, 5))) {
     const { segment } = parseKey(key)!;
     known.add(segment);
-    const { dataBlocks } = decodeSegment(layer, segment, record);
-    if (dataBlocks === 0) continue;
-    if (options.files.exists(extentPath(options.root, layer, segment))) verifySegment(options, layer, segment, findings);
-    else
+    const { dataBlocks, baseState } = decoded(() => decodeSegment(layer, segment, record)) ?? UNKNOWN_SEGMENT;
+    if (options.files.exists(extentPath(options.root, layer, segment))) verifySegment(options, layer, segment, baseState, findings);
+    else if (dataBlocks > 0)
       findings.push(
         finding('error', 'extent-missing', layer, segment, -1, `the file is missing; the store has ${dataBlocks} data blocks of it`),
       );
@@ -55,31 +61,67 @@ function verifyLayer(options: VerifyExtentsOptions, layer: number, findings: Fin
   return known;
 }
 
-function verifySegment(options: VerifyExtentsOptions, layer: number, segment: number, findings: Finding[]): void {
-  const { files, arena, scratchOffset, root } = options;
+function verifySegment(options: VerifyExtentsOptions, layer: number, segment: number, baseState: BlockState, findings: Finding[]): void {
+  const { files, root } = options;
   const table = new ChunkTable(1);
   const slot = files.open(extentPath(root, layer, segment), { direct: true });
   try {
     if (files.sizeBytes(slot) > BLOCKS_PER_SEGMENT * BLOCK_BYTES)
       findings.push(finding('error', 'extent-size', layer, segment, -1, 'the file is longer than a segment'));
+    const known = new Set<number>();
     for (const [key, record] of prefixed(options.records, chunkKey(layer, segment, 0).subarray(0, 9))) {
       const { chunk } = parseKey(key)!;
-      decodeChunk(record, record.length, placeSeed(layer, segment, chunk), table, 0);
-      const window = arena.bytes.subarray(scratchOffset, scratchOffset + VERIFY_SCRATCH_BYTES);
-      const read = files.read(slot, scratchOffset, VERIFY_SCRATCH_BYTES, chunk * VERIFY_SCRATCH_BYTES);
-      window.fill(0, read);
-      for (let i = 0; i < CHUNK_BLOCKS; i++) {
-        if (table.state[i] !== BlockState.data) continue;
-        const found = crc32c(window.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES));
-        if (found === table.crc[i]) continue;
-        const block = chunk * CHUNK_BLOCKS + i;
-        const severity = options.pending?.(layer, segment, block) === true ? 'notice' : 'error';
-        const message = `CRC32C ${hex(found)}, the store has ${hex(table.crc[i]!)} at seq ${table.seq[i]}`;
-        findings.push(finding(severity, 'extent-checksum', layer, segment, block, message));
-      }
+      known.add(chunk);
+      const isWhole = decoded(() => (decodeChunk(record, record.length, placeSeed(layer, segment, chunk), table, 0), true));
+      if (isWhole === true) verifyChunk(options, slot, layer, segment, chunk, table, findings);
     }
+    table.fill(0, baseState, 0);
+    for (const chunk of chunksWithData(options, slot))
+      if (!known.has(chunk)) verifyChunk(options, slot, layer, segment, chunk, table, findings);
   } finally {
     files.close(slot);
+  }
+}
+
+/** Chunks of the file that are no holes, as far as the file system tells them apart. */
+function* chunksWithData({ files }: VerifyExtentsOptions, slot: Slot): Generator<number> {
+  const endBytes = Math.min(files.sizeBytes(slot), BLOCKS_PER_SEGMENT * BLOCK_BYTES);
+  for (let at = files.nextData(slot, 0); at < endBytes;) {
+    const chunk = Math.floor(at / VERIFY_SCRATCH_BYTES);
+    yield chunk;
+    at = files.nextData(slot, (chunk + 1) * VERIFY_SCRATCH_BYTES);
+  }
+}
+
+function verifyChunk(
+  options: VerifyExtentsOptions,
+  slot: Slot,
+  layer: number,
+  segment: number,
+  chunk: number,
+  table: ChunkTable,
+  findings: Finding[],
+): void {
+  const { files, arena, scratchOffset, pending, mayBeAhead, onProgress } = options;
+  const window = arena.bytes.subarray(scratchOffset, scratchOffset + VERIFY_SCRATCH_BYTES);
+  const read = files.read(slot, scratchOffset, VERIFY_SCRATCH_BYTES, chunk * VERIFY_SCRATCH_BYTES);
+  window.fill(0, read);
+  onProgress?.(VERIFY_SCRATCH_BYTES);
+  for (let i = 0; i < CHUNK_BLOCKS; i++) {
+    const bytes = window.subarray(i * BLOCK_BYTES, (i + 1) * BLOCK_BYTES);
+    const block = chunk * CHUNK_BLOCKS + i;
+    if (table.state[i] === BlockState.data) {
+      const found = crc32c(bytes);
+      if (found === table.crc[i]) continue;
+      const severity = pending?.(layer, segment, block) === true || mayBeAhead?.(layer) === true ? 'notice' : 'error';
+      const message = `CRC32C ${hex(found)}, the store has ${hex(table.crc[i]!)} at seq ${table.seq[i]}`;
+      findings.push(finding(severity, 'extent-checksum', layer, segment, block, message));
+    } else if (!ZEROES.equals(bytes) && pending?.(layer, segment, block) !== true) {
+      // Where holes cannot be punched, what was trimmed stays.
+      const isError = table.state[i] === BlockState.absent && mayBeAhead?.(layer) !== true;
+      const message = `the file has data, the store says that there is none: the store may be older than its extents`;
+      findings.push(finding(isError ? 'error' : 'notice', 'extent-stray', layer, segment, block, message));
+    }
   }
 }
 
@@ -131,6 +173,16 @@ function checkFormatFile({ files, arena, scratchOffset, root }: VerifyExtentsOpt
   } catch (error) {
     const message = error instanceof ExtentError ? error.message : `${formatPath(root)} cannot be read: ${(error as Error).message}`;
     findings.push(finding('error', 'extent-format', -1, -1, -1, message));
+  }
+}
+
+/** Null: the record is damaged, which the store's verifier tells. */
+function decoded<T>(decode: () => T): T | null {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return null;
   }
 }
 

@@ -13,6 +13,7 @@ interface FoundRot {
   readonly segment: string;
   /** Of a damaged payload the one vdisk is known. */
   readonly vdisk: StreamVdiskLog | null;
+  readonly blocks: RotRange['blocks'];
   readonly message: string;
 }
 
@@ -87,7 +88,7 @@ export class ChainReader implements ScanHandler {
   onRotRange(segment: Segment | null, fromLsn: number, toLsn: number, message: string): void {
     this.#rangeLsn = fromLsn;
     this.#rangeEndLsn = toLsn;
-    this.#add({ fromLsn, toLsn, segment: segment === null ? '' : segmentName(segment.number), vdisk: null, message });
+    this.#add({ fromLsn, toLsn, segment: segment === null ? '' : segmentName(segment.number), vdisk: null, blocks: null, message });
   }
 
   onRotEntry(segment: Segment, entry: DecodedEntry, isCopy: boolean): void {
@@ -96,7 +97,9 @@ export class ChainReader implements ScanHandler {
     // Its place in the chain is known by its header. A copy that is damaged is missing as it was before.
     if (!isCopy && log.broken === null) this.#keepPlace(log, entry, message);
     const toLsn = entry.lsn + entry.payloadBytes;
-    this.#add({ fromLsn: entry.lsn, toLsn, segment: segmentName(segment.number), vdisk: log, message });
+    const { offsetBytes, lengthBytes } = entry;
+    const blocks = isChange(entry.kind) ? { offsetBytes, lengthBytes } : null;
+    this.#add({ fromLsn: entry.lsn, toLsn, segment: segmentName(segment.number), vdisk: log, blocks, message });
   }
 
   #keepPlace(log: StreamVdiskLog, entry: DecodedEntry, message: string): void {
@@ -120,12 +123,12 @@ export class ChainReader implements ScanHandler {
   finish(): { rot: RotRange[]; broken: StreamVdiskLog[] } {
     const rot: RotRange[] = [];
     for (const found of this.#rot) {
-      const { fromLsn, toLsn, segment, message } = found;
+      const { fromLsn, toLsn, segment, blocks, message } = found;
       const ended = found.vdisk !== null ? [] : [...this.vdisks.values()].filter(log => !this.#goesOn(log, toLsn));
       for (const log of ended) log.broken ??= { cause: 'rot', lsn: fromLsn, message: 'its entries may have been where the log is damaged' };
       const isIn = ({ gap }: StreamVdiskLog): boolean => gap !== null && gap.lsn >= fromLsn && gap.lsn < toLsn;
       const vdisks = found.vdisk !== null ? [found.vdisk] : [...this.vdisks.values()].filter(log => ended.includes(log) || isIn(log));
-      rot.push({ fromLsn, toLsn, segment, vdisks: vdisks.map(log => log.vdiskId), message });
+      rot.push({ fromLsn, toLsn, segment, vdisks: vdisks.map(log => log.vdiskId), blocks, message });
     }
     return { rot, broken: [...this.vdisks.values()].filter(log => log.broken !== null) };
   }
@@ -143,7 +146,7 @@ export class ChainReader implements ScanHandler {
     this.rotRanges++;
     if (this.#rot.length < MAX_REPORTED_ROT) this.#rot.push(found);
     // The list is full: the last range of it stretches over the rest.
-    else this.#rot[this.#rot.length - 1] = { ...last!, toLsn: found.toLsn, vdisk: null, message: 'many damaged ranges' };
+    else this.#rot[this.#rot.length - 1] = { ...last!, toLsn: found.toLsn, vdisk: null, blocks: null, message: 'many damaged ranges' };
   }
 
   #logOf(entry: DecodedEntry): StreamVdiskLog {
@@ -155,6 +158,10 @@ export class ChainReader implements ScanHandler {
 /** A replica's first record, or that with which it went on in a new history: whatever was there of another one is given up, damaged or not. */
 function beginsHistory(kind: EntryKind): boolean {
   return kind === EntryKind.replicaHead || kind === EntryKind.replicaReset;
+}
+
+function isChange(kind: EntryKind): boolean {
+  return kind === EntryKind.write || kind === EntryKind.fullImage;
 }
 
 /** Records that say what is promised. */

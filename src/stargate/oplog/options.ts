@@ -80,6 +80,8 @@ export interface RotRange {
    * no entry may have lost them here too.
    */
   readonly vdisks: readonly string[];
+  /** What of the one vdisk, where that is known: a change whose payload is damaged. */
+  readonly blocks: { readonly offsetBytes: number; readonly lengthBytes: number } | null;
   readonly message: string;
 }
 

@@ -49,7 +49,7 @@ export class RecoveryCollector implements RecoveryVisitor {
 
   constructor(
     readonly arena: Arena,
-    readonly store: BlockStorePort,
+    readonly store: Pick<BlockStorePort, 'layersOf' | 'drainSeq'>,
   ) {}
 
   onEntry(log: StreamVdiskLog, entry: RecoveredEntry): void {

@@ -107,12 +107,15 @@ function refusal(
   return log.lastSeq === 0 && mayBeLost !== '' ? mayBeLost : null;
 }
 
+/** What is asked of the block store. */
+export type StoreFacts = Pick<BlockStorePort, 'layersOf' | 'drainSeq' | 'segments' | 'damagedLayers'>;
+
 /** What recovery alone says of the vdisk, whatever its term: its log is damaged, or does not fit the block store. */
 export function damageOf(
   log: StreamVdiskLog,
   recovered: RecoveredVdisk | undefined,
   layer: LayerId | null,
-  store: BlockStorePort,
+  store: StoreFacts,
 ): string | null {
   if (log.broken !== null) return `its log is damaged at position ${log.broken.lsn}: ${log.broken.message}`;
   if (recovered !== undefined && recovered.problem !== '') return recovered.problem;
@@ -133,7 +136,7 @@ export function damageOf(
     : `its layer ${head.layer} is not in the block store`;
 }
 
-function hasData(store: BlockStorePort, layer: LayerId): boolean {
+function hasData(store: StoreFacts, layer: LayerId): boolean {
   try {
     return store.segments(layer).length > 0;
   } catch {

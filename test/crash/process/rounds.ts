@@ -11,6 +11,8 @@ export interface RoundsOptions {
   /** The kill comes at a random moment up to this after the load began. */
   readonly maxLoadMs?: number;
   readonly log?: (line: string) => void;
+  /** What is wrong with what a killed process has left, before the next one starts with it. */
+  readonly verifyLeft?: () => Promise<readonly string[]>;
 }
 
 export interface RoundsResult {
@@ -49,11 +51,12 @@ export async function runCrashRounds(options: RoundsOptions): Promise<RoundsResu
     await within('end of the load after the kill', 10_000, load.ended());
     acknowledgedWrites += load.counts.acknowledgedWrites;
     unanswered += load.counts.unanswered;
+    const left = (await options.verifyLeft?.()) ?? [];
     const killedAt = performance.now();
     await within(`start after kill ${round}`, SERVER_START_TIMEOUT_MS, system.start());
     restartMs.push(Math.round(performance.now() - killedAt));
     const client = await connect();
-    const faults = [...load.faults, ...(await verifyRegions(client, regions, true))];
+    const faults = [...load.faults, ...left, ...(await verifyRegions(client, regions, true))];
     await client.disconnect();
     log(
       `round ${round}: ${load.counts.acknowledgedWrites} writes acknowledged, ${load.counts.unanswered} unanswered, up after ${restartMs.at(-1)} ms`,

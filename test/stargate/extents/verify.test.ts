@@ -55,6 +55,21 @@ describe('verifyExtents', () => {
     expect(findings()).toEqual([]);
   });
 
+  it('finds data that the store knows nothing of: the store is an older one, unless the log is about to bring it', () => {
+    const { files, arena } = rig.engine;
+    const slot = files.open(extentPath(ROOT, 1, 2), { write: true });
+    arena.bytes.fill(7, SCRATCH, SCRATCH + BLOCK_BYTES);
+    for (const block of [5, 65, 200]) files.write(slot, SCRATCH, BLOCK_BYTES, block * BLOCK_BYTES);
+    files.close(slot);
+    expect(findings()).toEqual([
+      ['error', 'extent-stray', 1, 2, 5],
+      // What was trimmed where no holes can be punched.
+      ['notice', 'extent-stray', 1, 2, 65],
+      ['error', 'extent-stray', 1, 2, 200],
+    ]);
+    expect(findings((_layer, _segment, block) => block !== 5)).toEqual([['error', 'extent-stray', 1, 2, 5]]);
+  });
+
   it('finds a block that rotted, and where; not one that the log is about to mend', () => {
     const { files } = rig.engine;
     const slot = files.open(extentPath(ROOT, 1, 2), { write: true });
