@@ -1,3 +1,4 @@
+import { formatSize } from '../base/size.js';
 import { GatepathError } from '../base/errors.js';
 
 /** Exit status of a command that was called wrongly. */
@@ -32,3 +33,8 @@ export function reportError(error: unknown): number {
 
 /** What can be seen in the arguments alone. */
 const USAGE_CODES = new Set(['ERR_SIZE', 'ERR_NAME', 'ERR_URL', 'ERR_USAGE']);
+
+/** Where the data is, of which the sum is told before. */
+export function usedText(allocatedBytes: number, logBytes: number, physicalBytes: number): string {
+  return `${formatSize(allocatedBytes)} in extents, up to ${formatSize(logBytes)} in the log; ${formatSize(physicalBytes)} with all copies`;
+}

@@ -33,10 +33,13 @@ function printStatus(status: StatusView): void {
 function printStorage({ node, nodes, vdisks, space, hosts, shards, version }: StatusView): void {
   if (node === null || space === null) return;
   console.log(`node      ${node.id}, pid ${node.pid}, since ${node.startedAt}, gatepath ${version}`);
-  console.log(`data      ${node.dataDir}: ${formatSize(space.freeBytes)} free of ${formatSize(space.totalBytes)}`);
+  const { freeBytes, totalBytes, usedBytes } = space;
+  console.log(`data      ${node.dataDir}: ${formatSize(freeBytes)} free of ${formatSize(totalBytes)}, vdisks use ${formatSize(usedBytes)}`);
   if (vdisks !== null) {
-    const { count, attached, sizeBytes, allocatedBytes } = vdisks;
-    console.log(`vdisks    ${count}, ${attached} attached, ${formatSize(sizeBytes)}, ${formatSize(allocatedBytes)} allocated`);
+    const { count, attached, sizeBytes, allocatedBytes, logBytes, physicalBytes, deleting } = vdisks;
+    const used = `${formatSize(allocatedBytes + logBytes)} used, ${formatSize(physicalBytes)} with all copies`;
+    const gone = deleting === 0 ? '' : `; ${deleting} deleted, whose space is on its way back`;
+    console.log(`vdisks    ${count}, ${attached} attached, ${formatSize(sizeBytes)}, ${used}${gone}`);
   }
   if (nodes.length > 1) console.log(`nodes     ${nodes.map(nodeText).join(', ')}`);
   for (const host of hosts) console.log(`host      ${host.name}: NBD at ${host.nbdSocket}`);

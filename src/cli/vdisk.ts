@@ -3,7 +3,7 @@ import { GatepathError } from '../base/errors.js';
 import { formatSize, parseSize } from '../base/size.js';
 import type { VdiskView } from '../control/schemas.js';
 import { continueMigration } from './migration.js';
-import { printJson, printTable } from './output.js';
+import { printJson, printTable, usedText } from './output.js';
 import { addRecoverVerb } from './recover.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
@@ -28,11 +28,11 @@ export function addVdiskVerbs(program: Command): void {
       const vdisks = await (await connectSystem(options)).listVdisks();
       if (options.json) return printJson(vdisks);
       printTable(
-        ['NAME', 'SIZE', 'ALLOCATED', 'CONTAINER', 'HEALTH', 'ATTACHED'],
+        ['NAME', 'SIZE', 'USED', 'CONTAINER', 'HEALTH', 'ATTACHED'],
         vdisks.map(one => [
           one.name,
           formatSize(one.sizeBytes),
-          one.allocatedBytes === null ? '?' : formatSize(one.allocatedBytes),
+          one.allocatedBytes === null ? '?' : formatSize(one.allocatedBytes + (one.logBytes ?? 0)),
           one.container,
           one.health,
           attachedText(one),
@@ -89,12 +89,16 @@ function attachedText({ attachments }: VdiskView): string {
 }
 
 function printVdisk(one: VdiskView): void {
-  const allocated = one.allocatedBytes === null ? '?' : formatSize(one.allocatedBytes);
+  const { allocatedBytes, logBytes, physicalBytes } = one;
+  const used =
+    allocatedBytes === null
+      ? '?'
+      : `${formatSize(allocatedBytes + (logBytes ?? 0))}: ${usedText(allocatedBytes, logBytes ?? 0, physicalBytes ?? 0)}`;
   const lines: [string, string][] = [
     ['name', one.name],
     ['id', one.id],
     ['size', `${formatSize(one.sizeBytes)} (${one.sizeBytes} bytes)`],
-    ['allocated', allocated],
+    ['used', used],
     ['container', one.container],
     ['health', one.problem === null ? one.health : `${one.health}: ${one.problem}`],
     ['controller', `${one.controller ?? '-'} (epoch ${one.epoch}, term ${one.term})`],

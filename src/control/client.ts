@@ -1,3 +1,4 @@
+import { containerView, type ContainerView, type CreateContainerRequest, type SetContainerRequest } from './container-schemas.js';
 import { request as httpRequest } from 'node:http';
 import * as z from 'zod';
 import { GatepathError } from '../base/errors.js';
@@ -8,7 +9,6 @@ import {
   recoveredView,
   recoveryView,
   removalView,
-  containerView,
   detachView,
   eventsView,
   nodeView,
@@ -26,8 +26,6 @@ import {
   type RecoveryView,
   type RemovalView,
   type RemoveNodeRequest,
-  type ContainerView,
-  type CreateContainerRequest,
   type CreateVdiskRequest,
   type DetachRequest,
   type DetachView,
@@ -38,6 +36,8 @@ import {
   type StatusView,
   type VdiskView,
 } from './schemas.js';
+
+export type { ContainerView };
 
 /** Longer than the server's own waits (attach, detach, create). */
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -111,6 +111,14 @@ export class ControlClient {
 
   createContainer(wanted: CreateContainerRequest): Promise<ContainerView> {
     return this.#ask('POST', '/v1/containers', containerView, wanted);
+  }
+
+  setContainer(name: string, change: SetContainerRequest): Promise<ContainerView> {
+    return this.#ask('PUT', `/v1/containers/${encodeURIComponent(name)}`, containerView, change);
+  }
+
+  showContainer(name: string): Promise<ContainerView> {
+    return this.#ask('GET', `/v1/containers/${encodeURIComponent(name)}`, containerView);
   }
 
   async listVdisks(): Promise<VdiskView[]> {

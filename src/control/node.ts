@@ -18,6 +18,8 @@ export interface ManagedNode {
   status(): Promise<NodeStatus>;
   /** What has happened to the vdisk here that is no mere information, the last of it; null: nothing. */
   lastProblem(vdiskId: string): { readonly at: string; readonly cause: string } | null;
+  /** What a vdisk with a quota, controlled here, may have used up by the time that it is counted again; null: there is none. */
+  reservedBytes(vdiskId: string): number | null;
   space(): { readonly freeBytes: number; readonly totalBytes: number };
   /** The other nodes of the system; null where there is no other. */
   readonly cluster: ManagedCluster | null;
@@ -39,6 +41,7 @@ export interface NodeStatus {
   readonly vdisks: readonly {
     readonly vdiskId: string;
     readonly allocatedBytes: number;
+    readonly logBytes: number;
     readonly sessions: number;
   }[];
   /** Its replicas of vdisks that several nodes hold. One whose office is `serving` is that of the controller. */
@@ -46,6 +49,7 @@ export interface NodeStatus {
     readonly vdiskId: string;
     readonly office: string;
     readonly allocatedBytes: number;
+    readonly logBytes: number;
     readonly sessions: number;
     readonly resync: {
       readonly member: string;
@@ -65,6 +69,8 @@ export interface NodeStatus {
   /** Vdisks that are not served, and why. */
   readonly problems: readonly { readonly vdiskId: string; readonly message: string }[];
   readonly shards: readonly ShardView[];
+  /** Layers of deleted vdisks that are not gone yet. */
+  readonly removing: number;
   /** Shards that did not answer in time. */
   readonly silentShards: number;
 }

@@ -3,18 +3,9 @@ import * as z from 'zod';
 /** Shapes of the management API, for server and clients. Sizes are bytes; times are ISO 8601. */
 
 /** Names are checked by the cluster model, which says what is wrong with one; here only their type and a bound. */
-const text = z.string().max(4_096);
-const count = z.number().int().nonnegative();
+export const text = z.string().max(4_096);
+export const count = z.number().int().nonnegative();
 
-export const createContainerRequest = z.strictObject({
-  name: text,
-  replicationFactor: z.union([z.literal(1), z.literal(2), z.literal(3)]).optional(),
-  /** With fewer members than this, writes wait. Default: 1, and 2 where the replication factor is 3. */
-  minMembers: z.number().int().min(1).max(3).optional(),
-  /** When a write is answered: when it is on stable storage (the default), or when it is in memory and a flush makes sure of it. */
-  durability: z.enum(['always', 'flush']).optional(),
-});
-export type CreateContainerRequest = z.infer<typeof createContainerRequest>;
 export const createVdiskRequest = z.strictObject({
   name: text,
   sizeBytes: z.number().int().positive(),
@@ -98,19 +89,6 @@ export type EventsView = z.infer<typeof eventsView>;
 export const health = z.enum(['healthy', 'degraded', 'unavailable']);
 export type Health = z.infer<typeof health>;
 
-export const containerView = z.object({
-  name: z.string(),
-  replicationFactor: count,
-  minMembers: count,
-  durability: z.string(),
-  createdAt: z.string(),
-  vdisks: count,
-  /** Sum of the vdisks' sizes, and of the space their data takes. */
-  sizeBytes: count,
-  allocatedBytes: count,
-});
-export type ContainerView = z.infer<typeof containerView>;
-
 export const attachmentView = z.object({
   vdisk: z.string(),
   vdiskId: z.string(),
@@ -171,8 +149,10 @@ export const vdiskView = z.object({
   id: z.string(),
   container: z.string(),
   sizeBytes: count,
-  /** Space of the data that has left the log; null where the node does not say. */
+  /** Space of its data in the extents, and in the log at the most, one copy of it; all copies of both. Null where the node does not say. */
   allocatedBytes: count.nullable(),
+  logBytes: count.nullable().default(null),
+  physicalBytes: count.nullable().default(null),
   createdAt: z.string(),
   health,
   /** Why it is not healthy. */
@@ -377,12 +357,17 @@ export const servedView = z.object({
     z.object({
       vdiskId: z.string(),
       allocatedBytes: count,
+      logBytes: count.default(0),
+      /** With a quota: what it may have used up by the time that it is counted again. */
+      reservedBytes: count.nullable().default(null),
       sessions: count,
       resyncing: resyncView.nullable().default(null),
       lastProblem: lastProblemView.nullable().default(null),
     }),
   ),
   problems: z.array(z.object({ vdiskId: z.string(), message: z.string() })),
+  /** All copies that it has, those that it does not control too, and what each takes. */
+  copies: z.array(z.object({ vdiskId: z.string(), usedBytes: count })).default([]),
 });
 export type ResyncView = z.infer<typeof resyncView>;
 export type LastProblemView = z.infer<typeof lastProblemView>;
@@ -403,6 +388,10 @@ export const statusView = z.object({
       attached: count,
       sizeBytes: count,
       allocatedBytes: count,
+      logBytes: count.default(0),
+      physicalBytes: count.default(0),
+      /** Those that are deleted, and whose space is still on its way back. */
+      deleting: count.default(0),
       /** Those that are not healthy, the first of them. */
       ill: z.array(
         z.object({
@@ -416,8 +405,8 @@ export const statusView = z.object({
       ),
     })
     .nullable(),
-  /** Space of the file system that holds the data. */
-  space: z.object({ freeBytes: count, totalBytes: count }).nullable(),
+  /** Space of the file system that holds the data; and what the copies that this node has take of it, without the log that is kept for all. */
+  space: z.object({ freeBytes: count, totalBytes: count, usedBytes: count.default(0) }).nullable(),
   shards: z.array(shardView),
   datapath: datapathView.nullable(),
 });

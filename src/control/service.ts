@@ -1,7 +1,8 @@
 import { GatepathError } from '../base/errors.js';
-import { BLOCK_BYTES } from '../base/size.js';
+import { BLOCK_BYTES, formatSize } from '../base/size.js';
 import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
 import {
+  containerRecord,
   exportRecord,
   keys,
   type AttachmentRecord,
@@ -11,19 +12,18 @@ import {
   type VdiskRecord,
 } from '../meta/model.js';
 import { activate, attach, detach, holderOf, isOver, listAttachments } from '../meta/attachments.js';
-import { createContainer, createVdisk, findVdisk, markDeleting } from '../meta/operations.js';
+import { createContainer, createVdisk, DEFAULT_CONTAINER, findVdisk, markDeleting, setContainer } from '../meta/operations.js';
 import { listLeases } from '../meta/leases.js';
 import { setDraining } from '../meta/nodes.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { NodeQuestion } from '../wire/meta.js';
+import type { ContainerView, CreateContainerRequest, SetContainerRequest } from './container-schemas.js';
 import type { ManagedNode } from './node.js';
 import type {
   ActivateRequest,
   AttachmentView,
   AttachRequest,
-  ContainerView,
   CopyView,
-  CreateContainerRequest,
   CreateVdiskRequest,
   DetachRequest,
   DetachView,
@@ -67,13 +67,20 @@ export class ControlService {
 
   // ---------------------------------------------------------------- containers
 
-  async createContainer({ name, replicationFactor, minMembers, durability }: CreateContainerRequest): Promise<ContainerView> {
-    const record = await createContainer(this.options.store, name, {
-      ...(replicationFactor === undefined ? {} : { replicationFactor }),
-      ...(minMembers === undefined ? {} : { minMembers }),
-      ...(durability === undefined ? {} : { durability }),
-    });
-    return { ...record, vdisks: 0, sizeBytes: 0, allocatedBytes: 0 };
+  async createContainer({ name, ...wish }: CreateContainerRequest): Promise<ContainerView> {
+    const record = await createContainer(this.options.store, name, given(wish));
+    return { ...record, vdisks: 0, sizeBytes: 0, allocatedBytes: 0, logBytes: 0, physicalBytes: 0 };
+  }
+
+  async setContainer(name: string, change: SetContainerRequest): Promise<ContainerView> {
+    await setContainer(this.options.store, name, given(change));
+    return this.showContainer(name);
+  }
+
+  async showContainer(name: string): Promise<ContainerView> {
+    const found = (await this.listContainers()).find(one => one.name === name);
+    if (found !== undefined) return found;
+    throw new GatepathError('invalid', 'ERR_NOT_FOUND', `there is no container "${name}"`, 'gatepath container list shows those there are');
   }
 
   async listContainers(): Promise<ContainerView[]> {
@@ -124,6 +131,7 @@ export class ControlService {
     const { store, node } = this.options;
     const wholeBlocks = Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
     const wanted = { name, sizeBytes: wholeBlocks, ...(container === undefined ? {} : { container }) };
+    await this.#checkQuota(container ?? DEFAULT_CONTAINER);
     const vdisk = await createVdisk(store, wanted, record => node.place(record));
     await node.serve(vdisk);
     return this.showVdisk(name);
@@ -219,6 +227,17 @@ export class ControlService {
 
   // ---------------------------------------------------------------- helpers
 
+  /** A vdisk that could not take a single block is refused. */
+  async #checkQuota(container: string): Promise<void> {
+    const found = await this.options.store.get(keys.container(container));
+    if (found === null || (containerRecord.parse(found.value).quotaBytes ?? null) === null) return;
+    const { quotaBytes, allocatedBytes, logBytes } = await this.showContainer(container);
+    if (quotaBytes === null || allocatedBytes + logBytes < quotaBytes) return;
+    const message = `the quota of container "${container}" is used up: ${formatSize(allocatedBytes + logBytes)} of ${formatSize(quotaBytes)}`;
+    const action = `delete or trim there, or raise it: gatepath container set ${container} --quota SIZE`;
+    throw new GatepathError('noSpace', 'ERR_QUOTA', message, action);
+  }
+
   /** Where the vdisk is attached already; else the only host there is; else the node's own. */
   async #defaultHost(vdiskName: string): Promise<string> {
     const { store, defaultHost } = this.options;
@@ -245,7 +264,7 @@ export class ControlService {
 
 function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
   const group = all.groups.get(vdisk.id);
-  const { allocatedBytes, health, problem, missing, resyncing, lastProblem, sessions } = vdiskFacts(vdisk, all);
+  const { allocatedBytes, logBytes, physicalBytes, health, problem, missing, resyncing, lastProblem, sessions } = vdiskFacts(vdisk, all);
   const attachments = attachedViews(vdisk, around);
   const lease = around.leases.find(one => one.vdiskId === vdisk.id);
   const { name, id, container, sizeBytes, createdAt } = vdisk;
@@ -255,6 +274,8 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     container,
     sizeBytes,
     allocatedBytes,
+    logBytes,
+    physicalBytes,
     createdAt,
     health,
     problem,
@@ -270,6 +291,11 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     attachments,
     lease: lease === undefined ? null : { purpose: lease.purpose, vdiskName: lease.vdiskName, since: lease.since },
   };
+}
+
+/** Without what is not given. */
+function given<T extends object>(of: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(of).filter(([, value]) => value !== undefined)) as { [K in keyof T]?: Exclude<T[K], undefined> };
 }
 
 const MODES = ['holder', 'shared', 'over'] as const;

@@ -5,7 +5,7 @@ import type { MetadataStore } from '../meta/store.js';
 import type { DatapathState, ManagedDatapath } from './datapath.js';
 import type { ManagedNode, NodeStatus } from './node.js';
 import type { DatapathView, SessionView, StatusView } from './schemas.js';
-import { survey, vdiskFacts, type Survey } from './survey.js';
+import { copiesOf, survey, vdiskFacts, type Survey } from './survey.js';
 
 /** `status` is asked when something is wrong: it answers without the metadata, too. */
 const METADATA_TIMEOUT_MS = 2_500;
@@ -55,7 +55,7 @@ async function storageStatus(storage: NonNullable<StatusOptions['storage']>) {
   const { id, storeUuid, dataDirectory, startedAt } = node;
   const view = {
     node: { id, pid: process.pid, storeUuid, dataDir: dataDirectory, startedAt },
-    space: node.space(),
+    space: { ...node.space(), usedBytes: copiesOf(status).reduce((sum, { usedBytes }) => sum + usedBytes, 0) },
     shards: [...status.shards],
   };
   const silentShards = status.silentShards > 0 ? [`${status.silentShards} shards do not answer`] : [];
@@ -90,6 +90,7 @@ async function fromMetadata({ store, node }: NonNullable<StatusOptions['storage'
       count: all.vdisks.length,
       attached: new Set(attachments.map(({ vdiskId }) => vdiskId)).size,
       ...totals(all.vdisks, all),
+      deleting: all.deleting,
       ill: illView,
     },
   };
@@ -123,10 +124,15 @@ function datapathProblems({ sessions, silentShards }: DatapathState): string[] {
 /** Its requests wait. A session that nobody has used yet has no path, and needs none. */
 const isCutOff = ({ state, problem }: SessionView): boolean => state !== 'open' && problem !== '';
 
-/** Sums over the vdisks: what they were made as, and what the data that has left the log takes, one copy of it. */
-export function totals(vdisks: readonly VdiskRecord[], all: Survey): { sizeBytes: number; allocatedBytes: number } {
-  const allocated = vdisks.map(vdisk => vdiskFacts(vdisk, all).allocatedBytes ?? 0);
-  return { sizeBytes: sum(vdisks.map(vdisk => vdisk.sizeBytes)), allocatedBytes: sum(allocated) };
+/** Sums over the vdisks: what they were made as; what their data takes in the extents and in the log, one copy of it; and all copies of both. */
+export function totals(vdisks: readonly VdiskRecord[], all: Survey) {
+  const facts = vdisks.map(vdisk => vdiskFacts(vdisk, all));
+  return {
+    sizeBytes: sum(vdisks.map(vdisk => vdisk.sizeBytes)),
+    allocatedBytes: sum(facts.map(one => one.allocatedBytes ?? 0)),
+    logBytes: sum(facts.map(one => one.logBytes ?? 0)),
+    physicalBytes: sum(facts.map(one => one.physicalBytes ?? 0)),
+  };
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);

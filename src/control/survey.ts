@@ -1,6 +1,6 @@
 import type { ContainerRecord, GroupRecord, NodeRecord, VdiskRecord } from '../meta/model.js';
 import { listGroups, listNodes } from '../meta/nodes.js';
-import { listContainers, livingVdisks } from '../meta/operations.js';
+import { listContainers, listVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
 import type { Health, LastProblemView, NodeView, ResyncView, ServedView } from './schemas.js';
@@ -11,6 +11,8 @@ export interface Survey {
   readonly self: string;
   readonly nodes: readonly NodeView[];
   readonly vdisks: readonly VdiskRecord[];
+  /** Those that are deleted, and whose space is still on its way back. */
+  readonly deleting: number;
   readonly groups: ReadonlyMap<string, GroupRecord>;
   readonly containers: ReadonlyMap<string, ContainerRecord>;
   /** Node → what it serves; those that did not say are missing. */
@@ -26,6 +28,9 @@ export interface VdiskFacts {
   readonly resyncing: ResyncView | null;
   readonly lastProblem: LastProblemView | null;
   readonly allocatedBytes: number | null;
+  readonly logBytes: number | null;
+  /** All copies, of the nodes that say. */
+  readonly physicalBytes: number | null;
   readonly sessions: number;
 }
 
@@ -36,13 +41,14 @@ export interface Surveyed {
 
 /** `status`: of this node, where it is known already. */
 export async function survey({ store, node }: Surveyed, status?: NodeStatus): Promise<Survey> {
-  const [records, vdisks, groups, containers, own] = await Promise.all([
+  const [records, everyVdisk, groups, containers, own] = await Promise.all([
     listNodes(store),
-    livingVdisks(store),
+    listVdisks(store),
     listGroups(store),
     listContainers(store),
     status ?? node.status(),
   ]);
+  const vdisks = everyVdisk.filter(({ deleting }) => !deleting);
   const known = records.map(record => nodeView(record, node, groups));
   const alive = new Set(known.filter(one => one.alive).map(({ id }) => id));
   const nodes = known.map(one => ({ ...one, neededBy: neededBy(one.id, alive, { vdisks, groups, containers }) }));
@@ -55,7 +61,8 @@ export async function survey({ store, node }: Surveyed, status?: NodeStatus): Pr
     const { version = null, startedAt = null } = served.get(one.id) ?? {};
     return { ...one, version, startedAt };
   });
-  return { self: node.id, nodes: told, vdisks, groups, containers: new Map(containers.map(one => [one.name, one])), served };
+  const deleting = everyVdisk.length - vdisks.length;
+  return { self: node.id, nodes: told, vdisks, deleting, groups, containers: new Map(containers.map(one => [one.name, one])), served };
 }
 
 /** Most that are named. */
@@ -78,7 +85,7 @@ function neededBy(
 }
 
 export function servedBy(
-  node: Pick<ManagedNode, 'id' | 'version' | 'startedAt' | 'lastProblem'>,
+  node: Pick<ManagedNode, 'id' | 'version' | 'startedAt' | 'lastProblem' | 'reservedBytes'>,
   { vdisks, replicas, problems }: NodeStatus,
 ): ServedView {
   const serving = replicas.filter(({ office }) => office === 'serving');
@@ -87,16 +94,26 @@ export function servedBy(
     node: node.id,
     version: node.version,
     startedAt: node.startedAt,
-    vdisks: served.map(({ vdiskId, allocatedBytes, sessions, resync }) => {
+    copies: copiesOf({ vdisks, replicas }),
+    vdisks: served.map(({ vdiskId, allocatedBytes, logBytes, sessions, resync }) => {
       const last = node.lastProblem(vdiskId);
       return {
-        ...{ vdiskId, allocatedBytes, sessions },
+        ...{ vdiskId, allocatedBytes, logBytes, sessions },
+        reservedBytes: node.reservedBytes(vdiskId),
         resyncing: resync === null ? null : resyncView(resync),
         lastProblem: last === null ? null : { at: last.at, cause: last.cause },
       };
     }),
     problems: problems.map(({ vdiskId, message }) => ({ vdiskId, message })),
   };
+}
+
+/** What each copy on a node takes. */
+export function copiesOf({
+  vdisks,
+  replicas,
+}: Pick<NodeStatus, 'vdisks' | 'replicas'>): { readonly vdiskId: string; readonly usedBytes: number }[] {
+  return [...vdisks, ...replicas].map(({ vdiskId, allocatedBytes, logBytes }) => ({ vdiskId, usedBytes: allocatedBytes + logBytes }));
 }
 
 const resyncView = ({ member, sentBlocks, share, leftMs }: NonNullable<NodeStatus['replicas'][number]['resync']>): ResyncView => ({
@@ -143,7 +160,13 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   // Those that left last: another node may have taken the place of one that left before.
   const gone = [...(group?.former ?? [])].slice(-Math.max(1, copies - members.length)).map(({ node, until }) => ({ node, since: until }));
   const missing = [...silent.map(node => ({ node, since: null })), ...(members.length < copies ? gone : [])];
-  const base = { allocatedBytes: served?.allocatedBytes ?? null, sessions: served?.sessions ?? 0, resyncing: served?.resyncing ?? null };
+  const told = [...of.served.values()].flatMap(one => one.copies).filter(one => one.vdiskId === id);
+  const space = {
+    allocatedBytes: served?.allocatedBytes ?? null,
+    logBytes: served?.logBytes ?? null,
+    physicalBytes: told.length === 0 ? null : told.reduce((sum, { usedBytes }) => sum + usedBytes, 0),
+  };
+  const base = { ...space, sessions: served?.sessions ?? 0, resyncing: served?.resyncing ?? null };
   const facts = { ...base, missing, lastProblem: served?.lastProblem ?? null };
   const refusal = [said, of.served.get(of.self)].flatMap(one => one?.problems ?? []).find(one => one.vdiskId === id);
   if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal.message };

@@ -6,6 +6,7 @@ import type { AskedNode, ManagedCluster, ManagedNode, NodeStatus } from '../cont
 import { copyView, servedView } from '../control/schemas.js';
 import { parseTcp } from '../wire/placement.js';
 import { askNode } from '../meta/ask.js';
+import { listNodes } from '../meta/nodes.js';
 import type { TcpEndpoint } from '../meta/wire-store.js';
 import type { NodeQuestion } from '../wire/meta.js';
 import { spaceOf } from './space.js';
@@ -17,6 +18,8 @@ type ConnectTcp = (endpoint: TcpEndpoint) => Socket;
 /** A Stargate's host as the management API sees it. */
 export function managedNode(host: StargateHost, events: EventRing, connectTcp: ConnectTcp | null): ManagedNode {
   const { nodeId, dataDirectory, shards } = host.options;
+  const others = host.metadata.isShared ? cluster(host, connectTcp) : null;
+  if (others !== null) host.reservedElsewhere = () => reservedElsewhere(host, others);
   return {
     id: nodeId,
     storeUuid: host.directory.storeUuid,
@@ -29,8 +32,20 @@ export function managedNode(host: StargateHost, events: EventRing, connectTcp: C
     status: () => nodeStatus(host, shards),
     lastProblem: vdiskId => events.lastProblem(vdiskId),
     space: () => spaceOf(dataDirectory),
-    cluster: host.metadata.isShared ? cluster(host, connectTcp) : null,
+    reservedBytes: vdiskId => host.reservedBytes(vdiskId),
+    cluster: others,
   };
+}
+
+/** Of nodes that live; those that do not answer are left out. */
+async function reservedElsewhere(host: StargateHost, others: ManagedCluster): Promise<ReadonlyMap<string, number>> {
+  const living = new Set(others.living().map(({ id }) => id));
+  const nodes = (await listNodes(host.store)).filter(({ id }) => id !== host.options.nodeId && living.has(id));
+  const answers = await Promise.all(nodes.map(({ id, addresses, control }) => others.ask({ id, tcp: addresses.tcp, control })));
+  const vdisks = answers.flatMap(one => one?.vdisks ?? []);
+  return new Map(
+    vdisks.map(({ vdiskId, allocatedBytes, logBytes, reservedBytes }) => [vdiskId, reservedBytes ?? allocatedBytes + logBytes]),
+  );
 }
 
 /** Short: whoever asks for the status of a system in trouble waits for it. */
@@ -78,6 +93,7 @@ async function nodeStatus(host: StargateHost, shards: number): Promise<NodeStatu
       scrub,
       hops: host.hops(shard, one => one.summary()),
     })),
+    removing: answers.reduce((sum, { status }) => sum + status.removing, 0),
     silentShards: shards - answers.length,
   };
 }

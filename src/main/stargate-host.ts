@@ -22,6 +22,7 @@ import {
   type ServeRequest,
   type ServingReport,
   type StargateStatus,
+  type UsageReply,
   type VdiskDescription,
   type VdiskProblem,
 } from '../stargate/messages.js';
@@ -44,6 +45,8 @@ import {
 } from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
 import type { StargateSettings, TcpListening } from './shard-worker.js';
+import { ShardQuestions } from './shard-questions.js';
+import { SpacePolicies } from './space-policies.js';
 import { CONTROL_SOCKET } from './sockets.js';
 import { SOFTWARE } from './version.js';
 
@@ -83,9 +86,11 @@ export interface StargateHostOptions {
 export class StargateHost {
   readonly #served = new Map<string, (problem: string) => void>();
   readonly #removed = new Map<string, () => void>();
-  readonly #statusRequests = new Map<number, (status: StargateStatus, shard: number) => void>();
   readonly #terms = new Map<string, VdiskDescription>();
-  #lastRequest = 0;
+  /** What the vdisks that other nodes control may have used up by now; set by whoever can ask them. */
+  reservedElsewhere: () => Promise<ReadonlyMap<string, number>> = () => Promise.resolve(new Map());
+  #status: ShardQuestions<StargateStatus> | null = null;
+  #policies: SpacePolicies | null = null;
   #pool: ShardPool | null = null;
   #meta: MetaServer | null = null;
   #deletions: Deletions | null = null;
@@ -160,9 +165,8 @@ export class StargateHost {
     });
     pool.on(StargateTopic.created, message => this.#served.get((message as CreatedReply).vdiskId)?.((message as CreatedReply).problem));
     pool.on(StargateTopic.removed, message => this.#removed.get((message as { vdiskId: string }).vdiskId)?.());
-    pool.on(StargateTopic.statusReply, (message, shard) =>
-      this.#statusRequests.get((message as StargateStatus).request)?.(message as StargateStatus, shard),
-    );
+    this.#status = new ShardQuestions(pool, StargateTopic.status, StargateTopic.statusReply, STATUS_TIMEOUT_MS);
+    this.#policies = this.#makePolicies(pool);
     if (this.metadata.isShared) {
       const { store } = this;
       this.#replicas = new Replicas({
@@ -189,6 +193,7 @@ export class StargateHost {
     });
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
     this.#replicas?.follow();
+    this.#policies?.follow();
     const { store, metadata } = this;
     this.#deletions = new Deletions({ store, self: metadata.member, log: this.options.log, remove: vdiskId => this.#removeData(vdiskId) });
     this.#leases = new LapsedLeases({ store, log: this.options.log, onDeleting: () => this.remove() });
@@ -201,6 +206,7 @@ export class StargateHost {
 
   /** A vdisk that is in the metadata now: wins its term and serves it. */
   async serveNew(vdisk: VdiskRecord): Promise<void> {
+    await this.#policies?.begin();
     if ((await this.#replicas?.isReplicated(vdisk.id)) === true) return this.#replicas!.served(vdisk);
     await this.#winTerms([vdisk]);
     const description = this.#terms.get(vdisk.id);
@@ -220,20 +226,26 @@ export class StargateHost {
 
   /** What the shards know, in their order; those that do not answer in time are left out. */
   async status(): Promise<{ readonly shard: number; readonly status: StargateStatus }[]> {
-    const pool = this.#pool!;
-    const request = ++this.#lastRequest;
-    const answers: { shard: number; status: StargateStatus }[] = [];
-    await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, STATUS_TIMEOUT_MS);
-      this.#statusRequests.set(request, (status, shard) => {
-        if (answers.push({ shard, status }) < pool.count) return;
-        clearTimeout(timer);
-        resolve();
-      });
-      pool.broadcast(StargateTopic.status, { request });
+    return (await this.#status!.ask()).map(({ shard, answer: status }) => ({ shard, status }));
+  }
+
+  /** What the vdisk may have used up by the time that it is counted again; null: it has no quota, or is not controlled here. */
+  reservedBytes(vdiskId: string): number | null {
+    return this.#policies?.reservedBytes(vdiskId) ?? null;
+  }
+
+  #makePolicies(pool: ShardPool): SpacePolicies {
+    const questions = new ShardQuestions<UsageReply>(pool, StargateTopic.usage, StargateTopic.usageReply, STATUS_TIMEOUT_MS);
+    return new SpacePolicies({
+      store: this.store,
+      log: this.options.log,
+      tell: space => pool.send(this.#shardOf(space.vdiskId), StargateTopic.space, [space]),
+      usage: async () => {
+        const answers = await questions.ask();
+        return answers.length < pool.count ? null : answers.flatMap(({ answer }) => answer.vdisks);
+      },
+      reservedElsewhere: () => this.reservedElsewhere(),
     });
-    this.#statusRequests.delete(request);
-    return answers.sort((a, b) => a.shard - b.shard);
   }
 
   /** What the probes of a shard's hops have, without asking it. */
@@ -264,6 +276,7 @@ export class StargateHost {
     this.#replicas?.close();
     this.#deletions?.close();
     this.#leases?.close();
+    this.#policies?.close();
     await this.blockStore.stop();
     await this.metadata.close();
     this.directory.lock.release();
@@ -304,6 +317,7 @@ export class StargateHost {
     const living = (await this.#ownVdisks()).filter(({ id }) => !replicated.some(one => one.vdiskId === id));
     const strange = await this.#winTerms(living.filter(({ id }) => !isDamaged.has(id)));
     const refused = [...strange, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
+    await this.#policies?.begin();
     pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values(), ...replicated], refused } satisfies ServeRequest);
   }
 

@@ -74,12 +74,19 @@ export const defaultMinMembers = (factor: ReplicationFactor): number => (factor 
 export const durability = z.enum(['always', 'flush']);
 export type Durability = z.infer<typeof durability>;
 
+/** What a change hears for which there is no space: nothing, until there is some; or ENOSPC. */
+export const enospcPolicy = z.enum(['wait', 'error']);
+export type EnospcPolicy = z.infer<typeof enospcPolicy>;
+
 export const containerRecord = z
   .object({
     name,
     replicationFactor,
     minMembers: z.number().int().min(1).max(3).optional(),
     durability,
+    enospc: enospcPolicy.default('wait'),
+    /** Most that its vdisks may use together, one copy of each counted. Null: as much as there is. */
+    quotaBytes: counter.positive().nullable().default(null),
     createdAt: z.string(),
   })
   .transform(record => ({ ...record, minMembers: record.minMembers ?? defaultMinMembers(record.replicationFactor) }));

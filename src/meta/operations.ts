@@ -6,11 +6,14 @@ import {
   vdiskRecord,
   type ContainerRecord,
   type Durability,
+  type EnospcPolicy,
   type GroupMember,
   type GroupRecord,
   type ReplicationFactor,
   type VdiskRecord,
 } from './model.js';
+import type { GatepathError } from '../base/errors.js';
+import { formatSize } from '../base/size.js';
 import { FIRST_HISTORY } from './groups.js';
 import { attachmentsOf, now, vdiskByName, versionOf } from './found.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
@@ -29,7 +32,12 @@ export interface ContainerWish {
   readonly replicationFactor?: ReplicationFactor;
   readonly minMembers?: number;
   readonly durability?: Durability;
+  readonly enospc?: EnospcPolicy;
+  readonly quotaBytes?: number | null;
 }
+
+/** What of a container can be changed: its vdisks follow at once. */
+export type ContainerChange = Pick<ContainerWish, 'enospc' | 'quotaBytes'>;
 
 export async function createContainer(store: MetadataStore, containerName: string, wish: ContainerWish = {}): Promise<ContainerRecord> {
   checkName(containerName);
@@ -58,12 +66,40 @@ export async function ensureDefaultContainer(store: MetadataStore, wish: Contain
   await store.transaction([{ key, version: 0 }], [{ put: key, value: newContainer(DEFAULT_CONTAINER, wish) }]);
 }
 
-function newContainer(containerName: string, { replicationFactor = 1, minMembers, durability = 'always' }: ContainerWish): ContainerRecord {
+/** A quota below what its vdisks use is allowed: they get no more until they use less. */
+export async function setContainer(store: MetadataStore, containerName: string, change: ContainerChange): Promise<ContainerRecord> {
+  checkName(containerName);
+  return retry(async () => {
+    const key = keys.container(containerName);
+    const found = await store.get(key);
+    if (found === null) throw notFound(containerName);
+    const { enospc, quotaBytes } = change;
+    const record: ContainerRecord = {
+      ...parse(containerRecord, found),
+      ...(enospc === undefined ? {} : { enospc }),
+      ...(quotaBytes === undefined ? {} : { quotaBytes }),
+    };
+    const isSet = async (): Promise<boolean> => {
+      const now = await store.get(key);
+      return now !== null && JSON.stringify(parse(containerRecord, now)) === JSON.stringify(record);
+    };
+    return (await settled(store.transaction([versionOf(found)], [{ put: key, value: record }]), isSet)) ? record : undefined;
+  });
+}
+
+function notFound(container: string): GatepathError {
+  return invalid('ERR_NOT_FOUND', `there is no container named "${container}"`, `create it first: gatepath container create ${container}`);
+}
+
+function newContainer(containerName: string, wish: ContainerWish): ContainerRecord {
+  const { replicationFactor = 1, minMembers, durability = 'always', enospc = 'wait', quotaBytes = null } = wish;
   return {
     name: containerName,
     replicationFactor,
     minMembers: minMembers ?? defaultMinMembers(replicationFactor),
     durability,
+    enospc,
+    quotaBytes,
     createdAt: now(),
   };
 }
@@ -105,16 +141,12 @@ export async function createVdisk(
   const holdsName = async (): Promise<boolean> => (await store.get(nameKey))?.value === record.id;
   return retry(async () => {
     const found = await store.get(containerKey);
-    if (found === null) {
-      throw invalid(
-        'ERR_NOT_FOUND',
-        `there is no container named "${container}"`,
-        `create it first: gatepath container create ${container}`,
-      );
-    }
+    if (found === null) throw notFound(container);
     if ((await store.get(nameKey)) !== null) {
       throw invalid('ERR_EXISTS', `there is a vdisk named "${name}" already`, 'choose another name, or delete that one');
     }
+    const { quotaBytes } = parse(containerRecord, found);
+    if (quotaBytes !== null && sizeBytes > quotaBytes) throw beyondQuota(record, quotaBytes);
     const members = await place(parse(containerRecord, found));
     const compares = [
       { key: nameKey, version: 0 },
@@ -128,6 +160,12 @@ export async function createVdisk(
     ]);
     return (await settled(transaction, holdsName)) ? record : undefined;
   });
+}
+
+/** It could never be filled. */
+function beyondQuota({ container, sizeBytes }: VdiskRecord, quotaBytes: number): GatepathError {
+  const message = `a vdisk of ${formatSize(sizeBytes)} never fits into container "${container}", whose quota is ${formatSize(quotaBytes)}`;
+  return invalid('ERR_QUOTA', message, `make it smaller, or raise the quota: gatepath container set ${container} --quota SIZE`);
 }
 
 /** Nobody serves it before the controller has won a term. */

@@ -3,6 +3,7 @@ import type { CasOutcome, Group } from './core/replication/effects.js';
 import type { ResyncProgress } from './runtime/group/resync-source.js';
 import type { RotCounters } from './runtime/rot.js';
 import type { ScrubProgress } from './runtime/scrubber.js';
+import type { VdiskSpace } from './runtime/space-rules.js';
 import type { VdiskDescription, VdiskProblem } from './runtime/vdisks.js';
 
 /** Between the main thread and a shard's Stargate part: structured messages, rare. */
@@ -36,6 +37,11 @@ export const StargateTopic = {
   groupRead: 'stargate.group-read',
   /** main → shard: GroupHint. The record has changed. */
   groupHint: 'stargate.group-hint',
+  /** main → shard: VdiskSpace[]. Of its vdisks, also of those that are still to come */
+  space: 'stargate.space',
+  /** main → shard: { request }; answered by UsageReply */
+  usage: 'stargate.usage',
+  usageReply: 'stargate.usage-reply',
   /** shard → main: { vdiskId }. A controller wants this node to hold a replica; answered by create, perhaps. */
   replicaWanted: 'stargate.replica-wanted',
   /** main → shard: null. The process is about to stop: hand over what others can take; answered by left */
@@ -116,9 +122,23 @@ export interface BadBlock {
   readonly errno: number;
 }
 
+/** Of a vdisk that is controlled here: what its data takes at the most, and what was ever counted for its quota by then. */
+export interface VdiskUsage {
+  readonly vdiskId: string;
+  readonly usedBytes: number;
+  readonly takenBytes: number;
+}
+
+export interface UsageReply {
+  readonly request: number;
+  readonly vdisks: readonly VdiskUsage[];
+}
+
 export interface VdiskStatus {
   readonly vdiskId: string;
   readonly allocatedBytes: number;
+  /** Of its data, what is in the log and not in the extents yet, at the most. */
+  readonly logBytes: number;
   readonly lastSeq: number;
   readonly drainedSeq: number;
   readonly sessions: number;
@@ -146,6 +166,7 @@ export interface ReplicaStatus {
   readonly appliedSeq: number;
   readonly drainedSeq: number;
   readonly allocatedBytes: number;
+  readonly logBytes: number;
   readonly sessions: number;
 }
 
@@ -154,6 +175,8 @@ export interface StargateStatus {
   readonly vdisks: readonly VdiskStatus[];
   readonly replicas: readonly ReplicaStatus[];
   readonly problems: readonly VdiskProblem[];
+  /** Layers of deleted vdisks whose files or states are not gone yet. */
+  readonly removing: number;
   readonly oplog: readonly { readonly stream: number; readonly usedBytes: number; readonly capacityBytes: number }[];
   readonly rot: RotCounters;
   /** Null: it is off. */
@@ -164,4 +187,4 @@ export interface StargateStatus {
 /** Those that a Stargate has. */
 export const STARGATE_HOPS = ['controller', 'read-miss', 'oplog', 'drain'] as const satisfies readonly Hop[];
 
-export type { VdiskDescription, VdiskProblem };
+export type { VdiskDescription, VdiskProblem, VdiskSpace };

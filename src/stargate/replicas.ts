@@ -13,6 +13,7 @@ import {
   type GroupReadRequest,
   type ReplicaStatus,
 } from './messages.js';
+import { BLOCK_BYTES } from './core/ports.js';
 import type { Removals } from './core/replication/effects.js';
 import { ENTRY_HEADER_BYTES } from './oplog/index.js';
 import type { GroupPorts, Groups, LivingNode } from './runtime/group/groups.js';
@@ -90,6 +91,7 @@ export function replicaStatus(groups: Groups | null): ReplicaStatus[] {
       isWhole: replica.member.log.lastSeq > 0 && !local.isBehind && !group.resyncs.isTarget,
       isTorn: replica.member.isTorn,
       allocatedBytes: local.ports.store.allocatedBytes(options.layer),
+      logBytes: local.index.writtenBlocks * BLOCK_BYTES,
       sessions: controller?.sessions.size ?? 0,
       resync: group.resyncs.progress,
     };

@@ -15,10 +15,13 @@ import {
   type ServeRequest,
   type ServingReport,
   type StargateStatus,
+  type UsageReply,
   type VdiskDescription,
+  type VdiskSpace,
 } from './messages.js';
 import { OPLOG_MEMORY_BYTES } from './oplog/index.js';
-import { TRANSFER_BUFFERS } from './runtime/limits.js';
+import { Delays } from './runtime/delays.js';
+import { REMOVE_RETRY_NS, TRANSFER_BUFFERS } from './runtime/limits.js';
 import { groupPorts, groupRegionBytes, replicaStatus, type Peers } from './replicas.js';
 import { NodePart } from './runtime/node-part.js';
 import { openBlockStore, type StoreConnection } from './store/index.js';
@@ -68,7 +71,9 @@ export class StargateShard implements ShardPart {
     const buffers = new TransferBuffers(region.take(transferBufferBytes(TRANSFER_BUFFERS)), TRANSFER_BUFFERS);
     const oplogMemory = Array.from({ length: streams }, (_, stream) => (stream % count === index ? region.take(OPLOG_MEMORY_BYTES) : -1));
     this.#cache = makeCache(region, settings.cacheBytesPerShard);
-    const removal = new LayerRemoval(store, extents, message => context.log.log('error', message));
+    const delays = new Delays(engine);
+    const again = (call: () => void): void => delays.after(REMOVE_RETRY_NS, call);
+    const removal = new LayerRemoval(store, extents, message => context.log.log('error', message), again);
     this.node = new NodePart({
       engine,
       ports: { arena: engine.arena, extents, store, cache: this.#cache, buffers, zeroBlock, controlScratch, probes, clock: engine },
@@ -115,6 +120,11 @@ export class StargateShard implements ShardPart {
       const { vdiskId } = message as { vdiskId: string };
       this.node.remove(vdiskId, () => context.send(MAIN, StargateTopic.removed, { vdiskId }));
     });
+    context.onMessage(StargateTopic.space, message => this.node.setSpace(message as readonly VdiskSpace[]));
+    context.onMessage(StargateTopic.usage, message => {
+      const { request } = message as { request: number };
+      context.send(MAIN, StargateTopic.usageReply, { request, vdisks: this.node.usage() } satisfies UsageReply);
+    });
     context.onMessage(StargateTopic.leave, () => this.node.leave(() => context.send(MAIN, StargateTopic.left, null)));
     context.onMessage(StargateTopic.status, message =>
       context.send(MAIN, StargateTopic.statusReply, this.#status((message as { request: number }).request)),
@@ -146,6 +156,7 @@ export class StargateShard implements ShardPart {
       vdisks: [...served].map(([vdiskId, { controller }]) => ({
         vdiskId,
         allocatedBytes: options.ports.store.allocatedBytes(controller.state.layer),
+        logBytes: controller.index.writtenBlocks * BLOCK_BYTES,
         lastSeq: controller.lastSeq,
         drainedSeq: controller.state.drainedSeq,
         sessions: controller.sessions.size,
@@ -153,6 +164,7 @@ export class StargateShard implements ShardPart {
       problems,
       rot: { ...this.node.rot },
       scrub: this.node.scrubber?.progress ?? null,
+      removing: options.removal.layersLeft,
       oplog: streams.map(({ number, log: { usage } }) => ({
         stream: number,
         usedBytes: usage.usedBytes,

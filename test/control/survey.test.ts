@@ -6,7 +6,15 @@ import type { ContainerRecord, GroupRecord, VdiskRecord } from '../../src/meta/m
 const STORE = 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111';
 const ID = 'c0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a333';
 const vdisk: VdiskRecord = { id: ID, name: 'v', container: 'c', sizeBytes: 4096, historyId: 1, createdAt: 'then', deleting: false };
-const SERVED = { vdiskId: ID, allocatedBytes: 7, sessions: 1, resyncing: null, lastProblem: { at: 'then', cause: 'a cable was pulled' } };
+const SERVED = {
+  vdiskId: ID,
+  allocatedBytes: 7,
+  logBytes: 2,
+  reservedBytes: null,
+  sessions: 1,
+  resyncing: null,
+  lastProblem: { at: 'then', cause: 'a cable was pulled' },
+};
 
 interface World {
   /** Of the container. */
@@ -46,16 +54,26 @@ function world({ copies, members, silent = [], serving, said, problem, minMember
     members: members.map(one => ({ node: one, storeUuid: STORE, incarnation: 1 })),
     former: former.map((one, i) => ({ node: one, storeUuid: STORE, incarnation: 1, until: `time ${i}` })),
   };
-  const container: ContainerRecord = { name: 'c', replicationFactor: copies, minMembers, durability: 'always', createdAt: 'then' };
+  const container: ContainerRecord = {
+    name: 'c',
+    replicationFactor: copies,
+    minMembers,
+    durability: 'always',
+    enospc: 'wait',
+    quotaBytes: null,
+    createdAt: 'then',
+  };
   const served = (id: string): ServedView => ({
     ...{ node: id, version: null, startedAt: null },
     vdisks: id === serving ? [{ ...SERVED, resyncing }] : [],
+    copies: [{ vdiskId: ID, usedBytes: 10 }],
     problems: problem === undefined ? [] : [{ vdiskId: ID, message: problem }],
   });
   return {
     self: 'a',
     nodes: ['a', 'b', 'c'].map(node),
     vdisks: [vdisk],
+    deleting: 0,
     groups: new Map([[ID, group]]),
     containers: new Map([['c', container]]),
     served: new Map(said.map(id => [id, served(id)])),

@@ -303,10 +303,26 @@ describe('containers', () => {
     await expect(never).rejects.toMatchObject({ code: 'ERR_MIN_MEMBERS' });
   });
 
+  it('change their policies, and nothing else', async () => {
+    await operations.createContainer(store, 'tight', { enospc: 'error', quotaBytes: 2 ** 30 });
+    await expect(operations.createVdisk(store, { name: 'big', sizeBytes: 2 ** 30 + 4096, container: 'tight' })).rejects.toMatchObject({
+      code: 'ERR_QUOTA',
+    });
+    await operations.createVdisk(store, { name: 'fits', sizeBytes: 2 ** 30, container: 'tight' });
+    const before = (await operations.listContainers(store)).find(one => one.name === 'tight');
+    expect(before).toMatchObject({ enospc: 'error', quotaBytes: 2 ** 30 });
+    expect(await operations.setContainer(store, 'tight', { quotaBytes: null })).toEqual({ ...before, quotaBytes: null });
+    expect(await operations.setContainer(store, 'tight', { enospc: 'wait' })).toEqual({ ...before, quotaBytes: null, enospc: 'wait' });
+    await expect(operations.setContainer(store, 'none', { enospc: 'wait' })).rejects.toMatchObject({ code: 'ERR_NOT_FOUND' });
+  });
+
   it('of older versions read as they were meant', async () => {
     const old = { name: 'old', replicationFactor: 1, durability: 'always', createdAt: 'then' };
     await store.transaction([], [{ put: keys.container('old'), value: old }]);
-    expect((await operations.listContainers(store)).find(one => one.name === 'old')).toEqual({ ...old, minMembers: 1 });
+    expect((await operations.listContainers(store)).find(one => one.name === 'old')).toEqual({
+      ...old,
+      ...{ minMembers: 1, enospc: 'wait', quotaBytes: null },
+    });
   });
 });
 

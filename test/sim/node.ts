@@ -10,6 +10,9 @@ import { OPLOG_MEMORY_BYTES, type OplogMutations } from '../../src/stargate/oplo
 import type { GroupPorts } from '../../src/stargate/runtime/group/groups.js';
 import { NodePart, type NodePartOptions, type StargateMutations } from '../../src/stargate/runtime/node-part.js';
 import { SimulatedStoreDisk } from '../../src/stargate/store/simulated.js';
+import type { EnospcPolicy } from '../../src/meta/model.js';
+import { Delays } from '../../src/stargate/runtime/delays.js';
+import { REMOVE_RETRY_NS } from '../../src/stargate/runtime/limits.js';
 import { ENGINE_CAPACITY, TRANSFER_BUFFERS } from './limits.js';
 import type { Memory } from './memory.js';
 import { ResendingStore, type StoreBugs } from './store.js';
@@ -31,6 +34,8 @@ export interface NodeShape {
   readonly maxLatencyNs: number;
   /** `always`, where it is missing. */
   readonly durability?: Durability;
+  /** What changes hear when the disk is full; missing: ENOSPC. */
+  readonly onFull?: EnospcPolicy;
   /** Missing: extents are not scrubbed. */
   readonly scrubBytesPerSecond?: number;
 }
@@ -204,7 +209,9 @@ export class SimNode {
     const extents = new ExtentStore(engine, EXTENTS, region.take(BLOCK_BYTES), { openFiles: 2 });
     const oplogMemory = Array.from({ length: shape.streams }, () => region.take(OPLOG_MEMORY_BYTES));
     const { random } = this.clock;
-    const removal = new LayerRemoval(store.store, extents, message => listener.onFatal(message));
+    const delays = new Delays(engine);
+    const again = (call: () => void): void => delays.after(REMOVE_RETRY_NS, call);
+    const removal = new LayerRemoval(store.store, extents, message => listener.onFatal(message), again);
     removal.resume(store.store.deletingLayers());
     return new NodePart({
       engine,
@@ -224,6 +231,7 @@ export class SimNode {
       shard: 0,
       shards: 1,
       streams: shape.streams,
+      onFull: shape.onFull ?? 'error',
       oplog: stream => ({
         memoryOffset: oplogMemory[stream]!,
         directory: oplogDirectory(stream),

@@ -1,3 +1,4 @@
+import { createContainerRequest, setContainerRequest } from '../container-schemas.js';
 import { chmodSync } from 'node:fs';
 import fastify, { type FastifyInstance } from 'fastify';
 import * as z from 'zod';
@@ -10,7 +11,6 @@ import {
   attachRequest,
   beginExportRequest,
   beginImportRequest,
-  createContainerRequest,
   createVdiskRequest,
   detachRequest,
   eventsRequest,
@@ -103,6 +103,8 @@ export class ControlServer {
     );
     http.get('/v1/containers', async () => ({ containers: await service.listContainers() }));
     http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body)));
+    http.get<Named>('/v1/containers/:name', request => service.showContainer(request.params.name));
+    http.put<Named>('/v1/containers/:name', request => service.setContainer(request.params.name, parse(setContainerRequest, request.body ?? {})));
     http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));
     http.post('/v1/vdisks', request => service.createVdisk(parse(createVdiskRequest, request.body)));
     http.get<Named>('/v1/vdisks/:name', request => service.showVdisk(request.params.name));

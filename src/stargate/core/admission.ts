@@ -7,6 +7,7 @@ import { MAX_WAITING_REQUESTS } from './limits.js';
 import type { ControllerPath } from './path.js';
 import { BLOCK_BYTES, EntryKind, NoRoom, type EntryDraft } from './ports.js';
 import { RequestState, type SessionState } from './sessions.js';
+import { SpaceCheck, type Lack } from './space-check.js';
 
 /** A change that has not got its place in the log. `request` null: its path is gone, and the change with it. */
 interface Waiting {
@@ -45,12 +46,20 @@ interface Merge {
   readonly block: number;
 }
 
+/** What lacks space is held up, and some of what comes behind it is not. */
+interface Held {
+  readonly by: PathRequest;
+  readonly lack: Lack;
+  /** What waits is to be looked through for changes that may pass. */
+  isDue: boolean;
+}
+
 /** The queue's used-up front is cut off now and then. */
 const COMPACT_AT = 1024;
 
 /**
  * The order of changes: first come, first in the log. The first one that cannot go on (no room in the log, a block to merge with) holds
- * the others back. A partly covered block is merged with its newest content into a full image, when no earlier change of it is in flight.
+ * the others back; where it lacks space, those alone that need space. A partly covered block is merged with its newest content into a full image, when no earlier change of it is in flight.
  */
 export class Admission {
   readonly #waiting: Waiting[] = [];
@@ -75,16 +84,25 @@ export class Admission {
   readonly #slice = new Gather(1024);
   readonly #one = new Gather(1);
   #going = false;
-  /** Why the change that comes next has no place in the log: no space, and not only for the moment. */
-  #isLogFull = false;
+  /** Why the change that comes next has no place in the log, and not only for the moment. */
+  #lack: Lack = 'none';
+  #held: Held | null = null;
+  readonly #space: SpaceCheck;
 
-  constructor(readonly controller: Controller) {}
+  constructor(readonly controller: Controller) {
+    this.#space = new SpaceCheck(controller);
+  }
 
   add(request: PathRequest, path: ControllerPath): void {
-    if (this.#first === this.#waiting.length && this.#isWhole(request) && this.#appendWhole(request, path)) return;
+    if (this.#first === this.#waiting.length && this.#isWhole(request) && this.#takeWhole(request, path)) return;
     assert(this.#waiting.length - this.#first < MAX_WAITING_REQUESTS, 'a session sends more than its window');
-    this.#waiting.push({ request, path });
+    const one = { request, path };
+    this.#waiting.push(one);
     if (this.#waiting.length - this.#first === 1) this.go();
+    else if (this.#held !== null) {
+      if (this.#going) this.#held.isDue = true;
+      else this.#letPass(one, this.#held);
+    }
   }
 
   /** A request that is in flight came again on a new path: this one is answered in its stead. */
@@ -112,9 +130,13 @@ export class Admission {
       if (request === null) this.#dropPlan();
       else if (request.clientSeq < path!.session.lowWater) this.#refuse(request, path!, IoStatus.closed);
       else if (!this.#advance(request, path!)) {
-        if (!this.#isLogFull || this.controller.host.isOutOfSpace?.() !== true) break;
+        if (!this.#space.isRefused(request, this.#lack)) {
+          this.#hold(request, this.#lack);
+          break;
+        }
         this.#refuse(request, path!, IoStatus.noSpace);
       }
+      this.#held = null;
       this.#first++;
       if (this.#first === this.#waiting.length) {
         this.#waiting.length = 0;
@@ -125,6 +147,40 @@ export class Admission {
       }
     }
     this.#going = false;
+  }
+
+  /** The first of those that wait is held up. Where it lacks space, what takes none goes on. */
+  #hold(by: PathRequest, lack: Lack): void {
+    if (lack === 'none') {
+      this.#held = null;
+      return;
+    }
+    if (this.#held?.by !== by || this.#held.lack !== lack) this.#held = { by, lack, isDue: true };
+    const held = this.#held;
+    if (!held.isDue) return;
+    held.isDue = false;
+    for (let i = this.#first + 1; i < this.#waiting.length; i++) this.#letPass(this.#waiting[i]!, held);
+  }
+
+  #letPass(one: Waiting, held: Held): void {
+    const { request, path } = one;
+    if (request === null || request.clientSeq < path!.session.lowWater || !this.#space.mayPass(request, held.lack)) return;
+    const block = Math.ceil(request.offsetBytes / BLOCK_BYTES);
+    const blocks = Math.floor((request.offsetBytes + request.lengthBytes) / BLOCK_BYTES) - block;
+    // What is merged already would undo it.
+    if (this.#merge !== null && this.#merge.block >= block && this.#merge.block < block + blocks) return;
+    if (this.#appendPassing(request, path!, block, blocks)) one.request = one.path = null;
+    else held.isDue = true;
+  }
+
+  #appendPassing(request: PathRequest, path: ControllerPath, block: number, blocks: number): boolean {
+    if (request.op === IoOp.write) return this.#appendWhole(request, path);
+    const draft = this.#prepare(request, path, request.op === IoOp.trim ? EntryKind.trim : EntryKind.zero, 0, 1);
+    draft.offsetBytes = block * BLOCK_BYTES;
+    draft.lengthBytes = blocks * BLOCK_BYTES;
+    draft.payload = this.#slice;
+    this.#slice.clear();
+    return this.#append(request, path, block, blocks, true);
   }
 
   /** The path is closed: what of it has no place in the log yet is as if it had never come. */
@@ -153,6 +209,17 @@ export class Admission {
     return op === IoOp.write && offsetBytes % BLOCK_BYTES === 0 && lengthBytes % BLOCK_BYTES === 0;
   }
 
+  #takeWhole(request: PathRequest, path: ControllerPath): boolean {
+    const takenBytes = this.#space.take(request);
+    if (takenBytes < 0) {
+      this.#lack = 'quota';
+      return false;
+    }
+    if (this.#appendWhole(request, path)) return true;
+    this.#space.giveBack(takenBytes);
+    return false;
+  }
+
   /** A write of whole blocks, the common case: one entry, payload straight from the request. */
   #appendWhole(request: PathRequest, path: ControllerPath): boolean {
     const draft = this.#prepare(request, path, EntryKind.write, 0, 1);
@@ -164,8 +231,12 @@ export class Admission {
 
   /** True when the change is in the log as a whole, or is answered. */
   #advance(request: PathRequest, path: ControllerPath): boolean {
-    this.#isLogFull = false;
-    if (this.#isWhole(request)) return this.#appendWhole(request, path);
+    this.#lack = 'none';
+    if (this.#isWhole(request)) return this.#takeWhole(request, path);
+    if (!this.#planned && this.#space.take(request) < 0) {
+      this.#lack = 'quota';
+      return false;
+    }
     const plan = this.#planned ? this.#plan : this.#makePlan(request, path);
     if (plan.part > 0 && plan.part >= plan.parts) {
       // Other than what came under this number before: a fault of the sender.
@@ -332,7 +403,7 @@ export class Admission {
     const { controller } = this;
     const at = controller.append(block, blocks);
     if (at < 0) {
-      this.#isLogFull = at === NoRoom.full;
+      if (at === NoRoom.full) this.#lack = 'log';
       return false;
     }
     if (controller.mutations.indexBeforeDurable) controller.applier.applyEarly(at);

@@ -101,6 +101,13 @@ export class BlockIndex {
     return this.#segments.size === 0;
   }
 
+  /** Blocks with data in the log. The most: of those in a long range that was zeroed since, some are counted until the drain; and the extents may have older data of a block. */
+  get writtenBlocks(): number {
+    let count = 0;
+    for (const { blocks } of this.#segments.values()) count += blocks.written;
+    return count;
+  }
+
   #ensure(segment: number): SegmentIndex {
     let index = this.segment(segment);
     if (index === undefined) {

@@ -11,6 +11,8 @@ export class BlockTable {
   #lsns = new Float64Array(INITIAL_CAPACITY);
   #crcs = new Uint32Array(INITIAL_CAPACITY);
   size = 0;
+  /** Of them, those that were not zeroed. */
+  written = 0;
 
   /** The block's place for the readers below, or -1. Valid until the next change. */
   find(block: number): number {
@@ -38,7 +40,8 @@ export class BlockTable {
       if (++this.size * 3 > this.#keys.length * 2) this.#resize(this.#keys.length * 2);
       place = this.#freePlace(block);
       this.#keys[place] = block + 1;
-    }
+    } else if (this.#lsns[place]! >= 0) this.written--;
+    if (lsn >= 0) this.written++;
     this.#seqs[place] = seq;
     this.#lsns[place] = lsn;
     this.#crcs[place] = crc;
@@ -74,12 +77,14 @@ export class BlockTable {
     this.#seqs = new Float64Array(capacity);
     this.#lsns = new Float64Array(capacity);
     this.#crcs = new Uint32Array(capacity);
+    this.written = 0;
     for (let i = 0; i < keys.length; i++) {
       if (keys[i] === EMPTY || seqs[i]! <= aboveSeq) continue;
       const place = this.#freePlace(keys[i]! - 1);
       this.#keys[place] = keys[i]!;
       this.#seqs[place] = seqs[i]!;
       this.#lsns[place] = lsns[i]!;
+      if (lsns[i]! >= 0) this.written++;
       this.#crcs[place] = crcs[i]!;
     }
   }

@@ -5,6 +5,7 @@ import type { Controller } from './controller.js';
 import type { BlockStorePort, BufferPort, CachePort, CopyPort, ExtentPort, LayerId, OplogPort } from './ports.js';
 import type { Blocker } from '../../wire/path.js';
 import type { SessionTable } from './sessions.js';
+import type { SpaceRule } from './space-rule.js';
 
 /** The mechanisms of a shard that its controllers share. */
 export interface ControllerPorts {
@@ -45,6 +46,8 @@ export interface VdiskState {
   readonly isReplicated?: boolean;
   /** Rule 27; `always`, where it is missing. */
   readonly durability?: Durability;
+  /** Missing: its changes wait when the log is full. */
+  readonly rule?: SpaceRule;
 }
 
 /** What a controller tells whoever runs it. */

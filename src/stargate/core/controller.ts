@@ -21,10 +21,11 @@ import { encodeRecord, type HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';
 import { OpenPaths } from './open-paths.js';
 import type { ControllerPath } from './path.js';
-import { changesSessions, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
+import { BLOCK_BYTES, changesSessions, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
 import { ReadPath } from './read-path.js';
 import { SessionChanges } from './session-changes.js';
 import { SharedReads } from './shared-reads.js';
+import { SpaceRule } from './space-rule.js';
 import { RequestState, SessionTable, type SessionState } from './sessions.js';
 
 export { MAX_CONTROL_BYTES };
@@ -57,6 +58,7 @@ export class Controller implements LogOwner, Drainable {
   readonly onHeld: LogOwner['onHeld'];
   /** Null: changes are durable before they are answered. */
   readonly #flushes: Flushes | null;
+  readonly rule: SpaceRule;
   /** Sessions of the last HEAD that are still to hear that memory was lost. */
   #headUntold = 0;
   /** Position of the first entry appended since it was last set to -1: a drain round's mark. */
@@ -72,6 +74,7 @@ export class Controller implements LogOwner, Drainable {
     readonly mutations: ControllerMutations = {},
   ) {
     this.index = state.index;
+    this.rule = state.rule ?? new SpaceRule();
     this.sessions = state.sessions;
     this.committedSeq = this.durableSeq = vdiskLog.lastSeq;
     const flushes = state.durability === 'flush' ? new Flushes(this) : null;
@@ -292,7 +295,7 @@ export class Controller implements LogOwner, Drainable {
     this.#admission.go();
   }
 
-  /** The disk is full: what waits for room in the log is told so. */
+  /** The disk is full, or the vdisk's {@link SpaceRule} is another one: what waits for space is told so. */
   onOutOfSpace(): void {
     this.#admission.go();
   }
@@ -383,6 +386,18 @@ export class Controller implements LogOwner, Drainable {
       },
     };
     return this.appendControl(EntryKind.head, encodeRecord(head), 0, commit);
+  }
+
+  /** The most that its data takes: what is in the extents, in the log, and on its way there. */
+  get usedBytes(): number {
+    const { ports, state, index, flights } = this;
+    let blocks = index.writtenBlocks;
+    for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
+      const at = flights.at(seq);
+      const kind = flights.kind[at]!;
+      if (kind === EntryKind.write || kind === EntryKind.fullImage) blocks += flights.blocks[at]!;
+    }
+    return ports.store.allocatedBytes(state.layer) + blocks * BLOCK_BYTES;
   }
 
   get isServing(): boolean {

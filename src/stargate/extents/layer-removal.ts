@@ -4,18 +4,24 @@ import type { BlockStorePort, ExtentPort, LayerId, ReadOwner, StoreOwner } from 
 /**
  * Takes layers through the three steps of their removal, each durable before the next: (1) the store marks the layer; from here it is
  * no layer of its vdisk any more. (2) Its files are deleted. (3) The store forgets it. A crash in between leaves a marked layer,
- * which `resume` goes on with.
+ * which `resume` goes on with. What finds no space, or a file that cannot be deleted, is tried again.
  */
 export class LayerRemoval implements StoreOwner, ReadOwner {
   readonly #steps = new Map<LayerId, 'mark' | 'forget'>();
   readonly #done = new Map<LayerId, () => void>();
 
-  /** `onFailed`: the files could not be deleted (`errno`), or the store failed; the next start goes on. */
+  /** `onFailed`: the files could not be deleted (`errno`), or the store failed. `later`: calls back after a while. */
   constructor(
     readonly store: BlockStorePort,
     readonly extents: ExtentPort,
     readonly onFailed: (message: string) => void,
+    readonly later: (call: () => void) => void,
   ) {}
+
+  /** Layers that are not gone yet. */
+  get layersLeft(): number {
+    return this.#steps.size;
+  }
 
   /** Nobody uses the layer any more. */
   remove(layer: LayerId, done: () => void = () => undefined): void {
@@ -44,13 +50,13 @@ export class LayerRemoval implements StoreOwner, ReadOwner {
 
   onRead(layer: number, result: number): void {
     if (result === 0) return this.store.forgetLayer(layer, this, layer);
-    this.#steps.delete(layer);
-    this.onFailed(`the files of layer ${layer} could not be deleted: errno ${-result}`);
+    this.onFailed(`the files of layer ${layer} could not be deleted: errno ${-result}; it is tried again`);
+    this.later(() => this.#deleteFiles(layer));
   }
 
   onStoreFull(layer: number): void {
-    this.#steps.delete(layer);
-    this.onFailed(`layer ${layer} cannot be removed now: the file system is full; the next start goes on`);
+    const isMarked = this.#steps.get(layer) === 'forget';
+    this.later(() => (isMarked ? this.store.forgetLayer(layer, this, layer) : this.store.removeLayer(layer, this, layer)));
   }
 
   onStoreFailed(message: string): void {

@@ -6,7 +6,7 @@ export const PAGE_BYTES = 4096;
 export const DEFAULT_SEGMENT_BYTES = 64 << 20;
 export const MIN_SEGMENT_BYTES = 64 << 10;
 export const MAX_SEGMENT_BYTES = 1 << 30;
-/** Fewest segments of a stream: one in use, one that only control records may take, two to turn over. */
+/** Fewest segments of a stream: one in use, one that data may not take, two to turn over. */
 export const MIN_SEGMENTS = 4;
 export const MAX_SEGMENTS = 65_536;
 /** Segments that data must leave free (a start makes them at once, all others are made in the background), so that a full log still has room for the HEADs which free it. */
@@ -16,6 +16,8 @@ export const RESERVED_SEGMENTS = 1;
  * would take the room without which no head frees the log, and no promise lets another controller in.
  */
 export const SESSION_RESERVE_SHARE = 1 / 2;
+/** And the share that trims and zeroes must leave, so that sessions are opened also behind many of them. */
+export const FREEING_RESERVE_SHARE = 3 / 4;
 /** Free segments that are kept ready ahead of the log, as far as the capacity allows. */
 export const READY_SEGMENTS = 3;
 

@@ -1,16 +1,19 @@
 import type { Slot } from 'uring-engine';
 import { segmentName } from './layout.js';
 import { EntryKind, isLocalRecord } from '../core/ports.js';
-import { READY_SEGMENTS, RESERVED_SEGMENTS, SESSION_RESERVE_SHARE } from './limits.js';
+import { FREEING_RESERVE_SHARE, READY_SEGMENTS, RESERVED_SEGMENTS, SESSION_RESERVE_SHARE } from './limits.js';
 import { makeSegment, type Segment, type SegmentPlace } from './segment.js';
 
-/** What an entry may take of a log that is nearly full. Data is stored by drains; the vital records are what makes them, and the log's own space, go on. */
-export type EntryUse = 'data' | 'session' | 'vital';
+/**
+ * What an entry may take of a log that is nearly full. Data is stored by drains; what frees space (trims, zeroes) takes little, and may be what a full disk waits for; the
+ * vital records are what makes drains, and the log's own space, go on.
+ */
+export type EntryUse = 'data' | 'freeing' | 'session' | 'vital';
 
 export function useOf(kind: EntryKind): EntryUse {
   if (isLocalRecord(kind) || kind === EntryKind.head || kind === EntryKind.promise) return 'vital';
-  const isData = kind === EntryKind.write || kind === EntryKind.zero || kind === EntryKind.trim || kind === EntryKind.fullImage;
-  return isData ? 'data' : 'session';
+  if (kind === EntryKind.zero || kind === EntryKind.trim) return 'freeing';
+  return kind === EntryKind.write || kind === EntryKind.fullImage ? 'data' : 'session';
 }
 
 /** The segments of a stream: those that hold the log, oldest first, and those that wait to. */
@@ -50,12 +53,13 @@ export class LogSpace {
     return this.free.length < READY_SEGMENTS && this.total < this.maxSegments;
   }
 
-  /** Whether an entry may take up a segment more (`turn`), or go on in the one there is, behind `endLsn`. The last free segment is for control records. */
+  /** Whether an entry may take up a segment more (`turn`), or go on in the one there is, behind `endLsn`. The last free segment is not for data. */
   allows(use: EntryUse, turn: boolean, endLsn: number): boolean {
     const left = this.free.length - (turn ? 1 : 0);
     if (use === 'data') return left >= RESERVED_SEGMENTS;
     if (use === 'vital' || left > 0 || turn) return left >= 0;
-    return this.tail.limitLsn - endLsn >= this.tail.dataBytes * SESSION_RESERVE_SHARE;
+    const leaves = use === 'session' ? SESSION_RESERVE_SHARE : FREEING_RESERVE_SHARE;
+    return this.tail.limitLsn - endLsn >= this.tail.dataBytes * leaves;
   }
 
   /** The log goes on at `lsn` in a free segment. Its header is in memory only yet. */

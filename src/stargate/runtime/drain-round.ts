@@ -10,6 +10,8 @@ export class DrainRound {
   #segments: number[] = [];
   #drain: SegmentDrain | null = null;
   #stopped = false;
+  /** Some segment found no space. The others are drained all the same: what they trim may be the space that is missing. */
+  #lacksSpace = false;
   #state: 'committing' | 'draining' | 'head' | 'ended' = 'committing';
 
   constructor(
@@ -41,11 +43,13 @@ export class DrainRound {
     if (this.#stopped) return this.#end('stopped');
     const segment = this.#segments.shift();
     if (segment === undefined) {
+      if (this.#lacksSpace) return this.#end('no-space');
       this.#state = 'head';
       return this.#writeHead();
     }
     this.#drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.mutations, outcome => {
-      if (outcome === 'done') this.#nextSegment();
+      this.#lacksSpace ||= outcome === 'no-space';
+      if (outcome === 'done' || outcome === 'no-space') this.#nextSegment();
       else this.#end(outcome);
     });
     this.#drain.start();

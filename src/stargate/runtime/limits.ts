@@ -25,5 +25,7 @@ export const SCRUB_BLOCKS = 64;
 export const SCRUB_LOOKUPS = 64;
 /** From a start, and from the end of a pass, to the next one. */
 export const SCRUB_REST_NS = 60e9;
+/** Wait before another attempt to remove a layer that found no space, or a file that cannot be deleted. */
+export const REMOVE_RETRY_NS = 1e9;
 /** How often whoever waits for the last use of a vdisk looks whether it has ended. */
 export const QUIET_POLL_NS = 5e6;

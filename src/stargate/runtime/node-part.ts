@@ -9,6 +9,7 @@ import { BLOCK_BYTES } from '../core/ports.js';
 import { newRotCounters } from './rot.js';
 import { Scrubber } from './scrubber.js';
 import { LEAVE_NS, QUIET_POLL_NS, STOP_DRAIN_NS } from './limits.js';
+import type { EnospcPolicy } from '../../meta/model.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
 import { RecoveryCollector } from './recovery.js';
 import { Histories } from './histories.js';
@@ -19,6 +20,7 @@ import type { GroupVdisk } from './group/group-vdisk.js';
 import { Groups, type GroupPorts } from './group/groups.js';
 import type { ReplicationMutations } from '../core/replication/effects.js';
 import { Openings, type Served } from './openings.js';
+import { SpaceRules, type VdiskSpace } from './space-rules.js';
 import type { ShardStream } from './streams.js';
 import { damageOf, type VdiskDescription, type VdiskProblem } from './vdisks.js';
 import type { Engine } from 'uring-engine';
@@ -52,6 +54,8 @@ export interface NodePartOptions {
   readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
   /** Drains of a stream find no space for data, or find it again. */
   readonly onDiskFull?: (isFull: boolean) => void;
+  /** What changes hear that have no space, of vdisks of which {@link NodePart.setSpace} has said nothing; missing: they wait. */
+  readonly onFull?: EnospcPolicy;
   /** How fast all blocks of the extents are read and checked; 0 or missing: not at all. */
   readonly scrubBytesPerSecond?: number;
 }
@@ -67,6 +71,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   readonly groups: Groups | null;
   readonly #histories: Histories | null;
   readonly rot = newRotCounters();
+  readonly rules: SpaceRules;
   readonly scrubber: Scrubber | null;
   readonly #refusals = new Refusals();
   readonly #openings: Openings;
@@ -81,6 +86,7 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   constructor(readonly options: NodePartOptions) {
     this.#delays = new Delays(options.engine);
+    this.rules = new SpaceRules(options.onFull ?? 'wait');
     this.groups = options.group === undefined ? null : this.#makeGroups(options.group);
     const { groups } = this;
     const shared = { removal: options.removal, store: options.ports.store, refusals: this.#refusals, delays: this.#delays };
@@ -181,6 +187,25 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.#openings.create(description, done);
   }
 
+  /** What they may take, also of those that are not here yet. */
+  setSpace(vdisks: readonly VdiskSpace[]): void {
+    for (const one of vdisks) if (this.rules.set(one)) this.controllerOf(one.vdiskId)?.onOutOfSpace();
+  }
+
+  /** Of the vdisks that are controlled here. */
+  usage(): { readonly vdiskId: string; readonly usedBytes: number; readonly takenBytes: number }[] {
+    const groups = [...(this.groups?.all.values() ?? [])].map(one => one.controller);
+    const controllers = [...[...this.served.values()].map(one => one.controller), ...groups];
+    return controllers.flatMap(one =>
+      one === null ? [] : [{ vdiskId: one.state.vdiskId, usedBytes: one.usedBytes, takenBytes: one.rule.takenBytes }],
+    );
+  }
+
+  /** Null: it is not controlled here. */
+  controllerOf(vdiskId: string): Controller | null {
+    return this.served.get(vdiskId)?.controller ?? this.groups?.all.get(vdiskId)?.controller ?? null;
+  }
+
   /** `done` when nothing of it is left. Its sessions end. */
   remove(vdiskId: string, done: () => void): void {
     const others = this.#removing.get(vdiskId);
@@ -190,6 +215,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     const removeLayers = (left: readonly number[]): void => {
       if (left.length > 0) return this.options.removal.remove(left[0]!, () => removeLayers(left.slice(1)));
       this.#removing.delete(vdiskId);
+      this.rules.forget(vdiskId);
       for (const one of waiting) one();
     };
     this.#endUse(vdiskId, () => removeLayers(this.options.ports.store.layersOf(vdiskId)));
@@ -311,6 +337,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       delays: this.#delays,
       streamOf: vdiskId => this.#streamOf(vdiskId),
       nextCacheOwner: () => this.#nextCacheOwner++,
+      rules: this.rules,
       isBeingRemoved: vdiskId => this.#removing.has(vdiskId),
       onServing,
     });
@@ -334,6 +361,7 @@ export class NodePart implements VdiskServing, ControllerHost {
       discard: one => this.#delays.after(0, () => this.#openings.letGo(one.vdiskId)),
       after: (delayNs, call) => this.#delays.after(delayNs, call),
       isOutOfSpace: log => this.streams.find(one => one.log === log)?.scheduler.isOutOfSpace === true,
+      rules: this.rules,
     });
   }
 

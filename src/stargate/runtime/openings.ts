@@ -6,6 +6,7 @@ import type { GroupVdisk } from './group/group-vdisk.js';
 import { beginAnew, startReplica } from './group/open.js';
 import type { Histories } from './histories.js';
 import { QUIET_POLL_NS } from './limits.js';
+import type { SpaceRules } from './space-rules.js';
 import type { RecoveryCollector } from './recovery.js';
 import type { Refusals } from './refusals.js';
 import type { ShardStream } from './streams.js';
@@ -32,6 +33,7 @@ export interface OpeningsOptions {
   readonly delays: Delays;
   readonly streamOf: (vdiskId: string) => ShardStream | undefined;
   readonly nextCacheOwner: () => number;
+  readonly rules: SpaceRules;
   readonly isBeingRemoved: (vdiskId: string) => boolean;
   /** Once, from a turn of the engine: all that the start asked for is open, or refused. */
   readonly onServing: () => void;
@@ -102,6 +104,7 @@ export class Openings {
       cacheOwner: nextCacheOwner(),
       host,
       isOutOfSpace: () => stream.scheduler.isOutOfSpace,
+      rule: this.options.rules.of(vdiskId),
       ...(mutations === undefined ? {} : { mutations }),
       onServing: (controller, log) => {
         served.set(vdiskId, { controller, log, stream });

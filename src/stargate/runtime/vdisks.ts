@@ -12,6 +12,7 @@ import { EntryKind, type BlockStorePort, type LayerId, type StoreOwner } from '.
 import { SessionTable } from '../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../oplog/index.js';
 import type { MemberId } from '../../wire/replicate.js';
+import type { SpaceRule } from '../core/space-rule.js';
 import type { RecoveredVdisk } from './recovery.js';
 
 /** What the metadata says of a vdisk that this node is to serve. */
@@ -59,6 +60,7 @@ export interface OpenVdiskOptions {
   readonly host: ControllerHost;
   /** Of the stream. */
   readonly isOutOfSpace: () => boolean;
+  readonly rule: SpaceRule;
   readonly mutations?: ControllerMutations;
   readonly onServing: (controller: Controller, log: StreamVdiskLog) => void;
   readonly onProblem: (problem: VdiskProblem) => void;
@@ -158,6 +160,7 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
     drainedSeq: recovered?.head?.drainedSeq ?? 0,
     drainedHash: recovered?.head?.drainedHash ?? 0,
     durability,
+    rule: options.rule,
   };
   if (durability === 'flush' && recovered !== undefined && !options.wasClosed && !recovered.endsInHead) state.sessions.memoryLost();
   let steps: (() => boolean)[] = [];

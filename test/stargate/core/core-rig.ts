@@ -14,6 +14,7 @@ import {
 import { BLOCK_BYTES, BlockState, type DrainCommit, type StoreOwner } from '../../../src/stargate/core/ports.js';
 import { SessionTable } from '../../../src/stargate/core/sessions.js';
 import { SimulatedStore, SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
+import { SpaceRule } from '../../../src/stargate/core/space-rule.js';
 import { CoreClient } from './core-client.js';
 import { MemoryExtents } from './memory-extents.js';
 import { MemoryLog } from './memory-log.js';
@@ -49,6 +50,7 @@ export class CoreRig {
   failedErrno = 0;
   /** What the runtime says when it is asked: the log will not get room by itself. */
   isOutOfSpace = false;
+  readonly rule = new SpaceRule();
   /** Confirm rounds that were asked for. */
   rounds = 0;
   layer = 0;
@@ -105,7 +107,9 @@ export class CoreRig {
       drainedSeq: 0,
       drainedHash: 0,
       durability,
+      rule: this.rule,
     };
+    this.rule.onFull = 'error';
     const host = {
       onLogFailed: (errno: number) => (this.failedErrno = errno),
       onBadBlock: (_vdiskId: string, offsetBytes: number, errno: number) =>

@@ -2,6 +2,7 @@ import { crc32c } from '@node-rs/crc32';
 import type { Arena } from 'uring-engine';
 import {
   BLOCK_BYTES,
+  EntryKind,
   NoRoom,
   type EntryDraft,
   type LogOwner,
@@ -27,6 +28,8 @@ export class MemoryLog implements OplogPort {
   readonly entries: LoggedEntry[] = [];
   /** Appends that are taken before the log is full. */
   room = Infinity;
+  /** Trims and zeroes that are taken beyond that. */
+  freeingRoom = 0;
   /** Why it takes no more then: for want of space, or only for the moment. */
   isFull = true;
   truncatedTo = 0;
@@ -43,11 +46,12 @@ export class MemoryLog implements OplogPort {
   ) {}
 
   append(_log: VdiskLog, draft: EntryDraft, owner: LogOwner, tag: number): number {
-    if (this.room === 0) {
+    const isFreeing = draft.kind === EntryKind.trim || draft.kind === EntryKind.zero;
+    if (this.room === 0 && isFreeing && this.freeingRoom > 0) this.freeingRoom--;
+    else if (this.room === 0) {
       this.#refused.add(owner);
       return this.isFull ? NoRoom.full : NoRoom.busy;
-    }
-    this.room--;
+    } else this.room--;
     const lsn = this.#endLsn + BLOCK_BYTES;
     const payload = gathered(this.arena, draft.payload);
     this.#endLsn = lsn + Math.ceil(payload.length / BLOCK_BYTES) * BLOCK_BYTES;

@@ -9,6 +9,7 @@ import { verifyStore } from '../../../src/stargate/store/verify.js';
 import { DiskRig } from '../../support/disk-rig.js';
 import { Recorder } from '../store/contract.js';
 import { seededRandom } from 'uring-engine/faulty';
+import { Delays } from '../../../src/stargate/runtime/delays.js';
 import { SCRATCH } from './contract.js';
 import { DrainDriver } from './drain-driver.js';
 
@@ -25,7 +26,13 @@ describe('LayerRemoval', () => {
         const extents = new ExtentStore(rig.engine, ROOT, SCRATCH);
         const simulated = new SimulatedStore(disk, rig.engine, { random });
         const failures: string[] = [];
-        const removal = new LayerRemoval(simulated.store, extents, message => failures.push(message));
+        const delays = new Delays(rig.engine);
+        const removal = new LayerRemoval(
+          simulated.store,
+          extents,
+          message => failures.push(message),
+          call => delays.after(1e6, call),
+        );
         return { extents, simulated, store: simulated.store, removal, failures };
       };
       const first = open();

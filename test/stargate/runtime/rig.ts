@@ -9,6 +9,7 @@ import { MAX_CONTROL_BYTES } from '../../../src/stargate/core/controller.js';
 import { ExtentStore, LayerRemoval } from '../../../src/stargate/extents/index.js';
 import { OPLOG_MEMORY_BYTES } from '../../../src/stargate/oplog/index.js';
 import { Delays } from '../../../src/stargate/runtime/delays.js';
+import { REMOVE_RETRY_NS } from '../../../src/stargate/runtime/limits.js';
 import { NodePart, type StargateMutations } from '../../../src/stargate/runtime/node-part.js';
 import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
 import { SimulatedStore, type SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
@@ -82,7 +83,12 @@ export class Rig {
         probes: createProbes(),
         clock: engine,
       },
-      removal: new LayerRemoval(simulated.store, extents, message => (this.fatal = message)),
+      removal: new LayerRemoval(
+        simulated.store,
+        extents,
+        message => (this.fatal = message),
+        call => this.delays.after(REMOVE_RETRY_NS, call),
+      ),
       nodeId: 'node-1',
       shard: 0,
       shards: 1,
@@ -95,6 +101,7 @@ export class Rig {
       }),
       ...(vdisks === null ? {} : { vdisks }),
       mutations,
+      onFull: 'error',
       onServing: () => {
         this.#serving = true;
         for (const resume of this.#waitServing.splice(0)) resume();

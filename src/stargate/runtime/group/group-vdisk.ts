@@ -333,6 +333,7 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
       ...{ vdiskId, sizeBytes, layer, term, sessions, drainedSeq, drainedHash },
       index: this.local.index,
       isReplicated: true,
+      rule: parts.ruleOf(vdiskId),
     };
     const ports = { ...parts.ports, log: this.#groupLog };
     this.controller = new Controller(ports, state, this.log, parts.nextCacheOwner(), this.local.host, parts.controllerMutations);

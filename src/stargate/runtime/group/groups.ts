@@ -9,6 +9,7 @@ import type { ControllerMutations, ControllerPorts } from '../../core/controller
 import type { CasOutcome, Group, Removals, ReplicationMutations } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
 import type { RotCounters } from '../rot.js';
+import type { SpaceRules } from '../space-rules.js';
 import { HeaderWriter } from './entries.js';
 import type { DamagedReplica } from './damaged-replica.js';
 import type { GroupVdisk } from './group-vdisk.js';
@@ -52,6 +53,7 @@ export interface GroupsOptions {
   readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
   readonly rot: RotCounters;
   readonly isOutOfSpace: (stream: OplogStream) => boolean;
+  readonly rules: SpaceRules;
   readonly isDraining: (group: GroupVdisk) => boolean;
   /** Nobody needs it: it is to be removed, once the caller has returned. */
   readonly discard: (group: GroupVdisk) => void;
@@ -130,6 +132,7 @@ export class Groups implements PeerListener {
       onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => options.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
       rot: options.rot,
       isOutOfSpace: stream => options.isOutOfSpace(stream),
+      ruleOf: vdiskId => options.rules.of(vdiskId),
       repair: one => this.#repair(one),
       standInFor: one => this.#standInFor(one),
       beginResync: () => this.#resyncs < MAX_RESYNCS && ++this.#resyncs > 0,

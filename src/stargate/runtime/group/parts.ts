@@ -4,6 +4,7 @@ import type { MemberId } from '../../../wire/replicate.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
 import type { BufferAccess } from '../../core/ports.js';
 import type { Group, ReplicationMutations } from '../../core/replication/effects.js';
+import type { SpaceRule } from '../../core/space-rule.js';
 import type { OplogStream } from '../../oplog/index.js';
 import type { HeaderWriter } from './entries.js';
 import type { RotCounters } from '../rot.js';
@@ -42,6 +43,7 @@ export interface GroupParts {
   /** Of the shard. */
   readonly rot: RotCounters;
   isOutOfSpace(stream: OplogStream): boolean;
+  ruleOf(vdiskId: string): SpaceRule;
   /** Brings the group back to its number of replicas, one learner at a time; returns after how many ms to ask again. */
   repair(group: GroupVdisk): number;
   /** Node of the member that is to take over in place of this one, which is drained; null: this one may. */

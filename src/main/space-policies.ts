@@ -1,0 +1,147 @@
+import type { Logger } from '../base/log.js';
+import { keys, type ContainerRecord, type VdiskRecord } from '../meta/model.js';
+import { listContainers, livingVdisks } from '../meta/operations.js';
+import type { MetadataStore, Watch } from '../meta/store.js';
+import type { VdiskSpace, VdiskUsage } from '../stargate/messages.js';
+import { deal } from './quota.js';
+
+export interface SpacePoliciesOptions {
+  readonly store: MetadataStore;
+  readonly log: Logger;
+  /** To the shard of the vdisk. */
+  readonly tell: (space: VdiskSpace) => void;
+  /** Of the vdisks that are controlled here; null: a shard does not answer now. */
+  readonly usage: () => Promise<readonly VdiskUsage[] | null>;
+  /** Of the vdisks that other nodes control: what they may have used up by the time that those count again. */
+  readonly reservedElsewhere: () => Promise<ReadonlyMap<string, number>>;
+}
+
+/** How often what the vdisks of a container with a quota use is counted. */
+const COUNT_MS = 500;
+const RETRY_MS = 500;
+
+/**
+ * What the vdisks of this node may take: the policies of their containers as soon as they are changed, and quotas. Of a quota what is left is counted and dealt to the vdisks again and again; a vdisk
+ * may take what it was dealt before it is counted the next time. So one node never goes beyond a quota. Several may, by what was written through the others since they said last what they use.
+ */
+export class SpacePolicies {
+  readonly #watches: Watch[] = [];
+  readonly #told = new Map<string, VdiskSpace>();
+  readonly #reserved = new Map<string, number>();
+  readonly #elsewhere = new Map<string, number>();
+  #containers = new Map<string, ContainerRecord>();
+  #vdisks: readonly VdiskRecord[] = [];
+  #round = 0;
+  #isLooking = false;
+  #again = false;
+  #isClosed = false;
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(private readonly options: SpacePoliciesOptions) {}
+
+  /** Before the vdisks are served: those with a quota take nothing until they are counted. */
+  async begin(): Promise<void> {
+    await this.#read();
+  }
+
+  /** From here on what is changed is noticed, and what is used is counted. */
+  follow(): void {
+    const { store } = this.options;
+    for (const prefix of [keys.containers, keys.vdisks]) this.#watches.push(store.watch(prefix, () => this.#look()));
+    this.#look();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const watch of this.#watches) watch.close();
+  }
+
+  /** What it may have used up by the next count; null: it has no quota, or is not controlled here. */
+  reservedBytes(vdiskId: string): number | null {
+    return this.#reserved.get(vdiskId) ?? null;
+  }
+
+  #look(): void {
+    this.#again = true;
+    if (!this.#isLooking) void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    this.#isLooking = true;
+    while (this.#again && !this.#isClosed) {
+      this.#again = false;
+      try {
+        await this.#read();
+        await this.#count();
+      } catch (error) {
+        this.options.log.log('warn', 'what containers allow is read again later', { error: String(error) });
+        await new Promise(resolve => setTimeout(resolve, RETRY_MS));
+        this.#again = true;
+      }
+    }
+    this.#isLooking = false;
+  }
+
+  async #read(): Promise<void> {
+    const { store } = this.options;
+    const [containers, vdisks] = await Promise.all([listContainers(store), livingVdisks(store)]);
+    this.#containers = new Map(containers.map(one => [one.name, one]));
+    this.#vdisks = vdisks;
+    const ids = new Set(vdisks.map(({ id }) => id));
+    for (const of of [this.#told, this.#reserved, this.#elsewhere]) for (const id of of.keys()) if (!ids.has(id)) of.delete(id);
+    for (const { id, container } of vdisks) {
+      const { enospc: onFull = 'wait', quotaBytes = null } = this.#containers.get(container) ?? {};
+      const before = this.#told.get(id);
+      const isLimited = before !== undefined && before.limitBytes !== Infinity;
+      if (quotaBytes === null) this.#reserved.delete(id);
+      if (quotaBytes !== null && isLimited) this.#tell({ ...before, onFull });
+      else if (quotaBytes !== null) this.#tell({ vdiskId: id, onFull, limitBytes: 0, endBytes: Infinity });
+      else this.#tell({ vdiskId: id, onFull, limitBytes: Infinity, endBytes: Infinity });
+    }
+  }
+
+  async #count(): Promise<void> {
+    const limited = [...this.#containers.values()].filter(({ quotaBytes }) => quotaBytes !== null);
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = null;
+    if (limited.length === 0 || this.#isClosed) return;
+    try {
+      for (const [id, bytes] of await this.options.reservedElsewhere()) this.#elsewhere.set(id, bytes);
+      const usage = await this.options.usage();
+      if (usage !== null) this.#deal(limited, new Map(usage.map(one => [one.vdiskId, one])));
+    } finally {
+      this.#timer = setTimeout(() => void this.#count().catch(() => undefined), COUNT_MS);
+    }
+  }
+
+  #deal(limited: readonly ContainerRecord[], usage: ReadonlyMap<string, VdiskUsage>): void {
+    this.#round++;
+    for (const { name, quotaBytes, enospc: onFull } of limited) {
+      const inside = this.#vdisks.filter(({ container }) => container === name);
+      const here = inside.filter(({ id }) => usage.has(id));
+      const others = inside.filter(({ id }) => !usage.has(id));
+      for (const { id } of others) this.#reserved.delete(id);
+      const counted = here.map(({ id }) => {
+        const { usedBytes, takenBytes } = usage.get(id)!;
+        return { usedBytes, openBytes: Math.max(0, (this.#told.get(id)?.limitBytes ?? 0) - takenBytes) };
+      });
+      const reservedBytes = others.reduce((sum, { id }) => sum + (this.#elsewhere.get(id) ?? 0), 0);
+      const grants = deal(quotaBytes!, counted, { reservedBytes, vdisks: others.length }, this.#round);
+      here.forEach(({ id: vdiskId }, i) => {
+        const { usedBytes, takenBytes } = usage.get(vdiskId)!;
+        const { bytes, endBytes } = grants[i]!;
+        this.#reserved.set(vdiskId, usedBytes + Math.max(bytes, counted[i]!.openBytes));
+        this.#tell({ vdiskId, onFull, limitBytes: takenBytes + bytes, endBytes: takenBytes + endBytes });
+      });
+    }
+  }
+
+  #tell(space: VdiskSpace): void {
+    const before = this.#told.get(space.vdiskId);
+    const isSame = before?.onFull === space.onFull && before.limitBytes === space.limitBytes && before.endBytes === space.endBytes;
+    if (isSame || this.#isClosed) return;
+    this.#told.set(space.vdiskId, space);
+    this.options.tell(space);
+  }
+}
