@@ -4,7 +4,10 @@
  * `append` and `entries`, as bytes. Any message may be lost; on one connection they stay in order.
  */
 
-/** `node/storeUuid/incarnation`: who holds a replica of a log. Never a node alone: a store that was emptied is another member. */
+/**
+ * `node/storeUuid/incarnation`: who holds a replica of a log. Never a node alone: a store that was emptied is another member. Of a vdisk with `durability: flush`, whose
+ * members acknowledge what is in memory, each start of the node is another one (rule 27): `#` and the number of the start follow.
+ */
 export type MemberId = string & { readonly __brand: 'MemberId' };
 
 /** The entries of one creation term, which follow each other: up to `lastSeq`. */
@@ -159,7 +162,15 @@ export interface CopiesMessage {
   readonly data: Uint8Array;
 }
 
-export type ReplicaMessage =
+/** Between members that are starts of their nodes: which one speaks, and which one is meant. */
+export interface Boots {
+  readonly from: number;
+  readonly to: number;
+}
+
+export type ReplicaMessage = { readonly boots?: Boots } & ReplicaMessageBody;
+
+type ReplicaMessageBody =
   | SealMessage
   | SealReplyMessage
   | AppendMessage
@@ -181,6 +192,21 @@ export type ReplicaMessage =
 
 export function memberId(node: string, storeUuid: string, incarnation: number): MemberId {
   return `${node}/${storeUuid}/${incarnation}` as MemberId;
+}
+
+/** What this start of the node is. */
+export function bootedMember(member: MemberId, boot: number): MemberId {
+  return `${member}#${boot}` as MemberId;
+}
+
+/** Who it is over all its starts. */
+export function baseOfMember(member: MemberId): MemberId {
+  return member.split('#', 1)[0]! as MemberId;
+}
+
+/** 0: of no certain start. */
+export function bootOfMember(member: MemberId): number {
+  return Number(member.split('#')[1] ?? 0);
 }
 
 /** The node of a member: names of nodes have no "/". */

@@ -8,6 +8,8 @@ export class Violation extends Error {}
 export class Checker {
   /** By seq: what was acknowledged, or could be read. */
   readonly #committed: Entry[] = [];
+  /** With `durability: flush`: seq → what was answered without being durable, and in which term. */
+  readonly #answered = new Map<number, { readonly entry: Entry; readonly term: number }>();
   readonly #contents = new Map<string, number>();
   readonly #controllers = new Map<number, string>();
 
@@ -35,7 +37,25 @@ export class Checker {
     const other = this.#controllers.get(term);
     if (other !== undefined && other !== process) throw new Violation(`two controllers of term ${term}: ${other} and ${process}`);
     this.#controllers.set(term, process);
-    if (term === group.term) this.holdsAll(`${process} serves term ${term}`, log);
+    if (term !== group.term) return;
+    this.holdsAll(`${process} serves term ${term}`, log);
+    this.#holdsAnswered(`${process} serves term ${term}`, log, group);
+  }
+
+  /** Clients were told that it is done: the record has to say so when it is lost. A controller that has been followed is not listened to any more. */
+  answered(term: number, log: LogTail, fromSeq: number, seq: number): void {
+    for (let s = fromSeq; s <= seq; s++) {
+      const before = this.#answered.get(s);
+      if (before === undefined || before.term <= term) this.#answered.set(s, { entry: log.at(s), term });
+    }
+  }
+
+  #holdsAnswered(what: string, log: LogTail, { lossTerm = 0 }: Group): void {
+    for (const [seq, { entry, term }] of this.#answered) {
+      if (seq <= log.lastSeq && log.at(seq).hash === entry.hash) continue;
+      if (lossTerm <= term) throw new Violation(`lost untold: ${what}, and its log lacks ${text(entry)}, which was answered in term ${term}`);
+      this.#answered.delete(seq);
+    }
   }
 
   /** The controller has told clients so, and lets them read it. */

@@ -9,8 +9,8 @@ const COUNT = GIVEN === undefined ? 200 : 1;
 const TIMELINE_LINES = 120;
 
 /** The seed again, with its timeline. */
-function timeline({ seed, violation }: ClusterResult, mutant?: Mutant): string {
-  const { lines } = runCluster({ seed, mutant, isReadable: true });
+function timeline({ seed, violation }: ClusterResult, durability?: 'flush'): string {
+  const { lines } = runCluster({ seed, durability, isReadable: true });
   return `seed ${seed}: ${violation}\n${lines.slice(-TIMELINE_LINES).join('\n')}`;
 }
 
@@ -26,6 +26,19 @@ describe('a group of replicas, by seed', () => {
     // What was exercised, so that a change of the simulation that makes it harmless is seen.
     if (GIVEN === undefined)
       expect(Object.values(sum).every((n, i) => n > [COUNT, COUNT / 2, 100 * COUNT, COUNT / 10, COUNT / 4][i]!)).toBe(true);
+  });
+
+  it(`with durability "flush" ${COUNT} histories lose nothing that is durable, and nothing untold`, { timeout: 180_000 }, () => {
+    const sum = { takeovers: 0, commits: 0, cold: 0, coldTooSoon: 0 };
+    for (let seed = FIRST; seed < FIRST + COUNT; seed++) {
+      const result = runCluster({ seed, durability: 'flush' });
+      if (result.violation !== null) expect.fail(timeline(result, 'flush'));
+      for (const key of Object.keys(sum) as (keyof typeof sum)[]) sum[key] += result.counters[key];
+    }
+    console.log(`per ${COUNT} seeds: ${JSON.stringify(sum)}`);
+    // Nobody hears of a loss while somebody still has what is in memory.
+    expect(sum.coldTooSoon).toBe(0);
+    if (GIVEN === undefined) expect(sum.cold).toBeGreaterThan(COUNT / 8);
   });
 
   it('the same seed is the same history', () => {
@@ -47,6 +60,7 @@ const MUTANTS: readonly Mutant[] = [
   'cutNotDurable',
   'amnesiacKept',
 ];
+const FORGETFUL_MUTANTS: readonly Mutant[] = ['heldByOne', 'heldIsDurable', 'lossUnmarked', 'memoryKept'];
 /** The rarest show in one history of 150 or so: this many miss one of them once in thousands of times, whatever a change makes of the seeds. */
 const HUNT_SEEDS = 1200;
 
@@ -57,5 +71,19 @@ describe.skipIf(GIVEN !== undefined)('planted bugs are found', () => {
       if (violation !== null && OUTCOME.test(violation)) return;
     }
     expect.fail(`${HUNT_SEEDS} seeds do not show what comes of ${mutant}`);
+  });
+
+  it.each(FORGETFUL_MUTANTS)('with durability "flush": %s', { timeout: 120_000 }, mutant => {
+    for (let seed = 1; seed <= HUNT_SEEDS; seed++) {
+      const { violation } = runCluster({ seed, mutant, durability: 'flush' });
+      if (violation !== null && OUTCOME.test(violation)) return;
+    }
+    expect.fail(`${HUNT_SEEDS} seeds do not show what comes of ${mutant}`);
+  });
+
+  it('with durability "flush": takesOverCold, while others have what it has lost', { timeout: 120_000 }, () => {
+    for (let seed = 1; seed <= HUNT_SEEDS; seed++)
+      if (runCluster({ seed, mutant: 'takesOverCold', durability: 'flush' }).counters.coldTooSoon > 0) return;
+    expect.fail(`${HUNT_SEEDS} seeds do not show it`);
   });
 });

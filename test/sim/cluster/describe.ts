@@ -69,6 +69,8 @@ export function describeEffect(effect: Effect): string {
       return 'read the record';
     case 'admitted':
       return effect.seq === 0 ? `refused ${String(effect.body.body)}` : `admitted ${String(effect.body.body)} as ${effect.seq}`;
+    case 'held':
+      return `held ${effect.seq}`;
     case 'committed':
       return `committed ${effect.seq}`;
     case 'serving':

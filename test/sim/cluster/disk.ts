@@ -12,6 +12,7 @@ export class SimDisk {
   #durable: Written[] = [];
   #underWay: Written[] = [];
   #isTorn = false;
+  #mayHaveForgotten = false;
 
   write(written: Written): void {
     this.#underWay.push(written);
@@ -30,6 +31,7 @@ export class SimDisk {
 
   /** Of what is not durable the first `kept` records happen to be on the disk; the next one perhaps in part. */
   crash(kept: number, isTorn: boolean): void {
+    this.#mayHaveForgotten = this.#underWay.length > 0;
     this.#durable.push(...this.#underWay.slice(0, kept));
     this.#isTorn = isTorn && kept < this.#underWay.length;
     this.#underWay = [];
@@ -56,6 +58,6 @@ export class SimDisk {
   recover(): RecoveredLog {
     const recovered = recoverLog(this.#durable, this.#isTorn);
     this.#isTorn = false;
-    return recovered;
+    return { ...recovered, mayHaveForgotten: this.#mayHaveForgotten };
   }
 }

@@ -70,7 +70,7 @@ export class Faults {
       case 10:
         return this.#leave(node);
       default:
-        return world.takeOver(world.pick(world.members));
+        return world.takeOver(world.pick(world.holders));
     }
   }
 

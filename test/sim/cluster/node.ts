@@ -1,6 +1,7 @@
 import type { Effect, ReplicaEvent, ReplicationMutations } from '../../../src/stargate/core/replication/effects.js';
 import type { MemberId } from '../../../src/stargate/core/replication/entry.js';
 import type { Message } from '../../../src/stargate/core/replication/messages.js';
+import { bootedMember } from '../../../src/wire/replicate.js';
 import { Replica } from '../../../src/stargate/core/replication/replica.js';
 import { makeEntry } from './body.js';
 import { Violation } from './checker.js';
@@ -18,8 +19,11 @@ export class SimNode {
   replica: Replica | null = null;
   incarnation = 1;
   boots = 0;
+  /** Of its processes. */
+  #starts = 0;
   isHung = false;
   #committed = 0;
+  #answered = 0;
   /** What came while it was paused. */
   #held: (() => void)[] | null = null;
   #isSyncing = false;
@@ -30,8 +34,15 @@ export class SimNode {
     readonly index: number,
   ) {}
 
+  /** Its store. */
+  get base(): MemberId {
+    return `n${this.index}/${this.incarnation}` as MemberId;
+  }
+
+  /** With `durability: flush` this start of it. The mutant is the same after a restart. */
   get id(): MemberId {
-    return `n${this.index}.${this.incarnation}` as MemberId;
+    const { isForgetful, options } = this.world;
+    return isForgetful && options.mutant !== 'memoryKept' ? bootedMember(this.base, this.#starts) : this.base;
   }
 
   /** One start of it. */
@@ -61,6 +72,7 @@ export class SimNode {
     const { world } = this;
     const { replicationFactor, minMembers } = world;
     this.boots++;
+    this.#starts++;
     this.#isSyncing = this.isHung = false;
     this.#committed = 0;
     const newNonce = (): string => `${this.id}-${this.boots}-${++this.#nonces}`;
@@ -69,7 +81,12 @@ export class SimNode {
       () =>
         `${this.id} starts: log to ${recovered.entries.length}, promised t${recovered.promise?.term ?? 0}${recovered.isTorn ? ', torn' : ''}`,
     );
-    this.replica = new Replica({ self: this.id, historyId: 1, replicationFactor, minMembers, makeEntry, newNonce, mutations }, recovered);
+    const { durability = 'always' } = world.options;
+    this.replica = new Replica(
+      { self: this.id, historyId: 1, replicationFactor, minMembers, durability, makeEntry, newNonce, mutations },
+      recovered,
+    );
+    this.#answered = 0;
     this.#tick(this.boots);
   }
 
@@ -148,7 +165,8 @@ export class SimNode {
       case 'readGroup':
         return this.#toMetadata(boot, () => {
           const { group } = world.metadata;
-          return () => this.step({ kind: 'group', readId: effect.readId, group });
+          const { seen } = world;
+          return () => this.step({ kind: 'group', readId: effect.readId, group, seen });
         });
       case 'committed': {
         const { log } = this.replica!.member;
@@ -157,9 +175,16 @@ export class SimNode {
         world.counters.commits += effect.seq - fromSeq + 1;
         return world.checker.committed(this.process, log, fromSeq, effect.seq);
       }
+      case 'held': {
+        const { log } = this.replica!.member;
+        const fromSeq = this.#answered + 1;
+        this.#answered = effect.seq;
+        return world.checker.answered(this.term, log, fromSeq, effect.seq);
+      }
       case 'serving':
         world.counters.takeovers++;
         this.#committed = 0;
+        this.#answered = this.replica!.member.log.lastSeq;
         return world.checker.serving(this.process, effect.term, this.replica!.member.log, world.metadata.group);
       case 'resigned':
       case 'admitted':
@@ -181,6 +206,7 @@ export class SimNode {
     this.#toMetadata(boot, () => {
       const before = world.metadata.group;
       const outcome = world.metadata.cas(expectedEpoch, group);
+      if (before !== world.metadata.group) world.recordChanged(before);
       if (before !== world.metadata.group)
         world.say(() => `record: epoch=${group.epoch} term=${group.term} ${group.controller} {${group.members.join(' ')}}`);
       return () => {

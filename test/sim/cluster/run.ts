@@ -84,7 +84,7 @@ class Run {
       if (this.#isQuiet || nowMs - this.#silentSince < patienceMs) return;
       this.#silentSince = nowMs;
       patienceMs = 300 + clock.random() * 1200;
-      world.takeOver(world.pick(world.members));
+      world.takeOver(world.pick(world.holders));
     });
   }
 
@@ -109,11 +109,11 @@ class Run {
 
   /** Rule 5: a member whose tail was torn has to compare, and the only other replica is gone for good. Nobody but a person may go on. */
   get #needsPerson(): boolean {
-    const { members, group } = this.world;
-    const [last] = members;
+    const { holders, group } = this.world;
+    const [last] = holders;
     // The only replica was lost while the proposal that made it the only one was under way.
     if (last === undefined) return true;
-    return members.length === 1 && group.members.length > 1 && last.replica?.member.isTorn === true && !last.isServing;
+    return holders.length === 1 && group.members.length > 1 && last.replica?.member.isTorn === true && !last.isServing;
   }
 
   #checkReplicas(): void {

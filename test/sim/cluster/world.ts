@@ -1,6 +1,7 @@
 import { VirtualClock } from 'uring-engine/faulty';
-import type { Group, ReplicationMutations } from '../../../src/stargate/core/replication/effects.js';
+import type { Group, ReplicationMutations, Seen } from '../../../src/stargate/core/replication/effects.js';
 import type { MemberId } from '../../../src/stargate/core/replication/entry.js';
+import { baseOfMember, nodeOfMember } from '../../../src/wire/replicate.js';
 import { taggedBody } from './body.js';
 import { Checker } from './checker.js';
 import { SimMetadata } from './metadata.js';
@@ -8,11 +9,12 @@ import { MS, SimNetwork, type Weather } from './network.js';
 import { SimNode } from './node.js';
 
 /** The mutants of the design's list that this simulation knows: those of the core, and one of the store's identity. */
-export type Mutant = keyof ReplicationMutations | 'amnesiacKept';
+export type Mutant = keyof ReplicationMutations | 'amnesiacKept' | 'memoryKept';
 
 export interface ClusterOptions {
   readonly seed: number;
   readonly mutant?: Mutant | undefined;
+  readonly durability?: 'always' | 'flush' | undefined;
   /** Keep the timeline as text. */
   readonly isReadable?: boolean;
   /** Make its hash. */
@@ -37,6 +39,9 @@ export class ClusterWorld {
     crashes: 0,
     wiped: 0,
     left: 0,
+    /** Takeovers from a log that may lack something; and those while a member still had its memory. */
+    cold: 0,
+    coldTooSoon: 0,
   };
   readonly lines: string[] = [];
   readonly replicationFactor: number;
@@ -49,7 +54,8 @@ export class ClusterWorld {
   constructor(readonly options: ClusterOptions) {
     this.clock = new VirtualClock(options.seed);
     const { clock } = this;
-    this.mutations = options.mutant === undefined || options.mutant === 'amnesiacKept' ? {} : { [options.mutant]: true };
+    const { mutant } = options;
+    this.mutations = mutant === undefined || mutant === 'amnesiacKept' || mutant === 'memoryKept' ? {} : { [mutant]: true };
     const count = 3 + clock.below(3);
     this.replicationFactor = 2 + clock.below(2);
     this.minMembers = this.replicationFactor === 2 ? 1 : 1 + clock.below(2);
@@ -61,7 +67,7 @@ export class ClusterWorld {
     };
     this.network = new SimNetwork(clock, count + 1, weather);
     this.nodes = Array.from({ length: count }, (_, i) => new SimNode(this, i));
-    const members = this.nodes.slice(0, this.replicationFactor).map(node => node.id);
+    const members = this.nodes.slice(0, this.replicationFactor).map(node => node.base);
     // Placed, and never served yet.
     this.metadata = new SimMetadata({ epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed', historyId: 1 });
   }
@@ -93,6 +99,31 @@ export class ClusterWorld {
   /** Those whose stores are still the ones that the record names. */
   get members(): SimNode[] {
     return this.group.members.map(id => this.nodeOf(id)).filter(node => this.group.members.includes(node.id));
+  }
+
+  /** Those whose stores are; they may have started again. */
+  get holders(): SimNode[] {
+    return this.group.members.map(id => this.nodeOf(id)).filter(node => this.group.members.some(id => baseOfMember(id) === node.base));
+  }
+
+  get isForgetful(): boolean {
+    return this.options.durability === 'flush';
+  }
+
+  /** What the metadata store shows beside the record. */
+  get seen(): Seen | undefined {
+    if (!this.isForgetful) return undefined;
+    const living = this.nodes.filter(node => node.isUp && !node.isPaused);
+    return { current: this.nodes.map(node => node.id), living: living.map(({ id }) => nodeOfMember(id)) };
+  }
+
+  /** The record has changed: whether somebody takes over from what is on its disk, and who could have had more. */
+  recordChanged(before: Group): void {
+    const { group } = this;
+    if ((group.lossTerm ?? 0) <= (before.lossTerm ?? 0)) return;
+    this.counters.cold++;
+    const hasMemory = before.members.some(id => this.nodes.some(node => node.id === id && node.isUp));
+    if (hasMemory) this.counters.coldTooSoon++;
   }
 
   get controller(): SimNode | undefined {

@@ -10,6 +10,16 @@ export interface Group {
   readonly nonce: string;
   /** Which history of the vdisk it is about: a replica of another one has no part in it (rule 11). */
   readonly historyId: number;
+  /** Term of the last takeover from a log that may lack what its members held in memory alone (rule 27): until the log says that the sessions are to hear of it. */
+  readonly lossTerm?: number | undefined;
+}
+
+/** What the metadata store shows beside a record, where members are starts of their nodes. */
+export interface Seen {
+  /** As what each node has registered last: that an earlier start of it has ended is certain. */
+  readonly current: readonly MemberId[];
+  /** Nodes that say they live: a hint. */
+  readonly living: readonly string[];
 }
 
 /** What a member has promised, durably and before it acts on it. */
@@ -37,6 +47,8 @@ export interface RecoveredLog {
   readonly committedHeard: number;
   /** Something at the end was damaged and is cut (rule 5). */
   readonly isTorn: boolean;
+  /** The start before this one may have acknowledged what is not here (rule 27). */
+  readonly mayHaveForgotten?: boolean;
 }
 
 export type CasOutcome =
@@ -55,7 +67,7 @@ export type ReplicaEvent =
   | { readonly kind: 'durable'; readonly ticket: number }
   | { readonly kind: 'ioFailed' }
   | { readonly kind: 'casResult'; readonly nonce: string; readonly outcome: CasOutcome }
-  | { readonly kind: 'group'; readonly readId: number; readonly group: Group }
+  | { readonly kind: 'group'; readonly readId: number; readonly group: Group; readonly seen?: Seen | undefined }
   | { readonly kind: 'tick'; readonly nowMs: number }
   /** Somebody waits for this vdisk and its controller is silent: the one at `insteadOf`. If the record names another by now, that one has been faster. */
   | { readonly kind: 'takeOver'; readonly insteadOf?: string }
@@ -92,6 +104,8 @@ export type Effect =
   /** The write has its place in the log; `seq` 0: it was refused, nothing of it is there. */
   | { readonly kind: 'admitted'; readonly seq: number; readonly body: EntryBody }
   | { readonly kind: 'committed'; readonly seq: number }
+  /** With `durability: flush`: everyone whose ack a commit needs has it in memory, up to there. */
+  | { readonly kind: 'held'; readonly seq: number }
   | { readonly kind: 'serving'; readonly term: number }
   /** Everyone whose ack a commit needs has said so, after the last round was asked for. */
   | { readonly kind: 'confirmed'; readonly term: number }
@@ -124,6 +138,14 @@ export interface ReplicationMutations {
   readonly goesUnasked?: boolean;
   /** A replica of another history takes part as if it were of this one. */
   readonly anyHistory?: boolean;
+  /** With `durability: flush`: what the controller alone holds counts as held by all. */
+  readonly heldByOne?: boolean;
+  /** What all hold in memory counts as durable. */
+  readonly heldIsDurable?: boolean;
+  /** A takeover from a log that may lack something does not say so. */
+  readonly lossUnmarked?: boolean;
+  /** Who has lost its memory takes over at once, whoever still has the rest. */
+  readonly takesOverCold?: boolean;
 }
 
 export interface ReplicaConfig {
@@ -134,6 +156,8 @@ export interface ReplicaConfig {
   readonly replicationFactor: number;
   /** With fewer members writes wait. */
   readonly minMembers: number;
+  /** flush: a change is answered when all members hold it in memory (rule 27). `always`, where it is missing. */
+  readonly durability?: 'always' | 'flush';
   readonly makeEntry: EntryMaker;
   /** A string that no proposal has had. */
   readonly newNonce: () => string;

@@ -73,10 +73,10 @@ export class GroupChange {
     return (ALLOWED[outstanding] as readonly string[]).includes(what);
   }
 
-  propose(change: ChangeKind, wanted: Pick<Group, 'term' | 'controller' | 'members'>): void {
+  propose(change: ChangeKind, wanted: Pick<Group, 'term' | 'controller' | 'members' | 'lossTerm'>): void {
     assert(this.allows('propose'));
-    const { epoch, historyId } = this.#group;
-    const next: Group = { ...wanted, epoch: epoch + 1, historyId, nonce: this.context.newNonce() };
+    const { epoch, historyId, lossTerm } = this.#group;
+    const next: Group = { lossTerm, ...wanted, epoch: epoch + 1, historyId, nonce: this.context.newNonce() };
     assert(next.members.includes(next.controller) && new Set(next.members).size === next.members.length);
     this.#state = go(TRANSITIONS, this.#state, 'propose', { kind: 'proposed', change, next, issuedMs: this.context.nowMs });
     if (this.context.mutations.assumeRemoved && change === 'remove') this.#group = { ...this.#group, members: next.members };

@@ -22,6 +22,8 @@ export interface LeaderEnd {
  */
 export class Leader {
   committedSeq: number;
+  /** Everyone whose ack a commit needs holds the log up to here. Means something only with `durability: flush`. */
+  heldSeq: number;
   isServing = false;
   end: LeaderEnd | null = null;
   /** Who was asked to take over: when this one's term ends, it has most likely come to that. */
@@ -42,8 +44,9 @@ export class Leader {
     readonly term: number,
     readonly nonce: string,
   ) {
-    this.committedSeq = member.log.base.seq;
-    this.#isCompared = !member.isTorn || changes.group.members.length === 1;
+    this.committedSeq = this.heldSeq = member.log.base.seq;
+    // With `durability: flush` its equals may never come back, being starts of their nodes: what the record names has been compared, or is told to be lost (rule 27).
+    this.#isCompared = !member.isTorn || changes.group.members.length === 1 || context.durability === 'flush';
     this.#membership = new Membership(context, changes, term, this.#peers);
     this.#rounds = new ConfirmRounds(context, changes, term, this.#peers);
     for (const id of changes.group.members) if (id !== context.self) this.#addPeer(id, false);
@@ -87,13 +90,16 @@ export class Leader {
   advance(): void {
     if (this.end !== null) return;
     let seq = this.member.durableSeq;
+    let held = this.member.log.lastSeq;
     let isEqual = this.#isCompared && seq === this.member.log.lastSeq;
     const { commitSet } = this.changes;
+    const { mutations, durability } = this.context;
     for (let i = 0; i < commitSet.length; i++) {
       if (commitSet[i] === this.context.self) continue;
       const peer = this.#peers.get(commitSet[i]!);
       assert(peer !== undefined, `${commitSet[i]} is a member that nothing is sent to`);
-      if (!this.context.mutations.ackBeforeAllMembers) seq = Math.min(seq, peer.confirmedSeq);
+      if (!mutations.ackBeforeAllMembers) seq = Math.min(seq, peer.confirmedSeq);
+      if (mutations.heldByOne !== true) held = Math.min(held, peer.heldSeq);
       isEqual &&= peer.confirmedSeq >= this.member.log.lastSeq && peer.state.kind === 'attached';
     }
     const begins = !this.isServing;
@@ -102,10 +108,12 @@ export class Leader {
       this.isServing = true;
       this.context.out.push({ kind: 'serving', term: this.term });
     }
+    if (mutations.heldIsDurable === true) seq = Math.min(held, this.member.durableSeq);
+    if (durability === 'flush' && held > this.heldSeq && (begins || this.#hasEnoughMembers)) this.#hold(held);
     // What was there at the beginning may have been acknowledged before, and is readable however few the members are.
     if (seq > this.committedSeq && (begins || this.#hasEnoughMembers)) this.#commit(seq);
     this.#rounds.advance();
-    this.#membership.admitLearners(this.committedSeq);
+    this.#membership.admitLearners(this.committedSeq, this.heldSeq);
   }
 
   /** Rule 18: whether this is the controller still. */
@@ -197,7 +205,7 @@ export class Leader {
     const peer = new Peer(this.context, id, isLearner);
     this.#peers.set(id, peer);
     if (!this.context.mutations.noSeal) return this.#seal(peer);
-    peer.sentSeq = peer.confirmedSeq = this.member.log.lastSeq;
+    peer.sentSeq = peer.confirmedSeq = peer.heldSeq = this.member.log.lastSeq;
     peer.go('isPrefix', { kind: 'attached' });
   }
 
@@ -282,6 +290,7 @@ export class Leader {
   #acked(peer: Peer, ack: AppendAck): void {
     const { log } = this.member;
     const { bySeqOnly } = this;
+    if (log.holds(ack.tailSeq, ack.tailHash)) peer.heldSeq = Math.max(peer.heldSeq, ack.tailSeq);
     if (log.holds(ack.durableSeq, ack.durableHash)) this.#progress(peer, ack.durableSeq);
     else if (bySeqOnly) this.#progress(peer, Math.min(ack.durableSeq, log.lastSeq));
     const isPrefix = log.holds(ack.tailSeq, ack.tailHash) || (bySeqOnly && ack.fits);
@@ -313,6 +322,11 @@ export class Leader {
     return this.changes.group.members.length >= this.context.minMembers;
   }
 
+  #hold(seq: number): void {
+    this.heldSeq = seq;
+    this.context.out.push({ kind: 'held', seq });
+  }
+
   #commit(seq: number): void {
     this.committedSeq = seq;
     this.member.committed(seq);
@@ -322,6 +336,7 @@ export class Leader {
   #progress(peer: Peer, seq: number): void {
     if (seq > peer.confirmedSeq) {
       peer.confirmedSeq = seq;
+      peer.heldSeq = Math.max(peer.heldSeq, seq);
       peer.waitingSinceMs = this.context.nowMs;
     }
     peer.settle(this.member.log.lastSeq);
@@ -383,7 +398,7 @@ export class Leader {
     assert(this.term === this.member.promisedTerm, 'a controller whose own replica has promised another term');
     assert(this.committedSeq <= this.member.durableSeq, 'more is committed than is durable here');
     for (const peer of this.#peers.values())
-      assert(peer.confirmedSeq <= this.member.log.lastSeq && peer.sentSeq <= this.member.log.lastSeq);
+      assert(peer.confirmedSeq <= peer.heldSeq && peer.heldSeq <= this.member.log.lastSeq && peer.sentSeq <= this.member.log.lastSeq);
     const { state } = this.changes;
     const isAdding = state.kind === 'proposed' && state.change === 'add';
     if (isAdding) assert(this.#peers.has(state.next.members.at(-1)!), 'the learner is kept until the outcome is known');

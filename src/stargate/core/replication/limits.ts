@@ -16,6 +16,8 @@ export const HANDOVER_RETRY_MS = 300;
 export const HANDOVER_PATIENCE_MS = 1_500;
 /** A replica without a place in its group asks for so long whether its tail may go. It acknowledges nothing meanwhile. */
 export const LET_GO_PATIENCE_MS = 400;
+/** With `durability: flush`: so long a member that has lost its memory waits for those that may have theirs, and give no sign of life, before it takes over without them. */
+export const COLD_PATIENCE_MS = 10_000;
 /** Entries of one append message. */
 export const MAX_APPEND_ENTRIES = 16;
 /** Entries under way to one member: one that catches up has to be faster than what is written meanwhile. */

@@ -45,6 +45,8 @@ export class Member {
   durableSeq: number;
   /** Its log may have lost its end; until another replica's takes its place, or there is none to compare with. */
   isTorn: boolean;
+  /** What the last start of this node held in memory alone may be missing. */
+  readonly mayHaveForgotten: boolean;
   #state: MemberState = { kind: 'settled' };
   #lastTicket = 0;
   #durableTicket = 0;
@@ -61,6 +63,7 @@ export class Member {
     this.committedHeard = recovered.committedHeard;
     this.committedSeq = recovered.committedSeq;
     this.isTorn = recovered.isTorn;
+    this.mayHaveForgotten = recovered.mayHaveForgotten === true;
     this.durableSeq = this.log.lastSeq;
   }
 
@@ -193,8 +196,8 @@ export class Member {
     let fits = true;
     for (let i = 0; fits && i < entries.length; i++) fits = this.#accept(entries[i]!);
     this.#hear(committed, committedHash);
-    // What was new is acknowledged when it is durable.
-    if (!fits || this.durableSeq === this.log.lastSeq) this.#ack(from, fits);
+    // What was new is acknowledged when it is durable; where it counts that it is held, at once too.
+    if (!fits || this.durableSeq === this.log.lastSeq || this.context.durability === 'flush') this.#ack(from, fits);
   }
 
   /** A promise that is not durable yet counts against the older term, and not for its own. */

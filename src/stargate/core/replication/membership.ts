@@ -1,4 +1,4 @@
-import { nodeOfMember } from '../../../wire/replicate.js';
+import { baseOfMember, nodeOfMember } from '../../../wire/replicate.js';
 import type { ReplicaContext } from './effects.js';
 import type { MemberId } from './entry.js';
 import type { GroupChange } from './group-change.js';
@@ -108,15 +108,20 @@ export class Membership {
     this.changes.propose('remove', { ...group, members });
   }
 
-  /** Rule 10: a learner that has everything acknowledged so far durably. From the proposal on, nothing is committed without it. */
-  admitLearners(committedSeq: number): void {
+  /**
+   * Rule 10: a learner that has everything acknowledged so far: durably up to `committedSeq`, in memory at least up to `heldSeq`. From the proposal on, nothing is
+   * acknowledged without it.
+   */
+  admitLearners(committedSeq: number, heldSeq: number): void {
     if (!this.changes.allows('propose')) return;
     for (const peer of this.peers.values()) {
-      if (!peer.isLearner || peer.state.kind !== 'attached' || peer.confirmedSeq < committedSeq) continue;
+      if (!peer.isLearner || peer.state.kind !== 'attached' || peer.confirmedSeq < committedSeq || peer.heldSeq < heldSeq) continue;
       const { group } = this.changes;
+      // An earlier start of its node, if the record still has it, has ended.
+      const isOther = (id: MemberId): boolean => baseOfMember(id) !== baseOfMember(peer.id);
       // The one that was quicker has taken its place.
-      if (this.#staying.length >= this.context.replicationFactor) this.peers.delete(peer.id);
-      else return this.changes.propose('add', { ...group, members: [...group.members, peer.id] });
+      if (this.#staying.filter(isOther).length >= this.context.replicationFactor) this.peers.delete(peer.id);
+      else return this.changes.propose('add', { ...group, members: [...group.members.filter(isOther), peer.id] });
     }
   }
 

@@ -41,6 +41,8 @@ export class Peer {
   sentSeq = 0;
   /** It has my log durably up to here. Never goes back: durable is durable. */
   confirmedSeq = 0;
+  /** It has my log in its memory up to here. Never goes back either: a start of its node that has lost its memory is another peer. */
+  heldSeq = 0;
   /** Last watermark sent. */
   watermark = 0;
   /** When something was asked of it that it has not answered with progress; -1: nothing is. */

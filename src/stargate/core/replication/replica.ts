@@ -67,7 +67,7 @@ export class Replica {
       case 'casResult':
         return takeover.casResult(event.nonce, event.outcome);
       case 'group':
-        return takeover.groupRead(event.readId, event.group);
+        return takeover.groupRead(event.readId, event.group, event.seen);
       case 'tick':
         this.#context.nowMs = event.nowMs;
         return takeover.tick();

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
-import type { CasOutcome, Group, ReplicaContext } from './effects.js';
+import { ColdTakeover } from './cold-takeover.js';
+import type { CasOutcome, Group, ReplicaContext, Seen } from './effects.js';
 import { GroupChange, type ChangeResult } from './group-change.js';
 import { Leader } from './leader.js';
 import { REISSUE_MS } from './limits.js';
@@ -50,11 +51,14 @@ export class Takeover {
   /** The controller that has asked for it. */
   #asked: StandIn | null = null;
   #former: MemberId | null = null;
+  readonly #cold: ColdTakeover;
 
   constructor(
     readonly context: ReplicaContext,
     readonly member: Member,
-  ) {}
+  ) {
+    this.#cold = new ColdTakeover(context, member);
+  }
 
   get state(): OfficeState {
     return this.#state;
@@ -95,13 +99,15 @@ export class Takeover {
     this.leader?.tick();
   }
 
-  groupRead(readId: number, group: Group): void {
+  groupRead(readId: number, group: Group, seen?: Seen): void {
     // What was promised before the record was read is in it, or the metadata store has forgotten something.
     if (readId === this.#reads && group.epoch < this.#promisedAtRead) this.member.recordBelowPromise(group.epoch);
     if (this.#state.kind !== 'reading' || readId !== this.#state.readId || !this.member.isWorking) return;
     const { self, mutations } = this.context;
     const isOfHistory = group.historyId === this.context.historyId || mutations.anyHistory === true;
-    if (!group.members.includes(self) || !isOfHistory) return this.#go('notMember', { kind: 'idle' });
+    const isMember = group.members.includes(self);
+    const cold = isMember || !isOfHistory ? null : this.#cold.takeover(group, seen);
+    if ((!isMember && cold === null) || !isOfHistory) return this.#go('notMember', { kind: 'idle' });
     const isOther = this.#insteadOf !== null && nodeOfMember(group.controller) !== this.#insteadOf && group.controller !== self;
     if (isOther) return this.#go('tooLate', { kind: 'idle' });
     const changes = new GroupChange(this.context, group);
@@ -111,6 +117,10 @@ export class Takeover {
       return this.#promise();
     }
     this.#former = group.controller;
+    if (cold !== null) {
+      this.#go('propose', { kind: 'proposing', changes, tailSeq });
+      return changes.propose('takeover', { term: group.epoch + 1, controller: self, ...cold });
+    }
     const rest = group.members.filter(id => id !== group.controller);
     const members = group.controller !== self && this.#mayDrop(group.controller, rest.length) ? rest : group.members;
     this.#go('propose', { kind: 'proposing', changes, tailSeq });
