@@ -37,6 +37,8 @@ export class NodeMetadata {
     readonly store: MetadataStore,
     /** Who this node is for the groups of vdisks. */
     readonly member: GroupMember,
+    /** Which of its starts this is. */
+    readonly boot: number,
     /** Other nodes use it too. */
     readonly isShared: boolean,
     { directory, log }: NodeMetadataOptions,
@@ -59,7 +61,7 @@ export class NodeMetadata {
       const { incarnation, bootCount } = await registerNode(store, node);
       keepBoot(directory.path, { incarnation, bootCount });
       await ensureDefaultContainer(store, { replicationFactor: options.replicationFactor });
-      return new NodeMetadata(store, { node: nodeId, storeUuid, incarnation }, isShared, options);
+      return new NodeMetadata(store, { node: nodeId, storeUuid, incarnation }, bootCount, isShared, options);
     } catch (error) {
       await store.close();
       throw error;

@@ -2,12 +2,12 @@ import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
 import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, whenTermWon, type ReplicatedVdisk } from '../meta/groups.js';
 import { keys, type BeatRecord, type GroupMember, type RemovedNodeRecord, type VdiskRecord } from '../meta/model.js';
-import { groupOf, listNodes } from '../meta/nodes.js';
+import { isSame, listNodes } from '../meta/nodes.js';
 import type { Candidate } from '../meta/placement.js';
 import { removedNode } from '../meta/removals.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 import type { ShardPool } from '../shard/pool.js';
-import type { Removals } from '../stargate/core/replication/effects.js';
+import type { Removals, Seen } from '../stargate/core/replication/effects.js';
 import {
   StargateTopic,
   type GroupCasDone,
@@ -24,6 +24,8 @@ import { CREATE_TIMEOUT_MS } from './limits.js';
 export interface ReplicasOptions {
   readonly store: MetadataStore;
   readonly self: GroupMember;
+  /** Which start of the node this is. */
+  readonly boot: number;
   readonly pool: ShardPool;
   readonly shardOf: (vdiskId: string) => number;
   /** Nodes that live, as far as the metadata tells. */
@@ -98,14 +100,23 @@ export class Replicas {
     this.#forgotten.add(vdiskId);
   }
 
-  #description({ vdisk, group, replicationFactor, minMembers }: ReplicatedVdisk): VdiskDescription {
+  #description({ vdisk, group, replicationFactor, minMembers, durability }: ReplicatedVdisk): VdiskDescription {
     const { id: vdiskId, sizeBytes } = vdisk;
     const { term, nonce, controller, historyId } = viewOf(group);
-    const isMember = group.members.some(one => idOf(one) === idOf(this.options.self));
+    const isMember = group.members.some(one => isSame(one, this.options.self));
     const { recovered } = group;
-    const isOrigin = recovered !== undefined && idOf(recovered.origin) === idOf(this.options.self);
+    const isOrigin = recovered !== undefined && isSame(recovered.origin, this.options.self);
     const origin = isOrigin ? { generation: recovered.generation } : null;
-    return { vdiskId, sizeBytes, historyId, term, nonce, group: { replicationFactor, minMembers, controller, isMember, origin } };
+    return {
+      ...{ vdiskId, sizeBytes, historyId, term, nonce, durability },
+      group: { replicationFactor, minMembers, controller, isMember, origin },
+    };
+  }
+
+  /** The record names this process: with `durability: flush` not one that has ended. */
+  #isIn({ group, durability }: ReplicatedVdisk): boolean {
+    const { self, boot } = this.options;
+    return group.members.some(one => isSame(one, self) && (durability !== 'flush' || one.boot === boot));
   }
 
   // ---------------------------------------------------------------- records
@@ -122,9 +133,17 @@ export class Replicas {
   /** Not answered when it cannot be read: the machines ask again. */
   async #read({ vdiskId, readId }: GroupReadRequest, shard: number): Promise<void> {
     const { store, pool } = this.options;
-    const group = await groupOf(store, vdiskId).catch(() => null);
-    if (group !== null && !this.#isClosed)
-      pool.send(shard, StargateTopic.groupRead, { vdiskId, readId, group: viewOf(group) } satisfies GroupRead);
+    const found = await replicatedVdisk(store, vdiskId).catch(() => null);
+    const seen = found?.durability === 'flush' ? await this.#seen().catch(() => null) : undefined;
+    if (found !== null && seen !== null && !this.#isClosed)
+      pool.send(shard, StargateTopic.groupRead, { vdiskId, readId, group: viewOf(found.group), seen } satisfies GroupRead);
+  }
+
+  /** Each start of a node is registered before it serves: an earlier one than that has ended. */
+  async #seen(): Promise<Seen> {
+    const nodes = await listNodes(this.options.store);
+    const current = nodes.map(({ id: node, storeUuid, incarnation, bootCount }) => idOf({ node, storeUuid, incarnation, boot: bootCount }));
+    return { current, living: this.options.living().map(({ id }) => id) };
   }
 
   async #wanted(vdiskId: string): Promise<void> {
@@ -132,8 +151,7 @@ export class Replicas {
     if (found === null || this.#isClosed) return;
     // Wanted by a controller, so it is a learner, which may begin with nothing.
     const description = this.#description(found);
-    const { isMember } = description.group!;
-    this.#create({ ...description, group: { ...description.group!, isMember: true, isLearner: !isMember } });
+    this.#create({ ...description, group: { ...description.group!, isMember: true, isLearner: !this.#isIn(found) } });
   }
 
   #create(description: VdiskDescription): void {
@@ -181,7 +199,7 @@ export class Replicas {
       vdiskId,
       controllerNode: nodeOfMember(controller),
       term,
-      memberNodes: one.group.members.map(({ node }) => node),
+      memberNodes: one.group.members.filter(({ node }) => node !== this.options.self.node || this.#isIn(one)).map(({ node }) => node),
     };
     this.options.pool.send(this.options.shardOf(vdiskId), StargateTopic.groupHint, hint);
   }
@@ -213,8 +231,8 @@ export class Replicas {
     const all = await listNodes(store);
     this.#domains = new Map(all.map(({ id, faultDomain }) => [id, faultDomain]));
     const nodes = all.filter(({ id }) => id !== self.node);
-    const peers = nodes.map(({ id: node, storeUuid, incarnation, addresses, shards, streams }): PeerNode => ({
-      ...{ node, storeUuid, incarnation, shards, streams },
+    const peers = nodes.map(({ id: node, storeUuid, incarnation, bootCount, addresses, shards, streams }): PeerNode => ({
+      ...{ node, storeUuid, incarnation, boot: bootCount, shards, streams },
       unix: addresses.unix,
       tcp: addresses.tcp,
     }));

@@ -140,6 +140,7 @@ export class StargateHost {
       keepSurplusMs,
       store,
       self: this.metadata.isShared ? this.metadata.member : null,
+      boot: this.metadata.boot,
       socketPath: stargateSocket,
       tcp,
     };
@@ -170,7 +171,7 @@ export class StargateHost {
     if (this.metadata.isShared) {
       const { store } = this;
       this.#replicas = new Replicas({
-        ...{ store, self: this.metadata.member, pool, log },
+        ...{ store, self: this.metadata.member, boot: this.metadata.boot, pool, log },
         shardOf: id => this.#shardOf(id),
         living: () => this.metadata.living(),
         onRemoved: removed => onRemoved(removed),

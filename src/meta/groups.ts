@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { memberId, type MemberId } from '../wire/replicate.js';
+import { baseOfMember, bootedMember, bootOfMember, memberId, type MemberId } from '../wire/replicate.js';
 import { MetaUnavailable } from './errors.js';
 import {
   containerRecord,
@@ -8,6 +8,7 @@ import {
   keys,
   MAX_FORMER_MEMBERS,
   vdiskRecord,
+  type ContainerRecord,
   type FormerMember,
   type GroupMember,
   type GroupRecord,
@@ -27,6 +28,7 @@ export interface GroupView {
   readonly members: readonly MemberId[];
   readonly nonce: string;
   readonly historyId: number;
+  readonly lossTerm?: number | undefined;
 }
 
 export type GroupCasOutcome =
@@ -43,20 +45,22 @@ export function historyOf({ recovered }: Pick<GroupRecord, 'recovered'>): number
 }
 
 export function viewOf(record: GroupRecord): GroupView {
-  const { epoch, term, controller, members, nonce } = record;
+  const { epoch, term, controller, members, nonce, lossTerm } = record;
   const found = members.find(one => one.node === controller);
   const ids = members.map(idOf);
   const id = found === undefined ? (`${controller}/-/0` as MemberId) : idOf(found);
-  return { epoch, term, controller: id, members: ids, nonce, historyId: historyOf(record) };
+  return { epoch, term, controller: id, members: ids, nonce, historyId: historyOf(record), lossTerm };
 }
 
-export function idOf({ node, storeUuid, incarnation }: GroupMember): MemberId {
-  return memberId(node, storeUuid, incarnation);
+export function idOf({ node, storeUuid, incarnation, boot }: GroupMember): MemberId {
+  const id = memberId(node, storeUuid, incarnation);
+  return boot === undefined ? id : bootedMember(id, boot);
 }
 
 function memberOf(id: MemberId): GroupMember {
-  const [node, storeUuid, incarnation] = id.split('/') as [string, string, string];
-  return { node, storeUuid, incarnation: Number(incarnation) };
+  const [node, storeUuid, incarnation] = baseOfMember(id).split('/') as [string, string, string];
+  const boot = bootOfMember(id);
+  return { node, storeUuid, incarnation: Number(incarnation), ...(boot > 0 ? { boot } : {}) };
 }
 
 /** Upon exactly this epoch. A record that others have changed beside (its generation) is tried again. */
@@ -69,10 +73,10 @@ export async function casGroup(store: MetadataStore, vdiskId: string, expectedEp
       if (found === null) return { kind: 'unknown' };
       const record = parse(groupRecord, found);
       if (record.epoch !== expectedEpoch) return { kind: 'refused', group: viewOf(record) };
-      const { epoch, term, controller, members, nonce } = next;
+      const { epoch, term, controller, members, nonce, lossTerm } = next;
       const kept = members.map(memberOf);
       const former = formerMembers(record, kept);
-      const value: GroupRecord = { ...record, epoch, term, controller: memberOf(controller).node, members: kept, former, nonce };
+      const value: GroupRecord = { ...record, epoch, term, controller: memberOf(controller).node, members: kept, former, nonce, lossTerm };
       const result = await store.transaction([{ key, version: found.version }], [{ put: key, value }]);
       return result.ok ? { kind: 'applied' } : undefined;
     });
@@ -145,6 +149,7 @@ export interface ReplicatedVdisk {
   readonly group: GroupRecord;
   readonly replicationFactor: number;
   readonly minMembers: number;
+  readonly durability: ContainerRecord['durability'];
 }
 
 /** The vdisks of containers with more than one replica, those being deleted left out. Read one after the other: what has just been made may be missing. */
@@ -160,8 +165,8 @@ export async function replicatedVdisks(store: MetadataStore): Promise<Replicated
     const group = groupOf.get(vdisk.id);
     const container = containerOf.get(vdisk.container);
     if (vdisk.deleting || group === undefined || container === undefined || container.replicationFactor === 1) return [];
-    const { replicationFactor, minMembers } = container;
-    return [{ vdisk, group, replicationFactor, minMembers }];
+    const { replicationFactor, minMembers, durability } = container;
+    return [{ vdisk, group, replicationFactor, minMembers, durability }];
   });
 }
 
@@ -172,6 +177,6 @@ export async function replicatedVdisk(store: MetadataStore, vdiskId: string): Pr
   const vdisk = parse(vdiskRecord, found);
   const container = await store.get(keys.container(vdisk.container));
   if (vdisk.deleting || container === null) return null;
-  const { replicationFactor, minMembers } = parse(containerRecord, container);
-  return replicationFactor === 1 ? null : { vdisk, group: parse(groupRecord, groupFound), replicationFactor, minMembers };
+  const { replicationFactor, minMembers, durability } = parse(containerRecord, container);
+  return replicationFactor === 1 ? null : { vdisk, group: parse(groupRecord, groupFound), replicationFactor, minMembers, durability };
 }

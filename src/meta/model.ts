@@ -105,7 +105,13 @@ export const vdiskRecord = z.object({
 export type VdiskRecord = z.infer<typeof vdiskRecord>;
 
 /** A node's store as what it is: a node with another data directory, or an emptied one, is somebody else. */
-export const groupMember = z.object({ node: name, storeUuid: uuid, incarnation: counter });
+export const groupMember = z.object({
+  node: name,
+  storeUuid: uuid,
+  incarnation: counter,
+  /** Of a vdisk with `durability: flush`: which start of the node (rule 27). */
+  boot: counter.optional(),
+});
 export type GroupMember = z.infer<typeof groupMember>;
 
 /** Of a group, remembered: a node each. */
@@ -126,6 +132,8 @@ export const groupRecord = z.object({
     .optional(),
   nonce: uuid,
   generation: counter,
+  /** Term of the last takeover after which something may be lost that was answered and not flushed (rule 27). */
+  lossTerm: counter.optional(),
   /** It was brought back by force, from one replica: the history that began with it. Missing: it still has its first one. */
   recovered: z
     .object({

@@ -173,7 +173,8 @@ export function concerns({ members }: Pick<GroupRecord, 'members'>, { node, stor
   return members.some(one => one.node === node || one.storeUuid === storeUuid);
 }
 
-function isSame(a: GroupMember, b: GroupMember): boolean {
+/** The same store under the same incarnation, whichever of its starts. */
+export function isSame(a: GroupMember, b: GroupMember): boolean {
   return a.node === b.node && a.storeUuid === b.storeUuid && a.incarnation === b.incarnation;
 }
 

@@ -1,5 +1,5 @@
 import type { Hop } from '../base/probe.js';
-import type { CasOutcome, Group } from './core/replication/effects.js';
+import type { CasOutcome, Group, Seen } from './core/replication/effects.js';
 import type { ResyncProgress } from './runtime/group/resync-source.js';
 import type { RotCounters } from './runtime/rot.js';
 import type { ScrubProgress } from './runtime/scrubber.js';
@@ -105,6 +105,8 @@ export interface GroupReadRequest {
 
 export interface GroupRead extends GroupReadRequest {
   readonly group: Group;
+  /** Where members are starts of their nodes. */
+  readonly seen: Seen | undefined;
 }
 
 export interface GroupHint {

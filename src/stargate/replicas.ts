@@ -29,7 +29,14 @@ export function groupRegionBytes(): number {
 }
 
 /** Joins the replicas of a shard to its links and to the main thread. `groups` is there when the first message comes. */
-export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, keepSurplusMs: number, groups: () => Groups): GroupPorts {
+export function groupPorts(
+  context: ShardContext,
+  self: PeerSelf,
+  boot: number,
+  peers: Peers,
+  keepSurplusMs: number,
+  groups: () => Groups,
+): GroupPorts {
   const { region } = context;
   const links = peers(
     {
@@ -50,8 +57,8 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
     groups().onCas(vdiskId, nonce, outcome);
   });
   context.onMessage(StargateTopic.groupRead, message => {
-    const { vdiskId, readId, group } = message as GroupRead;
-    groups().onGroup(vdiskId, readId, group);
+    const { vdiskId, readId, group, seen } = message as GroupRead;
+    groups().onGroup(vdiskId, readId, group, seen);
   });
   context.onMessage(StargateTopic.groupHint, message => {
     const { vdiskId, controllerNode, term, memberNodes } = message as GroupHint;
@@ -59,6 +66,7 @@ export function groupPorts(context: ShardContext, self: PeerSelf, peers: Peers, 
   });
   return {
     self: memberOf(self),
+    boot,
     sender: links,
     retained: new TransferBuffers(region.take(transferBufferBytes(RETAINED_BUFFERS)), RETAINED_BUFFERS),
     headersOffset: region.take(HEADERS_BYTES),

@@ -42,6 +42,8 @@ export interface StargateShardSettings {
   readonly keepSurplusMs: number;
   /** Who this node is among others; null: it is alone. */
   readonly self: PeerIdentity | null;
+  /** Which start of the node this is. */
+  readonly boot: number;
 }
 
 /** Arena bytes that a shard's Stargate part takes of its region, beside the cache. */
@@ -88,6 +90,7 @@ export class StargateShard implements ShardPart {
             group: groupPorts(
               context,
               { ...settings.self, shards: count, streams },
+              settings.boot,
               peers,
               settings.keepSurplusMs,
               () => this.node.groups!,

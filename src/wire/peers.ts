@@ -8,6 +8,8 @@ export interface PeerNode {
   readonly node: string;
   readonly storeUuid: string;
   readonly incarnation: number;
+  /** Of its starts, the one that has registered last. */
+  readonly boot?: number;
   /** Its Stargate socket; reached where it is on this machine. */
   readonly unix: string;
   /** "host:port", or null: it does not listen to other machines. */

@@ -33,6 +33,7 @@ import type { ReplicaMessage } from './replicate.js';
  * seal                                                                     msgpack {nonce, attempt, history}
  * sealReply                                                                msgpack {attempt, tailSeq, tailHash, tailTerm, runs, committedHeard}
  * ```
+ * offsetBytes: between starts of nodes (a vdisk with `durability: flush`), that of the sender times 2^26 plus that of the receiver; else 0.
  * Entries: for each u32 payload length and u32 0; then all headers of ENTRY_HEADER_BYTES; then all payloads. Entries are opaque here.
  */
 export const ReplicaOp = {
@@ -70,10 +71,14 @@ const sealReplyBody = z.object({
   committedHeard: count,
 });
 
+/** Starts of a node: two such numbers are exact in one. */
+const MAX_BOOTS = 2 ** 26;
+
 /** Fills in what the kind needs; entries and the vdisk are the caller's. Returns what follows in the payload, behind the entries, or null. */
 export function encodeReplica(header: FrameHeader, message: ReplicaMessage): Uint8Array | null {
   header.op = ReplicaOp[message.kind];
   header.term = message.term;
+  if (message.boots !== undefined) header.offsetBytes = message.boots.from * MAX_BOOTS + message.boots.to;
   switch (message.kind) {
     case 'append':
     case 'watermark':
@@ -171,6 +176,13 @@ function dataBytesOf(header: FrameHeader): number {
 
 /** Of a header that {@link checkReplica} has passed. `payload`: all of it, if any; throws WireFormatError where it is not what the kind says. */
 export function decodeReplica(header: FrameHeader, payload: Uint8Array | null): ReplicaMessage {
+  const message = decodeMessage(header, payload);
+  const { offsetBytes } = header;
+  if (offsetBytes === 0) return message;
+  return { ...message, boots: { from: Math.floor(offsetBytes / MAX_BOOTS), to: offsetBytes % MAX_BOOTS } };
+}
+
+function decodeMessage(header: FrameHeader, payload: Uint8Array | null): ReplicaMessage {
   const { term } = header;
   switch (header.op) {
     case ReplicaOp.append:

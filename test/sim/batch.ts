@@ -7,7 +7,7 @@ export interface Batch {
   readonly seeds: number;
   readonly isCluster: boolean;
   readonly isLong: boolean;
-  /** The node that is alone has `durability: flush`. */
+  /** With `durability: flush`. */
   readonly isFlush: boolean;
 }
 
@@ -22,9 +22,8 @@ export default function runBatch({ from, seeds, isCluster, isLong, isFlush }: Ba
   const totals = new Totals<Readonly<Record<string, number>>>();
   const failed: number[] = [];
   for (let seed = from; seed < from + seeds; seed++) {
-    const result: AnyResult = (
-      isCluster ? new ClusterRun({ seed, isLong }) : new Run(isFlush ? { seed, shape: { durability: 'flush' } } : { seed })
-    ).run();
+    const shape = isFlush ? ({ shape: { durability: 'flush' } } as const) : {};
+    const result: AnyResult = (isCluster ? new ClusterRun({ seed, isLong, ...shape }) : new Run({ seed, ...shape })).run();
     totals.add(result as AnyResult & { counters: Readonly<Record<string, number>> });
     if (isBad(result)) failed.push(seed);
   }

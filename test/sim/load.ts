@@ -133,9 +133,9 @@ export abstract class Load {
   }
 
   /** The node's process ends, and not cleanly: what was answered and not flushed may be lost, and who has a session is to hear of it. */
-  memoryLost(term: number): void {
+  memoryLost(term: number, vdisks = this.vdisks): void {
     this.deaths++;
-    for (const vdisk of this.vdisks) {
+    for (const vdisk of vdisks) {
       const users = this.clients.filter(client => client.vdisk === vdisk && client.hasOpened);
       vdisk.history.lost(
         users.map(({ number }) => number),

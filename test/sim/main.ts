@@ -5,10 +5,10 @@ import { hunt, MUTANTS, type Caught } from './mutants.js';
 import { CLUSTER_MUTANTS, huntInCluster } from './nodes/mutants.js';
 import { tell, tellCluster, Totals } from './report.js';
 
-const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long] | --flush] [--full] [--mutant WORD]
+const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long]] [--flush] [--full] [--mutant WORD]
   --cluster a cluster of nodes, instead of one that is alone
   --long    histories of some seconds, instead of many short ones and few long ones
-  --flush   one node with durability "flush": what is not flushed may be lost, and is told then
+  --flush   durability "flush": what is not flushed may be lost, and is told then
   --seeds   how many seeds to run; 1000
   --from    the first one; 1
   --jobs    threads that run them; 1
@@ -37,6 +37,7 @@ const TELL_EVERY_SEEDS = 1_000;
 
 async function runAll(seeds: number, from: number, jobs: number): Promise<number> {
   const { cluster: isCluster, long: isLong, flush: isFlush } = values;
+  const shape = isFlush ? ({ shape: { durability: 'flush' } } as const) : {};
   const totals = new Totals<Readonly<Record<string, number>>>();
   const startedMs = performance.now();
   let failed = 0;
@@ -46,8 +47,8 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
     for (const seed of result.failed) {
       failed++;
       const text = isCluster
-        ? tellCluster({ seed, isLong }, values.full)
-        : tell(isFlush ? { seed, shape: { durability: 'flush' } } : { seed }, values.full);
+        ? tellCluster({ seed, isLong, ...shape }, values.full)
+        : tell({ seed, ...shape }, values.full);
       console.log(
         `${text}\n\nagain: npm run sim --${isCluster ? ' --cluster' : ''}${isLong ? ' --long' : ''}${isFlush ? ' --flush' : ''} --seeds 1 --from ${seed} --full\n`,
       );

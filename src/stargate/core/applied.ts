@@ -67,6 +67,8 @@ export class AppliedLog {
     if (kind === EntryKind.sessionOpen) this.sessions.open(seq, open!);
     else if (kind === EntryKind.attachMode) this.sessions.setMode(mode!);
     else if (kind === EntryKind.sessionClose) this.sessions.close(sessionId);
+    else if (kind === EntryKind.memoryLost) this.sessions.memoryLost(clientSeq);
+    else if (kind === EntryKind.lossHeard) this.sessions.get(sessionId)?.lossHeard();
     else if (sessionId > 0) this.sessions.get(sessionId)?.foundInLog(clientSeq, part, parts);
   }
 }

@@ -107,6 +107,7 @@ export class Controller implements LogOwner, Drainable {
     if (!path.isOpen) return;
     request.submittedNs = this.ports.clock.nowNs;
     path.session.raiseLowWater(request.lowWater);
+    if (path.session.hasHeardOfLoss) this.#flushes?.heardOfLoss(path.session);
     const { op, offsetBytes, lengthBytes } = request;
     if (op !== IoOp.flush && !this.#isInside(op, offsetBytes, lengthBytes)) return this.answer(request, IoStatus.invalid);
     if (op === IoOp.write && request.payload.totalBytes !== lengthBytes) return this.answer(request, IoStatus.invalid);
@@ -207,8 +208,8 @@ export class Controller implements LogOwner, Drainable {
    */
   append(block: number, blocks: number): number {
     const { flights } = this;
-    if (flights.isFull) return NoRoom.busy;
     const draft = this.#draft;
+    if (flights.isFull || this.#flushes?.mustTellFirst(draft.kind) === true) return NoRoom.busy;
     draft.seq = flights.nextSeq;
     draft.creationTerm = this.state.term;
     const at = flights.push();
@@ -228,7 +229,7 @@ export class Controller implements LogOwner, Drainable {
   }
 
   /** Appends a control entry; `commit` is told its seq when it is committed. False: no room now, try again after `onLogSpace`. */
-  appendControl(kind: EntryKind, record: Uint8Array, sessionId: number, commit: ControlCommit | null): boolean {
+  appendControl(kind: EntryKind, record: Uint8Array, sessionId: number, commit: ControlCommit | null, clientSeq = 0): boolean {
     assert(record.length <= MAX_CONTROL_BYTES, `a control record of ${record.length} bytes`);
     const { arena, controlScratch } = this.ports;
     arena.bytes.set(record, controlScratch);
@@ -237,7 +238,7 @@ export class Controller implements LogOwner, Drainable {
     const draft = this.#draft;
     draft.kind = kind;
     draft.sessionId = sessionId;
-    draft.clientSeq = 0;
+    draft.clientSeq = clientSeq;
     draft.part = 0;
     draft.parts = 1;
     draft.offsetBytes = 0;
@@ -290,7 +291,13 @@ export class Controller implements LogOwner, Drainable {
     this.host.onLogFailed(errno);
   }
 
+  /** What members held in memory alone may be lost: the log tells of it before anything else is in it. `lossTerm`: of the group's record. */
+  tellOfLoss(lossTerm: number): void {
+    this.#flushes?.tellOfLoss(lossTerm);
+  }
+
   onLogSpace(): void {
+    this.#flushes?.onLogSpace();
     this.host.onLogRoom?.();
     this.#admission.go();
   }

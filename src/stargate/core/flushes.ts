@@ -5,6 +5,7 @@ import type { Controller } from './controller.js';
 import { tagOf } from './flights.js';
 import type { ControllerPath } from './path.js';
 import { EntryKind } from './ports.js';
+import type { SessionState } from './sessions.js';
 
 interface Waiting {
   readonly request: PathRequest;
@@ -12,6 +13,8 @@ interface Waiting {
   /** It is answered when everything up to this entry is on stable storage. */
   readonly seq: number;
 }
+
+const NOTHING = new Uint8Array(0);
 
 /**
  * Rule 27, `durability: flush`: changes are committed when they are held, in the log's memory; FLUSH, and a change with FUA, wait for the disk.
@@ -26,9 +29,36 @@ export class Flushes {
   #waiting: Waiting[] = [];
   /** The last HEAD that is committed. */
   #headSeq: number;
+  /** `lossTerm` of a loss that the log does not tell of yet; 0: none. */
+  #untoldTerm = 0;
 
   constructor(readonly controller: Controller) {
     this.#heldSeq = this.#headSeq = controller.durableSeq;
+  }
+
+  /** Where several nodes hold the log: its first entry tells of a loss, before anybody opens a session. */
+  tellOfLoss(lossTerm: number): void {
+    this.#untoldTerm = lossTerm;
+    this.onLogSpace();
+  }
+
+  mustTellFirst(kind: EntryKind): boolean {
+    return this.#untoldTerm > 0 && kind !== EntryKind.memoryLost;
+  }
+
+  onLogSpace(): void {
+    const term = this.#untoldTerm;
+    if (term === 0) return;
+    const { sessions } = this.controller;
+    const commit = { onControlCommitted: () => sessions.memoryLost(term) };
+    if (this.controller.appendControl(EntryKind.memoryLost, NOTHING, 0, commit, term)) this.#untoldTerm = 0;
+  }
+
+  /** Where several nodes hold the log, whoever controls the vdisk next is not to tell it again. Without room it is tried with the next request. */
+  heardOfLoss(session: SessionState): void {
+    const { controller } = this;
+    if (controller.state.isReplicated !== true) session.hasHeardOfLoss = false;
+    else if (controller.appendControl(EntryKind.lossHeard, NOTHING, session.id, null)) session.hasHeardOfLoss = false;
   }
 
   /** In the order of `append`: see LogOwner. */

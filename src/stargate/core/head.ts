@@ -37,6 +37,7 @@ const head = z.object({
         lossUntold: z.boolean().optional(),
       }),
     ),
+    lossTerm: counter.optional(),
   }),
 });
 

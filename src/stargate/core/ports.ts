@@ -32,12 +32,17 @@ export const EntryKind = {
   replicaReset: 15,
   /** Changes nothing: whoever sees it committed knows that its controller still is one (rule 17). */
   confirm: 16,
+  /** What members of the vdisk held in memory alone may be lost: all sessions are to hear of it (rule 27). `clientSeq`: the record's `lossTerm`. */
+  memoryLost: 17,
+  /** The session has heard so. */
+  lossHeard: 18,
 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
 /** The table of sessions is another one when it is committed. */
 export function changesSessions(kind: EntryKind): boolean {
-  return kind === EntryKind.sessionOpen || kind === EntryKind.sessionClose || kind === EntryKind.attachMode;
+  const isOfLoss = kind === EntryKind.memoryLost || kind === EntryKind.lossHeard;
+  return kind === EntryKind.sessionOpen || kind === EntryKind.sessionClose || kind === EntryKind.attachMode || isOfLoss;
 }
 
 /** A node's own record at a place of its log: `seq` is that of the entry before it. */

@@ -15,6 +15,8 @@ export class SessionState {
   isEnding = false;
   /** Changes that were answered and not flushed may have been lost with the memory of a process, and its user has not heard of it: by a FLUSH that fails. */
   isLossUntold = false;
+  /** Its user has heard since: where others hold the log, it is to say so. */
+  hasHeardOfLoss = false;
   /** The FLUSH that has failed so, and its path: when the low-water mark passes it, its user has heard. 0: none. */
   #toldBy = 0;
   #toldOn: object | null = null;
@@ -53,9 +55,8 @@ export class SessionState {
     if (this.#partial.size > 0) for (const clientSeq of this.#partial.keys()) if (clientSeq < lowWater) this.#partial.delete(clientSeq);
     this.lowWater = lowWater;
     if (this.#toldBy > 0 && lowWater > this.#toldBy) {
-      this.isLossUntold = false;
-      this.#toldBy = 0;
-      this.#toldOn = null;
+      this.lossHeard();
+      this.hasHeardOfLoss = true;
     }
   }
 
@@ -68,6 +69,12 @@ export class SessionState {
     this.#toldBy = clientSeq;
     this.#toldOn = path;
     return true;
+  }
+
+  lossHeard(): void {
+    this.isLossUntold = false;
+    this.#toldBy = 0;
+    this.#toldOn = null;
   }
 
   /** The first `count` of the request's `parts` are in the log. They are not applied again when it comes again: others may have written there since. */
@@ -134,6 +141,8 @@ export interface SessionTableRecord {
   /** The attachment beside it that is shared: it reads, until it is activated or gone (rule 18). */
   readonly shared: AttachmentRecord | null;
   readonly sessions: readonly SessionRecord[];
+  /** The last loss of memory that the log tells of: `lossTerm` of a group's record. */
+  readonly lossTerm?: number | undefined;
 }
 export interface AttachmentRecord {
   readonly generation: number;
@@ -179,6 +188,7 @@ export class SessionTable {
   readonly #sessions = new Map<number, SessionState>();
   #holder: Attachment = { generation: 0, ended: [] };
   #shared: Attachment | null = null;
+  #lossTerm = 0;
 
   get size(): number {
     return this.#sessions.size;
@@ -196,8 +206,14 @@ export class SessionTable {
     return count;
   }
 
-  /** A process has ended that may have held changes in memory alone. */
-  memoryLost(): void {
+  /** {@link SessionTableRecord.lossTerm}; 0: none. */
+  get lossTerm(): number {
+    return this.#lossTerm;
+  }
+
+  /** A process has ended that may have held changes in memory alone; `lossTerm`: where the record of a group says so. */
+  memoryLost(lossTerm = 0): void {
+    this.#lossTerm = lossTerm;
     for (const session of this.#sessions.values()) session.isLossUntold = true;
   }
 
@@ -301,10 +317,12 @@ export class SessionTable {
       ...copy(this.#holder),
       shared: this.#shared === null ? null : copy(this.#shared),
       sessions: [...this.#sessions.values()].map(session => session.record(inLog.get(session.id) ?? [])),
+      ...(this.#lossTerm > 0 ? { lossTerm: this.#lossTerm } : {}),
     };
   }
 
-  restore({ generation, ended, shared, sessions }: SessionTableRecord): void {
+  restore({ generation, ended, shared, sessions, lossTerm = 0 }: SessionTableRecord): void {
+    this.#lossTerm = lossTerm;
     this.#holder = { generation, ended: [...ended] };
     this.#shared = shared === null ? null : { generation: shared.generation, ended: [...shared.ended] };
     this.#sessions.clear();

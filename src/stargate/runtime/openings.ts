@@ -153,6 +153,7 @@ export class Openings {
       problem: refusals.messageOf(vdiskId) ?? '',
       found: recovered?.vdisks.get(vdiskId),
       isTorn: stream.report.tornBytes > 0,
+      wasClosed: stream.report.clean,
       isRotten: stream.report.rotRanges > 0,
       onOpen: replica => {
         onOpen(replica);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { crc32c } from '@node-rs/crc32';
-import { Where } from '../core/block-index.js';
+import { Where, type BlockIndex } from '../core/block-index.js';
 import type { Drainable } from '../core/drainable.js';
 import { planDrain, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
 import { MAX_REREADS } from '../core/limits.js';
@@ -35,6 +35,7 @@ export class SegmentDrain {
   readonly #fromSeq: number;
   /** Blocks that are left out have newer versions, up to this one. */
   readonly #newestSeq: number;
+  readonly #index: BlockIndex;
   #isSynced = false;
   #next = 0;
   #lanes = 0;
@@ -52,6 +53,7 @@ export class SegmentDrain {
     this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, MAX_RUN_BLOCKS);
     this.#newestSeq = vdisk.committedSeq;
     this.#beganNs = vdisk.ports.clock.nowNs;
+    this.#index = vdisk.index;
     const { runs } = this.#plan;
     this.#runs = [...runs.filter(run => run.isZero), ...runs.filter(run => !run.isZero)];
     this.#fromSeq = vdisk.ports.store.drainSeq(vdisk.state.layer, segment);
@@ -209,7 +211,9 @@ export class SegmentDrain {
 
   /** A start takes everything up to `toSeq` for drained. A newer version that is in memory alone would take the older one with it. */
   #commit(): void {
-    const isCovered = this.vdisk.drainableSeq >= this.#newestSeq || this.mutations.leavesOutHeld === true;
+    // What was newer than this has been cut, perhaps: it is planned anew.
+    if (this.vdisk.index !== this.#index) this.#outcome = 'stopped';
+    const isCovered = this.#outcome === 'done' && (this.vdisk.drainableSeq >= this.#newestSeq || this.mutations.leavesOutHeld === true);
     if (!isCovered && this.#outcome === 'done') return;
     this.#isSynced = false;
     if (isCovered) this.#storeStates();

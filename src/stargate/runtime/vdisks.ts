@@ -23,7 +23,7 @@ export interface VdiskDescription {
   /** New at each start: won in the metadata store (rule 7). */
   readonly term: number;
   readonly nonce: string;
-  /** `always`, where it is missing. Of a vdisk that others hold too it is `always`, whatever is said. */
+  /** `always`, where it is missing. */
   readonly durability?: Durability;
   /** Other nodes hold it too, or will: its term is won when one of them is asked for it. */
   readonly group?: {

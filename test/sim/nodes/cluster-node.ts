@@ -8,7 +8,7 @@ import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk
 import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
 import { MAX_APPEND_ENTRIES } from '../../../src/wire/limits.js';
 import type { EntryList, PeerNode } from '../../../src/wire/peers.js';
-import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../src/wire/replicate.js';
+import { baseOfMember, bootedMember, memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../src/wire/replicate.js';
 import { RETAINED_BUFFERS } from '../limits.js';
 import type { Link } from '../link.js';
 import { RECEIVE_BYTES } from '../memory.js';
@@ -30,6 +30,8 @@ export class ClusterNode extends SimNode {
   #incarnation = 1;
   /** Of its starts. */
   process = 0;
+  /** As it registers it: an earlier start has ended. */
+  boot = 0;
   peers: SimPeers | null = null;
   /** Connections of datapaths. */
   readonly links = new Set<Link>();
@@ -63,6 +65,11 @@ export class ClusterNode extends SimNode {
     return memberId(this.nodeId, `store${this.number}`, this.#incarnation);
   }
 
+  /** Who it is in a group: with `durability: flush` this start of it. */
+  get self(): MemberId {
+    return this.cluster.isForgetful ? bootedMember(this.member, this.boot) : this.member;
+  }
+
   get #candidate(): LivingNode {
     const { node, storeUuid, incarnation } = this.peerNode;
     return { member: { node, storeUuid, incarnation }, freeBytes: 1 << 30, faultDomain: null };
@@ -83,6 +90,7 @@ export class ClusterNode extends SimNode {
       node,
       storeUuid: `store${this.number}`,
       incarnation: this.#incarnation,
+      boot: this.boot,
       unix: node,
       tcp: null,
       shards: 1,
@@ -98,11 +106,14 @@ export class ClusterNode extends SimNode {
 
   override start(): boolean {
     this.process++;
+    this.boot++;
     this.#known.clear();
     this.#isLooking = this.#looksAgain = false;
     this.peers = new SimPeers(this);
     const started = super.start();
     if (started) {
+      // That it has registered others see: they watch the nodes.
+      if (this.cluster.isForgetful) this.cluster.metadata.onChanged();
       this.#recovered();
       this.#beat(this.process);
     }
@@ -118,6 +129,7 @@ export class ClusterNode extends SimNode {
     return {
       group: {
         self: this.member,
+        boot: this.boot,
         sender: this.peers!,
         retained,
         headersOffset,
@@ -129,7 +141,8 @@ export class ClusterNode extends SimNode {
         readGroup: (vdiskId, readId) =>
           metadata.read(number, groups => {
             const group = groups?.get(vdiskId);
-            if (group !== undefined) this.#inProcess(process, () => this.part!.groups!.onGroup(vdiskId, readId, group));
+            const { seen } = cluster;
+            if (group !== undefined) this.#inProcess(process, () => this.part!.groups!.onGroup(vdiskId, readId, group, seen));
           }),
         keepSurplusMs: cluster.keepSurplusMs,
         wanted: vdiskId => this.#wanted(vdiskId),
@@ -230,11 +243,11 @@ export class ClusterNode extends SimNode {
   }
 
   #description(vdiskId: string, { term, nonce, controller, members, historyId }: Group): VdiskDescription {
-    const { replicationFactor, minMembers, metadata } = this.cluster;
+    const { replicationFactor, minMembers, durability, metadata } = this.cluster;
     const recovered = metadata.origins.get(vdiskId);
     const origin = recovered?.member === this.member ? { generation: recovered.generation } : null;
-    const group = { replicationFactor, minMembers, controller, isMember: members.includes(this.member), origin };
-    return { vdiskId, sizeBytes: VDISK_BYTES, historyId, term: this.#isAmnesiac ? 0 : term, nonce, group };
+    const group = { replicationFactor, minMembers, controller, isMember: members.some(one => baseOfMember(one) === this.member), origin };
+    return { vdiskId, sizeBytes: VDISK_BYTES, historyId, durability, term: this.#isAmnesiac ? 0 : term, nonce, group };
   }
 
   #wanted(vdiskId: string): void {
@@ -242,8 +255,8 @@ export class ClusterNode extends SimNode {
     this.cluster.metadata.read(this.number, groups => {
       if (groups === null) return;
       const description = this.#description(vdiskId, groups.get(vdiskId)!);
-      const { isMember } = description.group!;
-      const group = { ...description.group!, isMember: true, isLearner: !isMember };
+      const isLearner = !groups.get(vdiskId)!.members.includes(this.self);
+      const group = { ...description.group!, isMember: true, isLearner };
       this.#inProcess(process, () => this.#create({ ...description, group }));
     });
   }
@@ -274,7 +287,9 @@ export class ClusterNode extends SimNode {
       if (groups === null) return void this.clock.after(META_RETRY_NS, () => this.process === process && this.#run(process));
       this.#inProcess(process, () => {
         this.#setNodes();
-        for (const [vdiskId, group] of groups) this.#found(this.#description(vdiskId, group), group.members.map(nodeOfMember));
+        const isThere = (id: MemberId): boolean => id === this.self || nodeOfMember(id) !== this.nodeId || !this.cluster.isForgetful;
+        for (const [vdiskId, group] of groups)
+          this.#found(this.#description(vdiskId, group), group.members.filter(isThere).map(nodeOfMember));
       });
       if (this.#looksAgain) this.#run(process);
       else this.#isLooking = false;

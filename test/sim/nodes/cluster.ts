@@ -1,4 +1,6 @@
 import type { FaultOperation } from 'uring-engine/faulty';
+import type { Durability } from '../../../src/stargate/core/controller.js';
+import type { Group, Seen } from '../../../src/stargate/core/replication/effects.js';
 import type { Client, ClientPaths } from '../client.js';
 import { Load, type Pace } from '../load.js';
 import type { NodeBugs, NodeShape } from '../node.js';
@@ -21,6 +23,7 @@ export interface ClusterShape {
   readonly nodeCount?: number;
   readonly replicationFactor?: number;
   readonly minMembers?: number;
+  readonly durability?: Durability;
   readonly vdiskCount?: number;
   readonly hotBlocks?: number;
   /** How long a node keeps a copy that is one too many. */
@@ -52,6 +55,9 @@ export class Cluster extends Load {
   readonly replicationFactor: number;
   readonly minMembers: number;
   readonly keepSurplusMs: number;
+  readonly durability: Durability;
+  /** Takeovers from logs that may lack something; and those while a member had its memory, and could be heard. */
+  readonly losses = { told: 0, tooSoon: 0 };
   /** Processes that have said they cannot go on. */
   readonly fatal = new Map<ClusterNode, string>();
   readonly #homes = new Map<string, Home>();
@@ -59,8 +65,9 @@ export class Cluster extends Load {
   nextHome: number | null = null;
 
   constructor(readonly options: ClusterOptions) {
-    const { vdiskCount, hotBlocks, wholeSegmentsIn = WHOLE_SEGMENTS_IN } = options.shape ?? {};
-    super({ seed: options.seed, isRead: options.isRead, vdiskCount, hotBlocks, wholeSegmentsIn });
+    const { vdiskCount, hotBlocks, wholeSegmentsIn = WHOLE_SEGMENTS_IN, durability = 'always' } = options.shape ?? {};
+    super({ seed: options.seed, isRead: options.isRead, vdiskCount, hotBlocks, wholeSegmentsIn, isVolatile: durability === 'flush' });
+    this.durability = durability;
     const { clock } = this;
     this.network = new Network(clock);
     this.metadata = new Metadata(this);
@@ -93,6 +100,23 @@ export class Cluster extends Load {
     this.metadata.onChanged = () => {
       for (const node of this.nodes) node.noticed();
     };
+  }
+
+  get isForgetful(): boolean {
+    return this.durability === 'flush';
+  }
+
+  /** What the metadata store shows beside a record. */
+  get seen(): Seen | undefined {
+    if (!this.isForgetful) return undefined;
+    return { current: this.nodes.map(({ self }) => self), living: this.metadata.living.map(number => this.node(number).nodeId) };
+  }
+
+  /** A record says that something may be lost which it did not say before: from here on it may be, and is told. */
+  lossMarked(vdiskId: string, before: Group): void {
+    this.losses.told++;
+    if (before.members.some(id => this.nodes.some(node => node.self === id && node.isServing && !node.isPaused))) this.losses.tooSoon++;
+    this.memoryLost(before.term, this.vdisks.filter(({ id }) => id === vdiskId));
   }
 
   node(number: number): ClusterNode {

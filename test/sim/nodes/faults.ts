@@ -1,6 +1,7 @@
 import { EngineError } from 'uring-engine';
 import type { ClockEvent } from 'uring-engine/faulty';
 import { OplogError } from '../../../src/stargate/oplog/index.js';
+import { baseOfMember } from '../../../src/wire/replicate.js';
 import { traceKind } from '../trace.js';
 import type { Cluster } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
@@ -249,7 +250,7 @@ export class Faults {
   /** Every group keeps another member than the node, whatever comes of what the metadata was asked for. */
   #isKept(node: ClusterNode): boolean {
     const { metadata, vdisks } = this.cluster;
-    return vdisks.every(({ id }) => metadata.possible(id).every(({ members }) => members.some(one => one !== node.member)));
+    return vdisks.every(({ id }) => metadata.possible(id).every(({ members }) => members.some(one => baseOfMember(one) !== node.member)));
   }
 
   /**

@@ -76,17 +76,23 @@ export class Metadata {
   /** Says that this node lives, and hears which others have said so; null: no answer. */
   beat(node: number, done: (living: readonly number[] | null) => void): void {
     const carryOut = (): number[] => {
-      const { nowNs } = this.cluster.clock;
-      this.#beats.set(node, nowNs);
-      return [...this.#beats].filter(([, heardNs]) => nowNs - heardNs < BEAT_MISSED_NS).map(([number]) => number);
+      this.#beats.set(node, this.cluster.clock.nowNs);
+      return this.living;
     };
     this.#ask(node, carryOut, done);
+  }
+
+  /** Nodes that have said so a moment ago. */
+  get living(): number[] {
+    const { nowNs } = this.cluster.clock;
+    return [...this.#beats].filter(([, heardNs]) => nowNs - heardNs < BEAT_MISSED_NS).map(([number]) => number);
   }
 
   #cas(vdiskId: string, expectedEpoch: number, group: Group): CasOutcome {
     const found = this.groups.get(vdiskId)!;
     if (found.epoch !== expectedEpoch) return { kind: 'refused', group: found };
     this.groups.set(vdiskId, group);
+    if ((group.lossTerm ?? 0) > (found.lossTerm ?? 0)) this.cluster.lossMarked(vdiskId, found);
     const { trace, vdisks } = this.cluster;
     const members = group.members.reduce((mask, one) => mask | (1 << numberOf(one)), 0);
     trace.add(

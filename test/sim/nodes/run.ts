@@ -45,6 +45,10 @@ export interface ClusterCounters {
   drains: number;
   tornTails: number;
   resyncs: number;
+  /** Takeovers from logs that may lack something, those while a member had its memory, and FLUSHes that have told of it. */
+  cold: number;
+  coldTooSoon: number;
+  toldLosses: number;
   alarms: number;
   events: number;
   virtualMs: number;
@@ -186,7 +190,7 @@ export class ClusterRun {
   #groupsOf(vdisk: Vdisk): (readonly [ClusterNode, GroupVdisk])[] {
     const { members } = this.cluster.metadata.groups.get(vdisk.id)!;
     return this.cluster.nodes.flatMap(node => {
-      const group = members.includes(node.member) ? node.part?.groups?.all.get(vdisk.id) : undefined;
+      const group = members.includes(node.self) ? node.part?.groups?.all.get(vdisk.id) : undefined;
       return group === undefined ? [] : [[node, group] as const];
     });
   }
@@ -207,7 +211,7 @@ export class ClusterRun {
     const { members } = this.cluster.metadata.groups.get(vdisk.id)!;
     const left = this.#groupsOf(vdisk);
     const isLost = ({ part }: ClusterNode): boolean => part?.groups?.damaged.get(vdisk.id)?.isHopeless === true;
-    const isAlone = left.length === 1 && this.cluster.nodes.filter(node => members.includes(node.member) && !isLost(node)).length === 1;
+    const isAlone = left.length === 1 && this.cluster.nodes.filter(node => members.includes(node.self) && !isLost(node)).length === 1;
     return members.length > 1 && isAlone && left[0]![1].replica.member.isTorn && left[0]![1].controller === null;
   }
 
@@ -278,6 +282,9 @@ export class ClusterRun {
       drains: sum(nodes, node => node.counters.drains + (node.store?.commits ?? 0)),
       tornTails: sum(nodes, node => node.counters.tornTails),
       resyncs: sum(nodes, node => node.counters2.resyncs),
+      cold: cluster.losses.told,
+      coldTooSoon: cluster.losses.tooSoon,
+      toldLosses: cluster.counters.toldLosses,
       alarms: sum(nodes, node => node.counters2.alarms),
       events: cluster.trace.events,
       virtualMs: Math.round(cluster.clock.nowNs / 1e6),

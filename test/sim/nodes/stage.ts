@@ -60,7 +60,7 @@ export class Stage {
   }
 
   get members(): ClusterNode[] {
-    return this.cluster.nodes.filter(({ member }) => this.#record.members.includes(member));
+    return this.cluster.nodes.filter(({ self }) => this.#record.members.includes(self));
   }
 
   replica(node: ClusterNode): GroupVdisk {
@@ -69,7 +69,7 @@ export class Stage {
 
   /** Who the record says controls it, if it serves. */
   get serving(): ClusterNode | undefined {
-    return this.cluster.nodes.find(node => this.#record.controller === node.member && this.#serves(node));
+    return this.cluster.nodes.find(node => this.#record.controller === node.self && this.#serves(node));
   }
 
   #serves(node: ClusterNode): boolean {

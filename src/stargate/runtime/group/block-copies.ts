@@ -79,11 +79,11 @@ export class BlockCopies {
 
   /** Who may have them: all that follow the controller here, or the controller. */
   #sources(): readonly MemberId[] {
-    const { replica, parts } = this.group;
+    const { replica, self } = this.group;
     const { leader } = replica.takeover;
     if (leader !== null) return leader.peerIds;
     const { promise } = replica.member;
-    return promise === null || promise.controller === parts.self ? [] : [promise.controller];
+    return promise === null || promise.controller === self ? [] : [promise.controller];
   }
 
   /** Asks the next one, until each has answered. */

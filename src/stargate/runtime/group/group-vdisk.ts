@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList } from '../../../wire/peers.js';
-import { nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
-import { Controller, type VdiskState } from '../../core/controller.js';
+import { bootedMember, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
+import { Controller, type Durability, type VdiskState } from '../../core/controller.js';
 import { NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
 import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent, TermPromise } from '../../core/replication/effects.js';
 import type { Entry } from '../../core/replication/entry.js';
@@ -33,6 +33,7 @@ export interface GroupVdiskOptions {
   readonly layer: LayerId;
   readonly replicationFactor: number;
   readonly minMembers: number;
+  readonly durability: Durability;
   readonly stream: OplogStream;
   readonly log: StreamVdiskLog;
   readonly recovered: RecoveredLog;
@@ -53,6 +54,8 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
   readonly handover: Handover;
   readonly copies: BlockCopies;
   readonly repair: BlockRepair;
+  /** Who this is in its group; with `durability: flush` this start of the node (rule 27). */
+  readonly self: MemberId;
   readonly own: OwnEntries;
   readonly events: GroupEvents;
   readonly rounds = new ConfirmRounds(this);
@@ -81,14 +84,15 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
   #notedMs = 0;
 
   constructor(readonly options: GroupVdiskOptions) {
-    const { parts, stream, log, recovered, replicationFactor, minMembers } = options;
-    const { self, newNonce, ports } = parts;
+    const { parts, stream, log, recovered, replicationFactor, minMembers, durability } = options;
+    const { newNonce, ports } = parts;
+    const self = (this.self = durability === 'flush' ? bootedMember(parts.self, parts.boot) : parts.self);
     this.controllerNode = options.controllerNode;
     this.own = new OwnEntries(parts);
     this.replicaLog = new ReplicaLog(stream, log, ports.arena, ports.controlScratch, this);
     const makeEntry = (): Entry => this.#takePrepared();
     this.replica = new Replica(
-      { self, historyId: log.historyId, replicationFactor, minMembers, makeEntry, newNonce, mutations: parts.mutations },
+      { self, historyId: log.historyId, replicationFactor, minMembers, durability, makeEntry, newNonce, mutations: parts.mutations },
       recovered,
     );
     this.copies = new BlockCopies(this);
@@ -117,6 +121,11 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
     return this.options.log;
   }
 
+  /** Its members acknowledge what is in their memory: each start of a node is another one. */
+  get isForgetful(): boolean {
+    return this.options.durability === 'flush';
+  }
+
   get group(): Group | null {
     return this.replica.takeover.leader?.changes.group ?? null;
   }
@@ -129,7 +138,11 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
     this.#run();
   }
 
-  onMessage(from: MemberId, message: ReplicaMessage, list: EntryList): void {
+  onMessage(node: MemberId, message: ReplicaMessage, list: EntryList): void {
+    const { boots } = message;
+    // For a start of this node that has ended.
+    if (this.isForgetful && boots !== undefined && boots.to !== this.parts.boot) return;
+    const from = this.isForgetful && boots !== undefined ? bootedMember(node, boots.from) : node;
     if (message.kind === 'copies')
       return this.local.isRestarting || this.#isStopped ? undefined : this.copies.onMessage(from, message, list);
     if (this.local.isRestarting || (this.replica.isDeaf && message.kind !== 'letGo')) return;
@@ -251,6 +264,7 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
       case 'confirmed':
         return this.rounds.onConfirmed(effect.term);
       case 'admitted':
+      case 'held':
       case 'committed':
         return;
     }
@@ -306,7 +320,7 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
     const { promise } = this.replica.member;
     if (promise === this.#promise) return;
     this.#promise = promise;
-    if (promise !== null && promise.controller !== this.parts.self) this.noteController(nodeOfMember(promise.controller));
+    if (promise !== null && promise.controller !== this.self) this.noteController(nodeOfMember(promise.controller));
   }
 
   /** As the record was seen last; before that it may be one. */
@@ -327,17 +341,21 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
     assert.equal(this.local.appliedSeq, this.log.lastSeq, 'a controller starts when all is committed');
     const sessions = new SessionTable();
     sessions.restore(this.local.applied.sessions.record());
-    const { sizeBytes, layer } = this.options;
+    const { sizeBytes, layer, durability } = this.options;
     const { seq: drainedSeq, hash: drainedHash } = this.local.drained;
     const state: VdiskState = {
       ...{ vdiskId, sizeBytes, layer, term, sessions, drainedSeq, drainedHash },
       index: this.local.index,
       isReplicated: true,
       rule: parts.ruleOf(vdiskId),
+      durability,
     };
     const ports = { ...parts.ports, log: this.#groupLog };
     this.controller = new Controller(ports, state, this.log, parts.nextCacheOwner(), this.local.host, parts.controllerMutations);
     this.controllerNode = parts.node;
+    this.local.controllerBegins();
+    const { lossTerm = 0 } = this.group!;
+    if (lossTerm > sessions.lossTerm) this.controller.tellOfLoss(lossTerm);
   }
 
   /** Nobody is answered: outcomes are unknown. What it had appended may still be committed, by whoever follows. */
@@ -348,6 +366,7 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
     controller.stop(this.controllerNode === this.parts.node ? undefined : this.controllerNode);
     this.parts.ports.cache.dropOwner(controller.cacheOwner);
     this.own.end(this.replica.member.log);
+    this.local.controllerEnds(controller.committedSeq);
   }
 
   /** A head may be written while entries wait for the room that it makes; not while a cut does: the log's end is another one then than the machines know. */

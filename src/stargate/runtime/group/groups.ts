@@ -3,10 +3,18 @@ import type { EventSink } from '../../../base/events.js';
 import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wire/peers.js';
 import { idOf } from '../../../meta/groups.js';
 import { candidatesForCopy, type Candidate } from '../../../meta/placement.js';
-import { memberId, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
+import {
+  baseOfMember,
+  bootedMember,
+  bootOfMember,
+  memberId,
+  nodeOfMember,
+  type MemberId,
+  type ReplicaMessage,
+} from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
 import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
-import type { CasOutcome, Group, Removals, ReplicationMutations } from '../../core/replication/effects.js';
+import type { CasOutcome, Group, Removals, ReplicationMutations, Seen } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
 import type { RotCounters } from '../rot.js';
 import type { SpaceRules } from '../space-rules.js';
@@ -22,6 +30,8 @@ export type LivingNode = Candidate;
 /** What the replicas of a shard need of the rest of the process. */
 export interface GroupPorts {
   readonly self: MemberId;
+  /** Which start of the node this is. */
+  readonly boot: number;
   readonly sender: PeerSender;
   /** `transferBufferBytes(RETAINED_BUFFERS)` of the arena. */
   readonly retained: TransferBuffers;
@@ -102,9 +112,10 @@ export class Groups implements PeerListener {
     const nowMs = (): number => Math.floor(engine.nowNs / NS_PER_MS);
     return {
       self: group.self,
+      boot: group.boot,
       node: nodeOfMember(group.self),
       ports,
-      sender: group.sender,
+      sender: { send: (to, vdiskId, message, entries) => this.#send(to, vdiskId, message, entries) },
       retained: group.retained,
       headers,
       mutations,
@@ -143,6 +154,14 @@ export class Groups implements PeerListener {
       events: group.events,
       say: (level, message, fields) => group.say(level, message, fields),
     };
+  }
+
+  /** To a member that is a start of its node it is said which one is meant. */
+  #send(to: MemberId, vdiskId: string, message: ReplicaMessage, entries: EntryList | null): boolean {
+    const { sender, boot } = this.options.group;
+    const toBoot = bootOfMember(to);
+    if (toBoot === 0) return sender.send(to, vdiskId, message, entries);
+    return sender.send(baseOfMember(to), vdiskId, { ...message, boots: { from: boot, to: toBoot } }, entries);
   }
 
   // ---------------------------------------------------------------- replicas
@@ -265,7 +284,8 @@ export class Groups implements PeerListener {
   setLiving(living: readonly LivingNode[]): void {
     this.#living = living;
     const members = living.map(one => idOf(one.member));
-    for (const group of this.all.values()) if (group.controller !== null) group.step({ kind: 'alive', members });
+    for (const group of this.all.values())
+      if (group.controller !== null) group.step({ kind: 'alive', members: group.isForgetful ? this.#started(members) : members });
   }
 
   /** The metadata names another controller, or this node again, and these members. A hint. */
@@ -280,10 +300,12 @@ export class Groups implements PeerListener {
     this.all.get(vdiskId)?.onCas(nonce, outcome);
   }
 
-  onGroup(vdiskId: string, readId: number, group: Group): void {
+  onGroup(vdiskId: string, readId: number, group: Group, seen?: Seen): void {
     const one = this.all.get(vdiskId);
-    if (one !== undefined) one.memberNodes = group.members.map(nodeOfMember);
-    one?.step({ kind: 'group', readId, group });
+    const { node } = this.parts;
+    const isThere = (id: MemberId): boolean => id === one!.self || nodeOfMember(id) !== node || !one!.isForgetful;
+    if (one !== undefined) one.memberNodes = group.members.filter(isThere).map(nodeOfMember);
+    one?.step({ kind: 'group', readId, group, seen });
     if (one?.controller === null) one.noteController(nodeOfMember(group.controller));
   }
 
@@ -343,7 +365,7 @@ export class Groups implements PeerListener {
       else if (group.surplusSinceMs < 0) group.surplusSinceMs = nowMs;
       const what = this.#surplusOf(group, nowMs);
       const controller = what === null ? undefined : this.#nodes.find(({ node }) => node === group.controllerNode);
-      if (controller !== undefined) group.step({ kind: 'surplus', controller: idOfNode(controller), what: what! });
+      if (controller !== undefined) group.step({ kind: 'surplus', controller: group.isForgetful ? startOf(controller) : idOfNode(controller), what: what! });
     }
   }
 
@@ -385,7 +407,8 @@ export class Groups implements PeerListener {
       one.learnerTurn = 0;
       return REPAIR_INTERVAL_MS;
     }
-    const candidates = this.#candidatesFor(group);
+    const all = this.#candidatesFor(group);
+    const candidates = one.isForgetful ? this.#started(all) : all;
     if (candidates.length > 0) this.#addLearner(one, candidates[one.learnerTurn++ % candidates.length]!);
     return REPAIR_INTERVAL_MS;
   }
@@ -404,6 +427,12 @@ export class Groups implements PeerListener {
     const isRemoved = (member: MemberId): boolean => this.#removals.has(nodeOfMember(member));
     return [...all].filter(member => !members.includes(member) && member !== this.parts.self && !isRemoved(member));
   }
+
+  /** As they run now; those of which that is not known are left out. */
+  #started(members: readonly MemberId[]): MemberId[] {
+    const starts = new Map(this.#nodes.filter(({ boot }) => boot !== undefined).map(node => [idOfNode(node), startOf(node)]));
+    return members.flatMap(member => starts.get(member) ?? []);
+  }
 }
 
 /** As the record was seen last: it names enough others. */
@@ -415,6 +444,8 @@ const holdsTheLog = ({ log, stream: { usage } }: GroupVdisk): boolean =>
   log.oldestNeededLsn !== Infinity && usage.usedBytes >= usage.capacityBytes * HOLD_FILL;
 
 const idOfNode = ({ node, storeUuid, incarnation }: PeerNode): MemberId => memberId(node, storeUuid, incarnation);
+
+const startOf = (node: PeerNode): MemberId => bootedMember(idOfNode(node), node.boot ?? 0);
 
 const HEADERS = 16;
 const MAX_ROUNDS = 64;

@@ -20,7 +20,7 @@ export class Handover {
   start(node: string, why: string): void {
     const { group, parts } = this.group;
     const to = group?.members.find(member => nodeOfMember(member) === node);
-    if (to === undefined || to === parts.self || this.isUnderWay) return;
+    if (to === undefined || to === this.group.self || this.isUnderWay) return;
     this.#untilMs = parts.nowMs + HANDOVER_TIMEOUT_MS;
     this.group.events.handOver(node, why);
     this.group.step({ kind: 'handOver', to });

@@ -1,6 +1,7 @@
 import { AppliedLog } from '../../core/applied.js';
 import { BlockIndex } from '../../core/block-index.js';
 import { nodeOfMember, type MemberId } from '../../../wire/replicate.js';
+import type { Durability } from '../../core/controller.js';
 import type { PlaceRecord, ReplicaHeadRecord } from '../../core/head.js';
 import { EntryKind, type BlockStorePort, type LayerId, type StoreOwner } from '../../core/ports.js';
 import { ChainWalk } from '../../core/replication/chain-walk.js';
@@ -22,6 +23,7 @@ export interface GroupDescription {
   readonly historyId: number;
   readonly replicationFactor: number;
   readonly minMembers: number;
+  readonly durability?: Durability;
   readonly controller: MemberId;
   readonly isMember: boolean;
   /** Of the record: 0 before anybody has controlled it. */
@@ -39,6 +41,8 @@ interface OpenReplicaOptions {
   readonly promise: TermPromise | null;
   /** Something at the end of the stream was cut at the start (rule 5). */
   readonly isTorn: boolean;
+  /** The start before this one may have held what is not in the log (rule 27). */
+  readonly mayHaveForgotten: boolean;
 }
 
 /** Why a replica cannot be used as it is, or null: what its log, the block store and the metadata say does not fit together. */
@@ -87,6 +91,8 @@ export interface StartReplicaOptions {
   readonly problem: string;
   readonly found: RecoveredVdisk | undefined;
   readonly isTorn: boolean;
+  /** The stream was closed: nothing that was in its memory is missing in it. */
+  readonly wasClosed: boolean;
   /** Damage was found in the stream, of which this log's may come. Without it, what is wrong with a log is no disk's doing, and nothing is mended. */
   readonly isRotten: boolean;
   /** Perhaps after {@link StartReplicaOptions.onDamaged}. */
@@ -104,6 +110,7 @@ export interface StartReplicaOptions {
  */
 export function startReplica(options: StartReplicaOptions): void {
   const { parts, description, stream, isStart, problem, found, isTorn, isRotten, onOpen, onDamaged, onNothing, onProblem } = options;
+  const mayHaveForgotten = !options.wasClosed;
   const { vdiskId, historyId, isMember, term } = description;
   const { store } = parts.ports;
   const log = stream.openVdisk(vdiskId, historyId);
@@ -124,7 +131,7 @@ export function startReplica(options: StartReplicaOptions): void {
   if (damage !== null && !isRotten) return onProblem(damage);
   if (damage !== null) {
     const onWhole = (entries: readonly Entry[], promise: TermPromise | null): void =>
-      onOpen(openReplica({ parts, description, stream, layer: layer!, head: recovered!.head, entries, promise, isTorn }));
+      onOpen(openReplica({ parts, description, stream, layer: layer!, head: recovered!.head, entries, promise, isTorn, mayHaveForgotten }));
     const isUsable = !isLost && log.broken === null && recovered?.head != null;
     const floor = floorOf(description);
     return onDamaged(new DamagedReplica({ parts, vdiskId, stream, log, recovered, isUsable, damage, floor, onWhole, onProblem }));
@@ -132,7 +139,8 @@ export function startReplica(options: StartReplicaOptions): void {
   if (recovered !== null) {
     const { head, promise, entries } = recovered;
     const chain = walkOf(log, head!, entries).entries();
-    return onOpen(openReplica({ parts, description, stream, layer: layer!, head, entries: chain, promise: promiseOf(promise), isTorn }));
+    const whole = { layer: layer!, head, entries: chain, promise: promiseOf(promise) };
+    return onOpen(openReplica({ parts, description, stream, ...whole, isTorn, mayHaveForgotten }));
   }
   // Of one that was here before, and was removed, the log may have something yet.
   if (term === 0) beginReplica(options, EntryKind.replicaHead, null);
@@ -165,7 +173,8 @@ function beginReplica(
   const { store } = parts.ports;
   const { vdiskId } = description;
   const open = (layer: LayerId): void => {
-    const replica = openReplica({ parts, description, stream, layer, head: null, entries: [], promise, isTorn: false });
+    const nothing = { head: null, entries: [], isTorn: false, mayHaveForgotten: true };
+    const replica = openReplica({ parts, description, stream, layer, promise, ...nothing });
     const begin = (): void => {
       if (!replica.local.begin(kind, () => onOpen(replica))) parts.after(RESTART_RETRY_MS, begin);
     };
@@ -188,8 +197,9 @@ function floorOf({ term, controller }: GroupDescription): TermPromise | null {
 }
 
 /** From what a start has found to a replica that can take part. */
-function openReplica({ parts, description, stream, layer, head, entries, promise, isTorn }: OpenReplicaOptions): GroupVdisk {
-  const { vdiskId, historyId, replicationFactor, minMembers, controller } = description;
+function openReplica(options: OpenReplicaOptions): GroupVdisk {
+  const { parts, description, stream, layer, head, entries, promise, isTorn, mayHaveForgotten } = options;
+  const { vdiskId, historyId, replicationFactor, minMembers, durability = 'always', controller } = description;
   const log = stream.openVdisk(vdiskId, historyId);
   log.flags = EntryFlag.replicated;
   const drained: PlaceRecord = head?.drained ?? EMPTY_BASE;
@@ -203,13 +213,14 @@ function openReplica({ parts, description, stream, layer, head, entries, promise
     applied.applyUndrained(entry.seq, bodyOf(entry), segment => store.drainSeq(layer, segment));
     if (entry.seq > (head?.at.seq ?? 0)) applied.applySession(entry.seq, bodyOf(entry));
   }
-  const recovered: RecoveredLog = { base: drained, entries, committedSeq: appliedSeq, promise, committedHeard: appliedSeq, isTorn };
+  const known = { committedSeq: appliedSeq, committedHeard: appliedSeq, isTorn, mayHaveForgotten };
+  const recovered: RecoveredLog = { base: drained, entries, promise, ...known };
   const sizeBytes = Math.max(description.sizeBytes, head?.sizeBytes ?? 0);
   const sessionsSeq = head?.at.seq ?? 0;
   const aheadSeq = Math.max(sessionsSeq, drainedSeq(store, layer));
   return new GroupVdisk({
     state: { applied, appliedSeq, drained, aheadSeq, sessionsSeq, copiesSeq: lastCopy(entries) },
-    ...{ parts, vdiskId, sizeBytes, layer, replicationFactor, minMembers, stream, log, recovered },
+    ...{ parts, vdiskId, sizeBytes, layer, replicationFactor, minMembers, durability, stream, log, recovered },
     controllerNode: nodeOfMember(controller),
   });
 }

@@ -1,3 +1,4 @@
+import type { LogBody } from '../../core/applied.js';
 import type { EntryDraft, LogOwner } from '../../core/ports.js';
 import { EntryKind } from '../../core/ports.js';
 import type { LogTail } from '../../core/replication/entry.js';
@@ -39,6 +40,10 @@ export class OwnEntries {
     return this.#all.get(seq)?.offset ?? -1;
   }
 
+  at(seq: number): OwnEntry | undefined {
+    return this.#all.get(seq);
+  }
+
   take(seq: number): OwnEntry | undefined {
     const own = this.#all.get(seq);
     if (own !== undefined) this.#all.delete(seq);
@@ -52,11 +57,15 @@ export class OwnEntries {
   /** The controller is gone. What it had appended may still be committed, by whoever follows: the checksums are taken before the memory goes. */
   end(log: LogTail): void {
     for (const [seq, own] of this.#all) {
-      const body = seq <= log.lastSeq && seq > log.base.seq ? bodyOf(log.at(seq)) : null;
-      const hasBlocks = body !== null && own.offset >= 0 && (body.kind === EntryKind.write || body.kind === EntryKind.fullImage);
-      if (hasBlocks) body.crcs = blockCrcs(this.parts.ports.arena, own.offset, body.payloadBytes);
+      if (seq <= log.lastSeq && seq > log.base.seq) this.takeCrcs(own, bodyOf(log.at(seq)));
       this.release(own);
     }
     this.#all.clear();
+  }
+
+  /** Of its blocks, while they are in memory. */
+  takeCrcs({ offset }: OwnEntry, body: LogBody): void {
+    if (offset >= 0 && (body.kind === EntryKind.write || body.kind === EntryKind.fullImage))
+      body.crcs = blockCrcs(this.parts.ports.arena, offset, body.payloadBytes);
   }
 }

@@ -12,7 +12,10 @@ import type { GroupVdisk } from './group-vdisk.js';
 
 /** What the replicas of one shard share, and whom they tell what. */
 export interface GroupParts {
+  /** Over all starts of the node: of a vdisk with `durability: flush` see {@link GroupVdisk.self}. */
   readonly self: MemberId;
+  /** Which start of the node this is. */
+  readonly boot: number;
   readonly node: string;
   readonly ports: Omit<ControllerPorts, 'log'>;
   readonly sender: PeerSender;

@@ -47,6 +47,8 @@ export class ReplicaState implements Drainable {
   readonly #copiesSeq: number;
   /** Position of the head that says what is drained; -1: written before this start. */
   #headLsn = -1;
+  /** Up to here the controller here knows that all members hold its entries. */
+  #heldSeq = 0;
 
   constructor(
     readonly group: GroupVdisk,
@@ -77,18 +79,48 @@ export class ReplicaState implements Drainable {
   apply(): void {
     const { member } = this.group.replica;
     const before = this.appliedSeq;
+    this.#tellHeld();
     while (this.appliedSeq < Math.min(member.committedSeq, member.durableSeq)) {
       const seq = ++this.appliedSeq;
       const entry = member.log.at(seq);
       const own = this.group.own.take(seq);
       if (own === undefined) this.#applyOther(seq, bodyOf(entry));
       else {
-        this.applied.applySession(seq, bodyOf(entry));
+        const body = bodyOf(entry);
+        this.applied.applySession(seq, body);
+        // The index may have to be made again.
+        if (this.group.isForgetful) this.group.own.takeCrcs(own, body);
         own.owner.onDurable(own.tag, own.offset, entry.crc);
         this.group.own.release(own);
       }
     }
     if (this.appliedSeq > before) this.group.parts.onCommitted(this.group);
+  }
+
+  /** With `durability: flush` its controller answers what all members have in memory. */
+  #tellHeld(): void {
+    const { group } = this;
+    const { leader } = group.replica.takeover;
+    if (!group.isForgetful || group.controller === null || leader === null) return;
+    while (this.#heldSeq < leader.heldSeq) {
+      const seq = ++this.#heldSeq;
+      const own = group.own.at(seq);
+      if (own !== undefined) own.owner.onHeld?.(own.tag, own.offset, group.replica.member.log.at(seq).crc);
+    }
+  }
+
+  controllerBegins(): void {
+    this.#heldSeq = this.appliedSeq;
+  }
+
+  /** What it has made readable up to `committedSeq` may be cut, where it was in memory alone: the index is made again from what is committed. */
+  controllerEnds(committedSeq: number): void {
+    if (committedSeq <= this.appliedSeq) return;
+    const { log } = this.group.replica.member;
+    const applied = new AppliedLog(new BlockIndex(), this.applied.sessions);
+    for (let seq = log.base.seq + 1; seq <= this.appliedSeq; seq++)
+      applied.applyUndrained(seq, bodyOf(log.at(seq)), segment => this.ports.store.drainSeq(this.group.options.layer, segment));
+    this.applied = applied;
   }
 
   #applyOther(seq: number, body: LogBody): void {
@@ -119,7 +151,7 @@ export class ReplicaState implements Drainable {
   }
 
   get committedSeq(): number {
-    return this.appliedSeq;
+    return Math.max(this.appliedSeq, this.group.controller?.committedSeq ?? 0);
   }
 
   get drainableSeq(): number {
