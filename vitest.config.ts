@@ -14,6 +14,7 @@ const SYSTEM = [
   'test/drills/broken.test.ts',
   'test/drills/cluster.test.ts',
   'test/main/up-nodes.test.ts',
+  'test/main/flush-nodes.test.ts',
   'test/drills/real.test.ts',
   'test/datapath/cluster.test.ts',
   'test/datapath/migration.test.ts',

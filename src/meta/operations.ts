@@ -42,15 +42,10 @@ export type ContainerChange = Pick<ContainerWish, 'enospc' | 'quotaBytes'>;
 export async function createContainer(store: MetadataStore, containerName: string, wish: ContainerWish = {}): Promise<ContainerRecord> {
   checkName(containerName);
   const record = newContainer(containerName, wish);
-  const { replicationFactor, minMembers, durability } = record;
+  const { replicationFactor, minMembers } = record;
   if (minMembers > replicationFactor) {
     const message = `a vdisk with ${replicationFactor} members never has the ${minMembers} that its writes would wait for`;
     throw invalid('ERR_MIN_MEMBERS', message, 'lower --min-members, or raise --rf');
-  }
-  if (durability === 'flush' && replicationFactor > 1) {
-    const message =
-      'durability "flush" is for vdisks of one node: where several keep them, each write is on stable storage at all of them before it is answered';
-    throw invalid('ERR_DURABILITY', message, 'leave out --durability flush, or give --rf 1');
   }
   const key = keys.container(containerName);
   const result = await store.transaction([{ key, version: 0 }], [{ put: key, value: record }]);

@@ -50,6 +50,8 @@ export interface NodeBugs {
   readonly checksEndProcess?: boolean;
   /** M9: whoever comes back with an empty disk is taken for the member it was. */
   readonly amnesiacKept?: boolean;
+  /** With `durability: flush`: a node that starts again counts as holding what it had in memory. */
+  readonly memoryKept?: boolean;
 }
 
 export interface NodeListener {

@@ -106,7 +106,7 @@ export class ClusterNode extends SimNode {
 
   override start(): boolean {
     this.process++;
-    this.boot++;
+    if (this.bugs.memoryKept !== true || this.boot === 0) this.boot++;
     this.#known.clear();
     this.#isLooking = this.#looksAgain = false;
     this.peers = new SimPeers(this);

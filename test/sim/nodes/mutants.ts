@@ -1,6 +1,7 @@
 import { SharedTermFloor } from '../../../src/datapath/floor.js';
 import { UnifiedCache } from '../../../src/stargate/cache/unified-cache.js';
 import type { ReplicationMutations } from '../../../src/stargate/core/replication/effects.js';
+import { Controller } from '../../../src/stargate/core/controller.js';
 import { SessionTable } from '../../../src/stargate/core/sessions.js';
 import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
 import { ReplicaLog, type PersistRecord } from '../../../src/stargate/runtime/group/replica-log.js';
@@ -112,6 +113,11 @@ function noFloor(): () => void {
   return replace(SharedTermFloor.prototype, { raise: () => undefined });
 }
 
+/** Nobody is told that memory was lost. */
+function lossUntold(): () => void {
+  return replace(Controller.prototype, { tellOfLoss: () => undefined });
+}
+
 const HOT = { vdiskCount: 1, hotBlocks: 6 };
 const SLOW_DISKS = { maxLatencyNs: 12_000_000 };
 /** Schedules that rare bugs need: somebody takes over while the controller is well and writes; … */
@@ -141,6 +147,15 @@ const told = (story: Story, shape: ClusterRunOptions['shape'] = PAIR): Pick<Clus
 });
 /** The seed decides only how long each thing takes. */
 export const STORY_SEEDS = 2;
+
+/** Rule 27: power goes and processes are killed, again and again, while much is in memory alone. */
+const FORGETFUL: Pick<ClusterMutant, 'seeds' | 'directed'> = {
+  seeds: 60,
+  directed: {
+    shape: { ...HOT, ...SLOW_DISKS, durability: 'flush', replicationFactor: 2, nodeCount: 3, minMembers: 1 },
+    faults: { kinds: ['power', 'kill'], maxGapMs: 60 },
+  },
+};
 
 export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
   { name: 'acknowledged before all members have it (M1)', bugs: replication('ackBeforeAllMembers'), ...told(stories.MEMBER_UNHEARD) },
@@ -177,10 +192,19 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
     directed: { shape: { ...HOT, cachePages: 128 }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
   },
   { name: 'no floor (M18)', plant: noFloor, ...told(stories.FORMER_READ) },
+  {
+    name: 'flush: answered when all members hold it in memory',
+    bugs: replication('heldIsDurable'),
+    ...FORGETFUL,
+  },
+  { name: 'flush: changes answered when one member holds them', bugs: replication('heldByOne'), ...FORGETFUL },
+  { name: 'flush: a member that starts again counts as holding what it had', bugs: { memoryKept: true }, ...FORGETFUL },
+  { name: 'flush: a takeover without memory is not marked', bugs: replication('lossUnmarked'), ...FORGETFUL },
+  { name: 'flush: the controller does not tell of a loss', plant: lossUntold, ...FORGETFUL },
 ];
 
 /** What must not be. That nothing goes on any more, or that a process ends itself, is no outcome. */
-const OUTCOME = /read \[|divergent|two controllers|does not hold vdisk|cannot be read/;
+const OUTCOME = /read \[|flush #\d+ has ended well|divergent|two controllers|does not hold vdisk|cannot be read/;
 
 /** Runs seeds until one shows what must not be; null: none did. */
 export function huntInCluster({ bugs, plant, directed }: ClusterMutant, seeds: number, from = 1): Caught | null {

@@ -2,14 +2,13 @@ import assert from 'node:assert/strict';
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
 import type { EntryList } from '../../../wire/peers.js';
 import { bootedMember, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
-import { Controller, type Durability, type VdiskState } from '../../core/controller.js';
+import { Controller, type Durability } from '../../core/controller.js';
 import { NoRoom, type EntryDraft, type LayerId, type LogOwner } from '../../core/ports.js';
 import type { CasOutcome, Effect, Group, RecoveredLog, ReplicaEvent, TermPromise } from '../../core/replication/effects.js';
 import type { Entry } from '../../core/replication/entry.js';
 import type { Leader } from '../../core/replication/leader.js';
 import type { Message } from '../../core/replication/messages.js';
 import { Replica } from '../../core/replication/replica.js';
-import { SessionTable } from '../../core/sessions.js';
 import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
 import { BlockCopies } from './block-copies.js';
 import { BlockRepair } from './block-repair.js';
@@ -21,7 +20,7 @@ import { GroupLog } from './group-log.js';
 import { Handover } from './handover.js';
 import { OwnEntries } from './own-entries.js';
 import type { GroupParts } from './parts.js';
-import { ReplicaLog, type PersistRecord, type ReplicaLogHost } from './replica-log.js';
+import { ReplicaLog, withEnd, type ReplicaLogHost } from './replica-log.js';
 import { ReplicaState, type ReplicaStateOptions } from './replica-state.js';
 import { Resyncs } from './resyncs.js';
 import { WaitingOpens } from './waiting-opens.js';
@@ -243,7 +242,7 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
         this.#unpersisted--;
         const { record } = effect;
         const payloadOffset = record.kind === 'entry' ? (this.#arrived.get(record.entry.seq) ?? 0) : 0;
-        return this.replicaLog.persist(this.#withEnd(record), payloadOffset);
+        return this.replicaLog.persist(withEnd(record, this.replica.member.log), payloadOffset);
       }
       case 'cas':
         return parts.cas(vdiskId, effect.expectedEpoch, effect.group);
@@ -268,12 +267,6 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
       case 'committed':
         return;
     }
-  }
-
-  #withEnd(record: Extract<Effect, { kind: 'persist' }>['record']): PersistRecord {
-    if (record.kind !== 'cut') return record;
-    const { log } = this.replica.member;
-    return { ...record, afterHash: log.lastHash, afterTerm: log.lastTerm };
   }
 
   #send(to: MemberId, message: Message): void {
@@ -337,25 +330,14 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
   // ---------------------------------------------------------------- the controller here
 
   #startController(term: number): void {
-    const { parts, vdiskId } = this;
+    const { parts } = this;
     assert.equal(this.local.appliedSeq, this.log.lastSeq, 'a controller starts when all is committed');
-    const sessions = new SessionTable();
-    sessions.restore(this.local.applied.sessions.record());
-    const { sizeBytes, layer, durability } = this.options;
-    const { seq: drainedSeq, hash: drainedHash } = this.local.drained;
-    const state: VdiskState = {
-      ...{ vdiskId, sizeBytes, layer, term, sessions, drainedSeq, drainedHash },
-      index: this.local.index,
-      isReplicated: true,
-      rule: parts.ruleOf(vdiskId),
-      durability,
-    };
+    const state = this.local.controllerBegins(term);
     const ports = { ...parts.ports, log: this.#groupLog };
     this.controller = new Controller(ports, state, this.log, parts.nextCacheOwner(), this.local.host, parts.controllerMutations);
     this.controllerNode = parts.node;
-    this.local.controllerBegins();
     const { lossTerm = 0 } = this.group!;
-    if (lossTerm > sessions.lossTerm) this.controller.tellOfLoss(lossTerm);
+    if (lossTerm > state.sessions.lossTerm) this.controller.tellOfLoss(lossTerm);
   }
 
   /** Nobody is answered: outcomes are unknown. What it had appended may still be committed, by whoever follows. */

@@ -302,8 +302,7 @@ export class Groups implements PeerListener {
 
   onGroup(vdiskId: string, readId: number, group: Group, seen?: Seen): void {
     const one = this.all.get(vdiskId);
-    const { node } = this.parts;
-    const isThere = (id: MemberId): boolean => id === one!.self || nodeOfMember(id) !== node || !one!.isForgetful;
+    const isThere = (id: MemberId): boolean => id === one!.self || nodeOfMember(id) !== this.parts.node || !one!.isForgetful;
     if (one !== undefined) one.memberNodes = group.members.filter(isThere).map(nodeOfMember);
     one?.step({ kind: 'group', readId, group, seen });
     if (one?.controller === null) one.noteController(nodeOfMember(group.controller));

@@ -3,7 +3,7 @@ import { Gather, type Arena } from 'uring-engine';
 import { encodeRecord } from '../../core/head.js';
 import { EntryKind, type EntryDraft, type LogOwner } from '../../core/ports.js';
 import type { LogRecord } from '../../core/replication/effects.js';
-import type { Entry } from '../../core/replication/entry.js';
+import type { Entry, LogTail } from '../../core/replication/entry.js';
 import type { OplogStream, StreamVdiskLog } from '../../oplog/index.js';
 import { bodyOf } from './entries.js';
 
@@ -24,6 +24,11 @@ export interface CutRecord {
 }
 
 export type PersistRecord = Exclude<LogRecord, { kind: 'cut' }> | CutRecord;
+
+/** `log`: as it is behind the cut. */
+export function withEnd(record: LogRecord, log: LogTail): PersistRecord {
+  return record.kind === 'cut' ? { ...record, afterHash: log.lastHash, afterTerm: log.lastTerm } : record;
+}
 
 /** What the stream did not take at once; `payload` is a copy, since its memory was somebody else's. */
 interface Waiting {

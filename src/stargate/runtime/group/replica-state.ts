@@ -1,7 +1,7 @@
 import { Blocker } from '../../../wire/path.js';
 import { AppliedLog, type LogBody } from '../../core/applied.js';
 import { BlockIndex } from '../../core/block-index.js';
-import type { ControllerHost, ControllerPorts } from '../../core/controller.js';
+import type { ControllerHost, ControllerPorts, VdiskState } from '../../core/controller.js';
 import type { Drainable } from '../../core/drainable.js';
 import { encodeRecord, type PlaceRecord, type ReplicaHeadRecord } from '../../core/head.js';
 import { EntryKind, type LayerId } from '../../core/ports.js';
@@ -109,8 +109,19 @@ export class ReplicaState implements Drainable {
     }
   }
 
-  controllerBegins(): void {
+  /** What a controller here starts from: all of the log is applied. */
+  controllerBegins(term: number): VdiskState {
     this.#heldSeq = this.appliedSeq;
+    const { vdiskId, sizeBytes, layer, durability } = this.group.options;
+    const { seq: drainedSeq, hash: drainedHash } = this.drained;
+    const sessions = new SessionTable();
+    sessions.restore(this.applied.sessions.record());
+    return {
+      ...{ vdiskId, sizeBytes, layer, term, sessions, drainedSeq, drainedHash, durability },
+      index: this.index,
+      isReplicated: true,
+      rule: this.group.parts.ruleOf(vdiskId),
+    };
   }
 
   /** What it has made readable up to `committedSeq` may be cut, where it was in memory alone: the index is made again from what is committed. */
