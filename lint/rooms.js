@@ -61,11 +61,11 @@ export const ROOMS = [
     at: 'src/datapath/',
     imports: ['base', 'meta', 'wire', 'transport', 'nbd-server-ts', 'shard', 'uring-engine'],
   },
-  { room: 'control', at: 'src/control/', imports: ['base', 'meta', 'wire'], packages: ['fastify', 'zod'] },
+  { room: 'control', at: 'src/control/', imports: ['base', 'meta', 'wire'], packages: ['fastify', 'prom-client', 'zod'] },
   {
     room: 'cli',
     at: 'src/cli/',
-    imports: ['base', 'control/client.ts', 'control/schemas.ts'],
+    imports: ['base', 'control/client.ts', 'control/schemas.ts', 'control/watch/view.ts'],
     packages: ['commander'],
   },
   {

@@ -33,6 +33,7 @@ const FOR_TESTS = {
   openssl: ['openssl'],
   'etcd-server': ['etcd'],
   'etcd-client': ['etcdctl'],
+  prometheus: ['promtool'],
 };
 const FOR_BENCH = {
   'qemu-block-extra': [`${LIB}/qemu/block-nfs.so`],
@@ -51,7 +52,7 @@ const GUEST_KERNEL = 'linux-image-cloud-amd64';
 /** Debian starts a package's service when it is installed; the tests start their own. Its policy script says whether that may be. */
 const SERVICE_POLICY = '/usr/sbin/policy-rc.d';
 /** Packages whose service would be started at the next boot. */
-const SERVICES = { 'etcd-server': 'etcd', 'nbd-server': 'nbd-server' };
+const SERVICES = { 'etcd-server': 'etcd', prometheus: 'prometheus', 'nbd-server': 'nbd-server' };
 const APT = ['-o', 'DPkg::Lock::Timeout=400'];
 const ENV = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
 

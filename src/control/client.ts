@@ -36,6 +36,7 @@ import {
   type StatusView,
   type VdiskView,
 } from './schemas.js';
+import { countersView, type CountersView } from './watch/view.js';
 
 export type { ContainerView };
 
@@ -70,6 +71,11 @@ export class ControlClient {
 
   status(): Promise<StatusView> {
     return this.#ask('GET', '/v1/status', statusView);
+  }
+
+  /** Of the process that is asked. */
+  counters(): Promise<CountersView> {
+    return this.#ask('GET', '/v1/counters', countersView);
   }
 
   /** What the node that is asked serves itself. */

@@ -1,3 +1,4 @@
+import type { ProbeSnapshot } from '../base/probe.js';
 import type { BeatRecord, ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
 import type { CopyView, NodeView, ServedView, ShardView } from './schemas.js';
 
@@ -16,6 +17,8 @@ export interface ManagedNode {
   /** A vdisk is marked as being deleted: its space comes back in the background. */
   remove(): void;
   status(): Promise<NodeStatus>;
+  /** What its part of a shard has written down, without asking it. */
+  hops(shard: number): Readonly<Record<string, ProbeSnapshot>>;
   /** What has happened to the vdisk here that is no mere information, the last of it; null: nothing. */
   lastProblem(vdiskId: string): { readonly at: string; readonly cause: string } | null;
   /** What a vdisk with a quota, controlled here, may have used up by the time that it is counted again; null: there is none. */
@@ -43,6 +46,9 @@ export interface NodeStatus {
     readonly allocatedBytes: number;
     readonly logBytes: number;
     readonly sessions: number;
+    /** Of its log: the last entry, and the last that is in the extents. */
+    readonly lastSeq: number;
+    readonly drainedSeq: number;
   }[];
   /** Its replicas of vdisks that several nodes hold. One whose office is `serving` is that of the controller. */
   readonly replicas: readonly {
@@ -60,6 +66,7 @@ export interface NodeStatus {
     readonly historyId: number;
     /** Where its log ends. */
     readonly lastSeq: number;
+    readonly drainedSeq: number;
     readonly lastTerm: number;
     /** Of it, nothing is further than the rest: no resync has ended early. */
     readonly isWhole: boolean;

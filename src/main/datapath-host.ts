@@ -1,10 +1,13 @@
 import type { DatapathState, ManagedDatapath } from '../control/datapath.js';
 import type { ExportView } from '../control/schemas.js';
+import { viewOf, type DatapathCounters } from '../control/watch/counters.js';
+import type { ExportCounters } from '../control/watch/view.js';
 import type { DatapathState as HandoverState } from '../datapath/hand-over.js';
 import { DatapathMain, type ExportStatus } from '../datapath/main.js';
 import type { PathTarget } from '../datapath/paths.js';
 import { ExportReport } from '../datapath/report.js';
 import type { Logger } from '../base/log.js';
+import type { ProbeSnapshot } from '../base/probe.js';
 import type { NodeRecord } from '../meta/model.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ShardPool } from '../shard/pool.js';
@@ -52,6 +55,30 @@ export class DatapathHost implements ManagedDatapath {
   async status(): Promise<DatapathState> {
     const { exports, sessions, shards } = await this.main.status();
     return { exports: exports.map(exportView), sessions, shards, silentShards: this.#shards - shards.length };
+  }
+
+  async counters(): Promise<DatapathCounters> {
+    const { exports, sessions, shards } = await this.main.status();
+    const probes = new Map(this.main.vdiskProbes().map(one => [one.vdiskId, one.probes]));
+    const all = exports.map(({ vdiskId, generation, name, sizeBytes }): ExportCounters => {
+      const own = sessions.filter(one => one.vdiskId === vdiskId && one.generation === generation);
+      const sum = (field: 'connections' | 'unanswered' | 'lost' | 'replayed'): number => own.reduce((all, one) => all + one[field], 0);
+      const told = probes.get(vdiskId);
+      return {
+        ...{ vdiskId, name, sizeBytes, connections: sum('connections'), unanswered: sum('unanswered'), lost: sum('lost') },
+        replayed: sum('replayed'),
+        isCutOff: own.some(({ state, problem }) => state !== 'open' && problem !== ''),
+        probes:
+          told === undefined
+            ? null
+            : { read: viewOf(told.read), write: viewOf(told.write), other: viewOf(told.other), path: viewOf(told.path) },
+      };
+    });
+    return { exports: all, silentShards: this.#shards - shards.length };
+  }
+
+  hops(shard: number): Readonly<Record<string, ProbeSnapshot>> {
+    return this.main.hops(shard);
   }
 
   close(): void {

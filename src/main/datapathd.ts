@@ -8,6 +8,7 @@ import { addressOf, tcpTarget, unixTarget, type StreamPathTarget } from '../data
 import { WireStore, type MetaEndpoint } from '../meta/wire-store.js';
 import { datapathConfig, type DatapathConfig } from './config/datapath.js';
 import { loadConfig } from './config/load.js';
+import { metricsListening } from './config/metrics.js';
 import { nbdSettings } from './config/nbd.js';
 import { DatapathHost } from './datapath-host.js';
 import { HandoverGiver } from './handover/giver.js';
@@ -24,6 +25,7 @@ import { nbdAddress, nbdBytesAbove, startNbdTls } from './nbd.js';
 import { startSuccessorOnSignal } from './successor.js';
 import { connectTls, startTls } from './tls.js';
 import { SOFTWARE, VERSION } from './version.js';
+import { Watch } from './watch.js';
 
 /** Beside the NBD socket: where the process that is to replace this one asks for what it serves. */
 const handoverSocketOf = (nbdSocket: string): string => `${nbdSocket}.handover`;
@@ -106,7 +108,9 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat, rep
     },
     ...(predecessor === null ? {} : { follows: predecessor.state }),
   });
+  const watch = new Watch(pool, { storage: null, datapath }, log);
   const control = new ControlServer({
+    watch,
     status: new StatusService({ version: VERSION, storage: null, datapath }),
     service: null,
     events,
@@ -125,6 +129,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat, rep
   let ownsSockets = predecessor === null;
   const stop = async (): Promise<void> => {
     await control.close();
+    await watch.close();
     datapath.close();
     tls?.refuse();
     await pool.stop();
@@ -152,6 +157,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat, rep
     writePidFileAt(datapathPidFile(config.socket));
     const listen = async (): Promise<void> => {
       await control.listen(controlSocket);
+      await watch.listen(metricsListening(config));
       await giver.listen();
     };
     if (predecessor === null) return listen();

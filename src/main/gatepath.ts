@@ -6,6 +6,7 @@ import { addEventsVerb } from '../cli/events.js';
 import { addNodeVerbs } from '../cli/node.js';
 import { BAD_USAGE, reportError } from '../cli/output.js';
 import { addStatusVerb } from '../cli/status.js';
+import { addTopVerb } from '../cli/top/verb.js';
 import { addVdiskVerbs } from '../cli/vdisk.js';
 import { addDrillVerb } from '../drill/verb.js';
 import { addClusterVerbs } from './cluster/verbs.js';
@@ -28,6 +29,7 @@ addAttachmentVerbs(program);
 addNodeVerbs(program);
 addStatusVerb(program);
 addVerifyVerb(program);
+addTopVerb(program);
 addEventsVerb(program);
 addDrillVerb(program);
 

@@ -30,6 +30,7 @@ export function managedNode(host: StargateHost, events: EventRing, connectTcp: C
     serve: vdisk => host.serveNew(vdisk),
     remove: () => host.remove(),
     status: () => nodeStatus(host, shards),
+    hops: shard => host.hops(shard, one => one.snapshot()),
     lastProblem: vdiskId => events.lastProblem(vdiskId),
     space: () => spaceOf(dataDirectory),
     reservedBytes: vdiskId => host.reservedBytes(vdiskId),

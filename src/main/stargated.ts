@@ -9,6 +9,7 @@ import type { RemovedNodeRecord } from '../meta/model.js';
 import { keepRemoved } from '../stargate/data-directory.js';
 import { etcdOptions } from './config/etcd.js';
 import { loadConfig } from './config/load.js';
+import { metricsListening } from './config/metrics.js';
 import { stargateConfig, tcpListening } from './config/stargate.js';
 import { connectTls, startTls } from './tls.js';
 import { hostName } from './host-name.js';
@@ -19,6 +20,7 @@ import { endNow, engineChoice, orStop, startShards, startThreads, stopOnSignal }
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
+import { Watch } from './watch.js';
 
 const LAST_ANSWER_MS = 1_000;
 
@@ -76,10 +78,18 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   const connectTcp = tls === null ? connect : connectTls(tls.options.credentials);
   const storage = { store: host.store, node: managedNode(host, events, tcp === null ? null : connectTcp) };
   const service = new ControlService({ ...storage, defaultHost: hostName() });
-  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath: null }), service, events, log });
+  const watch = new Watch(pool, { storage, datapath: null }, log);
+  const control = new ControlServer({
+    status: new StatusService({ version: VERSION, storage, datapath: null }),
+    service,
+    events,
+    watch,
+    log,
+  });
   const stop = async (): Promise<void> => {
     removePidFile(config.data);
     await control.close();
+    await watch.close();
     await host.leave();
     tls?.refuse();
     await pool.stop();
@@ -92,6 +102,7 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     if (tcp !== null) await tls?.listen(tcp.host, tcp.port);
     await host.serve(question => service.answer(question));
     await control.listen(controlSocket);
+    await watch.listen(metricsListening(config));
     writePidFile(config.data);
   });
   void removal.then(({ at }) => {

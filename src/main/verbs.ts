@@ -4,6 +4,7 @@ import { formatSize, parseSize } from '../base/size.js';
 import { DEFAULT_DATA } from '../cli/system.js';
 import { MAX_SHARDS } from '../shard/limits.js';
 import type { EngineChoice } from '../shard/run.js';
+import type { MetricsAddress } from './config/metrics.js';
 import type { LogFormat } from './logger.js';
 import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES, MOST_NODES } from './limits.js';
 import type { UpOptions } from './up/up.js';
@@ -20,6 +21,7 @@ interface UpFlags {
   readonly cache: string;
   readonly oplog: string;
   readonly engine: EngineChoice;
+  readonly metrics?: string;
   readonly logLevel: string;
   readonly logFormat?: LogFormat;
 }
@@ -47,6 +49,7 @@ export function addProcessVerbs(program: Command): void {
     .option('--cache <size>', 'memory for cached blocks', `${DEFAULT_CACHE_BYTES >> 20}M`)
     .option('--oplog <size>', 'most space that the log takes', `${DEFAULT_OPLOG_BYTES / 2 ** 30}G`)
     .addOption(new Option('--engine <engine>', 'I/O engine').choices(['auto', 'io_uring', 'libuv']).default('auto'))
+    .option('--metrics <address>', 'where Prometheus asks for /metrics: a port of the loopback interface, or a loopback ADDRESS:PORT')
     .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('warn'))
     .addOption(logFormat())
     .action(async (flags: UpFlags) => {
@@ -57,6 +60,7 @@ export function addProcessVerbs(program: Command): void {
         cacheBytes: sizeOf('--cache', flags.cache, LEAST_CACHE_BYTES),
         oplogBytes: sizeOf('--oplog', flags.oplog, LEAST_OPLOG_BYTES),
         engine: flags.engine,
+        metrics: flags.metrics === undefined ? null : await metricsOf(flags.metrics),
         logLevel: flags.logLevel,
         logFormat: flags.logFormat,
       };
@@ -92,6 +96,17 @@ async function runNodes({ rf, restart, tcp, namespaces }: UpFlags, nodesText: st
   const { runUpNodes } = await import('./up/nodes/up-nodes.js');
   const network = namespaces === true ? 'namespaces' : tcp === true ? 'tcp' : null;
   await runUpNodes({ ...options, nodes, network, replicationFactor: rf === undefined ? null : Number(rf), restart: restart === true });
+}
+
+/** No certificates are given to `up`: whoever reaches the address may ask. */
+async function metricsOf(text: string): Promise<MetricsAddress> {
+  const { metricsAddress, metricsProblem } = await import('./config/metrics.js');
+  const parsed = metricsAddress.safeParse(text);
+  if (!parsed.success) throw usage(`--metrics ${text}: ${parsed.error.issues[0]!.message}`, 'like --metrics 9441');
+  const problem = metricsProblem({ metrics: parsed.data }, false);
+  if (problem !== null)
+    throw usage(`--metrics ${text}: other machines reach that`, 'give a port alone; "gatepath stargate" serves metrics in TLS');
+  return parsed.data;
 }
 
 function addConfigVerb(program: Command): void {

@@ -20,6 +20,8 @@ import {
 } from '../schemas.js';
 import type { ControlService } from '../service.js';
 import type { StatusService } from '../status.js';
+import type { Counters } from '../watch/counters.js';
+import type { Exposition } from '../watch/exposition.js';
 
 /** Of one request: control messages are small. */
 const MAX_BODY_BYTES = 64 << 10;
@@ -50,6 +52,7 @@ export interface ControlServerOptions {
   /** Null where the process has no Stargate: then there is the status alone. */
   readonly service: ControlService | null;
   readonly events: EventRing;
+  readonly watch: { readonly counters: Counters; readonly exposition: Exposition };
   readonly log: Logger;
 }
 
@@ -75,6 +78,11 @@ export class ControlServer {
     });
     this.#http.get('/v1/version', () => ({ version: options.status.version }));
     this.#http.get('/v1/status', () => options.status.status());
+    this.#http.get('/v1/counters', () => options.watch.counters.view());
+    this.#http.get('/metrics', async (_request, reply) => {
+      const { exposition } = options.watch;
+      return reply.type(exposition.contentType).send(await exposition.text());
+    });
     this.#http.get('/v1/events', request => options.events.follow(parse(eventsRequest, request.query)));
     if (options.service !== null) this.#routes(options.service);
   }

@@ -4,6 +4,7 @@ import { DEFAULT_FAILBACK_MS } from '../../datapath/limits.js';
 import { tcpTarget, unixTarget } from '../../datapath/paths.js';
 import { DEFAULT_SHARDS } from '../limits.js';
 import { engine, formatTcp, hostPort, logLevel, name, path, shards } from './fields.js';
+import { metricsAddress, metricsProblem } from './metrics.js';
 import { nbdConfig } from './nbd.js';
 import { tlsConfig } from './tls.js';
 
@@ -33,24 +34,30 @@ const stargateAddress = z.string('it has to be a path, or ADDRESS:PORT').transfo
   return tcp.success ? tcpTarget(formatTcp(tcp.data)) : unixTarget(resolve(text));
 });
 
-export const datapathConfig = z.strictObject({
-  socket: path,
-  stargate: path,
-  stargates: z
-    .array(stargateAddress, 'it has to be a list of paths and ADDRESS:PORT')
-    .max(MAX_STARGATES, `at most ${MAX_STARGATES} are possible`)
-    .default([]),
-  tls: tlsConfig.optional(),
-  nbd: nbdConfig.default({}),
-  node: name.optional(),
-  failbackAfterMs: failback.default(DEFAULT_FAILBACK_MS),
-  ioTimeoutMs: ioTimeout.default(null),
-  control: path.optional(),
-  host: name.optional(),
-  shards: shards.default(DEFAULT_SHARDS),
-  engine: engine.default('auto'),
-  logLevel: logLevel.default('info'),
-});
+export const datapathConfig = z
+  .strictObject({
+    socket: path,
+    stargate: path,
+    stargates: z
+      .array(stargateAddress, 'it has to be a list of paths and ADDRESS:PORT')
+      .max(MAX_STARGATES, `at most ${MAX_STARGATES} are possible`)
+      .default([]),
+    tls: tlsConfig.optional(),
+    nbd: nbdConfig.default({}),
+    node: name.optional(),
+    failbackAfterMs: failback.default(DEFAULT_FAILBACK_MS),
+    ioTimeoutMs: ioTimeout.default(null),
+    control: path.optional(),
+    host: name.optional(),
+    shards: shards.default(DEFAULT_SHARDS),
+    metrics: metricsAddress.optional(),
+    engine: engine.default('auto'),
+    logLevel: logLevel.default('info'),
+  })
+  .check(({ value, issues }) => {
+    const message = metricsProblem(value, false);
+    if (message !== null) issues.push({ code: 'custom', input: value, path: ['metrics'], message });
+  });
 export type DatapathConfig = z.infer<typeof datapathConfig>;
 
 export const DATAPATH_EXAMPLE = `# gatepath datapath --config FILE
@@ -98,6 +105,8 @@ ioTimeoutMs: never
 # host: hypervisor-1
 # Threads that serve I/O; at least 2.
 shards: 2
+# Where Prometheus asks for /metrics: a port of the loopback interface, or ADDRESS:PORT; at an address that other machines reach, over TLS with "tls". Default: nowhere.
+# metrics: 9442
 # io_uring, libuv, or auto: io_uring where the kernel allows it.
 engine: auto
 # debug, info, warn or error.

@@ -29,14 +29,20 @@ export const milliseconds = (leastMs: number) =>
     .max(DAY_MS, 'at most a day');
 /** `10.0.0.1:9440` or `[fd00::1]:9440`. Names are not looked up: shards have no time for that. */
 export const hostPort = z.string('it has to be ADDRESS:PORT, like 10.0.0.1:9440').transform((text, context) => {
-  const { host, port } = parseTcp(text);
-  if (isIP(host) > 0 && Number.isInteger(port) && port >= 1 && port <= 65_535) return { host, port };
+  const found = portOf(text, 1);
+  if (found !== null) return found;
   context.addIssue({
     code: 'custom',
     message: `"${text}" is not ADDRESS:PORT with a numeric address, like 10.0.0.1:9440 or [fd00::1]:9440`,
   });
   return z.NEVER;
 });
+
+/** Null: it is not ADDRESS:PORT with a numeric address and a port of at least `leastPort`. */
+export function portOf(text: string, leastPort: number): { host: string; port: number } | null {
+  const { host, port } = parseTcp(text);
+  return isIP(host) > 0 && Number.isInteger(port) && port >= leastPort && port <= 65_535 ? { host, port } : null;
+}
 
 export function formatTcp({ host, port }: { host: string; port: number }): string {
   return isIP(host) === 6 ? `[${host}]:${port}` : `${host}:${port}`;

@@ -12,6 +12,7 @@ import {
 import { replicationFactor, uuid } from '../../meta/model.js';
 import { etcdConfig } from './etcd.js';
 import { engine, formatTcp, hostPort, isAnyAddress, isLoopback, logLevel, milliseconds, name, path, shards, size } from './fields.js';
+import { metricsAddress, metricsProblem } from './metrics.js';
 import type { TcpListening } from '../shard-worker.js';
 import { tlsConfig } from './tls.js';
 
@@ -33,6 +34,7 @@ export const stargateConfig = z
     cluster: uuid.optional(),
     faultDomain: name.optional(),
     replicationFactor: replicationFactor.optional(),
+    metrics: metricsAddress.optional(),
     engine: engine.default('auto'),
     logLevel: logLevel.default('info'),
   })
@@ -40,6 +42,8 @@ export const stargateConfig = z
     const { listen, advertise, insecure, tls } = value;
     const issue = (key: string, message: string): void => void issues.push({ code: 'custom', input: value, path: [key], message });
     if (insecure && tls !== undefined) issue('insecure', 'with "tls" everything over TCP is secure: leave one of the two out');
+    const problem = metricsProblem(value, insecure);
+    if (problem !== null) issue('metrics', problem);
     if (listen === undefined) {
       if (advertise !== undefined) issue('advertise', 'it needs "listen" beside it');
       return;
@@ -110,6 +114,8 @@ keepSurplusMs: 600000
 # replicationFactor: 3
 # Nodes with the same name here fail together, like those of a rack: copies of a vdisk are kept apart.
 # faultDomain: rack-1
+# Where Prometheus asks for /metrics: a port of the loopback interface, or ADDRESS:PORT; at an address that other machines reach, over TLS with "tls". Default: nowhere.
+# metrics: 9441
 # io_uring, libuv, or auto: io_uring where the kernel allows it.
 engine: auto
 # debug, info, warn or error.

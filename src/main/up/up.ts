@@ -9,6 +9,7 @@ import { StatusService } from '../../control/status.js';
 import { GatepathError } from '../../base/errors.js';
 import type { EngineChoice } from '../../shard/run.js';
 import type { ShardPool } from '../../shard/pool.js';
+import type { MetricsAddress } from '../config/metrics.js';
 import { DatapathHost } from '../datapath-host.js';
 import { hostName } from '../host-name.js';
 import { createLogger, type LogFormat } from '../logger.js';
@@ -17,6 +18,7 @@ import { endNow, engineChoice, orStop, startShards, startThreads, stopOnSignal }
 import { clearSocketPath, CONTROL_SOCKET } from '../sockets.js';
 import { metaSocketOf, StargateHost } from '../stargate-host.js';
 import { VERSION } from '../version.js';
+import { Watch } from '../watch.js';
 import { removeClusterFile, writeClusterFile } from './cluster-file.js';
 import { printGreeting } from './greeting.js';
 import { nodesIn } from './nodes/layout.js';
@@ -28,6 +30,8 @@ export interface UpOptions {
   readonly cacheBytes: number;
   readonly oplogBytes: number;
   readonly engine: EngineChoice;
+  /** Where Prometheus asks; null: nowhere. */
+  readonly metrics: MetricsAddress | null;
   readonly logLevel: string;
   readonly logFormat: LogFormat | undefined;
 }
@@ -89,13 +93,15 @@ export async function runUp(options: UpOptions): Promise<void> {
     local: { kind: 'in-process' },
     localNode: NODE_ID,
   });
-  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath }), service, events, log });
-  const stop = (): Promise<void> => stopAll({ data, sockets, control, datapath, pool, host });
+  const watch = new Watch(pool, { storage, datapath }, log);
+  const control = new ControlServer({ status: new StatusService({ version: VERSION, storage, datapath }), service, events, watch, log });
+  const stop = (): Promise<void> => stopAll({ data, sockets, control, watch, datapath, pool, host });
   stopOnSignal(log, stop);
   const attached = await orStop(stop, async () => {
     await host.serve();
     const all = await attachAll(service, options.vdisks);
     await control.listen(controlSocket);
+    if (options.metrics !== null) await watch.listen({ ...options.metrics, tls: null });
     return all;
   });
   // Last: whoever waits for the file finds everything there, what is printed too.
@@ -114,14 +120,16 @@ interface Running {
   readonly data: string;
   readonly sockets: readonly string[];
   readonly control: ControlServer;
+  readonly watch: Watch;
   readonly datapath: DatapathHost;
   readonly pool: ShardPool;
   readonly host: StargateHost;
 }
 
-async function stopAll({ data, sockets, control, datapath, pool, host }: Running): Promise<void> {
+async function stopAll({ data, sockets, control, watch, datapath, pool, host }: Running): Promise<void> {
   removeClusterFile(data);
   await control.close();
+  await watch.close();
   datapath.close();
   await pool.stop();
   for (const path of sockets) rmSync(path, { force: true });

@@ -1,0 +1,90 @@
+import type { ProbeSnapshot } from '../../base/probe.js';
+import { livingVdisks } from '../../meta/operations.js';
+import type { MetadataStore } from '../../meta/store.js';
+import type { ManagedDatapath } from '../datapath.js';
+import type { ManagedNode } from '../node.js';
+import type { CountersView, ExportCounters, ProbeView, ShardCounters, StoredCounters } from './view.js';
+
+export interface CountersOptions {
+  readonly version: string;
+  readonly storage: { readonly store: MetadataStore; readonly node: ManagedNode } | null;
+  readonly datapath: ManagedDatapath | null;
+  readonly shards: WatchedShards;
+}
+
+/** The threads of a process, without asking them. */
+export interface WatchedShards {
+  readonly count: number;
+  /** Processor time since the thread's start; null: not known. */
+  cpuNs(shard: number): number | null;
+}
+
+/** Names are for people: without the metadata ids do. */
+const NAMES_TIMEOUT_MS = 500;
+
+/** What a process counts. Probes are read where they are; the rest is asked of the shards, by a message each. */
+export class Counters {
+  /** As they were last known. */
+  #names: ReadonlyMap<string, string> = new Map();
+
+  constructor(private readonly options: CountersOptions) {}
+
+  async view(): Promise<CountersView> {
+    const { version, storage, datapath, shards } = this.options;
+    const [status, exports] = await Promise.all([storage?.node.status() ?? null, datapath?.counters() ?? null]);
+    const stored = status === null ? [] : await this.#stored(status);
+    return {
+      version,
+      atNs: Number(process.hrtime.bigint()),
+      node: storage?.node.id ?? null,
+      host: datapath?.host ?? null,
+      shards: Array.from({ length: shards.count }, (_, shard): ShardCounters => {
+        const told = status?.shards.find(one => one.shard === shard) ?? null;
+        return {
+          shard,
+          cpuNs: shards.cpuNs(shard),
+          hops: viewsOf({ ...datapath?.hops(shard), ...storage?.node.hops(shard) }),
+          storage: told === null ? null : { cache: told.cache, oplog: told.oplog, rot: told.rot, scrub: told.scrub },
+        };
+      }),
+      exports: [...(exports?.exports ?? [])],
+      stored,
+      notServed: status?.problems.length ?? 0,
+      silentShards: Math.max(status?.silentShards ?? 0, exports?.silentShards ?? 0),
+      space: storage?.node.space() ?? null,
+    };
+  }
+
+  async #stored({ vdisks, replicas }: Awaited<ReturnType<ManagedNode['status']>>): Promise<StoredCounters[]> {
+    await this.#learnNames();
+    const served = new Set(vdisks.map(({ vdiskId }) => vdiskId));
+    return [...vdisks, ...replicas.filter(({ vdiskId }) => !served.has(vdiskId))].map(one => ({
+      vdiskId: one.vdiskId,
+      name: this.#names.get(one.vdiskId) ?? one.vdiskId,
+      allocatedBytes: one.allocatedBytes,
+      undrainedEntries: Math.max(0, one.lastSeq - one.drainedSeq),
+      sessions: one.sessions,
+    }));
+  }
+
+  async #learnNames(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<null>(resolve => (timer = setTimeout(() => resolve(null), NAMES_TIMEOUT_MS)));
+    const vdisks = await Promise.race([livingVdisks(this.options.storage!.store).catch(() => null), late]);
+    clearTimeout(timer);
+    if (vdisks !== null) this.#names = new Map(vdisks.map(({ id, name }) => [id, name]));
+  }
+}
+
+function viewsOf(hops: Readonly<Record<string, ProbeSnapshot>>): Record<string, ProbeView> {
+  return Object.fromEntries(Object.entries(hops).map(([hop, probe]) => [hop, viewOf(probe)]));
+}
+
+export function viewOf({ requests, bytes, queue, service }: ProbeSnapshot): ProbeView {
+  return { requests, bytes, queue: { ...queue, buckets: [...queue.buckets] }, service: { ...service, buckets: [...service.buckets] } };
+}
+
+export interface DatapathCounters {
+  readonly exports: readonly ExportCounters[];
+  readonly silentShards: number;
+}

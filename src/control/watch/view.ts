@@ -1,0 +1,75 @@
+import * as z from 'zod';
+
+/** What a process has counted since its start, in one answer: whoever wants rates asks twice. Times are ns, sizes bytes. */
+
+const count = z.number().nonnegative();
+const histogram = z.object({
+  sumNs: count,
+  maxNs: count,
+  /** Number of a bucket of `Histogram` and its count, by turns. */
+  buckets: z.array(count),
+});
+export const probeView = z.object({ requests: count, bytes: count, queue: histogram, service: histogram });
+export type ProbeView = z.infer<typeof probeView>;
+
+/** A Stargate's part of a shard. */
+const storageView = z.object({
+  cache: z.object({ pages: count, usedPages: count, hits: count, misses: count }),
+  oplog: z.array(z.object({ stream: count, usedBytes: count, capacityBytes: count })),
+  rot: z.object({ damagedBlocks: count, fetchedBlocks: count, repairedBlocks: count, lostBlocks: count }),
+  /** The pass that is under way; null: it is off. */
+  scrub: z.object({ passes: count, doneBytes: count, totalBytes: count, bytesPerSecond: count }).nullable(),
+});
+
+const shardView = z.object({
+  shard: count,
+  /** Processor time of its thread; null where the system does not say. */
+  cpuNs: count.nullable(),
+  hops: z.record(z.string(), probeView),
+  /** Null: the process has no Stargate, or the shard does not answer. */
+  storage: storageView.nullable(),
+});
+export type ShardCounters = z.infer<typeof shardView>;
+
+/** One that the process exports. */
+const exportView = z.object({
+  vdiskId: z.string(),
+  name: z.string(),
+  sizeBytes: count,
+  connections: count,
+  unanswered: count,
+  lost: count,
+  replayed: count,
+  /** Requests wait: there is no path. */
+  isCutOff: z.boolean(),
+  /** By what they ask for, with their whole time in the datapath, and the part of it at the path; null: nobody has used it. */
+  probes: z.object({ read: probeView, write: probeView, other: probeView, path: probeView }).nullable(),
+});
+export type ExportCounters = z.infer<typeof exportView>;
+
+/** One that the process's Stargate controls, or has a copy of. */
+const storedView = z.object({
+  vdiskId: z.string(),
+  name: z.string(),
+  allocatedBytes: count,
+  /** Entries of the log that are not in the extents. */
+  undrainedEntries: count,
+  sessions: count,
+});
+export type StoredCounters = z.infer<typeof storedView>;
+
+export const countersView = z.object({
+  version: z.string(),
+  /** On a clock that does not jump. */
+  atNs: count,
+  node: z.string().nullable(),
+  host: z.string().nullable(),
+  shards: z.array(shardView),
+  exports: z.array(exportView),
+  stored: z.array(storedView),
+  /** Vdisks that the node would serve, and does not. */
+  notServed: count,
+  silentShards: count,
+  space: z.object({ freeBytes: count, totalBytes: count }).nullable(),
+});
+export type CountersView = z.infer<typeof countersView>;
