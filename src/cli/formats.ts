@@ -78,10 +78,10 @@ export function libvirtDisk(attachment: AttachmentView): string {
   ].join('\n');
 }
 
-/** The Linux kernel's client. */
+/** The Linux kernel's client. It does not come back by itself when the endpoint is restarted: what nbd-client calls -persist works with ioctls alone, and it speaks netlink. */
 export function kernelCommand(attachment: AttachmentView): string {
   const socket = shellQuote(socketOf(attachment));
-  return `modprobe nbd && nbd-client -unix ${socket} /dev/nbd0 -name ${attachment.vdisk} -block-size 4096 -connections 2 -persist`;
+  return `modprobe nbd && nbd-client -unix ${socket} /dev/nbd0 -name ${attachment.vdisk} -block-size 4096 -connections 2`;
 }
 
 export function formatAttachment(attachment: AttachmentView, format: Format): string {

@@ -44,7 +44,7 @@ describe('formats of an attachment', () => {
     expect(formatAttachment(attachment, 'libvirt')).toContain("<source protocol='nbd' name='web1'>");
     expect(formatAttachment({ ...attachment, nbdSocket: "/a'b" }, 'libvirt')).toContain("socket='/a&apos;b'");
     expect(formatAttachment(attachment, 'kernel')).toBe(
-      'modprobe nbd && nbd-client -unix /run/gatepath/nbd.sock /dev/nbd0 -name web1 -block-size 4096 -connections 2 -persist',
+      'modprobe nbd && nbd-client -unix /run/gatepath/nbd.sock /dev/nbd0 -name web1 -block-size 4096 -connections 2',
     );
   });
 
