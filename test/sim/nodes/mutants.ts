@@ -150,7 +150,7 @@ export const STORY_SEEDS = 2;
 
 /** Rule 27: power goes and processes are killed, again and again, while much is in memory alone. */
 const FORGETFUL: Pick<ClusterMutant, 'seeds' | 'directed'> = {
-  seeds: 60,
+  seeds: 30,
   directed: {
     shape: { ...HOT, ...SLOW_DISKS, durability: 'flush', replicationFactor: 2, nodeCount: 3, minMembers: 1 },
     faults: { kinds: ['power', 'kill'], maxGapMs: 60 },
@@ -195,9 +195,13 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
   {
     name: 'flush: answered when all members hold it in memory',
     bugs: replication('heldIsDurable'),
-    ...FORGETFUL,
+    ...told(stories.FLUSHED_AT_ONE, { ...PAIR, durability: 'flush' }),
   },
-  { name: 'flush: changes answered when one member holds them', bugs: replication('heldByOne'), ...FORGETFUL },
+  {
+    name: 'flush: changes answered when one member holds them',
+    bugs: replication('heldByOne'),
+    ...told(stories.WRITTEN_UNHEARD, { ...PAIR, durability: 'flush' }),
+  },
   { name: 'flush: a member that starts again counts as holding what it had', bugs: { memoryKept: true }, ...FORGETFUL },
   { name: 'flush: a takeover without memory is not marked', bugs: replication('lossUnmarked'), ...FORGETFUL },
   { name: 'flush: the controller does not tell of a loss', plant: lossUntold, ...FORGETFUL },

@@ -40,6 +40,18 @@ describe('a cluster of nodes, simulated', () => {
     }
   });
 
+  it('with durability "flush" loses only what was not flushed, and only when no memory is left, and says so', { timeout: 240_000 }, () => {
+    const totals = new Totals<ClusterCounters>();
+    for (let seed = FIRST_SEED; seed < FIRST_SEED + 50; seed++) {
+      const options = { seed, shape: { durability: 'flush' } } as const;
+      const result = new ClusterRun(options).run();
+      totals.add(result);
+      if (isBad(result)) expect.fail(tellCluster(options, false));
+    }
+    expect(totals.of('coldTooSoon')).toBe(0);
+    expect([totals.of('cold') > 15, totals.of('toldLosses') > 5], totals.text()).toEqual([true, true]);
+  });
+
   it('is the same twice, event for event, and another one with another seed', () => {
     const run = (seed: number, isRead = false): ClusterResult => new ClusterRun({ seed, isRead }).run();
     const first = run(161);

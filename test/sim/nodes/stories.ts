@@ -127,3 +127,41 @@ export const REPLAYED_AFTER_HEAD: Story = {
     stage.read(second!, 0);
   },
 };
+
+/** Rule 27: a FLUSH is asked for while a member's disk hangs, and that member is all that comes back. */
+export const FLUSHED_AT_ONE: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    stage.quiet();
+    const [controller, other] = stage.cast;
+    const [client] = stage.datapath.clients;
+    stage.write(client!, 0);
+    other!.disk.faults.add({ operation: 'any', path: /\.seg$/, error: 'hang', times: 4 });
+    stage.write(client!, 0);
+    client!.ask({ op: IoOp.flush, offsetBytes: 0, lengthBytes: 0 });
+    stage.for(100);
+    controller.powerCut();
+    other!.powerCut();
+    other!.disk.faults.release();
+    other!.start();
+    stage.serves(other!);
+    stage.read(client!, 0);
+  },
+};
+
+/** Rule 27: what a member has not heard of is not there when its controller dies. */
+export const WRITTEN_UNHEARD: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    stage.quiet();
+    const [controller, other] = stage.cast;
+    const [client] = stage.datapath.clients;
+    stage.write(client!, 0);
+    stage.block(controller, other!);
+    stage.ask(client!, IoOp.write, 0);
+    stage.for(200);
+    controller.kill();
+    stage.serves(other!);
+    stage.read(client!, 0);
+  },
+};
