@@ -19,6 +19,7 @@ import { createLogger, type LogFormat } from './logger.js';
 import { datapathPidFile, removePidFileAt, writePidFileAt } from './pid-file.js';
 import { readRememberedNodes, rememberNodes, type RememberedNode } from './remembered-nodes.js';
 import { engineChoice, orStop, startShards, startThreads, stopOnSignal } from './process.js';
+import { reloadOnSignal } from './reload.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
 import { nbdAddress, nbdBytesAbove, startNbdTls } from './nbd.js';
@@ -168,6 +169,14 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat, rep
       .catch((error: unknown) => log.log('error', 'no management API, and no replacement later', { error: (error as Error).message }));
   });
   startSuccessorOnSignal(log);
+  reloadOnSignal(
+    config,
+    {
+      load: () => loadConfig(configPath, datapathConfig),
+      take: { logLevel: next => log.setLevel(next.logLevel), metrics: next => watch.listen(metricsListening(next)) },
+    },
+    log,
+  );
   const { socket, stargate } = config;
   log.log('info', 'serving NBD', {
     software: SOFTWARE,

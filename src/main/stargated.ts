@@ -17,6 +17,7 @@ import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
 import { removePidFile, writePidFile } from './pid-file.js';
 import { endNow, engineChoice, orStop, startShards, startThreads, stopOnSignal } from './process.js';
+import { reloadOnSignal } from './reload.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
@@ -111,5 +112,13 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     // Whoever has asked for that has perhaps asked here.
     setTimeout(stopNow, LAST_ANSWER_MS);
   });
+  reloadOnSignal(
+    config,
+    {
+      load: () => loadConfig(configPath, stargateConfig),
+      take: { logLevel: next => log.setLevel(next.logLevel), metrics: next => watch.listen(metricsListening(next)) },
+    },
+    log,
+  );
   log.log('info', 'serving', { software: SOFTWARE, node: config.node, socket: config.socket, control: controlSocket });
 }

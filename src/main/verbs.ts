@@ -115,6 +115,15 @@ function addConfigVerb(program: Command): void {
     datapath: async () => (await import('./config/datapath.js')).DATAPATH_EXAMPLE,
   };
   const config = program.command('config').description('configuration files');
+  config
+    .command('check')
+    .description(
+      'whether a configuration of "gatepath stargate" or "gatepath datapath" is valid, and the certificates that it names can be used',
+    )
+    .argument('<file>')
+    .action(async (file: string) =>
+      console.log(`${file} is a valid configuration of "gatepath ${await (await import('./config/check.js')).checkConfig(file)}"`),
+    );
   const example = config.command('example').description('print a configuration with comments');
   for (const [name, text] of Object.entries(examples)) {
     example

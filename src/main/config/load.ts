@@ -16,6 +16,12 @@ export function loadConfig<T>(path: string, schema: z.ZodType<T>): T {
   throw invalid(parsed.error.issues.map(issue => describe(path, document, lines, issue)).join('\n'));
 }
 
+/** The keys at the top of a file that may be no valid configuration. */
+export function topKeys(path: string): string[] {
+  const top: unknown = parseDocument(readText(path)).toJS();
+  return typeof top === 'object' && top !== null ? Object.keys(top) : [];
+}
+
 function readText(path: string): string {
   try {
     if (statSync(path).size > MAX_CONFIG_BYTES) throw new Error(`it has more than ${MAX_CONFIG_BYTES} bytes`);

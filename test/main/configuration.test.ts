@@ -1,0 +1,73 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { gatepath, gatepathArgv, runGatepath } from '../support/gatepath.js';
+import { TestProcess } from '../support/process.js';
+import { makeTempDir, removeTempDir } from '../support/temp.js';
+
+const WAIT_MS = 30_000;
+const dir = makeTempDir('configuration');
+afterAll(() => removeTempDir(dir));
+
+function file(name: string, text: string): string {
+  const path = join(dir, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+describe('gatepath config check', () => {
+  it.each(['stargate', 'datapath'])('finds the example of %s valid', async kind => {
+    const path = file(`${kind}.yaml`, await gatepath('config', 'example', kind));
+    expect(await gatepath('config', 'check', path)).toBe(`${path} is a valid configuration of "gatepath ${kind}"\n`);
+  });
+
+  it.each([
+    ['a key that there is not', 'data: /d\nsocket: /s\ncashe: 1G\n', 'line 3: cashe: is no key of this configuration'],
+    ['a value in a section', 'socket: /s\nstargate: /t\nnbd:\n  maxConnections: 0\n', 'line 4: nbd.maxConnections: at least 1'],
+    ['no YAML', 'data: [\n', 'line 2'],
+    [
+      'a certificate that is not there',
+      'data: /d\nsocket: /s\ntls: { ca: /none, cert: /none, key: /none }\n',
+      'tls.ca: the file /none cannot be read',
+    ],
+    ['metrics in the open', 'socket: /s\nstargate: /t\nmetrics: 0.0.0.0:9442\n', 'line 3: metrics: whoever reaches 0.0.0.0:9442'],
+  ])('names the line, the key and what is wrong: %s', async (_what, text, message) => {
+    const { code, stdout, stderr } = await runGatepath('config', 'check', file('wrong.yaml', text));
+    expect(stderr).toContain(message);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  });
+});
+
+describe('a Stargate that gets SIGHUP', () => {
+  const data = join(dir, 'data');
+  const write = (extra: string): string => file('live.yaml', `data: ${data}\nsocket: ${dir}/s.sock\noplog: 512M\ncache: 16M\n${extra}\n`);
+
+  it('takes on the log level and the metrics, says what needs a restart, and goes on with what it has when the file is wrong; journald gets priorities', async () => {
+    const argv = gatepathArgv('stargate', '--config', write('logLevel: info')).join(' ');
+    const child = TestProcess.start([
+      'sh',
+      '-c',
+      `JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) && export JOURNAL_STREAM && exec ${argv}`,
+    ]);
+    const says = (text: string): Promise<unknown> => child.waitUntil(text, WAIT_MS, () => child.stderr.includes(text));
+    const hangUp = async (extra: string, ...texts: readonly string[]): Promise<void> => {
+      write(extra);
+      process.kill(child.pid, 'SIGHUP');
+      for (const text of texts) await says(text);
+    };
+    await says('"msg":"serving"');
+    expect(child.stderr).toMatch(/^<6>\{"level":30,.*"msg":"serving"/m);
+    await hangUp('logLevel: info\nmetrics: 0', '"url":"http://127.0.0.1:');
+    await hangUp('logLevel: loud', 'logLevel: it has to be debug, info, warn or error');
+    expect(child.stderr).toMatch(/^<3>\{"level":50,.*"msg":"the configuration was read again, and is not used"/m);
+    const url = /"url":"(http:[^"]+)"/.exec(child.stderr)![1]!;
+    expect((await fetch(url)).status).toBe(200);
+    await hangUp('logLevel: debug\nshards: 3', '"changed":["logLevel","metrics"]', '"keys":["shards"]');
+    await expect(fetch(url)).rejects.toThrow();
+    write('logLevel: error');
+    process.kill(child.pid, 'SIGHUP');
+    await new Promise(resolve => setTimeout(resolve, 500));
+    expect(await child.stop(WAIT_MS, 'SIGTERM')).toEqual({ code: 0, signal: null });
+    expect(child.stderr).not.toContain('"msg":"stopping"');
+  });
+});
