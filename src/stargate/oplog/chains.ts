@@ -93,12 +93,12 @@ export class ChainReader implements ScanHandler {
 
   onRotEntry(segment: Segment, entry: DecodedEntry, isCopy: boolean): void {
     const log = this.#logOf(entry);
-    const message = `the payload of entry ${entry.seq} is damaged`;
+    const { offsetBytes, lengthBytes } = entry;
+    const blocks = isChange(entry.kind) ? { offsetBytes, lengthBytes } : null;
+    const message = `the payload of entry ${entry.seq} is damaged${blocks === null ? '' : `, ${offsetBytes}+${lengthBytes} of the vdisk`}`;
     // Its place in the chain is known by its header. A copy that is damaged is missing as it was before.
     if (!isCopy && log.broken === null) this.#keepPlace(log, entry, message);
     const toLsn = entry.lsn + entry.payloadBytes;
-    const { offsetBytes, lengthBytes } = entry;
-    const blocks = isChange(entry.kind) ? { offsetBytes, lengthBytes } : null;
     this.#add({ fromLsn: entry.lsn, toLsn, segment: segmentName(segment.number), vdisk: log, blocks, message });
   }
 

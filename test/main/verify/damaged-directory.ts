@@ -42,11 +42,11 @@ export class DamagedDirectory {
 
   /** As {@link withFlipped}, by one format's verifier alone. */
   whileFlipped<T>(file: string, at: number, mask: number, verify: () => T): T {
-    this.#flip(file, at, mask);
+    this.flip(file, at, mask);
     try {
       return verify();
     } finally {
-      this.#flip(file, at, mask);
+      this.flip(file, at, mask);
     }
   }
 
@@ -87,7 +87,7 @@ export class DamagedDirectory {
     return readdirSync(join(this.path, folder));
   }
 
-  #flip(file: string, at: number, mask: number): void {
+  flip(file: string, at: number, mask: number): void {
     const path = join(this.path, file);
     const bytes = readAt(path, at, 1);
     bytes[0]! ^= mask;

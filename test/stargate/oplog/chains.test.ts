@@ -91,8 +91,8 @@ describe('the chain of a replica in a damaged stream', () => {
   });
 
   it('keeps the place of an entry whose payload is damaged', () => {
-    const { log, seqs } = damaged(entry(3), { rot: entry(4) }, entry(5));
-    expect([log.broken, log.gap?.message, log.lastSeq]).toEqual([null, 'the payload of entry 4 is damaged', 5]);
+    const { log, seqs } = damaged(entry(3), { rot: { ...entry(4), offsetBytes: 4096, lengthBytes: 8192 } }, entry(5));
+    expect([log.broken, log.gap?.message, log.lastSeq]).toEqual([null, 'the payload of entry 4 is damaged, 4096+8192 of the vdisk', 5]);
     expect([seqs, log.mayLackPromise]).toEqual([[3, 5], false]);
   });
 

@@ -1,0 +1,154 @@
+// npm run bench:scale [-- --vdisks 1000 --attaches 10000 --dir DIR --json FILE]
+// What many vdisks cost on one node: memory of an idle one, the start, a list of all, and what is left behind by attaching and detaching again and again.
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { ControlClient } from '../../src/control/client.js';
+import { GatepathUp, gatepath } from '../../test/support/gatepath.js';
+import { NbdClient } from '../../test/support/nbd/client.js';
+import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
+import { sleep } from '../../test/support/wait.js';
+import { median } from '../report.js';
+
+const AT_ONCE = 8;
+/** Until garbage is collected and pages are given back. */
+const SETTLE_MS = 3_000;
+const LISTS = 5;
+/** Of the attachments that are used by a client before they end. */
+const CONNECT_EVERY = 10;
+const FIRST = 'first';
+/** What is promised, for the node's process alone on its processors. */
+const LIMITS = { idleKibPerVdisk: 512, startMs: 10_000, listMs: 300, leakedDescriptors: 0 };
+
+const { values } = parseArgs({
+  options: {
+    vdisks: { type: 'string', default: '1000' },
+    attaches: { type: 'string', default: '10000' },
+    dir: { type: 'string' },
+    json: { type: 'string' },
+  },
+});
+
+interface Usage {
+  readonly rssKib: number;
+  readonly descriptors: number;
+}
+
+interface Measured {
+  readonly vdisks: number;
+  readonly attaches: number;
+  readonly createMs: number;
+  readonly idleKibPerVdisk: number;
+  readonly startMs: number;
+  readonly listMs: number;
+  /** The whole command, with the start of its process. */
+  readonly listCommandMs: number;
+  readonly leakedDescriptors: number;
+  /** Of memory, over the second half of the attachments. */
+  readonly grownKibPerAttach: number;
+}
+
+function usageOf(pid: number): Usage {
+  const rss = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1];
+  return { rssKib: Number(rss), descriptors: readdirSync(`/proc/${pid}/fd`).length };
+}
+
+async function settled(system: GatepathUp): Promise<Usage> {
+  await sleep(SETTLE_MS);
+  return usageOf(system.process.pid);
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const fromMs = performance.now();
+  await work();
+  return performance.now() - fromMs;
+}
+
+async function measure(vdisks: number, attaches: number, dataDir: string): Promise<Measured> {
+  const system = new GatepathUp({ dataDir, vdisk: FIRST, size: '1G' });
+  const client = new ControlClient({ socketPath: join(dataDir, 'control.sock') });
+  await system.start();
+  try {
+    const empty = await settled(system);
+    const createMs = await timed(() => makeAll(client, vdisks));
+    const full = await settled(system);
+    await system.stop();
+    const startMs = await timed(() => system.start());
+    const lists: number[] = [];
+    const commands: number[] = [];
+    for (let i = 0; i < LISTS; i++) {
+      lists.push(await timed(() => client.listVdisks()));
+      commands.push(await timed(() => gatepath('vdisk', 'list', '--data', dataDir)));
+    }
+    const { leakedDescriptors, grownKibPerAttach } = await attachAgain(system, client, attaches);
+    return {
+      vdisks,
+      attaches,
+      createMs,
+      idleKibPerVdisk: (full.rssKib - empty.rssKib) / vdisks,
+      startMs,
+      listMs: median(lists),
+      listCommandMs: median(commands),
+      leakedDescriptors,
+      grownKibPerAttach,
+    };
+  } finally {
+    await system.kill();
+  }
+}
+
+async function makeAll(client: ControlClient, vdisks: number): Promise<void> {
+  let next = 0;
+  const one = async (): Promise<void> => {
+    for (let i = next++; i < vdisks; i = next++) {
+      await client.createVdisk({ name: `idle-${i}`, sizeBytes: 2 ** 30 });
+      await client.attach(`idle-${i}`, {});
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
+}
+
+async function attachAgain(system: GatepathUp, client: ControlClient, attaches: number) {
+  await client.detach(FIRST);
+  const again = async (i: number): Promise<void> => {
+    await client.attach(FIRST, {});
+    if (i % CONNECT_EVERY === 0) {
+      const nbd = await NbdClient.connect({ socket: system.socket }, FIRST);
+      await nbd.write(0, Buffer.alloc(4_096, i));
+      await nbd.disconnect();
+    }
+    await client.detach(FIRST);
+  };
+  // What the first ones open stays open.
+  for (let i = 0; i < 2 * CONNECT_EVERY; i++) await again(i);
+  const before = await settled(system);
+  let half = before;
+  for (let i = 0; i < attaches; i++) {
+    if (i === Math.floor(attaches / 2)) half = await settled(system);
+    await again(i);
+  }
+  const after = await settled(system);
+  return {
+    leakedDescriptors: after.descriptors - before.descriptors,
+    grownKibPerAttach: (after.rssKib - half.rssKib) / Math.max(1, attaches / 2),
+  };
+}
+
+function wholeNumber(flag: string, text: string): number {
+  if (!/^\d+$/.test(text)) throw new Error(`--${flag} ${text} is no number`);
+  return Number(text);
+}
+
+const dir = values.dir ?? makeTempDir('scale');
+try {
+  const measured = await measure(wholeNumber('vdisks', values.vdisks), wholeNumber('attaches', values.attaches), join(dir, 'data'));
+  for (const [name, value] of Object.entries(measured) as [keyof Measured, number][]) {
+    const limit = name in LIMITS ? LIMITS[name as keyof typeof LIMITS] : null;
+    console.log(
+      `${name.padEnd(20)}${value.toFixed(1).padStart(10)}${limit === null ? '' : `   promised: at most ${limit}${value > limit ? '  MISSED' : ''}`}`,
+    );
+  }
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(measured, null, 2)}\n`);
+} finally {
+  if (values.dir === undefined) removeTempDir(dir);
+}
