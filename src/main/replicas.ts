@@ -2,7 +2,7 @@ import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
 import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, whenTermWon, type ReplicatedVdisk } from '../meta/groups.js';
 import { keys, type BeatRecord, type GroupMember, type RemovedNodeRecord, type VdiskRecord } from '../meta/model.js';
-import { isSame, listNodes } from '../meta/nodes.js';
+import { groupOf, isSame, listNodes } from '../meta/nodes.js';
 import type { Candidate } from '../meta/placement.js';
 import { removedNode } from '../meta/removals.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
@@ -44,6 +44,8 @@ export class Replicas {
   /** Told to a shard already → in which history. */
   readonly #known = new Map<string, number>();
   readonly #forgotten = new Set<string>();
+  /** With `durability: flush`. */
+  readonly #forgetful = new Set<string>();
   readonly #watches: Watch[] = [];
   /** Node → its fault domain. */
   #domains: ReadonlyMap<string, string | null> = new Map();
@@ -104,6 +106,7 @@ export class Replicas {
     const { id: vdiskId, sizeBytes } = vdisk;
     const { term, nonce, controller, historyId } = viewOf(group);
     const isMember = group.members.some(one => isSame(one, this.options.self));
+    if (durability === 'flush') this.#forgetful.add(vdiskId);
     const { recovered } = group;
     const isOrigin = recovered !== undefined && isSame(recovered.origin, this.options.self);
     const origin = isOrigin ? { generation: recovered.generation } : null;
@@ -133,10 +136,10 @@ export class Replicas {
   /** Not answered when it cannot be read: the machines ask again. */
   async #read({ vdiskId, readId }: GroupReadRequest, shard: number): Promise<void> {
     const { store, pool } = this.options;
-    const found = await replicatedVdisk(store, vdiskId).catch(() => null);
-    const seen = found?.durability === 'flush' ? await this.#seen().catch(() => null) : undefined;
-    if (found !== null && seen !== null && !this.#isClosed)
-      pool.send(shard, StargateTopic.groupRead, { vdiskId, readId, group: viewOf(found.group), seen } satisfies GroupRead);
+    const group = await groupOf(store, vdiskId).catch(() => null);
+    const seen = this.#forgetful.has(vdiskId) ? await this.#seen().catch(() => null) : undefined;
+    if (group !== null && seen !== null && !this.#isClosed)
+      pool.send(shard, StargateTopic.groupRead, { vdiskId, readId, group: viewOf(group), seen } satisfies GroupRead);
   }
 
   /** Each start of a node is registered before it serves: an earlier one than that has ended. */
