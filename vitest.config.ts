@@ -18,6 +18,7 @@ const SYSTEM = [
   'test/drills/real.test.ts',
   'test/datapath/cluster.test.ts',
   'test/datapath/migration.test.ts',
+  'test/cli/transfer/',
   'test/main/',
   'test/clients/',
 ];

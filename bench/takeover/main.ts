@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { BLOCK_BYTES } from '../../src/drill/limits.js';
 import { Cluster, sleep } from '../../src/drill/cluster.js';
 import { Load } from '../../src/drill/load.js';
-import { NbdConnection, requestBuffer } from '../../src/drill/nbd-connection.js';
+import { NbdConnection, requestBuffer } from '../../src/nbd-client/connection.js';
 import { whileItGoesOn } from '../../src/drill/patience.js';
 import { Random } from '../../src/drill/random.js';
 import { GatepathCluster } from '../../test/support/gatepath-cluster.js';

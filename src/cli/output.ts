@@ -32,7 +32,7 @@ export function reportError(error: unknown): number {
 }
 
 /** What can be seen in the arguments alone. */
-const USAGE_CODES = new Set(['ERR_SIZE', 'ERR_NAME', 'ERR_URL', 'ERR_USAGE']);
+const USAGE_CODES = new Set(['ERR_SIZE', 'ERR_NAME', 'ERR_URL', 'ERR_URI', 'ERR_USAGE']);
 
 /** Where the data is, of which the sum is told before. */
 export function usedText(allocatedBytes: number, logBytes: number, physicalBytes: number): string {

@@ -6,6 +6,7 @@ import { continueMigration } from './migration.js';
 import { printJson, printTable, usedText } from './output.js';
 import { addRecoverVerb } from './recover.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
+import { addTransferVerbs } from './transfer/verbs.js';
 
 type Reading = SystemOptions & { json?: true };
 
@@ -65,6 +66,7 @@ export function addVdiskVerbs(program: Command): void {
       else await continueMigration(qmp, activate);
     });
   addRecoverVerb(vdisk);
+  addTransferVerbs(vdisk);
   systemOptions(vdisk.command('delete <name>'))
     .description('delete a vdisk and its data; refused while it is attached')
     .action(async (name: string, options: SystemOptions) => {
@@ -83,7 +85,8 @@ function sizeOf(argument: string | undefined, option: string | undefined): strin
 
 const MODE_TEXT = { holder: '', shared: ' (shared)', over: ' (over: held elsewhere now)' } as const;
 
-function attachedText({ attachments }: VdiskView): string {
+function attachedText({ attachments, lease }: VdiskView): string {
+  if (lease !== null) return lease.purpose === 'import' ? `importing ${lease.vdiskName}` : 'exporting';
   const texts = attachments.map(({ host, mode, exported }) => `${host}${exported ? MODE_TEXT[mode] : ' (not exported there yet)'}`);
   return texts.join(', ') || '-';
 }
@@ -103,7 +106,7 @@ function printVdisk(one: VdiskView): void {
     ['health', one.problem === null ? one.health : `${one.health}: ${one.problem}`],
     ['controller', `${one.controller ?? '-'} (epoch ${one.epoch}, term ${one.term})`],
     ['members', one.members.join(', ')],
-    ['attached', one.attachment === null ? 'nowhere' : attachedText(one)],
+    ['attached', one.attachment === null && one.lease === null ? 'nowhere' : attachedText(one)],
     ['sessions', String(one.sessions)],
     ['created', one.createdAt],
   ];

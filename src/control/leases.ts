@@ -44,8 +44,11 @@ export class LeaseService {
     return finishImport(this.options.store, vdiskId, sizeBytes === undefined ? undefined : inBlocks(sizeBytes));
   }
 
+  /** Also where the vdisk has been deleted meanwhile: then the lease alone is left. */
   async end(vdiskId: string): Promise<void> {
-    await this.#detach(vdiskId);
+    await this.#detach(vdiskId).catch((error: unknown) => {
+      if (!isLost(error)) throw error;
+    });
     await endLease(this.options.store, vdiskId);
     this.options.node.remove();
   }
@@ -71,3 +74,5 @@ export class LeaseService {
     if ((await attachmentsOf(store, vdiskId)).length > 0) await detach(vdisk.name);
   }
 }
+
+const isLost = (error: unknown): boolean => error instanceof GatepathError && error.code === 'ERR_LEASE_LOST';

@@ -1,5 +1,5 @@
 import { BLOCK_BYTES, DRAIN_STALL_MS, HOT_SHARE, MAX_DESCRIBED, READ_SHARE, RECONNECT_MS } from './limits.js';
-import { MAX_READ_BYTES, NbdConnection, payloadOf, requestBuffer, type ConnectionOwner } from './nbd-connection.js';
+import { MAX_READ_BYTES, NbdConnection, payloadOf, requestBuffer, type ConnectionOwner } from '../nbd-client/connection.js';
 import { Kind, Operations, Outcome } from './operations.js';
 import { DAMAGED } from './checker.js';
 import { describeDamage, fillBlock, readBlock } from './payload.js';
@@ -74,7 +74,7 @@ export class Load {
     this.#slots = Array.from({ length: connections * queueDepth }, (_, number) => ({
       number,
       connection: number % connections,
-      request: requestBuffer(),
+      request: requestBuffer(BLOCK_BYTES),
       operation: -1,
     }));
     this.#links = Array.from({ length: connections }, (_, number) => new Link(this, number));
@@ -307,7 +307,7 @@ function readPieces({ nbdSocket, exportName, queueDepth, pieces, begin, end }: R
       const piece = pieces[cookie];
       if (piece === undefined) return;
       reads.set(cookie, begin(piece));
-      connection!.read(requestBuffer(), cookie, piece.block * BLOCK_BYTES, piece.blocks * BLOCK_BYTES);
+      connection!.read(requestBuffer(BLOCK_BYTES), cookie, piece.block * BLOCK_BYTES, piece.blocks * BLOCK_BYTES);
     };
     NbdConnection.open(nbdSocket, exportName, owner).then(
       opened => {

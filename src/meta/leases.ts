@@ -129,15 +129,18 @@ export async function endLease(store: MetadataStore, vdiskId: string, asOf?: Com
     if (asOf !== undefined && lease.versioned.version !== asOf.version) return false;
     const versioned = await store.get(keys.vdisk(vdiskId));
     const vdisk = versioned === null ? null : parse(vdiskRecord, versioned);
-    const removal: Operation = { remove: lease.versioned.key };
-    const compares = [versionOf(lease.versioned)];
-    if (versioned === null || vdisk!.deleting) return (await store.transaction(compares, [removal])).ok ? true : undefined;
+    // Deleted by somebody: its lease has gone with it.
+    if (versioned === null || vdisk!.deleting) return undefined;
     const [attached] = await attachmentsOf(store, vdiskId);
     if (attached !== undefined) throw stillAttached(lease.record.vdiskName, attached.record.host);
     const isImport = lease.record.purpose === 'import';
     const value: VdiskRecord = { ...vdisk!, deleting: isImport };
-    const operations = [removal, { put: versioned.key, value }, ...(isImport ? [{ remove: keys.vdiskName(vdisk!.name) }] : [])];
-    const transaction = store.transaction([...compares, versionOf(versioned)], operations);
+    const operations: Operation[] = [
+      { remove: lease.versioned.key },
+      { put: versioned.key, value },
+      ...(isImport ? [{ remove: keys.vdiskName(vdisk!.name) }] : []),
+    ];
+    const transaction = store.transaction([versionOf(lease.versioned), versionOf(versioned)], operations);
     const isDone = async (): Promise<boolean> => (await leaseOf(store, vdiskId)) === null;
     return (await settled(transaction, isDone)) ? true : undefined;
   });

@@ -181,7 +181,7 @@ export async function findVdisk(store: MetadataStore, name: string): Promise<Vdi
   return (await vdiskByName(store, name)).record;
 }
 
-/** The first step of deleting: the name is free from here on. Refused while the vdisk is attached. */
+/** The first step of deleting: the name is free from here on, and an import or export of it is over. Refused while the vdisk is attached. */
 export async function markDeleting(store: MetadataStore, name: string): Promise<VdiskRecord> {
   return retry(async () => {
     const { record, versioned } = await vdiskByName(store, name);
@@ -197,7 +197,7 @@ export async function markDeleting(store: MetadataStore, name: string): Promise<
     // The name changes hands only after the record has changed: the one compare covers both.
     const transaction = store.transaction(
       [versionOf(versioned)],
-      [{ put: versioned.key, value: deleting }, { remove: keys.vdiskName(name) }],
+      [{ put: versioned.key, value: deleting }, { remove: keys.vdiskName(name) }, { remove: keys.lease(record.id) }],
     );
     const isDeleting = async (): Promise<boolean> => {
       const left = await store.get(versioned.key);

@@ -1,101 +1,31 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ConnectionOptions } from 'node:tls';
+import { parseNbdUri, type NbdUriTls } from '../../src/nbd-client/uri.js';
 import type { Target } from '../../src/nbd-server-ts/test/support/raw-client.js';
 
-/** doc/uri.md of NetworkBlockDevice/nbd. */
-export interface NbdUri {
+export interface ServerUri {
   readonly target: Target;
   readonly exportName: string;
   /** Of nbds and nbds+unix; null: without TLS. */
   readonly tls: ConnectionOptions | null;
 }
 
-const DEFAULT_PORT = 10_809;
-const MAX_NAME_BYTES = 4_096;
-const TLS_QUERIES = ['tls-type', 'tls-certificates', 'tls-hostname', 'tls-verify-peer'] as const;
-/** What each scheme may be asked: uri.md's own, and `tls-certificates`, which is libnbd's. */
-const QUERIES: Readonly<Record<string, readonly string[]>> = {
-  nbd: [],
-  nbds: TLS_QUERIES,
-  'nbd+unix': ['socket'],
-  'nbds+unix': ['socket', ...TLS_QUERIES],
-};
-
-/** RFC 3986, section 2: what may stand in a URI. */
-const CHARACTERS = /^(?:[\w\-.~:/?#[\]@!$&'()*+,;=]|%[\da-f]{2})*$/i;
-/** Its appendix B. Not the URL of the web: that takes ".." out of an export's name, and a "+" in a query for a space. */
-const PARTS = /^([a-z][a-z\d+.-]*):(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(#.*)?$/i;
-const AUTHORITY = /^(?:([^@]*)@)?(\[[^\]]*\]|[^:@[\]]*)(?::(\d*))?$/;
-
-type Refuse = (why: string) => never;
-
-/** Throws where the URI is none of NBD's, or asks for what is not known here. */
-export function parseUri(text: string): NbdUri {
-  const refuse: Refuse = why => {
-    throw new Error(`${text}: ${why}`);
-  };
-  if (!CHARACTERS.test(text)) refuse("what is no letter, digit or one of -._~:/?#[]@!$&'()*+,;= is written %XX in a URI, in UTF-8");
-  const [, written = '', authority = '', path = '', query, fragment] = PARTS.exec(text) ?? refuse('no URI');
-  const scheme = written.toLowerCase();
-  const known = QUERIES[scheme] ?? refuse(`the scheme ${written} is none of nbd, nbds, nbd+unix, nbds+unix`);
-  if (fragment !== undefined) refuse('a "#" in an export’s name is written %23');
-  const queries = queriesOf(query ?? '', refuse);
-  for (const name of queries.keys())
-    if (!known.includes(name)) refuse(`unknown query "${name}"; with ${scheme} there are: ${known.join(', ') || 'none'}`);
-  const exportName = decode(path.replace(/^\//, '')) ?? refuse('the export’s name is not UTF-8');
-  if (Buffer.byteLength(exportName) > MAX_NAME_BYTES || exportName.includes('\0')) refuse('the export’s name is too long, or has a NUL');
-  const { host, port } = addressOf(authority, refuse);
-  const tls = scheme.startsWith('nbds') ? tlsOf(queries, host, refuse) : null;
-  if (!scheme.endsWith('+unix')) return { target: { host: host === '' ? 'localhost' : host, port }, exportName, tls };
-  if (authority !== '') refuse('a Unix socket is on this machine: nbd+unix:///NAME?socket=PATH');
-  const socket = queries.get('socket');
-  return { target: socket !== undefined && socket !== '' ? socket : refuse('a Unix URI needs one ?socket=PATH'), exportName, tls };
+/** The URI of a server to test, with its certificates read. Throws where it is none. */
+export function parseUri(text: string): ServerUri {
+  const { target, exportName, tls } = parseNbdUri(text);
+  return { target, exportName, tls: tls === null ? null : connectionOptions(text, tls) };
 }
 
-/** Null: the bytes are no UTF-8. */
-function decode(text: string): string | null {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return null;
+function connectionOptions(text: string, { hostname, isVerified, certificates }: NbdUriTls): ConnectionOptions {
+  if (certificates !== null && !existsSync(join(certificates, 'ca-cert.pem'))) {
+    throw new Error(`${text}: tls-certificates: no ca-cert.pem in ${certificates}`);
   }
-}
-
-function queriesOf(text: string, refuse: Refuse): ReadonlyMap<string, string> {
-  const queries = new Map<string, string>();
-  for (const part of text.split(/[&;]/)) {
-    if (part === '') continue;
-    const at = part.indexOf('=');
-    const [name, value] = at < 0 ? [part, ''] : [part.slice(0, at), part.slice(at + 1)];
-    const key = decode(name) ?? refuse('the name of a query is not UTF-8');
-    if (queries.has(key)) refuse(`the query "${key}" stands twice: once is enough`);
-    queries.set(key, decode(value) ?? refuse(`the value of "${key}" is not UTF-8`));
-  }
-  return queries;
-}
-
-function addressOf(authority: string, refuse: Refuse): { readonly host: string; readonly port: number } {
-  const [, user, host = '', digits = ''] = AUTHORITY.exec(authority) ?? refuse(`"${authority}" is no HOST, HOST:PORT or [IPv6]:PORT`);
-  if (user !== undefined) refuse('user names are for TLS with a pre-shared key, which is not to be had here');
-  const port = digits === '' ? DEFAULT_PORT : Number(digits);
-  if (port < 1 || port > 65_535) refuse(`a port is from 1 to 65535, not ${digits}`);
-  return { host: decode(host.replace(/^\[|\]$/g, '')) ?? refuse('the host is not UTF-8'), port };
-}
-
-function tlsOf(queries: ReadonlyMap<string, string>, host: string, refuse: Refuse): ConnectionOptions {
-  const type = queries.get('tls-type') ?? 'x509';
-  if (type !== 'x509') refuse(`tls-type is x509 here, not ${type}`);
-  const verify = queries.get('tls-verify-peer') ?? 'true';
-  if (!['true', 'false', '1', '0'].includes(verify)) refuse(`tls-verify-peer is 1 (true) or 0 (false), not ${verify}`);
-  const servername = queries.get('tls-hostname') ?? host;
-  const directory = queries.get('tls-certificates');
   const file = (name: string): Buffer | undefined => {
-    const path = join(directory ?? '', name);
-    return directory !== undefined && existsSync(path) ? readFileSync(path) : undefined;
+    const path = join(certificates ?? '', name);
+    return certificates !== null && existsSync(path) ? readFileSync(path) : undefined;
   };
-  if (directory !== undefined && !existsSync(join(directory, 'ca-cert.pem'))) refuse(`tls-certificates: no ca-cert.pem in ${directory}`);
   const files = { ca: file('ca-cert.pem'), cert: file('client-cert.pem'), key: file('client-key.pem') };
   const found = Object.fromEntries(Object.entries(files).filter(([, content]) => content !== undefined));
-  return { ...found, ...(servername === '' ? {} : { servername }), rejectUnauthorized: verify === 'true' || verify === '1' };
+  return { ...found, ...(hostname === '' ? {} : { servername: hostname }), rejectUnauthorized: isVerified };
 }

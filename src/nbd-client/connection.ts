@@ -1,7 +1,6 @@
 import { connect, type Socket } from 'node:net';
-import { BLOCK_BYTES } from './limits.js';
 
-/** Constants of the NBD protocol (doc/proto.md of NetworkBlockDevice/nbd), as much of it as the drill speaks. */
+/** Constants of the NBD protocol (doc/proto.md of NetworkBlockDevice/nbd), as much of it as is spoken here. */
 const NBD_MAGIC = 0x4e42444d41474943n;
 const OPTION_MAGIC = 0x49484156454f5054n;
 const OPTION_REPLY_MAGIC = 0x0003e889045565a9n;
@@ -14,12 +13,14 @@ const REP_INFO = 3;
 const CMD_READ = 0;
 const CMD_WRITE = 1;
 const CMD_DISC = 2;
+const CMD_FLUSH = 3;
 const REQUEST_BYTES = 28;
 const REPLY_BYTES = 16;
 const OPTION_REPLY_BYTES = 20;
 /** Longest information that an option's answer may carry. */
 const MAX_OPTION_DATA_BYTES = 64 << 10;
-export const MAX_READ_BYTES = 64 * BLOCK_BYTES;
+/** Longest read, where its owner does not say. */
+export const MAX_READ_BYTES = 256 << 10;
 
 /** Of a connection's owner: what comes. `data` is valid during the call only, and null for what is no read. */
 export interface ConnectionOwner {
@@ -29,8 +30,8 @@ export interface ConnectionOwner {
 }
 
 /** Room for a write's request and its payload: whole in one buffer, which belongs to the socket until the answer. */
-export function requestBuffer(): Buffer {
-  return Buffer.alloc(REQUEST_BYTES + BLOCK_BYTES);
+export function requestBuffer(payloadBytes = 0): Buffer {
+  return Buffer.alloc(REQUEST_BYTES + payloadBytes);
 }
 
 export const payloadOf = (request: Buffer): Buffer => request.subarray(REQUEST_BYTES);
@@ -42,7 +43,7 @@ export const payloadOf = (request: Buffer): Buffer => request.subarray(REQUEST_B
 export class NbdConnection {
   readonly #socket: Socket;
   readonly #header = Buffer.alloc(REPLY_BYTES);
-  readonly #data = Buffer.alloc(MAX_READ_BYTES);
+  readonly #data: Buffer;
   /** Bytes to come for each request that is outstanding. */
   readonly #outstanding = new Map<number, number>();
   #headerBytes = 0;
@@ -56,7 +57,9 @@ export class NbdConnection {
   private constructor(
     socket: Socket,
     readonly owner: ConnectionOwner,
+    maxReadBytes: number,
   ) {
+    this.#data = Buffer.alloc(maxReadBytes);
     this.#socket = socket;
     socket.on('data', chunk => this.#take(chunk));
     socket.on('close', () => this.#lose('the server closed the connection'));
@@ -64,24 +67,31 @@ export class NbdConnection {
     socket.resume();
   }
 
-  static async open(socketPath: string, exportName: string, owner: ConnectionOwner): Promise<NbdConnection> {
+  static async open(socketPath: string, exportName: string, owner: ConnectionOwner, maxReadBytes = MAX_READ_BYTES): Promise<NbdConnection> {
     const socket = connect(socketPath);
     // A reset comes as an error first; the close that follows is what counts.
     socket.on('error', () => undefined);
     try {
       await negotiate(socket, exportName);
-      return new NbdConnection(socket, owner);
+      return new NbdConnection(socket, owner, maxReadBytes);
     } catch (error) {
       socket.destroy();
       throw error;
     }
   }
 
-  /** The request's payload is in place. */
+  /** The request's payload is in place: all the rest of its buffer. */
   write(request: Buffer, cookie: number, offsetBytes: number): void {
     this.#outstanding.set(cookie, 0);
-    encodeRequest(request, CMD_WRITE, cookie, offsetBytes, BLOCK_BYTES);
+    encodeRequest(request, CMD_WRITE, cookie, offsetBytes, request.length - REQUEST_BYTES);
     this.#send(request);
+  }
+
+  /** Answered when all writes that were answered before, by any connection to the export, are durable. */
+  flush(request: Buffer, cookie: number): void {
+    this.#outstanding.set(cookie, 0);
+    encodeRequest(request, CMD_FLUSH, cookie, 0, 0);
+    this.#send(request.subarray(0, REQUEST_BYTES));
   }
 
   read(request: Buffer, cookie: number, offsetBytes: number, lengthBytes: number): void {
