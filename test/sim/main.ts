@@ -46,9 +46,7 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
     totals.addSums(result.seeds, result.sums);
     for (const seed of result.failed) {
       failed++;
-      const text = isCluster
-        ? tellCluster({ seed, isLong, ...shape }, values.full)
-        : tell({ seed, ...shape }, values.full);
+      const text = isCluster ? tellCluster({ seed, isLong, ...shape }, values.full) : tell({ seed, ...shape }, values.full);
       console.log(
         `${text}\n\nagain: npm run sim --${isCluster ? ' --cluster' : ''}${isLong ? ' --long' : ''}${isFlush ? ' --flush' : ''} --seeds 1 --from ${seed} --full\n`,
       );

@@ -53,7 +53,8 @@ export class Checker {
   #holdsAnswered(what: string, log: LogTail, { lossTerm = 0 }: Group): void {
     for (const [seq, { entry, term }] of this.#answered) {
       if (seq <= log.lastSeq && log.at(seq).hash === entry.hash) continue;
-      if (lossTerm <= term) throw new Violation(`lost untold: ${what}, and its log lacks ${text(entry)}, which was answered in term ${term}`);
+      if (lossTerm <= term)
+        throw new Violation(`lost untold: ${what}, and its log lacks ${text(entry)}, which was answered in term ${term}`);
       this.#answered.delete(seq);
     }
   }

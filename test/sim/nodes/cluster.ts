@@ -116,7 +116,10 @@ export class Cluster extends Load {
   lossMarked(vdiskId: string, before: Group): void {
     this.losses.told++;
     if (before.members.some(id => this.nodes.some(node => node.self === id && node.isServing && !node.isPaused))) this.losses.tooSoon++;
-    this.memoryLost(before.term, this.vdisks.filter(({ id }) => id === vdiskId));
+    this.memoryLost(
+      before.term,
+      this.vdisks.filter(({ id }) => id === vdiskId),
+    );
   }
 
   node(number: number): ClusterNode {

@@ -33,7 +33,8 @@ export class ColdTakeover {
     if (former === undefined) return null;
     const others = group.members.filter(id => id !== former);
     const heirs = others.flatMap(id => seen.current.filter(next => isLater(next, id)));
-    const isEnded = (id: MemberId): boolean => seen.current.some(next => nodeOfMember(next) === nodeOfMember(id) && next !== id && !isLater(id, next));
+    const isEnded = (id: MemberId): boolean =>
+      seen.current.some(next => nodeOfMember(next) === nodeOfMember(id) && next !== id && !isLater(id, next));
     // Before its first term nothing was acknowledged.
     if (group.term === 0) return { members: [self, ...heirs], lossTerm: group.lossTerm };
     const missed = others.filter(id => !isEnded(id));
@@ -55,5 +56,4 @@ export class ColdTakeover {
 }
 
 /** The same store under the same incarnation, started again. */
-const isLater = (next: MemberId, id: MemberId): boolean =>
-  baseOfMember(next) === baseOfMember(id) && bootOfMember(next) > bootOfMember(id);
+const isLater = (next: MemberId, id: MemberId): boolean => baseOfMember(next) === baseOfMember(id) && bootOfMember(next) > bootOfMember(id);

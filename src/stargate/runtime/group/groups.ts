@@ -364,7 +364,8 @@ export class Groups implements PeerListener {
       else if (group.surplusSinceMs < 0) group.surplusSinceMs = nowMs;
       const what = this.#surplusOf(group, nowMs);
       const controller = what === null ? undefined : this.#nodes.find(({ node }) => node === group.controllerNode);
-      if (controller !== undefined) group.step({ kind: 'surplus', controller: group.isForgetful ? startOf(controller) : idOfNode(controller), what: what! });
+      if (controller !== undefined)
+        group.step({ kind: 'surplus', controller: group.isForgetful ? startOf(controller) : idOfNode(controller), what: what! });
     }
   }
 

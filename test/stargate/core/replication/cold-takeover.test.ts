@@ -33,7 +33,15 @@ class Asked {
   at(nowMs: number, living = this.given.living ?? []): ReturnType<ColdTakeover['takeover']> {
     this.context.nowMs = nowMs;
     const { members = ['a/s/1#1', 'b/s/1#1'], current = ['a/s/1#2', 'b/s/1#2'], term = 4 } = this.given;
-    const group: Group = { epoch: 7, term, controller: members[0] as MemberId, members: ids(...members), nonce: 'x', historyId: 1, lossTerm: 3 };
+    const group: Group = {
+      epoch: 7,
+      term,
+      controller: members[0] as MemberId,
+      members: ids(...members),
+      nonce: 'x',
+      historyId: 1,
+      lossTerm: 3,
+    };
     return this.cold.takeover(group, { current: ids(...current), living });
   }
 }
