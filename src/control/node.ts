@@ -16,6 +16,8 @@ export interface ManagedNode {
   serve(vdisk: VdiskRecord): Promise<void>;
   /** A vdisk is marked as being deleted: its space comes back in the background. */
   remove(): void;
+  /** Something is about to be deleted: where the file system is full, what is kept back for that is given. */
+  makeRoom(): void;
   status(): Promise<NodeStatus>;
   /** What its part of a shard has written down, without asking it. */
   hops(shard: number): Readonly<Record<string, ProbeSnapshot>>;

@@ -149,6 +149,7 @@ export class ControlService {
 
   async deleteVdisk(vdiskName: string): Promise<void> {
     const { store, node } = this.options;
+    node.makeRoom();
     await markDeleting(store, vdiskName);
     node.remove();
   }

@@ -28,6 +28,7 @@ export function managedNode(host: StargateHost, events: EventRing, connectTcp: C
     startedAt: new Date().toISOString(),
     place: container => host.place(container),
     serve: vdisk => host.serveNew(vdisk),
+    makeRoom: () => host.reserves.deletion.makeRoom(),
     remove: () => host.remove(),
     status: () => nodeStatus(host, shards),
     hops: shard => host.hops(shard, one => one.snapshot()),

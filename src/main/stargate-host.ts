@@ -1,4 +1,4 @@
-import { closeSync } from 'node:fs';
+import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
@@ -47,6 +47,7 @@ import { NodeMetadata } from './node-metadata.js';
 import type { StargateSettings, TcpListening } from './shard-worker.js';
 import { ShardQuestions } from './shard-questions.js';
 import { SpacePolicies } from './space-policies.js';
+import { DELETION_RESERVE_BYTES, SpaceReserve, startReserveBytes } from './space-reserve.js';
 import { CONTROL_SOCKET } from './sockets.js';
 import { SOFTWARE } from './version.js';
 
@@ -103,6 +104,7 @@ export class StargateHost {
     readonly directory: DataDirectory,
     readonly metadata: NodeMetadata,
     readonly blockStore: StoreHandle,
+    readonly reserves: { readonly start: SpaceReserve; readonly deletion: SpaceReserve },
   ) {}
 
   get store(): MetadataStore {
@@ -111,6 +113,11 @@ export class StargateHost {
 
   static async open(options: StargateHostOptions): Promise<StargateHost> {
     const { dataDirectory, stargateSocket, tcp = null, etcd = null, clusterId = null, replicationFactor = 1 } = options;
+    const reserves = {
+      start: new SpaceReserve(dataDirectory, 'reserve-start', startReserveBytes(NEW_STREAMS)),
+      deletion: new SpaceReserve(dataDirectory, 'reserve-deletion', DELETION_RESERVE_BYTES),
+    };
+    if (existsSync(dataDirectory)) reserves.start.makeRoom();
     const directory = openDataDirectory(dataDirectory, NEW_STREAMS);
     const addresses = { unix: stargateSocket, tcp: tcp?.advertised ?? null };
     const control = `unix:${join(dataDirectory, CONTROL_SOCKET)}`;
@@ -118,7 +125,7 @@ export class StargateHost {
       const metadata = await NodeMetadata.open({ ...options, directory, addresses, control, etcd, clusterId, replicationFactor });
       const blockStore = await StoreHandle.start(join(dataDirectory, 'stargate'), error => options.onFatal(error.message));
       syncFolders(dataDirectory);
-      return new StargateHost(options, directory, metadata, blockStore);
+      return new StargateHost(options, directory, metadata, blockStore, reserves);
     } catch (error) {
       directory.lock.release();
       throw error;
@@ -195,6 +202,7 @@ export class StargateHost {
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
     this.#replicas?.follow();
     this.#policies?.follow();
+    for (const reserve of Object.values(this.reserves)) reserve.keep();
     const { store, metadata } = this;
     this.#deletions = new Deletions({ store, self: metadata.member, log: this.options.log, remove: vdiskId => this.#removeData(vdiskId) });
     this.#leases = new LapsedLeases({ store, log: this.options.log, onDeleting: () => this.remove() });
@@ -278,6 +286,7 @@ export class StargateHost {
     this.#deletions?.close();
     this.#leases?.close();
     this.#policies?.close();
+    for (const reserve of Object.values(this.reserves)) reserve.close();
     await this.blockStore.stop();
     await this.metadata.close();
     this.directory.lock.release();

@@ -34,6 +34,8 @@ export interface LoadOptions {
   readonly maxUnitsPerWrite?: number;
   /** Neither flushes nor FUA: every acknowledgement must be durable by itself, with nothing that makes it so by the way. */
   readonly noFlush?: boolean;
+  /** An error of a write that is no fault: its outcome is unknown then. */
+  readonly isExpected?: (error: NbdReplyError) => boolean;
 }
 
 export interface LoadCounts {
@@ -42,6 +44,8 @@ export interface LoadCounts {
   reads: number;
   /** Writes without an answer when their connection was lost. */
   unanswered: number;
+  /** Writes that were answered with an error that was expected. */
+  refused: number;
 }
 
 const READ_SHARE = 0.15;
@@ -58,7 +62,7 @@ const VERIFY_DEPTH = 8;
  * Ends when told to, or when the server is gone.
  */
 export class VerifiedLoad {
-  readonly counts: LoadCounts = { acknowledgedWrites: 0, acknowledgedBytes: 0, reads: 0, unanswered: 0 };
+  readonly counts: LoadCounts = { acknowledgedWrites: 0, acknowledgedBytes: 0, reads: 0, unanswered: 0, refused: 0 };
   /** Wrong data and error replies, in words. Losing the connection is no fault here: the test decides. */
   readonly faults: string[] = [];
   /** Connections that ended without our doing. */
@@ -100,7 +104,8 @@ export class VerifiedLoad {
       } catch (error) {
         if (error instanceof ConnectionLost) return;
         if (!(error instanceof NbdReplyError)) throw error;
-        this.#fault(error.message);
+        if (this.#options.isExpected?.(error) === true) this.counts.refused++;
+        else this.#fault(error.message);
       }
     }
   }
