@@ -66,7 +66,7 @@ export const ROOMS = [
   {
     room: 'cli',
     at: 'src/cli/',
-    imports: ['base', 'control/client.ts', 'control/schemas.ts', 'control/watch/view.ts', 'nbd-client'],
+    imports: ['base', 'control/client.ts', 'control/schemas.ts', 'control/vdisk-schemas.ts', 'control/watch/view.ts', 'nbd-client'],
     packages: ['commander', 'zod'],
   },
   {

@@ -4,7 +4,9 @@ import { formatSize, parseSize } from '../base/size.js';
 import type { VdiskView } from '../control/schemas.js';
 import { continueMigration } from './migration.js';
 import { printJson, printTable, usedText } from './output.js';
+import { addMapVerb } from './map.js';
 import { addRecoverVerb } from './recover.js';
+import { addResizeVerb } from './resize.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 import { addTransferVerbs } from './transfer/verbs.js';
 
@@ -65,6 +67,8 @@ export function addVdiskVerbs(program: Command): void {
       if (qmp === undefined) await activate();
       else await continueMigration(qmp, activate);
     });
+  addResizeVerb(vdisk);
+  addMapVerb(vdisk);
   addRecoverVerb(vdisk);
   addTransferVerbs(vdisk);
   systemOptions(vdisk.command('delete <name>'))

@@ -2,6 +2,7 @@ import { containerView, type ContainerView, type CreateContainerRequest, type Se
 import { request as httpRequest } from 'node:http';
 import * as z from 'zod';
 import { GatepathError } from '../base/errors.js';
+import type { VdiskCommand } from '../wire/vdisk-command.js';
 import {
   apiError,
   attachmentView,
@@ -36,6 +37,7 @@ import {
   type StatusView,
   type VdiskView,
 } from './schemas.js';
+import { commandView, mapView, resizeView, type CommandView, type MapView, type ResizeRequest, type ResizeView } from './vdisk-schemas.js';
 import { countersView, type CountersView } from './watch/view.js';
 
 export type { ContainerView };
@@ -179,6 +181,21 @@ export class ControlClient {
   /** What the node that is asked has of a vdisk. */
   copy(vdiskId: string): Promise<CopyView> {
     return this.#ask('GET', `/v1/copies/${encodeURIComponent(vdiskId)}`, copyView);
+  }
+
+  /** The vdisk's controller, if it is on the node that is asked. */
+  command(vdiskId: string, command: VdiskCommand): Promise<CommandView> {
+    return this.#ask('POST', `/v1/commands/${encodeURIComponent(vdiskId)}`, commandView, command);
+  }
+
+  /** Resolves when the log has it. */
+  resizeVdisk(name: string, wanted: ResizeRequest): Promise<ResizeView> {
+    return this.#ask('POST', `${pathOf(name)}/size`, resizeView, wanted);
+  }
+
+  /** One part of it, from that place on. */
+  mapVdisk(name: string, fromBytes: number): Promise<MapView> {
+    return this.#ask('GET', `${pathOf(name)}/map?fromBytes=${fromBytes}`, mapView);
   }
 
   attach(name: string, wanted: AttachRequest): Promise<AttachmentView> {

@@ -1,5 +1,6 @@
 import type { ProbeSnapshot } from '../base/probe.js';
 import type { BeatRecord, ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
+import type { VdiskAnswer, VdiskCommand } from '../wire/vdisk-command.js';
 import type { CopyView, NodeView, ServedView, ShardView } from './schemas.js';
 
 /** The node that the management API manages, as much of it as the API needs. The process that runs a Stargate provides it. */
@@ -18,6 +19,8 @@ export interface ManagedNode {
   remove(): void;
   /** Something is about to be deleted: where the file system is full, what is kept back for that is given. */
   makeRoom(): void;
+  /** To the vdisk's controller, where that is on this node. Throws GatepathError. */
+  command(vdiskId: string, command: VdiskCommand): Promise<VdiskAnswer>;
   status(): Promise<NodeStatus>;
   /** What its part of a shard has written down, without asking it. */
   hops(shard: number): Readonly<Record<string, ProbeSnapshot>>;
@@ -40,6 +43,8 @@ export interface ManagedCluster {
   ask(node: AskedNode): Promise<ServedView | null>;
   /** What another node has of a vdisk; null: it does not say. */
   askCopy(node: AskedNode, vdiskId: string): Promise<CopyView | null>;
+  /** What the vdisk's controller says, if it is on that node; null: the node does not say. */
+  askCommand(node: AskedNode, vdiskId: string, command: VdiskCommand): Promise<VdiskAnswer | null>;
 }
 
 export interface NodeStatus {

@@ -17,9 +17,14 @@ const SERVED_TIMEOUT_MS = 50_000;
 export function copyOf(nodeId: string, vdiskId: string, { replicas, problems }: NodeStatus): CopyView {
   const found = replicas.find(one => one.vdiskId === vdiskId);
   const problem = problems.find(one => one.vdiskId === vdiskId)?.message ?? null;
-  if (found === undefined) return { node: nodeId, copy: null, problem };
-  const { historyId, lastSeq, lastTerm, isWhole, isTorn, office } = found;
-  return { node: nodeId, copy: { historyId, lastSeq, lastTerm, isWhole, isTorn, isServing: office === 'serving' }, problem };
+  if (found === undefined) return { node: nodeId, copy: null, problem, allocatedBytes: null };
+  const { historyId, lastSeq, lastTerm, isWhole, isTorn, office, allocatedBytes } = found;
+  return {
+    node: nodeId,
+    copy: { historyId, lastSeq, lastTerm, isWhole, isTorn, isServing: office === 'serving' },
+    problem,
+    allocatedBytes,
+  };
 }
 
 interface Looked {

@@ -195,6 +195,8 @@ export const copyView = z.object({
     .nullable(),
   /** Why it is not used. */
   problem: z.string().nullable(),
+  /** What its data takes of the extents; null: nothing of it is there, or the node does not say. */
+  allocatedBytes: count.nullable().default(null),
 });
 export type CopyView = z.infer<typeof copyView>;
 

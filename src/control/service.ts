@@ -18,6 +18,7 @@ import { setDraining } from '../meta/nodes.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { NodeQuestion } from '../wire/meta.js';
 import type { ContainerView, CreateContainerRequest, SetContainerRequest } from './container-schemas.js';
+import type { VdiskCommand } from '../wire/vdisk-command.js';
 import type { ManagedNode } from './node.js';
 import type {
   ActivateRequest,
@@ -36,10 +37,12 @@ import type {
   ServedView,
   VdiskView,
 } from './schemas.js';
+import type { CommandView } from './vdisk-schemas.js';
 import { copyOf, lookAtCopies, recover } from './recovery.js';
 import { LeaseService } from './leases.js';
 import { removeNode } from './removal.js';
 import { totals } from './status.js';
+import { VdiskCommands } from './vdisk-commands.js';
 import { servedBy, survey, vdiskFacts, type Survey } from './survey.js';
 
 export interface ControlServiceOptions {
@@ -54,6 +57,8 @@ const DETACH_TIMEOUT_MS = 10_000;
 
 /** What can be asked of the system, whoever asks: the HTTP API, and `gatepath up` for the vdisks on its command line. */
 export class ControlService {
+  /** What is done by the controllers of vdisks. */
+  readonly commands: VdiskCommands;
   /** Imports and exports by clients. */
   readonly leases: LeaseService;
 
@@ -63,6 +68,7 @@ export class ControlService {
       attach: (name, wanted) => this.#attach(name, wanted, true),
       detach: name => this.detach(name),
     });
+    this.commands = new VdiskCommands(options);
   }
 
   // ---------------------------------------------------------------- containers
@@ -100,8 +106,15 @@ export class ControlService {
   }
 
   /** To another node, which asks by the wire. */
-  answer(question: NodeQuestion): Promise<ServedView | CopyView> {
-    return question.about === 'served' ? this.served() : this.copy(question.vdiskId);
+  answer(question: NodeQuestion): Promise<ServedView | CopyView | CommandView> {
+    if (question.about === 'served') return this.served();
+    return question.about === 'copy' ? this.copy(question.vdiskId) : this.command(question.vdiskId, question.command);
+  }
+
+  /** To the vdisk's controller, if it is on this node. */
+  async command(vdiskId: string, command: VdiskCommand): Promise<CommandView> {
+    const { node } = this.options;
+    return { node: node.id, answer: await node.command(vdiskId, command) };
   }
 
   async listNodes(): Promise<readonly NodeView[]> {

@@ -14,6 +14,7 @@ import {
   DatapathTopic,
   type ExportDescription,
   type ExportKey,
+  type ExportResize,
   type SessionProbesOpened,
   type SessionStatus,
   type ShardStatus,
@@ -76,7 +77,11 @@ interface Export {
   /** null: of an attachment that is shared; else the shards that are still to open what they have of it as the holder's. */
   activating: Set<number> | null;
   removing: boolean;
+  /** What it is to be; and what all shards have told their connections. */
   sizeBytes: number;
+  offeredBytes: number;
+  /** Shards that are still to follow. */
+  readonly resizing: Set<number>;
 }
 
 /** The datapath's part of the main thread: turns the host's attachments into exports of all shards. */
@@ -103,6 +108,7 @@ export class DatapathMain {
     shards.on(DatapathTopic.removed, (message, shard) => this.#onRemoved(message as ExportKey, shard));
     shards.on(DatapathTopic.activated, (message, shard) => this.#onActivated(message as ExportKey, shard));
     shards.on(DatapathTopic.probes, (message, shard) => this.#probes.opened(message as SessionProbesOpened, shard));
+    shards.on(DatapathTopic.resized, (message, shard) => this.#onResized(message as ExportResize, shard));
     shards.on(DatapathTopic.statusReply, (message, shard) => {
       const status = message as ShardStatus;
       this.#statusRequests.get(status.request)?.(status, shard);
@@ -124,7 +130,7 @@ export class DatapathMain {
 
   /** The exports there are, are about to be, or are on their way out, without asking the shards. */
   get exports(): readonly ExportStatus[] {
-    return [...this.#exports.values()].map(({ description, sizeBytes, activating, added, removing }) => {
+    return [...this.#exports.values()].map(({ description, offeredBytes: sizeBytes, activating, added, removing }) => {
       const { vdiskId, name, generation } = description;
       const shared = activating === null || activating.size > 0;
       const exported = !removing && added.size === this.options.shards.count;
@@ -246,8 +252,8 @@ export class DatapathMain {
     const floor = this.#floors.get(vdiskId) ?? createTermFloor();
     this.#floors.set(vdiskId, floor);
     const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, shared, floor };
-    const none = { told: new Set<number>(), added: new Set<number>(), removed: new Set<number>() };
-    const one: Export = { description, ...none, activating: null, removing: false, sizeBytes };
+    const none = { told: new Set<number>(), added: new Set<number>(), removed: new Set<number>(), resizing: new Set<number>() };
+    const one: Export = { description, ...none, activating: null, removing: false, sizeBytes, offeredBytes: sizeBytes };
     // Perhaps in the record alone: the datapath before this one may have gone before it could tell the controller.
     if (!shared) one.activating = activatedAt === undefined ? new Set() : this.#allShards();
     this.#exports.set(keyOf(description), one);
@@ -285,6 +291,7 @@ export class DatapathMain {
     if (one === undefined) return;
     one.added.add(shard);
     if (one.activating?.has(shard) === true) this.#sendActivate(one, shard);
+    if (one.resizing.has(shard) || one.sizeBytes !== one.description.sizeBytes) this.#sendResize(one, shard);
     if (one.removing) this.#sendRemove(one, shard);
     else if (shard !== acceptingShard && one.added.size === shards.count - 1)
       shards.send(acceptingShard, DatapathTopic.add, one.description);
@@ -330,8 +337,21 @@ export class DatapathMain {
     const one = this.#exports.get(keyOf(attachment));
     if (one === undefined) return;
     one.sizeBytes = attachment.sizeBytes;
-    const { vdiskId, generation, sizeBytes } = attachment;
-    for (const shard of one.added) this.options.shards.send(shard, DatapathTopic.resize, { vdiskId, generation, sizeBytes });
+    for (const shard of one.told) one.resizing.add(shard);
+    for (const shard of one.added) this.#sendResize(one, shard);
+  }
+
+  #sendResize({ description: { vdiskId, generation }, sizeBytes }: Export, shard: number): void {
+    this.options.shards.send(shard, DatapathTopic.resize, { vdiskId, generation, sizeBytes } satisfies ExportResize);
+  }
+
+  #onResized({ sizeBytes, ...key }: ExportResize, shard: number): void {
+    const one = this.#exports.get(keyOf(key));
+    if (one === undefined || one.sizeBytes !== sizeBytes) return;
+    one.resizing.delete(shard);
+    if (one.resizing.size > 0) return;
+    one.offeredBytes = sizeBytes;
+    this.#changed();
   }
 
   #changed(): void {

@@ -12,6 +12,8 @@ export const DatapathTopic = {
   removed: 'datapath.removed',
   /** main → shard: ExportResize */
   resize: 'datapath.resize',
+  /** shard → main: ExportResize. Its connections measure by it. */
+  resized: 'datapath.resized',
   /** main → shard: ExportKey: the attachment holds the vdisk from now on; answered by activated when the sessions there are open so */
   activate: 'datapath.activate',
   activated: 'datapath.activated',

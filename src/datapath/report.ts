@@ -70,9 +70,10 @@ export class ExportReport {
       this.#known = true;
     }
     const next = new Map<string, ExportRecord>();
-    for (const { vdiskId, generation, shared, exported, ending } of this.#wanted) {
+    for (const { vdiskId, generation, sizeBytes, shared, exported, ending } of this.#wanted) {
       if (!exported && !ending) continue;
-      const record: ExportRecord = { vdiskId, host, generation, datapathUuid, state: ending ? 'ending' : 'exported', shared };
+      const state = ending ? 'ending' : 'exported';
+      const record: ExportRecord = { vdiskId, host, generation, datapathUuid, state, shared, sizeBytes };
       // A new generation beside one that is ending: the new one counts.
       if (next.has(vdiskId) && ending) continue;
       next.set(vdiskId, record);
@@ -90,7 +91,8 @@ export class ExportReport {
   }
 }
 
-const textOf = ({ generation, state, shared }: ExportRecord): string => `${generation} ${state}${shared ? ' shared' : ''}`;
+const textOf = ({ generation, state, shared, sizeBytes }: ExportRecord): string =>
+  `${generation} ${state}${shared ? ' shared' : ''} ${sizeBytes}`;
 
 /** Of one transaction: far below what the store takes. */
 const MAX_OPERATIONS = 64;

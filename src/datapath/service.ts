@@ -351,6 +351,7 @@ export class DatapathShard implements ShardPart, EngineClient {
     if (mounted === undefined) return;
     mounted.nbd.sizeBytes = key.sizeBytes;
     this.nbd.exportResized(mounted.nbd.name);
+    this.options.context.send(MAIN, DatapathTopic.resized, key);
   }
 
   #reportStatus({ request }: StatusRequest): void {

@@ -12,6 +12,8 @@ export const LEAST_OPLOG_BYTES = 512 << 20;
 /** Memory of a shard's connections, logs and transfers, beside the cache. It is taken from the system as it is touched. */
 export const SHARD_MEMORY_BYTES = 256 << 20;
 export const CREATE_TIMEOUT_MS = 30_000;
+/** So long a controller has to carry out what the management asks of it; that includes a takeover. */
+export const COMMAND_TIMEOUT_MS = 8_000;
 /** At a stop: so long other nodes have to take over what this one controls. */
 export const LEAVE_TIMEOUT_MS = 1_200;
 /** An import or export whose client has not been heard of for so long is ended; a client renews its lease each three seconds. */

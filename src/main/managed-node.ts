@@ -4,11 +4,13 @@ import { ControlClient } from '../control/client.js';
 import type { EventRing } from '../control/events/ring.js';
 import type { AskedNode, ManagedCluster, ManagedNode, NodeStatus } from '../control/node.js';
 import { copyView, servedView } from '../control/schemas.js';
+import { commandView } from '../control/vdisk-schemas.js';
 import { parseTcp } from '../wire/placement.js';
 import { askNode } from '../meta/ask.js';
 import { listNodes } from '../meta/nodes.js';
 import type { TcpEndpoint } from '../meta/wire-store.js';
 import type { NodeQuestion } from '../wire/meta.js';
+import { COMMAND_TIMEOUT_MS } from './limits.js';
 import { spaceOf } from './space.js';
 import type { StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
@@ -30,6 +32,7 @@ export function managedNode(host: StargateHost, events: EventRing, connectTcp: C
     serve: vdisk => host.serveNew(vdisk),
     makeRoom: () => host.reserves.deletion.makeRoom(),
     remove: () => host.remove(),
+    command: (vdiskId, command) => host.command(vdiskId, command),
     status: () => nodeStatus(host, shards),
     hops: shard => host.hops(shard, one => one.snapshot()),
     lastProblem: vdiskId => events.lastProblem(vdiskId),
@@ -52,16 +55,19 @@ async function reservedElsewhere(host: StargateHost, others: ManagedCluster): Pr
 
 /** Short: whoever asks for the status of a system in trouble waits for it. */
 const ASK_TIMEOUT_MS = 800;
+/** It may have to take over first. */
+const ASK_COMMAND_TIMEOUT_MS = COMMAND_TIMEOUT_MS + 500;
 
 /** Null: it does not answer, or is another node. `connectTcp`: over TCP, as nodes talk to each other; null: by sockets on this machine, where all of them are. */
-async function ask(node: AskedNode, question: NodeQuestion, connectTcp: ConnectTcp | null): Promise<unknown> {
+async function ask(node: AskedNode, question: NodeQuestion, connectTcp: ConnectTcp | null, timeoutMs: number): Promise<unknown> {
   const { tcp, control } = node;
   if (connectTcp !== null && tcp !== null) {
-    return askNode(connectTcp({ ...parseTcp(tcp), node: node.id }), question, { software: SOFTWARE, timeoutMs: ASK_TIMEOUT_MS });
+    return askNode(connectTcp({ ...parseTcp(tcp), node: node.id }), question, { software: SOFTWARE, timeoutMs });
   }
   if (control?.startsWith('unix:') !== true) return null;
-  const client = new ControlClient({ socketPath: control.slice('unix:'.length) }, ASK_TIMEOUT_MS);
-  return question.about === 'served' ? client.served() : client.copy(question.vdiskId);
+  const client = new ControlClient({ socketPath: control.slice('unix:'.length) }, timeoutMs);
+  if (question.about === 'served') return client.served();
+  return question.about === 'copy' ? client.copy(question.vdiskId) : client.command(question.vdiskId, question.command);
 }
 
 function cluster(host: StargateHost, connectTcp: ConnectTcp | null): ManagedCluster {
@@ -69,8 +75,9 @@ function cluster(host: StargateHost, connectTcp: ConnectTcp | null): ManagedClus
     node: AskedNode,
     question: NodeQuestion,
     schema: ZodType<T>,
+    timeoutMs = ASK_TIMEOUT_MS,
   ): Promise<T | null> => {
-    const answer = await ask(node, question, connectTcp).catch(() => null);
+    const answer = await ask(node, question, connectTcp, timeoutMs).catch(() => null);
     const told = schema.safeParse(answer);
     return told.success && told.data.node === node.id ? told.data : null;
   };
@@ -78,6 +85,8 @@ function cluster(host: StargateHost, connectTcp: ConnectTcp | null): ManagedClus
     living: () => host.metadata.living(),
     ask: node => from(node, { about: 'served' }, servedView),
     askCopy: (node, vdiskId) => from(node, { about: 'copy', vdiskId }, copyView),
+    askCommand: async (node, vdiskId, command) =>
+      (await from(node, { about: 'command', vdiskId, command }, commandView, ASK_COMMAND_TIMEOUT_MS))?.answer ?? null,
   };
 }
 

@@ -8,6 +8,7 @@ import type { Probe } from '../base/probe.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
 import { concerns, listGroups, winTerms } from '../meta/nodes.js';
 import { listContainers, livingVdisks } from '../meta/operations.js';
+import type { SizedVdisk } from '../meta/sizes.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ContainerRecord, GroupMember, RemovedNodeRecord, ReplicationFactor, VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
@@ -30,8 +31,11 @@ import { Topic } from '../transport/mailbox-messages.js';
 import type { MovedMeta } from '../transport/unix-server.js';
 import type { NodeQuestion } from '../wire/meta.js';
 import { shardOfStream, streamOf } from '../wire/placement.js';
+import type { VdiskAnswer, VdiskCommand } from '../wire/vdisk-command.js';
 import { StoreHandle } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
+import { Sizes } from './sizes.js';
+import { VdiskCommands } from './vdisk-commands.js';
 import { Deletions } from './deletions.js';
 import { LapsedLeases } from './lapsed-leases.js';
 import {
@@ -96,6 +100,8 @@ export class StargateHost {
   #meta: MetaServer | null = null;
   #deletions: Deletions | null = null;
   #leases: LapsedLeases | null = null;
+  #commands: VdiskCommands | null = null;
+  #sizes: Sizes | null = null;
   #replicas: Replicas | null = null;
   #serving: Promise<void> = Promise.resolve();
 
@@ -184,6 +190,9 @@ export class StargateHost {
         onRemoved: removed => onRemoved(removed),
       });
     }
+    this.#commands = new VdiskCommands(pool, id => this.#shardOf(id));
+    const sizes = (this.#sizes = new Sizes(this.store, log));
+    pool.on(StargateTopic.sized, message => sizes.told(message as SizedVdisk));
     this.#showProgress(pool);
     this.#serving = this.#whenRecovered(pool).then(() => this.#whenServing(pool));
     // Awaited by serve(), perhaps only after it has failed.
@@ -231,6 +240,11 @@ export class StargateHost {
   /** A vdisk has been marked as being deleted. Its space comes back in the background. */
   remove(): void {
     this.#deletions?.check();
+  }
+
+  /** Of the vdisk's controller, where that is on this node. */
+  command(vdiskId: string, command: VdiskCommand): Promise<VdiskAnswer> {
+    return this.#commands!.ask(vdiskId, command);
   }
 
   /** What the shards know, in their order; those that do not answer in time are left out. */
@@ -287,6 +301,7 @@ export class StargateHost {
     this.#leases?.close();
     this.#policies?.close();
     for (const reserve of Object.values(this.reserves)) reserve.close();
+    this.#sizes?.close();
     await this.blockStore.stop();
     await this.metadata.close();
     this.directory.lock.release();

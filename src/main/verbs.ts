@@ -121,9 +121,10 @@ function addConfigVerb(program: Command): void {
       'whether a configuration of "gatepath stargate" or "gatepath datapath" is valid, and the certificates that it names can be used',
     )
     .argument('<file>')
-    .action(async (file: string) =>
-      console.log(`${file} is a valid configuration of "gatepath ${await (await import('./config/check.js')).checkConfig(file)}"`),
-    );
+    .action(async (file: string) => {
+      const { checkConfig } = await import('./config/check.js');
+      console.log(`${file} is a valid configuration of "gatepath ${checkConfig(file)}"`);
+    });
   const example = config.command('example').description('print a configuration with comments');
   for (const [name, text] of Object.entries(examples)) {
     example

@@ -187,6 +187,8 @@ export const exportRecord = z.object({
   state: z.enum(['exported', 'ending']),
   /** It does not hold the vdisk, or not yet. */
   shared: z.boolean().default(false),
+  /** What new connections see. */
+  sizeBytes: counter.optional(),
 });
 export type ExportRecord = z.infer<typeof exportRecord>;
 

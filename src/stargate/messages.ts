@@ -4,6 +4,7 @@ import type { ResyncProgress } from './runtime/group/resync-source.js';
 import type { RotCounters } from './runtime/rot.js';
 import type { ScrubProgress } from './runtime/scrubber.js';
 import type { VdiskSpace } from './runtime/space-rules.js';
+import type { VdiskAnswer, VdiskCommand } from './runtime/management.js';
 import type { VdiskDescription, VdiskProblem } from './runtime/vdisks.js';
 
 /** Between the main thread and a shard's Stargate part: structured messages, rare. */
@@ -25,6 +26,11 @@ export const StargateTopic = {
   /** main → shard: { request }; answered by StargateStatus */
   status: 'stargate.status',
   statusReply: 'stargate.status-reply',
+  /** main → shard: CommandRequest; answered by CommandReply */
+  command: 'stargate.command',
+  commandReply: 'stargate.command-reply',
+  /** shard → main: SizedVdisk. To be brought into the metadata. */
+  sized: 'stargate.sized',
   /** shard → main: string. The node's store cannot be trusted any more (rule 6): the process has to end. */
   fatal: 'stargate.fatal',
   /** shard → main: BadBlock */
@@ -84,6 +90,17 @@ export interface CreatedReply {
   readonly vdiskId: string;
   /** Empty: served. */
   readonly problem: string;
+}
+
+export interface CommandRequest {
+  readonly request: number;
+  readonly vdiskId: string;
+  readonly command: VdiskCommand;
+}
+
+export interface CommandReply {
+  readonly request: number;
+  readonly answer: VdiskAnswer;
 }
 
 export interface GroupCasRequest {

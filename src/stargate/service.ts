@@ -10,6 +10,8 @@ import { ExtentStore, LayerRemoval } from './extents/index.js';
 import {
   StargateTopic,
   type BadBlock,
+  type CommandReply,
+  type CommandRequest,
   type CreatedReply,
   type RecoveryProgress,
   type ServeRequest,
@@ -106,6 +108,7 @@ export class StargateShard implements ShardPart {
       }),
       onServing: () => context.send(MAIN, StargateTopic.serving, this.#servingReport()),
       onFatal: message => context.send(MAIN, StargateTopic.fatal, message),
+      onSized: sized => context.send(MAIN, StargateTopic.sized, sized),
       scrubBytesPerSecond: settings.scrubBytesPerSecond,
       onDiskFull: isFull => context.events.emit(isFull ? DISK_FULL : DISK_SPACE_BACK),
       onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) =>
@@ -127,6 +130,12 @@ export class StargateShard implements ShardPart {
     context.onMessage(StargateTopic.usage, message => {
       const { request } = message as { request: number };
       context.send(MAIN, StargateTopic.usageReply, { request, vdisks: this.node.usage() } satisfies UsageReply);
+    });
+    context.onMessage(StargateTopic.command, message => {
+      const { request, vdiskId, command } = message as CommandRequest;
+      this.node.command(vdiskId, command, answer =>
+        context.send(MAIN, StargateTopic.commandReply, { request, answer } satisfies CommandReply),
+      );
     });
     context.onMessage(StargateTopic.leave, () => this.node.leave(() => context.send(MAIN, StargateTopic.left, null)));
     context.onMessage(StargateTopic.status, message =>

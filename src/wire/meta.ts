@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { packr } from './control.js';
 import { MAX_META_KEY_LENGTH, MAX_META_TRANSACTION } from './limits.js';
+import { vdiskCommand } from './vdisk-command.js';
 
 /**
  * Printable ASCII: then the order of characters, of UTF-16 and of UTF-8 is one and the same, and a key is as many bytes as characters. The first
@@ -29,10 +30,11 @@ const key = z.string().max(MAX_META_KEY_LENGTH).regex(META_KEY);
 const prefix = z.string().max(MAX_META_KEY_LENGTH).regex(META_PREFIX);
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
-/** What only a node itself knows: what it serves, or what it has of one vdisk. */
+/** What only a node itself knows: what it serves, or what it has of one vdisk; and what only a vdisk's controller does. */
 export const nodeQuestion = z.discriminatedUnion('about', [
   z.object({ about: z.literal('served') }),
   z.object({ about: z.literal('copy'), vdiskId: z.uuid() }),
+  z.object({ about: z.literal('command'), vdiskId: z.uuid(), command: vdiskCommand }),
 ]);
 export type NodeQuestion = z.infer<typeof nodeQuestion>;
 

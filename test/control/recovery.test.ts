@@ -57,6 +57,7 @@ function at({ copies }: World): { store: LmdbStore; node: ManagedNode } {
     living: () => beats,
     ask: () => Promise.resolve(null),
     askCopy: node => Promise.resolve(copies[node.id] === 'silent' ? null : copyOf(node.id, id, statusOf(node.id))),
+    askCommand: () => Promise.resolve(null),
   };
   const node = { id: 'n3', status: () => Promise.resolve(statusOf('n3')), space: () => ({ freeBytes: 0, totalBytes: 0 }), cluster };
   return { store, node: node as unknown as ManagedNode };
@@ -110,8 +111,8 @@ describe('a vdisk is recovered by force', () => {
       { node: 'n2', since: expect.any(String) as string },
     ]);
     expect(view.copies).toEqual([
-      { node: 'n3', copy: null, problem: null },
-      { node: 'n2', copy: WHOLE, problem: null },
+      { node: 'n3', copy: null, problem: null, allocatedBytes: null },
+      { node: 'n2', copy: WHOLE, problem: null, allocatedBytes: 0 },
     ]);
   });
 });

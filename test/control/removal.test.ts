@@ -40,6 +40,7 @@ function remove(id: string, force = false) {
     living: () => living.map((node): BeatRecord => ({ ...member(node), id: node, beat: 1, freeBytes: 1, totalBytes: 1 })),
     ask: () => Promise.resolve(null),
     askCopy: () => Promise.resolve(null),
+    askCommand: () => Promise.resolve(null),
   };
   const status = { vdisks: [], replicas: [], problems: [], shards: [], silentShards: 0 };
   const node = {

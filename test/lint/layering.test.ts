@@ -159,6 +159,7 @@ describe('the table of rooms', () => {
       "meta's model": ['model.ts'],
       "control's client and schemas": ['client.ts', 'schemas.ts'],
       "control's counters": ['view.ts'],
+      "control's client and all its schemas": ['client.ts', 'schemas.ts', 'vdisk-schemas.ts'],
       "cli's progress": ['progress.ts'],
       'the mechanisms': ['oplog', 'extents', 'store', 'cache'],
     };

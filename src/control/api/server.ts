@@ -18,6 +18,8 @@ import {
   recoverRequest,
   removeNodeRequest,
 } from '../schemas.js';
+import { mapRequest, resizeRequest } from '../vdisk-schemas.js';
+import { vdiskCommand } from '../../wire/vdisk-command.js';
 import type { ControlService } from '../service.js';
 import type { StatusService } from '../status.js';
 import type { Counters } from '../watch/counters.js';
@@ -45,6 +47,8 @@ const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ERR_NO_COPY: 409,
   ERR_NOT_DRAINED: 409,
   ERR_WOULD_LOSE: 409,
+  ERR_WOULD_CUT: 409,
+  ERR_RESIZED: 409,
 };
 
 export interface ControlServerOptions {
@@ -102,6 +106,9 @@ export class ControlServer {
     type Named = { Params: { name: string } };
     http.get('/v1/served', () => service.served());
     http.get<{ Params: { id: string } }>('/v1/copies/:id', request => service.copy(request.params.id));
+    http.post<{ Params: { id: string } }>('/v1/commands/:id', request =>
+      service.command(request.params.id, parse(vdiskCommand, request.body)),
+    );
     http.get('/v1/nodes', async () => ({ nodes: await service.listNodes() }));
     http.get<{ Params: { id: string } }>('/v1/nodes/:id', request => service.showNode(request.params.id));
     http.put<{ Params: { id: string } }>('/v1/nodes/:id/drain', request => service.setDraining(request.params.id, true));
@@ -134,6 +141,8 @@ export class ControlServer {
       await service.leases.end(request.params.id);
       return {};
     });
+    http.post<Named>('/v1/vdisks/:name/size', request => service.commands.resize(request.params.name, parse(resizeRequest, request.body)));
+    http.get<Named>('/v1/vdisks/:name/map', request => service.commands.map(request.params.name, parse(mapRequest, request.query)));
     http.get<Named>('/v1/vdisks/:name/recovery', request => service.showRecovery(request.params.name));
     http.post<Named>('/v1/vdisks/:name/recovery', request =>
       service.recoverVdisk(request.params.name, parse(recoverRequest, request.body ?? {})),

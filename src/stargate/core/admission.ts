@@ -94,7 +94,7 @@ export class Admission {
   }
 
   add(request: PathRequest, path: ControllerPath): void {
-    if (this.#first === this.#waiting.length && this.#isWhole(request) && this.#takeWhole(request, path)) return;
+    if (this.#first === this.#waiting.length && this.#mayBeAppendedAtOnce(request) && this.#takeWhole(request, path)) return;
     assert(this.#waiting.length - this.#first < MAX_WAITING_REQUESTS, 'a session sends more than its window');
     const one = { request, path };
     this.#waiting.push(one);
@@ -129,6 +129,7 @@ export class Admission {
       const { request, path } = this.#waiting[this.#first]!;
       if (request === null) this.#dropPlan();
       else if (request.clientSeq < path!.session.lowWater) this.#refuse(request, path!, IoStatus.closed);
+      else if (!this.controller.resizes.isInside(request)) this.#refuse(request, path!, beyondEnd(request.op));
       else if (!this.#advance(request, path!)) {
         if (!this.#space.isRefused(request, this.#lack)) {
           this.#hold(request, this.#lack);
@@ -164,7 +165,8 @@ export class Admission {
 
   #letPass(one: Waiting, held: Held): void {
     const { request, path } = one;
-    if (request === null || request.clientSeq < path!.session.lowWater || !this.#space.mayPass(request, held.lack)) return;
+    if (request === null || request.clientSeq < path!.session.lowWater || !this.controller.resizes.isInside(request)) return;
+    if (!this.#space.mayPass(request, held.lack)) return;
     const block = Math.ceil(request.offsetBytes / BLOCK_BYTES);
     const blocks = Math.floor((request.offsetBytes + request.lengthBytes) / BLOCK_BYTES) - block;
     // What is merged already would undo it.
@@ -204,6 +206,10 @@ export class Admission {
   }
 
   // ---------------------------------------------------------------- one change
+
+  #mayBeAppendedAtOnce(request: PathRequest): boolean {
+    return this.#isWhole(request) && this.controller.resizes.isInside(request);
+  }
 
   #isWhole({ op, offsetBytes, lengthBytes }: PathRequest): boolean {
     return op === IoOp.write && offsetBytes % BLOCK_BYTES === 0 && lengthBytes % BLOCK_BYTES === 0;
@@ -270,7 +276,7 @@ export class Admission {
 
   /** The request is given up. What of it is in the log stays there, and takes effect before the answer: after it nothing changes any more. */
   #refuse(request: PathRequest, path: ControllerPath, status: IoStatus): void {
-    const lastSeq = this.#planned ? this.#plan.lastSeq : 0;
+    const lastSeq = this.#planned ? this.#plan.lastSeq : path.session.partsBefore(request.clientSeq) > 0 ? this.controller.lastSeq : 0;
     path.session.set(request.clientSeq, RequestState.unknown);
     this.#dropPlan();
     if (lastSeq < this.controller.flights.firstSeq) this.controller.answer(request, status);
@@ -413,6 +419,11 @@ export class Admission {
     controller.flights.path[at] = path;
     return true;
   }
+}
+
+/** As the specification of NBD has it: what would write there finds no space; a trim is wrong. */
+function beyondEnd(op: IoOp): IoStatus {
+  return op === IoOp.trim ? IoStatus.invalid : IoStatus.noSpace;
 }
 
 /** Adds the bytes [from, from + length) of a gather list to another. */

@@ -1,6 +1,7 @@
 import { crc32c } from '@node-rs/crc32';
 import type { Controller } from './controller.js';
 import { BLOCK_BYTES, EntryKind } from './ports.js';
+import { zeroCutOff } from './applied.js';
 
 /**
  * Applies committed changes of a vdisk that is served here, from memory: the index says where they are, the cache holds them, and reads that are under way
@@ -11,13 +12,14 @@ export class Applier {
 
   /** The change becomes readable. `payloadCrc` is that of a single block, too: the common case needs no second pass over it. */
   apply(at: number, seq: number, payloadOffset: number, payloadCrc: number): void {
-    const { flights, index, reads, cacheOwner, ports } = this.controller;
+    const { flights, index, reads, cacheOwner, ports, state } = this.controller;
     const { arena, cache } = ports;
     const block = flights.block[at]!;
     const blocks = flights.blocks[at]!;
     reads.overtake(block, blocks);
     if (flights.kind[at] !== EntryKind.write && flights.kind[at] !== EntryKind.fullImage) {
-      index.setZero(block, blocks, seq);
+      if (flights.kind[at] === EntryKind.resize) zeroCutOff(index, block, blocks, seq, ports.store.segments(state.layer));
+      else index.setZero(block, blocks, seq);
       cache.drop(cacheOwner, block, blocks);
       return;
     }

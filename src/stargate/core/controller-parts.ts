@@ -60,6 +60,8 @@ export interface ControllerHost {
   readonly copies?: CopyPort;
   /** Something was committed: there is something to drain. */
   onCommitted(controller: Controller): void;
+  /** The vdisk has another size: its RESIZE is committed. */
+  onSized?(controller: Controller): void;
   /** The log has room again. */
   onLogRoom?(): void;
   /** Whether nothing that is going on will free a part of the log: the disk is full. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { Gather } from 'uring-engine';
-import { IoOp, MAX_IO_BYTES, type PathRequest } from '../../wire/path.js';
+import { IoOp, type PathRequest } from '../../wire/path.js';
 import type { SessionEnd, SessionListener, SessionRequest } from '../../wire/serving.js';
 import { IoStatus } from '../../wire/status.js';
 import { Admission } from './admission.js';
@@ -21,8 +21,10 @@ import { encodeRecord, type HeadRecord } from './head.js';
 import { mapRange } from './map-range.js';
 import { OpenPaths } from './open-paths.js';
 import type { ControllerPath } from './path.js';
-import { BLOCK_BYTES, changesSessions, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
+import { BLOCK_BYTES, changesHead, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
 import { ReadPath } from './read-path.js';
+import { Resizes } from './resizes.js';
+import { isReadBeyond, isWellFormed } from './well-formed.js';
 import { SessionChanges } from './session-changes.js';
 import { SharedReads } from './shared-reads.js';
 import { SpaceRule } from './space-rule.js';
@@ -48,6 +50,7 @@ export class Controller implements LogOwner, Drainable {
   readonly #admission: Admission;
   readonly #sessionChanges = new SessionChanges(this);
   readonly #sharedReads = new SharedReads(this);
+  readonly resizes: Resizes;
   readonly #draft: EntryDraft;
   readonly #control = new Gather(1);
   /** ended: no requests any more, but commits and drains go on. */
@@ -83,6 +86,7 @@ export class Controller implements LogOwner, Drainable {
     this.flights.startAt(vdiskLog.lastSeq + 1);
     this.reads = new ReadPath(this);
     this.#admission = new Admission(this);
+    this.resizes = new Resizes(this);
     this.#draft = {
       kind: EntryKind.write,
       seq: 0,
@@ -108,9 +112,8 @@ export class Controller implements LogOwner, Drainable {
     request.submittedNs = this.ports.clock.nowNs;
     path.session.raiseLowWater(request.lowWater);
     if (path.session.hasHeardOfLoss) this.#flushes?.heardOfLoss(path.session);
-    const { op, offsetBytes, lengthBytes } = request;
-    if (op !== IoOp.flush && !this.#isInside(op, offsetBytes, lengthBytes)) return this.answer(request, IoStatus.invalid);
-    if (op === IoOp.write && request.payload.totalBytes !== lengthBytes) return this.answer(request, IoStatus.invalid);
+    const { op } = request;
+    if (!isWellFormed(request) || isReadBeyond(request, this.state.sizeBytes)) return this.answer(request, IoStatus.invalid);
     switch (op) {
       case IoOp.read:
       case IoOp.map:
@@ -188,11 +191,6 @@ export class Controller implements LogOwner, Drainable {
     controller.pass(1, op === IoOp.read || op === IoOp.write ? lengthBytes : 0);
     controller.service.record(this.ports.clock.nowNs - submittedNs);
     if (op !== IoOp.write && op !== IoOp.trim && op !== IoOp.zero) controller.queue.record(0);
-  }
-
-  #isInside(op: IoOp, offsetBytes: number, lengthBytes: number): boolean {
-    if (!(lengthBytes > 0 && offsetBytes >= 0 && offsetBytes + lengthBytes <= this.state.sizeBytes)) return false;
-    return (op !== IoOp.read && op !== IoOp.write) || lengthBytes <= MAX_IO_BYTES;
   }
 
   // ---------------------------------------------------------------- the log
@@ -338,15 +336,15 @@ export class Controller implements LogOwner, Drainable {
   // ---------------------------------------------------------------- life
 
   /**
-   * The vdisk's whole head state as of the end of its log, or null while an entry that changes the session table is in flight: the
-   * table of the record would lack it.
+   * The vdisk's whole head state as of the end of its log, or null while an entry that changes the session table or the size is in flight: the
+   * record would lack it.
    */
   head(drainedSeq: number, drainedHash: number): HeadRecord | null {
     const { flights } = this;
     const inLog = new Map<number, number[]>();
     for (let seq = flights.firstSeq; seq < flights.nextSeq; seq++) {
       const at = flights.at(seq);
-      if (changesSessions(flights.kind[at]!)) return null;
+      if (changesHead(flights.kind[at]!)) return null;
       const session = flights.session[at];
       if (session == null) continue;
       const of = inLog.get(session.id);
@@ -438,6 +436,7 @@ export class Controller implements LogOwner, Drainable {
   #endAllPaths(reason: SessionEnd, node?: string): void {
     this.paths.endAll(reason, node);
     this.#sessionChanges.refuseAll();
+    if (!this.hearsOfCommits) this.resizes.refuse();
   }
 
   /** Nothing of it is on its way to the log, or being read. */

@@ -1,13 +1,16 @@
 import { MAX_MAP_EXTENTS, type PathRequest } from '../../wire/path.js';
 import { IoStatus } from '../../wire/status.js';
+import { MapFlags } from '../../wire/vdisk-command.js';
 import { Where } from './block-index.js';
 import type { Controller } from './controller.js';
 import { MAX_MAP_BLOCKS } from './limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from './ports.js';
 
-/** Flags of NBD's base:allocation. */
-const DATA = 0;
-const HOLE_AND_ZERO = 3;
+const DATA = MapFlags.data;
+const HOLE_AND_ZERO = MapFlags.hole;
+
+/** Of a MAP request, as much as is needed here. */
+export type MapTarget = Pick<PathRequest, 'offsetBytes' | 'lengthBytes' | 'extents' | 'extentCount'>;
 const CHUNK_BLOCKS = 64;
 const states: BlockStates = {
   state: new Uint8Array(CHUNK_BLOCKS),
@@ -17,9 +20,10 @@ const states: BlockStates = {
 
 /**
  * Fills `request.extents` with what is allocated from `offsetBytes` on: blocks with data, and blocks that read as zeroes and take no space. It may
- * end before the request does: at the limit of extents, or of blocks looked at in one call.
+ * end before the request does: at the limit of extents, or of blocks looked at in one call. `zeroFlags`: of blocks that were
+ * written to, and hold zeroes: they take no space, so NBD's clients are told of a hole.
  */
-export function mapRange(controller: Controller, request: PathRequest): IoStatus {
+export function mapRange(controller: Controller, request: MapTarget, zeroFlags: number = HOLE_AND_ZERO): IoStatus {
   const end = request.offsetBytes + request.lengthBytes;
   let at = request.offsetBytes;
   let looked = 0;
@@ -40,9 +44,10 @@ export function mapRange(controller: Controller, request: PathRequest): IoStatus
     if (!controller.ports.store.lookup(controller.state.layer, segment, inSegment, blocks, states)) return IoStatus.corrupt;
     for (let i = 0; i < blocks && at < end; i++) {
       const where = controller.index.find(block + i);
-      const isData = where === Where.log || (where === Where.notHere && states.state[i] === BlockState.data);
+      const state = where === Where.log ? BlockState.data : where === Where.zero ? BlockState.zero : states.state[i];
+      const flags = state === BlockState.data ? DATA : state === BlockState.zero ? zeroFlags : HOLE_AND_ZERO;
       const stop = Math.min(end, (block + i + 1) * BLOCK_BYTES);
-      if (!add(request, stop - at, isData ? DATA : HOLE_AND_ZERO)) return IoStatus.ok;
+      if (!add(request, stop - at, flags)) return IoStatus.ok;
       at = stop;
     }
     looked += blocks;
@@ -54,7 +59,7 @@ function isUnused(controller: Controller, segment: number): boolean {
   return controller.index.segment(segment) === undefined && controller.ports.store.drainSeq(controller.state.layer, segment) === 0;
 }
 
-function add(request: PathRequest, lengthBytes: number, flags: number): boolean {
+function add(request: MapTarget, lengthBytes: number, flags: number): boolean {
   const { extents, extentCount } = request;
   if (extentCount > 0 && extents[extentCount * 2 - 1] === flags) {
     extents[extentCount * 2 - 2]! += lengthBytes;

@@ -39,10 +39,10 @@ export const EntryKind = {
 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
-/** The table of sessions is another one when it is committed. */
-export function changesSessions(kind: EntryKind): boolean {
-  const isOfLoss = kind === EntryKind.memoryLost || kind === EntryKind.lossHeard;
-  return kind === EntryKind.sessionOpen || kind === EntryKind.sessionClose || kind === EntryKind.attachMode || isOfLoss;
+/** The table of sessions, or the size, is another one when it is committed: a HEAD that does not know of it would be wrong. */
+export function changesHead(kind: EntryKind): boolean {
+  if (kind === EntryKind.resize || kind === EntryKind.memoryLost || kind === EntryKind.lossHeard) return true;
+  return kind === EntryKind.sessionOpen || kind === EntryKind.sessionClose || kind === EntryKind.attachMode;
 }
 
 /** A node's own record at a place of its log: `seq` is that of the entry before it. */
@@ -52,7 +52,8 @@ export function isLocalRecord(kind: EntryKind): boolean {
 
 /**
  * One entry about to be appended. One draft object is reused; the log copies it and its payload during `append`.
- * WRITE, ZERO and TRIM are in whole blocks (the controller has merged partial blocks into full images before).
+ * WRITE, ZERO and TRIM are in whole blocks (the controller has merged partial blocks into full images before). Of a RESIZE `offsetBytes` is the new size,
+ * `lengthBytes` what is cut off behind it.
  */
 export interface EntryDraft {
   kind: EntryKind;

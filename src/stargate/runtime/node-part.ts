@@ -11,6 +11,8 @@ import { Scrubber } from './scrubber.js';
 import { LEAVE_NS, QUIET_POLL_NS, STOP_DRAIN_NS } from './limits.js';
 import type { EnospcPolicy } from '../../meta/model.js';
 import { shardOfStream, streamOf } from '../../wire/placement.js';
+import type { VdiskAnswer, VdiskCommand } from '../../wire/vdisk-command.js';
+import type { SizedVdisk } from '../../meta/sizes.js';
 import { RecoveryCollector } from './recovery.js';
 import { Histories } from './histories.js';
 import { Refusals } from './refusals.js';
@@ -19,6 +21,7 @@ import { replicaDamage } from './group/open.js';
 import type { GroupVdisk } from './group/group-vdisk.js';
 import { Groups, type GroupPorts } from './group/groups.js';
 import type { ReplicationMutations } from '../core/replication/effects.js';
+import { command } from './management.js';
 import { Openings, type Served } from './openings.js';
 import { SpaceRules, type VdiskSpace } from './space-rules.js';
 import type { ShardStream } from './streams.js';
@@ -52,6 +55,8 @@ export interface NodePartOptions {
   /** Rule 6. */
   readonly onFatal: (message: string) => void;
   readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
+  /** A controller here has the vdisk in another size than the metadata, perhaps: to be brought there. */
+  readonly onSized?: (sized: SizedVdisk) => void;
   /** Drains of a stream find no space for data, or find it again. */
   readonly onDiskFull?: (isFull: boolean) => void;
   /** What changes hear that have no space, of vdisks of which {@link NodePart.setSpace} has said nothing; missing: they wait. */
@@ -182,6 +187,12 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   // ---------------------------------------------------------------- vdisks
 
+  /** `done` once, with the controller's answer. */
+  command(vdiskId: string, wanted: VdiskCommand, done: (answer: VdiskAnswer) => void): void {
+    const isNot = this.#stopping ? 'this Stargate stops' : this.#refusals.messageOf(vdiskId);
+    command(vdiskId, wanted, this, isNot ?? 'the vdisk is not served here, or not yet', done);
+  }
+
   /** `done('')` when it serves; otherwise why not. */
   create(description: VdiskDescription, done: (problem: string) => void): void {
     this.#openings.create(description, done);
@@ -290,6 +301,10 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.options.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes);
   }
 
+  onSized({ state: { vdiskId, term, sizeBytes } }: Controller): void {
+    this.options.onSized?.({ vdiskId, term, sizeBytes });
+  }
+
   onCommitted(controller: Controller): void {
     this.served.get(controller.state.vdiskId)?.stream.scheduler.onCommitted(controller);
   }
@@ -353,9 +368,8 @@ export class NodePart implements VdiskServing, ControllerHost {
       controllerMutations: mutations?.controller ?? {},
       nextCacheOwner: () => this.#nextCacheOwner++,
       onCommitted: one => this.#streamOf(one.vdiskId)!.scheduler.onCommitted(one.local),
-      onLogFailed: errno => this.onLogFailed(errno),
+      host: this,
       onDataFailed: (what, vdiskId) => this.#fatal(`${what} vdisk ${vdiskId} failed: the data disk reported an error`),
-      onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => this.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
       rot: this.rot,
       isDraining: one => this.#streamOf(one.vdiskId)!.scheduler.isBusy(one.local),
       discard: one => this.#delays.after(0, () => this.#openings.letGo(one.vdiskId)),

@@ -11,6 +11,7 @@ import {
   type PromiseRecord,
   type ReplicaHeadRecord,
 } from '../core/head.js';
+import { zeroCutOff } from '../core/applied.js';
 import type { Entry } from '../core/replication/entry.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, EntryKind, type BlockStorePort, type LayerId } from '../core/ports.js';
 import { SessionTable } from '../core/sessions.js';
@@ -23,6 +24,8 @@ export interface RecoveredVdisk {
   readonly sessions: SessionTable;
   /** The last one, or null. */
   head: HeadRecord | null;
+  /** By the last head or RESIZE; null: there is none. */
+  sizeBytes: number | null;
   /** Why it cannot be served, or ''. What is wrong with one vdisk must not keep the others away. */
   problem: string;
   /** Its log is a replica's: what is committed of it is not known yet, so nothing of it is in `index` and `sessions`. */
@@ -49,7 +52,7 @@ export class RecoveryCollector implements RecoveryVisitor {
 
   constructor(
     readonly arena: Arena,
-    readonly store: Pick<BlockStorePort, 'layersOf' | 'drainSeq'>,
+    readonly store: Pick<BlockStorePort, 'layersOf' | 'drainSeq' | 'segments'>,
   ) {}
 
   onEntry(log: StreamVdiskLog, entry: RecoveredEntry): void {
@@ -92,6 +95,10 @@ export class RecoveryCollector implements RecoveryVisitor {
       case EntryKind.head:
         vdisk.head = decodeHead(this.#payload(entry));
         vdisk.sessions.restore(vdisk.head.sessions);
+        vdisk.sizeBytes = vdisk.head.sizeBytes;
+        return;
+      case EntryKind.resize:
+        this.#resized(vdisk, entry);
         return;
       default:
         return;
@@ -149,6 +156,13 @@ export class RecoveryCollector implements RecoveryVisitor {
     }
   }
 
+  #resized(vdisk: RecoveredVdisk, { seq, offsetBytes, lengthBytes }: RecoveredEntry): void {
+    vdisk.sizeBytes = offsetBytes;
+    if (lengthBytes === 0) return;
+    const extents = vdisk.layer === null ? [] : this.store.segments(vdisk.layer);
+    zeroCutOff(vdisk.index, offsetBytes / BLOCK_BYTES, lengthBytes / BLOCK_BYTES, seq, extents);
+  }
+
   #isDrained(vdisk: RecoveredVdisk, segment: number, seq: number): boolean {
     return vdisk.layer !== null && seq <= this.store.drainSeq(vdisk.layer, segment);
   }
@@ -161,7 +175,8 @@ export class RecoveryCollector implements RecoveryVisitor {
     let vdisk = this.vdisks.get(vdiskId);
     if (vdisk === undefined) {
       const layer = this.store.layersOf(vdiskId).at(-1) ?? null;
-      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), head: null, problem: '', replica: null, layer, endsInHead: false };
+      const nothing = { head: null, sizeBytes: null, problem: '', replica: null, endsInHead: false };
+      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), layer, ...nothing };
       this.vdisks.set(vdiskId, vdisk);
     }
     return vdisk;

@@ -18,6 +18,7 @@ import type { RecoveredVdisk } from './recovery.js';
 /** What the metadata says of a vdisk that this node is to serve. */
 export interface VdiskDescription {
   readonly vdiskId: string;
+  /** Where the log does not say another one. */
   readonly sizeBytes: number;
   readonly historyId: number;
   /** New at each start: won in the metadata store (rule 7). */
@@ -152,7 +153,8 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
   const { vdiskId, term, nonce, durability = 'always' } = description;
   const state: VdiskState = {
     vdiskId,
-    sizeBytes: Math.max(description.sizeBytes, recovered?.head?.sizeBytes ?? 0),
+    // The log decides: the metadata may be behind it, or before it.
+    sizeBytes: recovered?.sizeBytes ?? description.sizeBytes,
     layer,
     term,
     index: recovered?.index ?? new BlockIndex(),
@@ -170,9 +172,14 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
   // The log may be full at the start: what it refuses is tried again when it has room.
   const controller = new Controller(ports, state, log, cacheOwner, { ...bind(host, options.isOutOfSpace), onLogRoom: goOn }, mutations);
   const promise = (): boolean => controller.appendControl(EntryKind.promise, encodeRecord({ term, controller: nodeId, nonce }), 0, null);
-  const served = { onControlCommitted: () => onServing(controller, log) };
+  const onCommitted = (): void => {
+    onServing(controller, log);
+    if (state.sizeBytes !== description.sizeBytes) host.onSized?.(controller);
+  };
   const head = (): boolean =>
-    controller.appendControl(EntryKind.head, encodeRecord(controller.head(state.drainedSeq, state.drainedHash)!), 0, served);
+    controller.appendControl(EntryKind.head, encodeRecord(controller.head(state.drainedSeq, state.drainedHash)!), 0, {
+      onControlCommitted: onCommitted,
+    });
   steps = [promise, head];
   goOn();
 }
@@ -182,6 +189,7 @@ function bind(host: ControllerHost, isOutOfSpace: () => boolean): ControllerHost
     onLogFailed: errno => host.onLogFailed(errno),
     onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => host.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
     onCommitted: controller => host.onCommitted(controller),
+    onSized: controller => host.onSized?.(controller),
     isOutOfSpace,
   };
 }

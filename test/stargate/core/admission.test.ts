@@ -293,7 +293,8 @@ describe('a path that goes', () => {
 
 describe('what is refused at the door', () => {
   it.each([
-    ['beyond the end', IoOp.write, 4 * 2 ** 30 - 100, 200],
+    ['of a read beyond the end', IoOp.read, 4 * 2 ** 30 - 100, 200],
+    ['of a trim beyond the end', IoOp.trim, 4 * 2 ** 30 - 4096, 8192],
     ['of no length', IoOp.zero, 0, 0],
     ['of a negative offset', IoOp.trim, -4096, 4096],
     ['longer than a request may be', IoOp.write, 0, (1 << 20) + 1],

@@ -179,7 +179,8 @@ export class BlockCopies {
   #readOne(block: number, seq: number, crc: number, at: number, tries: number, done: (isGood: boolean) => void): void {
     const { group } = this;
     const { arena, store, extents } = group.parts.ports;
-    const { layer, sizeBytes } = group.options;
+    const { layer } = group.options;
+    const { sizeBytes } = group.local.applied;
     const onRead = (_tag: number, result: number): void => {
       const isGood = result === BLOCK_BYTES && crc32c(arena.bytes.subarray(at, at + BLOCK_BYTES)) === crc;
       if (isGood || tries >= MAX_REREADS) return done(isGood);

@@ -28,7 +28,8 @@ import { WaitingOpens } from './waiting-opens.js';
 export interface GroupVdiskOptions {
   readonly parts: GroupParts;
   readonly vdiskId: string;
-  readonly sizeBytes: number;
+  /** Its size, as the metadata has it. */
+  readonly toldBytes: number;
   readonly layer: LayerId;
   readonly replicationFactor: number;
   readonly minMembers: number;
@@ -338,6 +339,7 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
     this.controllerNode = parts.node;
     const { lossTerm = 0 } = this.group!;
     if (lossTerm > state.sessions.lossTerm) this.controller.tellOfLoss(lossTerm);
+    if (this.local.isResized) parts.onSized(this.controller);
   }
 
   /** Nobody is answered: outcomes are unknown. What it had appended may still be committed, by whoever follows. */
@@ -412,7 +414,7 @@ export class GroupVdisk implements ReplicaLogHost, EntrySource {
 
   openSession(request: SessionRequest, listener: SessionListener): void {
     if (this.controller !== null) this.controller.openSession(request, listener);
-    else this.opens.add(request, listener);
+    else this.opens.addSession(request, listener);
   }
 
   closeSession(request: SessionRequest, done: () => void): void {

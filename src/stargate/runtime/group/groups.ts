@@ -13,7 +13,7 @@ import {
   type ReplicaMessage,
 } from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
-import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
+import type { ControllerHost, ControllerMutations, ControllerPorts } from '../../core/controller.js';
 import type { CasOutcome, Group, Removals, ReplicationMutations, Seen } from '../../core/replication/effects.js';
 import type { OplogStream } from '../../oplog/index.js';
 import type { RotCounters } from '../rot.js';
@@ -58,9 +58,8 @@ export interface GroupsOptions {
   readonly controllerMutations: ControllerMutations;
   readonly nextCacheOwner: () => number;
   readonly onCommitted: (group: GroupVdisk) => void;
-  readonly onLogFailed: (errno: number) => void;
+  readonly host: ControllerHost;
   readonly onDataFailed: (what: string, vdiskId: string) => void;
-  readonly onBadBlock: (vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number) => void;
   readonly rot: RotCounters;
   readonly isOutOfSpace: (stream: OplogStream) => boolean;
   readonly rules: SpaceRules;
@@ -94,8 +93,7 @@ export class Groups implements PeerListener {
   #removals: Removals = new Map();
   #nextRemovalMs = 0;
   #nextSurplusMs = 0;
-  /** Somebody was refused for want of memory, perhaps, and some came back. */
-  #hasRoom = false;
+  #hasRoom = false; // Somebody was refused for want of memory, perhaps, and some came back.
   #resyncs = 0;
 
   constructor(readonly options: GroupsOptions) {
@@ -138,9 +136,10 @@ export class Groups implements PeerListener {
       cas: (vdiskId, expectedEpoch, next) => group.cas(vdiskId, expectedEpoch, next),
       readGroup: (vdiskId, readId) => group.readGroup(vdiskId, readId),
       onCommitted: one => options.onCommitted(one),
-      onLogFailed: errno => options.onLogFailed(errno),
+      onLogFailed: errno => options.host.onLogFailed(errno),
       onDataFailed: (what, vdiskId) => options.onDataFailed(what, vdiskId),
-      onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => options.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
+      onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => options.host.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
+      onSized: controller => options.host.onSized?.(controller),
       rot: options.rot,
       isOutOfSpace: stream => options.isOutOfSpace(stream),
       ruleOf: vdiskId => options.rules.of(vdiskId),

@@ -44,7 +44,7 @@ export class NewHistory {
     const { lastSeq, lastHash: hash, lastTerm: term } = group.replica.member.log;
     const base = { seq: lastSeq + HISTORY_JUMP, hash, term };
     const sessions = { generation, ended: [], shared: null, sessions: [] };
-    group.local.restart({ base, at: base, sizeBytes: group.options.sizeBytes, sessions, aheadSeq: 0, historyId }, () => {
+    group.local.restart({ base, at: base, sizeBytes: group.local.applied.sizeBytes, sessions, aheadSeq: 0, historyId }, () => {
       group.events.recovered(historyId, lastSeq, term);
       this.onEnd('');
     });

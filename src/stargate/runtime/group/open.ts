@@ -206,21 +206,21 @@ function openReplica(options: OpenReplicaOptions): GroupVdisk {
   const { store } = parts.ports;
   const sessions = new SessionTable();
   if (head !== null) sessions.restore(head.sessions);
-  const applied = new AppliedLog(new BlockIndex(), sessions);
+  const sizeBytes = head?.sizeBytes ?? description.sizeBytes;
+  const applied = new AppliedLog(new BlockIndex(), sessions, sizeBytes, () => store.segments(layer));
   const appliedSeq = committedSeq(store, layer, head?.at.seq ?? 0, drained.seq + entries.length);
   for (const entry of entries) {
     if (entry.seq > appliedSeq) break;
     applied.applyUndrained(entry.seq, bodyOf(entry), segment => store.drainSeq(layer, segment));
-    if (entry.seq > (head?.at.seq ?? 0)) applied.applySession(entry.seq, bodyOf(entry));
+    if (entry.seq > (head?.at.seq ?? 0)) applied.applyHead(entry.seq, bodyOf(entry));
   }
   const known = { committedSeq: appliedSeq, committedHeard: appliedSeq, isTorn, mayHaveForgotten };
   const recovered: RecoveredLog = { base: drained, entries, promise, ...known };
-  const sizeBytes = Math.max(description.sizeBytes, head?.sizeBytes ?? 0);
   const sessionsSeq = head?.at.seq ?? 0;
   const aheadSeq = Math.max(sessionsSeq, drainedSeq(store, layer));
   return new GroupVdisk({
     state: { applied, appliedSeq, drained, aheadSeq, sessionsSeq, copiesSeq: lastCopy(entries) },
-    ...{ parts, vdiskId, sizeBytes, layer, replicationFactor, minMembers, durability, stream, log, recovered },
+    ...{ parts, vdiskId, toldBytes: description.sizeBytes, layer, replicationFactor, minMembers, durability, stream, log, recovered },
     controllerNode: nodeOfMember(controller),
   });
 }

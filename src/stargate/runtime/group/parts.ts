@@ -1,7 +1,7 @@
 import type { EventSink } from '../../../base/events.js';
 import type { PeerSender } from '../../../wire/peers.js';
 import type { MemberId } from '../../../wire/replicate.js';
-import type { ControllerMutations, ControllerPorts } from '../../core/controller.js';
+import type { Controller, ControllerMutations, ControllerPorts } from '../../core/controller.js';
 import type { BufferAccess } from '../../core/ports.js';
 import type { Group, ReplicationMutations } from '../../core/replication/effects.js';
 import type { SpaceRule } from '../../core/space-rule.js';
@@ -42,6 +42,8 @@ export interface GroupParts {
   onLogFailed(errno: number): void;
   /** Rule 6: a write or sync of the extents, or the block store, gave an error that is not lack of space. */
   onDataFailed(what: string, vdiskId: string): void;
+  /** Its controller here has another size than the metadata, perhaps. */
+  onSized(controller: Controller): void;
   onBadBlock(vdiskId: string, offsetBytes: number, errno: number, lengthBytes: number): void;
   /** Of the shard. */
   readonly rot: RotCounters;

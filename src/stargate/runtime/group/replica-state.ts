@@ -17,7 +17,7 @@ export interface ReplicaStateOptions {
   readonly drained: PlaceRecord;
   /** The extents may have entries up to this one. */
   readonly aheadSeq: number;
-  /** The session table is as of this entry. */
+  /** The session table, and the size, are as of this entry. */
   readonly sessionsSeq: number;
   /** Up to this entry some lie further behind in the log than those that follow them: copies of damaged ones. 0: none. */
   readonly copiesSeq: number;
@@ -42,6 +42,8 @@ export class ReplicaState implements Drainable {
   drained: PlaceRecord;
   /** The log is about to go on elsewhere: nothing is taken in meanwhile. */
   isRestarting = false;
+  /** The metadata may have another size than what is applied here: entries have changed it, and who was the controller then may not have come to say so. */
+  isResized: boolean;
   #aheadSeq: number;
   #sessionsSeq: number;
   readonly #copiesSeq: number;
@@ -61,6 +63,7 @@ export class ReplicaState implements Drainable {
     this.#aheadSeq = aheadSeq;
     this.#sessionsSeq = sessionsSeq;
     this.#copiesSeq = copiesSeq;
+    this.isResized = applied.sizeBytes !== group.options.toldBytes;
     this.ports = { ...parts.ports, log: stream };
     this.host = {
       onLogFailed: errno => group.onLogFailed(errno),
@@ -70,6 +73,7 @@ export class ReplicaState implements Drainable {
       isOutOfSpace: () => parts.isOutOfSpace(stream),
       blockedBy: () => this.#blockedBy(),
       confirm: () => group.rounds.want(),
+      onSized: controller => parts.onSized(controller),
     };
   }
 
@@ -87,7 +91,7 @@ export class ReplicaState implements Drainable {
       if (own === undefined) this.#applyOther(seq, bodyOf(entry));
       else {
         const body = bodyOf(entry);
-        this.applied.applySession(seq, body);
+        this.#applyHead(seq, body);
         // The index may have to be made again.
         if (this.group.isForgetful) this.group.own.takeCrcs(own, body);
         own.owner.onDurable(own.tag, own.offset, entry.crc);
@@ -112,7 +116,8 @@ export class ReplicaState implements Drainable {
   /** What a controller here starts from: all of the log is applied. */
   controllerBegins(term: number): VdiskState {
     this.#heldSeq = this.appliedSeq;
-    const { vdiskId, sizeBytes, layer, durability } = this.group.options;
+    const { vdiskId, layer, durability } = this.group.options;
+    const { sizeBytes } = this.applied;
     const { seq: drainedSeq, hash: drainedHash } = this.drained;
     const sessions = new SessionTable();
     sessions.restore(this.applied.sessions.record());
@@ -128,16 +133,22 @@ export class ReplicaState implements Drainable {
   controllerEnds(committedSeq: number): void {
     if (committedSeq <= this.appliedSeq) return;
     const { log } = this.group.replica.member;
-    const applied = new AppliedLog(new BlockIndex(), this.applied.sessions);
+    const { sessions, sizeBytes, extents } = this.applied;
+    const applied = new AppliedLog(new BlockIndex(), sessions, sizeBytes, extents);
     for (let seq = log.base.seq + 1; seq <= this.appliedSeq; seq++)
       applied.applyUndrained(seq, bodyOf(log.at(seq)), segment => this.ports.store.drainSeq(this.group.options.layer, segment));
     this.applied = applied;
   }
 
   #applyOther(seq: number, body: LogBody): void {
-    if (seq > this.#aheadSeq) return this.applied.apply(seq, body);
-    this.applied.applyUndrained(seq, body, segment => this.ports.store.drainSeq(this.group.options.layer, segment));
-    if (seq > this.#sessionsSeq) this.applied.applySession(seq, body);
+    if (seq > this.#aheadSeq) this.applied.applyBlocks(seq, body);
+    else this.applied.applyUndrained(seq, body, segment => this.ports.store.drainSeq(this.group.options.layer, segment));
+    if (seq > this.#sessionsSeq) this.#applyHead(seq, body);
+  }
+
+  #applyHead(seq: number, body: LogBody): void {
+    this.applied.applyHead(seq, body);
+    if (body.kind === EntryKind.resize) this.isResized = true;
   }
 
   /** Its own disk, or another member: a datapath leaves a controller that its own disk holds up. */
@@ -207,7 +218,8 @@ export class ReplicaState implements Drainable {
   }
 
   headRecord(drained = this.drained): ReplicaHeadRecord {
-    const { sizeBytes, layer } = this.group.options;
+    const { layer } = this.group.options;
+    const { sizeBytes } = this.applied;
     const { promise } = this.group.replica.member;
     const at = this.#placeOf(this.appliedSeq);
     return { version: 1, sizeBytes, layer, at, drained, promise, sessions: this.applied.sessions.record() };
@@ -284,7 +296,8 @@ export class ReplicaState implements Drainable {
         this.isRestarting = false;
         const table = new SessionTable();
         table.restore(sessions);
-        this.applied = new AppliedLog(new BlockIndex(), table);
+        this.applied = new AppliedLog(new BlockIndex(), table, sizeBytes, this.applied.extents);
+        this.isResized = true;
         this.drained = base;
         this.#headLsn = lsn;
         this.appliedSeq = base.seq;

@@ -1,15 +1,23 @@
 import type { SessionListener, SessionRequest } from '../../../wire/serving.js';
+import type { Controller } from '../../core/controller.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { CONTROLLER_SILENT_MS, LOOK_AGAIN_MS, MAX_WAITING_OPENS, OPEN_WAIT_MS, START_GRACE_MS, STEP_ASIDE_MS } from './limits.js';
 
+/** Who wants the controller of the vdisk: a datapath a session of it, its management a change. */
+export interface Wanting {
+  /** The node that a datapath has just left because it was silent or stuck. */
+  readonly left?: string | undefined;
+  readonly onRefused: SessionListener['onRefused'];
+  readonly onController: (controller: Controller) => void;
+}
+
 interface Waiting {
-  readonly request: SessionRequest;
-  readonly listener: SessionListener;
+  readonly by: Wanting;
   readonly sinceMs: number;
 }
 
 /**
- * Sessions that want a vdisk which this member does not control. While its controller is alive they are sent there: a datapath that sees it
+ * Sessions, and others, that want a vdisk which this member does not control. While its controller is alive they are sent there: a datapath that sees it
  * otherwise is redirected, not obeyed. When it is silent, this member takes over for them (rule 11).
  */
 export class WaitingOpens {
@@ -21,17 +29,31 @@ export class WaitingOpens {
 
   constructor(readonly group: GroupVdisk) {}
 
-  add(request: SessionRequest, listener: SessionListener): void {
+  addSession(request: SessionRequest, listener: SessionListener): void {
+    this.#add({
+      left: request.left,
+      onRefused: (reason, message, node) => listener.onRefused(reason, message, node),
+      onController: controller => controller.openSession(request, listener),
+    });
+  }
+
+  /** The controller that is here, or will be: perhaps this member takes over. */
+  want(by: Wanting): void {
+    if (this.group.controller !== null) by.onController(this.group.controller);
+    else this.#add(by);
+  }
+
+  #add(by: Wanting): void {
     const { nowMs } = this.group.parts;
-    if (this.group.replica.departure.isLeaving) return this.#redirect(listener);
-    const isSuspected = request.left !== undefined && request.left === this.group.controllerNode;
+    if (this.group.replica.departure.isLeaving) return this.#redirect(by);
+    const isSuspected = by.left !== undefined && by.left === this.group.controllerNode;
     const isComing = this.group.replica.takeover.state.kind !== 'idle';
-    if (!isComing && this.#isStranger(nowMs)) return this.#redirect(listener);
-    if (!isComing && this.isControllerAlive(nowMs) && !isSuspected) return this.#redirect(listener);
+    if (!isComing && this.#isStranger(nowMs)) return this.#redirect(by);
+    if (!isComing && this.isControllerAlive(nowMs) && !isSuspected) return this.#redirect(by);
     const standIn = isComing ? null : this.#stepAside(nowMs);
-    if (standIn !== null) return listener.onRefused('moved', `this node is drained: node "${standIn}" is to take over`, standIn);
-    if (this.#waiting.length === MAX_WAITING_OPENS) return listener.onRefused('busy', 'too many sessions wait for a takeover of the vdisk');
-    this.#waiting.push({ request, listener, sinceMs: nowMs });
+    if (standIn !== null) return by.onRefused('moved', `this node is drained: node "${standIn}" is to take over`, standIn);
+    if (this.#waiting.length === MAX_WAITING_OPENS) return by.onRefused('busy', 'too many sessions wait for a takeover of the vdisk');
+    this.#waiting.push({ by, sinceMs: nowMs });
     this.#takeOver(nowMs);
   }
 
@@ -44,22 +66,22 @@ export class WaitingOpens {
     const late = this.#waiting.filter(one => nowMs - one.sinceMs >= OPEN_WAIT_MS);
     if (late.length > 0) {
       this.#waiting = this.#waiting.filter(one => !late.includes(one));
-      for (const { listener } of late) this.#redirect(listener);
+      for (const { by } of late) this.#redirect(by);
     }
     if (this.#isStranger(nowMs) && this.group.replica.takeover.state.kind === 'idle')
-      for (const { listener } of this.#waiting.splice(0)) this.#redirect(listener);
+      for (const { by } of this.#waiting.splice(0)) this.#redirect(by);
     this.#takeOver(nowMs);
   }
 
-  /** After each event of the group: they are opened as soon as there is a controller. */
+  /** After each event of the group: they get it as soon as there is a controller. */
   follow(): void {
     const { controller } = this.group;
     if (controller === null || this.#waiting.length === 0) return;
-    for (const { request, listener } of this.#waiting.splice(0)) controller.openSession(request, listener);
+    for (const { by } of this.#waiting.splice(0)) by.onController(controller);
   }
 
   refuseAll(): void {
-    for (const { listener } of this.#waiting.splice(0)) listener.onRefused('not-served', 'this Stargate stops');
+    for (const { by } of this.#waiting.splice(0)) by.onRefused('not-served', 'this Stargate stops');
   }
 
   #takeOver(nowMs: number): void {
@@ -84,11 +106,11 @@ export class WaitingOpens {
     return nowMs - this.#asideMs < STEP_ASIDE_MS ? standIn : null;
   }
 
-  #redirect(listener: SessionListener): void {
+  #redirect(by: Wanting): void {
     const { controllerNode, parts } = this.group;
     const isHere = controllerNode === parts.node;
-    if (isHere) listener.onRefused('not-served', 'the vdisk is being taken over here');
-    else listener.onRefused('moved', `node "${controllerNode}" controls the vdisk`, controllerNode);
+    if (isHere) by.onRefused('not-served', 'the vdisk is being taken over here');
+    else by.onRefused('moved', `node "${controllerNode}" controls the vdisk`, controllerNode);
   }
 
   /** As far as this member has heard of it. */

@@ -1,0 +1,45 @@
+import * as z from 'zod';
+import { vdiskAnswer } from '../wire/vdisk-command.js';
+
+/** Shapes of the management API for what the controllers of vdisks do: as in schemas.ts. */
+const count = z.number().int().nonnegative();
+
+/** What a node has been told by the controller of a vdisk, where that is there. */
+export const commandView = z.object({ node: z.string(), answer: vdiskAnswer });
+export type CommandView = z.infer<typeof commandView>;
+
+export const resizeRequest = z.object({
+  sizeBytes: z.number().int().positive(),
+  /** What lies beyond it may be cut off. */
+  shrink: z.boolean().optional(),
+});
+export type ResizeRequest = z.infer<typeof resizeRequest>;
+
+export const resizeView = z.object({
+  vdisk: z.string(),
+  vdiskId: z.string(),
+  beforeBytes: count,
+  sizeBytes: count,
+  /** Data that was cut off. */
+  cutBytes: count,
+  /** The metadata has it. If not, it comes there by itself. */
+  isRecorded: z.boolean(),
+  /** Where it is attached, and whether new connections see the size there already. */
+  hosts: z.array(z.object({ host: z.string(), isOffered: z.boolean() })),
+});
+export type ResizeView = z.infer<typeof resizeView>;
+
+export const mapRequest = z.object({ fromBytes: z.coerce.number().int().nonnegative().optional() });
+export type MapRequest = z.infer<typeof mapRequest>;
+
+export const mapView = z.object({
+  vdisk: z.string(),
+  sizeBytes: count,
+  /** Ascending, without gaps. `zero`: trimmed or zeroed; `hole`: never written. Neither takes space. */
+  ranges: z.array(z.object({ offsetBytes: count, lengthBytes: count, state: z.enum(['data', 'zero', 'hole']) })),
+  /** Where to go on; null: that was all. */
+  nextBytes: count.nullable(),
+  /** With the first part: what the copies take of their nodes' extents; null: the node does not say. */
+  copies: z.array(z.object({ node: z.string(), allocatedBytes: count.nullable() })),
+});
+export type MapView = z.infer<typeof mapView>;
