@@ -13,6 +13,8 @@ export interface LeaseServiceOptions {
   /** For the client that holds the lease. */
   readonly attach: (vdiskName: string, wanted: AttachRequest) => Promise<AttachmentView>;
   readonly detach: (vdiskName: string) => Promise<DetachView>;
+  /** To fewer bytes than it has, of which those behind have never been written. */
+  readonly shrink: (vdiskName: string, sizeBytes: number) => Promise<unknown>;
 }
 
 const inBlocks = (bytes: number): number => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
@@ -38,10 +40,13 @@ export class LeaseService {
     return renewLease(this.options.store, vdiskId);
   }
 
-  /** The client has written everything, and flushed it. */
+  /** The client has written everything, and flushed it. `sizeBytes`: where only now it is known how much that is. */
   async finishImport(vdiskId: string, { sizeBytes }: FinishImportRequest): Promise<VdiskRecord> {
+    const { store, shrink } = this.options;
     await this.#detach(vdiskId);
-    return finishImport(this.options.store, vdiskId, sizeBytes === undefined ? undefined : inBlocks(sizeBytes));
+    const { vdisk } = await leasedVdisk(store, vdiskId);
+    if (sizeBytes !== undefined && inBlocks(sizeBytes) < vdisk.sizeBytes) await shrink(vdisk.name, inBlocks(sizeBytes));
+    return finishImport(store, vdiskId);
   }
 
   /** Also where the vdisk has been deleted meanwhile: then the lease alone is left. */

@@ -63,12 +63,13 @@ export class ControlService {
   readonly leases: LeaseService;
 
   constructor(private readonly options: ControlServiceOptions) {
+    this.commands = new VdiskCommands(options);
     this.leases = new LeaseService({
       ...options,
       attach: (name, wanted) => this.#attach(name, wanted, true),
       detach: name => this.detach(name),
+      shrink: (name, sizeBytes) => this.commands.resize(name, { sizeBytes, shrink: true }),
     });
-    this.commands = new VdiskCommands(options);
   }
 
   // ---------------------------------------------------------------- containers

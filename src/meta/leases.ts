@@ -93,15 +93,15 @@ export async function leasedVdisk(store: MetadataStore, vdiskId: string): Promis
   return { vdisk: vdisk.record, lease: lease.record };
 }
 
-/** The vdisk of an import is whole, and nobody has it attached: from here on it has its name. `sizeBytes`: where only now it is known; not more than it was made with. */
-export async function finishImport(store: MetadataStore, vdiskId: string, sizeBytes?: number): Promise<VdiskRecord> {
+/** The vdisk of an import is whole, and nobody has it attached: from here on it has its name. */
+export async function finishImport(store: MetadataStore, vdiskId: string): Promise<VdiskRecord> {
   return retry(async () => {
     const { vdisk, lease } = await held(store, vdiskId);
     const { vdiskName, purpose } = lease.record;
     if (purpose !== 'import') throw leaseLost(vdiskName);
     const nameKey = keys.vdiskName(vdiskName);
     if ((await store.get(nameKey)) !== null) throw taken(vdiskName);
-    const record: VdiskRecord = { ...vdisk.record, name: vdiskName, sizeBytes: Math.min(vdisk.record.sizeBytes, sizeBytes ?? Infinity) };
+    const record: VdiskRecord = { ...vdisk.record, name: vdiskName };
     const [attached] = await attachmentsOf(store, vdiskId);
     if (attached !== undefined) throw stillAttached(vdiskName, attached.record.host);
     const transaction = store.transaction(

@@ -65,13 +65,6 @@ describe('an import', () => {
     expect(await listLeases(store)).toEqual([]);
   });
 
-  it('may find its size only at its end, and never grows then', async () => {
-    const first = await importing('a');
-    expect(await finishImport(store, first.id, 4096)).toMatchObject({ sizeBytes: 4096 });
-    const second = await importing('b');
-    expect(await finishImport(store, second.id, 2 * sizeBytes)).toMatchObject({ sizeBytes });
-  });
-
   it('is refused where the name is taken, also by an import', async () => {
     await vdisk('here');
     await expect(beginImport(store, { name: 'here', sizeBytes })).rejects.toMatchObject({ code: 'ERR_EXISTS' });
