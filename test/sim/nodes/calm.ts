@@ -10,7 +10,16 @@ import type { ClusterNode } from './cluster-node.js';
 import { differences, readReplica } from './contents.js';
 
 export const HOT_BLOCKS = 48;
-const SHAPE = { nodeCount: 3, vdiskCount: 1, hotBlocks: HOT_BLOCKS, streams: 1, segmentBytes: 256 << 10, segments: 24, cachePages: 8 };
+const SHAPE = {
+  nodeCount: 3,
+  vdiskCount: 1,
+  keepSurplusMs: 600_000,
+  hotBlocks: HOT_BLOCKS,
+  streams: 1,
+  segmentBytes: 256 << 10,
+  segments: 24,
+  cachePages: 8,
+};
 export const SECOND = 1e9;
 
 /** One vdisk on the first nodes of a cluster where nothing goes wrong but what the test does. */
