@@ -32,7 +32,12 @@ const HALF_A_MINUTE = [
   'test/conformance/',
 ];
 /** Minutes each, and the processors for themselves: `npm run test:long`. */
-const ON_DEMAND_FILES = ['test/guest/power-loss/**/*.test.ts', 'test/guest/kernel-nbd-reconnect.test.ts', 'test/drills/guest.test.ts'];
+const ON_DEMAND_FILES = [
+  'test/guest/power-loss/**/*.test.ts',
+  'test/guest/kernel-nbd-reconnect.test.ts',
+  'test/drills/guest.test.ts',
+  'test/cli/transfer/ends.test.ts',
+];
 const START_ORDER = [...SYSTEM, ...HALF_A_MINUTE];
 const SYSTEM_FILES = SYSTEM.map(path => (path.endsWith('/') ? `${path}**/*.test.ts` : path));
 
