@@ -58,6 +58,7 @@ describe.skipIf(missing.skip)(`the kernel's own NBD client, in a guest${missing.
         modprobe nbd max_part=0
         # What was under way on a connection that dies is sent on another one after the time-out.
         nbd-client ${connect} /dev/nbd0 -C 4 -t 10
+        echo four connections
         mkfs.ext4 -q /dev/nbd0
         mount /dev/nbd0 /mnt
         echo under load
@@ -86,8 +87,11 @@ describe.skipIf(missing.skip)(`the kernel's own NBD client, in a guest${missing.
         nbd-client -d /dev/nbd1
         echo all good`,
     });
-    await guest.waitForOutput(/under load/);
+    await guest.waitForOutput(/four connections/);
     expect(relay.connections).toBe(4);
+    // Where the machine is loaded, the kernel may have given one up by its own time-out since.
+    await guest.waitForOutput(/under load/);
+    expect(relay.connections).toBeGreaterThan(1);
     relay.drop(1);
     await guest.waitForOutput(/at rest/);
     relay.drop(1);
