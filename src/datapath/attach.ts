@@ -1,5 +1,6 @@
 import type { Logger } from '../base/log.js';
 import { attachmentRecord, keys, type AttachmentRecord } from '../meta/model.js';
+import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 import { ATTACH_RETRY_MS, MAX_EXPORTS } from './limits.js';
 
@@ -21,11 +22,12 @@ export class AttachmentWatcher {
   readonly #attached = new Map<string, AttachmentRecord>();
   readonly #prefix: string;
   readonly #watch: Watch;
-  #listing = false;
-  #again = false;
-  #retry: NodeJS.Timeout | null = null;
-  #closed = false;
   #unreachable = false;
+  /** Lists until nothing has changed since the list was asked for. */
+  readonly #list = new Rerun(
+    () => this.#refresh(),
+    error => this.#later(error),
+  );
 
   constructor(
     private readonly store: MetadataStore,
@@ -40,8 +42,8 @@ export class AttachmentWatcher {
       this.listener.onAttached(attachment);
     }
     this.#prefix = keys.attachmentsOf(host);
-    this.#watch = store.watch(this.#prefix, () => void this.#refresh());
-    void this.#refresh();
+    this.#watch = store.watch(this.#prefix, () => this.#list.ask());
+    this.#list.ask();
   }
 
   /** Those that the listener has been told of. */
@@ -50,39 +52,22 @@ export class AttachmentWatcher {
   }
 
   close(): void {
-    this.#closed = true;
-    if (this.#retry !== null) clearTimeout(this.#retry);
+    this.#list.close();
     this.#watch.close();
   }
 
-  /** Lists until nothing has changed since the list was asked for. */
   async #refresh(): Promise<void> {
-    this.#again = true;
-    if (this.#listing) return;
-    this.#listing = true;
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      try {
-        const { items } = await this.store.range(this.#prefix);
-        if (!this.#closed) this.#apply(items.map(item => item.value));
-        this.#unreachable = false;
-      } catch (error) {
-        this.#later(error as Error);
-      }
-    }
-    this.#listing = false;
+    const { items } = await this.store.range(this.#prefix);
+    if (!this.#list.isClosed) this.#apply(items.map(item => item.value));
+    this.#unreachable = false;
   }
 
   #later(error: Error): void {
-    if (this.#closed) return;
+    if (this.#list.isClosed) return;
     if (!this.#unreachable)
       this.log.log('warn', 'the metadata store does not answer; attachments stay as they are', { error: error.message });
     this.#unreachable = true;
-    if (this.#retry !== null) return;
-    this.#retry = setTimeout(() => {
-      this.#retry = null;
-      void this.#refresh();
-    }, ATTACH_RETRY_MS);
+    this.#list.askLater(ATTACH_RETRY_MS);
   }
 
   #apply(values: readonly unknown[]): void {

@@ -1,6 +1,7 @@
 import type { Logger } from '../base/log.js';
 import { listExports, putHost } from '../meta/hosts.js';
 import { keys, type ExportRecord } from '../meta/model.js';
+import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Operation } from '../meta/store.js';
 import { ATTACH_RETRY_MS } from './limits.js';
 import type { ExportStatus } from './main.js';
@@ -23,42 +24,25 @@ export class ExportReport {
   #wanted: readonly ExportStatus[] = [];
   readonly #reported = new Map<string, string>();
   #known = false;
-  #running = false;
-  #again = false;
-  #retry: NodeJS.Timeout | null = null;
-  #closed = false;
+  readonly #reports = new Rerun(
+    () => this.#report(),
+    ({ message }) => {
+      this.options.log.log('debug', 'the state of the exports is reported later', { error: message });
+      this.#reports.askLater(ATTACH_RETRY_MS);
+    },
+  );
 
   constructor(private readonly options: ExportReportOptions) {}
 
   /** All there are now, those that are on their way out too. */
   update(exports: readonly ExportStatus[]): void {
     this.#wanted = exports;
-    void this.#run();
+    this.#reports.ask();
   }
 
   /** Says no more; what it said stays until the next start. */
   close(): void {
-    this.#closed = true;
-    if (this.#retry !== null) clearTimeout(this.#retry);
-  }
-
-  async #run(): Promise<void> {
-    this.#again = true;
-    if (this.#running) return;
-    this.#running = true;
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      try {
-        await this.#report();
-      } catch (error) {
-        this.options.log.log('debug', 'the state of the exports is reported later', { error: (error as Error).message });
-        this.#retry ??= setTimeout(() => {
-          this.#retry = null;
-          void this.#run();
-        }, ATTACH_RETRY_MS);
-      }
-    }
-    this.#running = false;
+    this.#reports.close();
   }
 
   async #report(): Promise<void> {

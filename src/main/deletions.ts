@@ -4,6 +4,7 @@ import type { GroupMember, VdiskRecord } from '../meta/model.js';
 import { keys } from '../meta/model.js';
 import { concerns, listNodes } from '../meta/nodes.js';
 import { listVdisks } from '../meta/operations.js';
+import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 
 export interface DeletionsOptions {
@@ -30,10 +31,13 @@ export class Deletions {
   readonly #watches: Watch[];
   /** Something has changed while a deletion was under way. */
   #isMissed = false;
-  #running = false;
-  #again = false;
-  #closed = false;
-  #timer: NodeJS.Timeout | null = null;
+  readonly #look = new Rerun(
+    () => this.#deleteAll(),
+    error => {
+      this.options.log.log('warn', 'deleted vdisks are looked for later', { error: String(error) });
+      this.#later();
+    },
+  );
 
   constructor(private readonly options: DeletionsOptions) {
     this.#watches = [keys.vdisks, keys.nodes].map(prefix => options.store.watch(prefix, () => this.check()));
@@ -41,29 +45,16 @@ export class Deletions {
   }
 
   check(): void {
-    this.#again = true;
-    if (!this.#running && !this.#closed) void this.#run();
+    this.#look.ask();
   }
 
   close(): void {
-    this.#closed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#look.close();
     for (const watch of this.#watches) watch.close();
   }
 
-  async #run(): Promise<void> {
-    const { store, log } = this.options;
-    this.#running = true;
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      try {
-        for (const vdisk of await listVdisks(store)) if (vdisk.deleting) void this.#delete(vdisk);
-      } catch (error) {
-        log.log('warn', 'deleted vdisks are looked for later', { error: String(error) });
-        this.#later();
-      }
-    }
-    this.#running = false;
+  async #deleteAll(): Promise<void> {
+    for (const vdisk of await listVdisks(this.options.store)) if (vdisk.deleting) void this.#delete(vdisk);
   }
 
   async #delete(vdisk: VdiskRecord): Promise<void> {
@@ -78,7 +69,8 @@ export class Deletions {
       this.#removed.add(id);
       await this.#leave(vdisk);
     } catch (error) {
-      if (!this.#closed) this.options.log.log('error', 'a deleted vdisk still takes space', { vdisk: vdisk.name, error: String(error) });
+      if (!this.#look.isClosed)
+        this.options.log.log('error', 'a deleted vdisk still takes space', { vdisk: vdisk.name, error: String(error) });
       this.#later();
     }
     this.#under.delete(id);
@@ -97,11 +89,6 @@ export class Deletions {
   }
 
   #later(): void {
-    if (this.#timer !== null || this.#closed) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      this.check();
-    }, this.options.retryMs ?? RETRY_MS);
-    this.#timer.unref();
+    this.#look.askLater(this.options.retryMs ?? RETRY_MS);
   }
 }

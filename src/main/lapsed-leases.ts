@@ -4,6 +4,7 @@ import { attachmentsOf } from '../meta/found.js';
 import { waitForKey } from '../meta/hosts.js';
 import { endLease, listLeases } from '../meta/leases.js';
 import { keys, type LeaseRecord } from '../meta/model.js';
+import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Versioned, Watch } from '../meta/store.js';
 import { LEASE_LAPSE_MS, LEASE_LOOK_MS } from './limits.js';
 
@@ -33,42 +34,25 @@ export class LapsedLeases {
   readonly #lapseMs: number;
   readonly #lookMs: number;
   readonly #watch: Watch;
-  #timer: NodeJS.Timeout | null = null;
   #lookedAtMs = -Infinity;
-  #running = false;
-  #again = false;
-  #closed = false;
+  readonly #look = new Rerun(
+    () => this.#once(),
+    error => {
+      if (!this.#look.isClosed) this.options.log.log('warn', 'imports and exports are looked after later', { error: String(error) });
+      this.#later();
+    },
+  );
 
   constructor(private readonly options: LapsedLeasesOptions) {
     this.#lapseMs = options.lapseMs ?? LEASE_LAPSE_MS;
     this.#lookMs = options.lookMs ?? LEASE_LOOK_MS;
-    this.#watch = options.store.watch(keys.leases, () => this.#look());
-    this.#look();
+    this.#watch = options.store.watch(keys.leases, () => this.#look.ask());
+    this.#look.ask();
   }
 
   close(): void {
-    this.#closed = true;
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#look.close();
     this.#watch.close();
-  }
-
-  #look(): void {
-    this.#again = true;
-    if (!this.#running && !this.#closed) void this.#run();
-  }
-
-  async #run(): Promise<void> {
-    this.#running = true;
-    while (this.#again && !this.#closed) {
-      this.#again = false;
-      try {
-        await this.#once();
-      } catch (error) {
-        if (!this.#closed) this.options.log.log('warn', 'imports and exports are looked after later', { error: String(error) });
-        this.#later();
-      }
-    }
-    this.#running = false;
   }
 
   async #once(): Promise<void> {
@@ -100,11 +84,6 @@ export class LapsedLeases {
   }
 
   #later(): void {
-    if (this.#timer !== null || this.#closed) return;
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      this.#look();
-    }, this.#lookMs);
-    this.#timer.unref();
+    this.#look.askLater(this.#lookMs);
   }
 }

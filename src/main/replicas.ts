@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
 import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, whenTermWon, type ReplicatedVdisk } from '../meta/groups.js';
@@ -5,6 +6,7 @@ import { keys, type BeatRecord, type GroupMember, type RemovedNodeRecord, type V
 import { groupOf, isSame, listNodes } from '../meta/nodes.js';
 import type { Candidate } from '../meta/placement.js';
 import { removedNode } from '../meta/removals.js';
+import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 import type { ShardPool } from '../shard/pool.js';
 import type { Removals, Seen } from '../stargate/core/replication/effects.js';
@@ -50,9 +52,14 @@ export class Replicas {
   /** Node → its fault domain. */
   #domains: ReadonlyMap<string, string | null> = new Map();
   #timer: NodeJS.Timeout | undefined;
-  #isLooking = false;
-  #again = false;
-  #isClosed = false;
+  readonly #look = new Rerun(
+    () => this.#readAll(),
+    async error => {
+      this.options.log.log('warn', 'the records of groups are read again later', { error: String(error) });
+      await delay(RETRY_MS);
+      this.#look.ask();
+    },
+  );
   #isRemoved = false;
 
   constructor(readonly options: ReplicasOptions) {
@@ -74,13 +81,13 @@ export class Replicas {
   /** From here on new vdisks and other controllers are noticed. */
   follow(): void {
     const { store } = this.options;
-    for (const prefix of [keys.groups, keys.nodes]) this.#watches.push(store.watch(prefix, () => this.#look()));
-    this.#look();
+    for (const prefix of [keys.groups, keys.nodes]) this.#watches.push(store.watch(prefix, () => this.#look.ask()));
+    this.#look.ask();
     this.#timer = setInterval(() => this.#sendLiving(), LIVING_INTERVAL_MS);
   }
 
   close(): void {
-    this.#isClosed = true;
+    this.#look.close();
     clearInterval(this.#timer);
     for (const watch of this.#watches) watch.close();
   }
@@ -91,7 +98,7 @@ export class Replicas {
 
   /** Resolves when a controller has won a term for it. */
   async served(vdisk: VdiskRecord): Promise<void> {
-    this.#look();
+    this.#look.ask();
     if (await whenTermWon(this.options.store, vdisk.id, 0, CREATE_TIMEOUT_MS)) return;
     const why = 'no member of its group has taken control of it';
     throw new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${vdisk.name}" is not served: ${why}`, 'see the logs of its nodes');
@@ -130,7 +137,7 @@ export class Replicas {
       log.log('error', 'a group record could not be changed', { vdiskId, error: String(error) });
       return { kind: 'unknown' } as const;
     });
-    if (!this.#isClosed) pool.send(shard, StargateTopic.groupCasDone, { vdiskId, nonce: group.nonce, outcome } satisfies GroupCasDone);
+    if (!this.#look.isClosed) pool.send(shard, StargateTopic.groupCasDone, { vdiskId, nonce: group.nonce, outcome } satisfies GroupCasDone);
   }
 
   /** Not answered when it cannot be read: the machines ask again. */
@@ -138,7 +145,7 @@ export class Replicas {
     const { store, pool } = this.options;
     const group = await groupOf(store, vdiskId).catch(() => null);
     const seen = this.#forgetful.has(vdiskId) ? await this.#seen().catch(() => null) : undefined;
-    if (group !== null && seen !== null && !this.#isClosed)
+    if (group !== null && seen !== null && !this.#look.isClosed)
       pool.send(shard, StargateTopic.groupRead, { vdiskId, readId, group: viewOf(group), seen } satisfies GroupRead);
   }
 
@@ -151,7 +158,7 @@ export class Replicas {
 
   async #wanted(vdiskId: string): Promise<void> {
     const found = await replicatedVdisk(this.options.store, vdiskId).catch(() => null);
-    if (found === null || this.#isClosed) return;
+    if (found === null || this.#look.isClosed) return;
     // Wanted by a controller, so it is a learner, which may begin with nothing.
     const description = this.#description(found);
     this.#create({ ...description, group: { ...description.group!, isMember: true, isLearner: !this.#isIn(found) } });
@@ -165,33 +172,16 @@ export class Replicas {
 
   // ---------------------------------------------------------------- changes
 
-  #look(): void {
-    this.#again = true;
-    if (!this.#isLooking) void this.#run();
-  }
-
-  async #run(): Promise<void> {
-    const { log } = this.options;
-    this.#isLooking = true;
-    while (this.#again && !this.#isClosed) {
-      this.#again = false;
-      try {
-        const sinceMs = performance.now();
-        await this.#sendNodes();
-        for (const one of await replicatedVdisks(this.options.store)) this.#found(one);
-        // Of a thousand vdisks that change hands one by one all are read again and again: half of the time belongs to the changes themselves.
-        if (this.#again) await new Promise(resolve => setTimeout(resolve, performance.now() - sinceMs));
-      } catch (error) {
-        log.log('warn', 'the records of groups are read again later', { error: String(error) });
-        await new Promise(resolve => setTimeout(resolve, RETRY_MS));
-        this.#again = true;
-      }
-    }
-    this.#isLooking = false;
+  async #readAll(): Promise<void> {
+    const sinceMs = performance.now();
+    await this.#sendNodes();
+    for (const one of await replicatedVdisks(this.options.store)) this.#found(one);
+    // Of a thousand vdisks that change hands one by one all are read again and again: half of the time belongs to the changes themselves.
+    if (this.#look.isWanted) await delay(performance.now() - sinceMs);
   }
 
   #found(one: ReplicatedVdisk): void {
-    if (this.#isClosed) return;
+    if (this.#look.isClosed) return;
     const description = this.#description(one);
     const { vdiskId, term, historyId } = description;
     const { isMember, controller } = description.group!;
@@ -211,7 +201,7 @@ export class Replicas {
   async #findRemoved(): Promise<void> {
     const { store, self, onRemoved } = this.options;
     const removed = await removedNode(store, self);
-    if (removed !== null && !this.#isClosed && !this.#isRemoved) {
+    if (removed !== null && !this.#look.isClosed && !this.#isRemoved) {
       this.#isRemoved = true;
       onRemoved(removed);
     }
@@ -239,7 +229,7 @@ export class Replicas {
       unix: addresses.unix,
       tcp: addresses.tcp,
     }));
-    if (this.#isClosed) return;
+    if (this.#look.isClosed) return;
     pool.broadcast(StargateTopic.nodes, peers);
     const draining = all.filter(({ drainingSince }) => drainingSince !== null).map(({ id }) => id);
     pool.broadcast(StargateTopic.draining, draining);

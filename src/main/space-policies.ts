@@ -1,6 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
 import { keys, type ContainerRecord, type VdiskRecord } from '../meta/model.js';
 import { listContainers, livingVdisks } from '../meta/operations.js';
+import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 import type { VdiskSpace, VdiskUsage } from '../stargate/messages.js';
 import { deal } from './quota.js';
@@ -32,10 +34,18 @@ export class SpacePolicies {
   #containers = new Map<string, ContainerRecord>();
   #vdisks: readonly VdiskRecord[] = [];
   #round = 0;
-  #isLooking = false;
-  #again = false;
-  #isClosed = false;
   #timer: NodeJS.Timeout | null = null;
+  readonly #look = new Rerun(
+    async () => {
+      await this.#read();
+      await this.#count();
+    },
+    async error => {
+      this.options.log.log('warn', 'what containers allow is read again later', { error: String(error) });
+      await delay(RETRY_MS);
+      this.#look.ask();
+    },
+  );
 
   constructor(private readonly options: SpacePoliciesOptions) {}
 
@@ -47,12 +57,12 @@ export class SpacePolicies {
   /** From here on what is changed is noticed, and what is used is counted. */
   follow(): void {
     const { store } = this.options;
-    for (const prefix of [keys.containers, keys.vdisks]) this.#watches.push(store.watch(prefix, () => this.#look()));
-    this.#look();
+    for (const prefix of [keys.containers, keys.vdisks]) this.#watches.push(store.watch(prefix, () => this.#look.ask()));
+    this.#look.ask();
   }
 
   close(): void {
-    this.#isClosed = true;
+    this.#look.close();
     if (this.#timer !== null) clearTimeout(this.#timer);
     for (const watch of this.#watches) watch.close();
   }
@@ -60,27 +70,6 @@ export class SpacePolicies {
   /** What it may have used up by the next count; null: it has no quota, or is not controlled here. */
   reservedBytes(vdiskId: string): number | null {
     return this.#reserved.get(vdiskId) ?? null;
-  }
-
-  #look(): void {
-    this.#again = true;
-    if (!this.#isLooking) void this.#run();
-  }
-
-  async #run(): Promise<void> {
-    this.#isLooking = true;
-    while (this.#again && !this.#isClosed) {
-      this.#again = false;
-      try {
-        await this.#read();
-        await this.#count();
-      } catch (error) {
-        this.options.log.log('warn', 'what containers allow is read again later', { error: String(error) });
-        await new Promise(resolve => setTimeout(resolve, RETRY_MS));
-        this.#again = true;
-      }
-    }
-    this.#isLooking = false;
   }
 
   async #read(): Promise<void> {
@@ -105,7 +94,7 @@ export class SpacePolicies {
     const limited = [...this.#containers.values()].filter(({ quotaBytes }) => quotaBytes !== null);
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
-    if (limited.length === 0 || this.#isClosed) return;
+    if (limited.length === 0 || this.#look.isClosed) return;
     try {
       for (const [id, bytes] of await this.options.reservedElsewhere()) this.#elsewhere.set(id, bytes);
       const usage = await this.options.usage();
@@ -140,7 +129,7 @@ export class SpacePolicies {
   #tell(space: VdiskSpace): void {
     const before = this.#told.get(space.vdiskId);
     const isSame = before?.onFull === space.onFull && before.limitBytes === space.limitBytes && before.endBytes === space.endBytes;
-    if (isSame || this.#isClosed) return;
+    if (isSame || this.#look.isClosed) return;
     this.#told.set(space.vdiskId, space);
     this.options.tell(space);
   }
