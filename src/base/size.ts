@@ -4,6 +4,8 @@ import { GatepathError } from './errors.js';
 export const BLOCK_BYTES = 4096;
 /** Largest vdisk: offsets stay exact numbers. */
 export const MAX_SIZE_BYTES = 2 ** 53 - 4096;
+/** Rounded up to whole blocks. */
+export const wholeBlocks = (bytes: number): number => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: 2 ** 10, M: 2 ** 20, G: 2 ** 30, T: 2 ** 40, P: 2 ** 50 };
 
 /** Reads `4096`, `512M`, `10G`: powers of 1024. Throws GatepathError ERR_SIZE. */

@@ -2,7 +2,7 @@ import { Option, type Command } from 'commander';
 import type { ContainerView } from '../control/client.js';
 import { GatepathError } from '../base/errors.js';
 import { formatSize, parseSize } from '../base/size.js';
-import { printJson, printTable, usedText } from './output.js';
+import { printFields, printJson, printTable, usedText } from './output.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
 interface CreateOptions extends SystemOptions {
@@ -108,7 +108,7 @@ const quotaText = ({ quotaBytes }: ContainerView): string => (quotaBytes === nul
 
 function printContainer(one: ContainerView): void {
   const { allocatedBytes, logBytes } = one;
-  const lines: [string, string][] = [
+  printFields([
     ['name', one.name],
     ['copies', `${one.replicationFactor}; with fewer than ${one.minMembers}, writes wait`],
     ['durability', one.durability],
@@ -117,6 +117,5 @@ function printContainer(one: ContainerView): void {
     ['used', `${formatSize(allocatedBytes + logBytes)}: ${usedText(allocatedBytes, logBytes, one.physicalBytes)}`],
     ['vdisks', `${one.vdisks}, ${formatSize(one.sizeBytes)}`],
     ['created', one.createdAt],
-  ];
-  for (const [title, value] of lines) console.log(`${title.padEnd(11)} ${value}`);
+  ]);
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { GatepathError } from '../base/errors.js';
 import { formatSize } from '../base/size.js';
 import type { NodeView, RemovalView } from '../control/schemas.js';
-import { printJson, printTable } from './output.js';
+import { printFields, printJson, printTable } from './output.js';
 import { Progress } from './progress.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
@@ -123,7 +123,7 @@ function secondsOf(text: string): number {
 }
 
 function printNode(one: NodeView): void {
-  const lines: [string, string][] = [
+  printFields([
     ['name', one.id],
     ['state', stateOf(one)],
     ['needed by', one.neededBy.join(', ') || 'nothing: it may be stopped'],
@@ -135,8 +135,7 @@ function printNode(one: NodeView): void {
     ['management', one.control ?? '-'],
     ['store', `${one.storeUuid}, incarnation ${one.incarnation}`],
     ['threads', `${one.shards} shards, ${one.streams} streams`],
-  ];
-  for (const [title, value] of lines) console.log(`${title.padEnd(13)} ${value}`);
+  ]);
 }
 
 function stateOf({ alive, drainingSince, removingSince }: NodeView): string {

@@ -19,6 +19,12 @@ export function printTable(header: readonly string[], rows: readonly (readonly (
   for (const row of [header, ...rows]) console.log(line(row));
 }
 
+/** A line each, the values below each other. */
+export function printFields(fields: readonly (readonly [title: string, value: string])[]): void {
+  const width = Math.max(...fields.map(([title]) => title.length)) + 1;
+  for (const [title, value] of fields) console.log(`${title.padEnd(width)} ${value}`);
+}
+
 /** `error: what was wrong` and `       what to do`, on stderr. Gives the exit status. */
 export function reportError(error: unknown): number {
   if (error instanceof GatepathError) {

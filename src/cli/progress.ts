@@ -54,6 +54,16 @@ export class ByteProgress {
   }
 }
 
+/** The bar is gone when the work has ended, however that was. */
+export async function withProgress<T>(totalBytes: number | null, work: (progress: ByteProgress) => Promise<T>): Promise<T> {
+  const progress = new ByteProgress(totalBytes);
+  try {
+    return await work(progress);
+  } finally {
+    progress.clear();
+  }
+}
+
 export interface BarState {
   readonly bytes: number;
   readonly totalBytes: number | null;

@@ -12,6 +12,9 @@ export interface SystemOptions {
 }
 
 /** Options with which every client verb finds the running system. */
+/** Name of a process's management socket: in the data directory of a node, beside the NBD socket of a datapath. */
+export const CONTROL_SOCKET = 'control.sock';
+
 export function systemOptions(command: Command): Command {
   return command
     .option('--data <dir>', `data directory of the running system (default: ${DEFAULT_DATA})`)
@@ -22,7 +25,7 @@ export function systemOptions(command: Command): Command {
 export async function connectSystem({ data, url }: SystemOptions): Promise<ControlClient> {
   if (url !== undefined) return new ControlClient(parseAddress(url));
   const directory = resolve(data ?? DEFAULT_DATA);
-  const [first = `unix:${join(directory, 'control.sock')}`, ...others] = addressesIn(directory);
+  const [first = `unix:${join(directory, CONTROL_SOCKET)}`, ...others] = addressesIn(directory);
   if (others.length === 0) return new ControlClient(parseAddress(first));
   return ControlClient.ofFirst([first, ...others].map(parseAddress));
 }

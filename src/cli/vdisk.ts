@@ -3,7 +3,7 @@ import { GatepathError } from '../base/errors.js';
 import { formatSize, parseSize } from '../base/size.js';
 import type { VdiskView } from '../control/schemas.js';
 import { continueMigration } from './migration.js';
-import { printJson, printTable, usedText } from './output.js';
+import { printFields, printJson, printTable, usedText } from './output.js';
 import { addMapVerb } from './map.js';
 import { addRecoverVerb } from './recover.js';
 import { addResizeVerb } from './resize.js';
@@ -114,5 +114,5 @@ function printVdisk(one: VdiskView): void {
     ['sessions', String(one.sessions)],
     ['created', one.createdAt],
   ];
-  for (const [title, value] of lines) console.log(`${title.padEnd(11)} ${value}`);
+  printFields(lines);
 }

@@ -1,4 +1,4 @@
-import { BLOCK_BYTES } from '../base/size.js';
+import { wholeBlocks } from '../base/size.js';
 import { GatepathError } from '../base/errors.js';
 import { attachmentsOf } from '../meta/found.js';
 import { beginExport, beginImport, endLease, finishImport, leasedVdisk, renewLease } from '../meta/leases.js';
@@ -17,8 +17,6 @@ export interface LeaseServiceOptions {
   readonly shrink: (vdiskName: string, sizeBytes: number) => Promise<unknown>;
 }
 
-const inBlocks = (bytes: number): number => Math.ceil(bytes / BLOCK_BYTES) * BLOCK_BYTES;
-
 /** The management's side of an import or export: the client copies, over NBD, what it has leased here. */
 export class LeaseService {
   constructor(private readonly options: LeaseServiceOptions) {}
@@ -26,7 +24,7 @@ export class LeaseService {
   /** The size is rounded up to whole blocks. */
   async beginImport({ name, sizeBytes, container, host }: BeginImportRequest): Promise<AttachmentView> {
     const { store, node } = this.options;
-    const wanted = { name, sizeBytes: inBlocks(sizeBytes), ...(container === undefined ? {} : { container }) };
+    const wanted = { name, sizeBytes: wholeBlocks(sizeBytes), ...(container === undefined ? {} : { container }) };
     const { vdisk } = await beginImport(store, wanted, record => node.place(record));
     return this.#begun(vdisk, host, () => node.serve(vdisk));
   }
@@ -45,7 +43,7 @@ export class LeaseService {
     const { store, shrink } = this.options;
     await this.#detach(vdiskId);
     const { vdisk } = await leasedVdisk(store, vdiskId);
-    if (sizeBytes !== undefined && inBlocks(sizeBytes) < vdisk.sizeBytes) await shrink(vdisk.name, inBlocks(sizeBytes));
+    if (sizeBytes !== undefined && wholeBlocks(sizeBytes) < vdisk.sizeBytes) await shrink(vdisk.name, wholeBlocks(sizeBytes));
     return finishImport(store, vdiskId);
   }
 

@@ -1,5 +1,5 @@
 import { GatepathError } from '../base/errors.js';
-import { BLOCK_BYTES, formatSize } from '../base/size.js';
+import { formatSize, wholeBlocks } from '../base/size.js';
 import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
 import {
   containerRecord,
@@ -143,8 +143,7 @@ export class ControlService {
   /** The size is rounded up to whole blocks. */
   async createVdisk({ name, sizeBytes, container }: CreateVdiskRequest): Promise<VdiskView> {
     const { store, node } = this.options;
-    const wholeBlocks = Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
-    const wanted = { name, sizeBytes: wholeBlocks, ...(container === undefined ? {} : { container }) };
+    const wanted = { name, sizeBytes: wholeBlocks(sizeBytes), ...(container === undefined ? {} : { container }) };
     await this.#checkQuota(container ?? DEFAULT_CONTAINER);
     const vdisk = await createVdisk(store, wanted, record => node.place(record));
     await node.serve(vdisk);

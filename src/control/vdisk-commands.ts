@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatepathError } from '../base/errors.js';
-import { BLOCK_BYTES, formatSize, MAX_SIZE_BYTES } from '../base/size.js';
+import { BLOCK_BYTES, formatSize, MAX_SIZE_BYTES, wholeBlocks } from '../base/size.js';
 import { listExports, waitForKey } from '../meta/hosts.js';
 import { keys, vdiskRecord, type VdiskRecord } from '../meta/model.js';
 import { listAttachments } from '../meta/attachments.js';
@@ -193,8 +193,8 @@ export function allocatedHere({ vdisks, replicas }: NodeStatus, vdiskId: string)
 }
 
 function checkSize(sizeBytes: number): number {
-  const wholeBlocks = Math.ceil(sizeBytes / BLOCK_BYTES) * BLOCK_BYTES;
-  if (wholeBlocks > 0 && wholeBlocks <= MAX_SIZE_BYTES) return wholeBlocks;
+  const rounded = wholeBlocks(sizeBytes);
+  if (rounded > 0 && rounded <= MAX_SIZE_BYTES) return rounded;
   const message = `${sizeBytes} bytes is no size of a vdisk: it has ${BLOCK_BYTES} bytes at least and ${formatSize(MAX_SIZE_BYTES)} at most`;
   throw new GatepathError('invalid', 'ERR_SIZE', message, 'choose another size');
 }

@@ -1,9 +1,8 @@
 import * as z from 'zod';
+import { count } from './schemas.js';
 import { vdiskAnswer } from '../wire/vdisk-command.js';
 
 /** Shapes of the management API for what the controllers of vdisks do: as in schemas.ts. */
-const count = z.number().int().nonnegative();
-
 /** What a node has been told by the controller of a vdisk, where that is there. */
 export const commandView = z.object({ node: z.string(), answer: vdiskAnswer });
 export type CommandView = z.infer<typeof commandView>;

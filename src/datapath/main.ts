@@ -2,6 +2,7 @@ import type { Logger } from '../base/log.js';
 import type { ProbeSnapshot, ProbeSummary, Probes } from '../base/probe.js';
 import type { AttachmentRecord, NodeRecord } from '../meta/model.js';
 import type { MetadataStore } from '../meta/store.js';
+import { ShardQuestions, type AskedShards } from '../shard/questions.js';
 import { AttachmentWatcher } from './attach.js';
 import { createTermFloor, createTermFloorAt, termOf } from './floor.js';
 import { HandOver, type DatapathState, type HandedOverDatapath } from './hand-over.js';
@@ -21,11 +22,8 @@ import {
 } from './messages.js';
 
 /** The process's shards, as the datapath's main thread sees them; ShardPool is one. */
-export interface DatapathShards {
-  readonly count: number;
+export interface DatapathShards extends AskedShards {
   probes(shard: number): Probes;
-  send(shard: number, topic: string, message: unknown): void;
-  on(topic: string, listener: (message: unknown, shard: number) => void): void;
 }
 
 export interface DatapathMainOptions {
@@ -95,13 +93,13 @@ export class DatapathMain {
   readonly #topology: TopologyWatcher | null;
   /** By vdisk; told to a shard again when the vdisk is attached again. */
   readonly #groups = new Map<string, KnownGroup>();
-  readonly #statusRequests = new Map<number, (status: ShardStatus, shard: number) => void>();
-  #lastRequest = 0;
+  readonly #status: ShardQuestions<ShardStatus>;
   #onChange: (() => void)[] = [];
 
   constructor(private readonly options: DatapathMainOptions) {
     const { store, host, shards, log, follows } = options;
     this.#probes = new DatapathProbes(shards);
+    this.#status = new ShardQuestions(shards, DatapathTopic.status, DatapathTopic.statusReply, STATUS_TIMEOUT_MS);
     this.#handOver = new HandOver(shards, options.acceptingShard);
     for (const [vdiskId, term] of Object.entries(follows?.floors ?? {})) this.#floors.set(vdiskId, createTermFloorAt(term));
     shards.on(DatapathTopic.added, (message, shard) => this.#onAdded(message as ExportKey, shard));
@@ -109,10 +107,6 @@ export class DatapathMain {
     shards.on(DatapathTopic.activated, (message, shard) => this.#onActivated(message as ExportKey, shard));
     shards.on(DatapathTopic.probes, (message, shard) => this.#probes.opened(message as SessionProbesOpened, shard));
     shards.on(DatapathTopic.resized, (message, shard) => this.#onResized(message as ExportResize, shard));
-    shards.on(DatapathTopic.statusReply, (message, shard) => {
-      const status = message as ShardStatus;
-      this.#statusRequests.get(status.request)?.(status, shard);
-    });
     this.#topology = this.#startTopology();
     this.#watcher = new AttachmentWatcher(
       store,
@@ -177,27 +171,13 @@ export class DatapathMain {
   }
 
   async status(): Promise<DatapathStatus> {
-    const { shards } = this.options;
-    const request = ++this.#lastRequest;
-    const sessions: (SessionStatus & { shard: number })[] = [];
-    const answered: number[] = [];
-    await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, STATUS_TIMEOUT_MS);
-      this.#statusRequests.set(request, (status, shard) => {
-        sessions.push(...status.sessions.map(session => ({ ...session, shard })));
-        if (answered.push(shard) < shards.count) return;
-        clearTimeout(timer);
-        resolve();
-      });
-      for (let shard = 0; shard < shards.count; shard++) shards.send(shard, DatapathTopic.status, { request });
-    });
-    this.#statusRequests.delete(request);
+    const answered = await this.#status.ask();
+    const sessions = answered.flatMap(({ shard, answer }) => answer.sessions.map(session => ({ ...session, shard })));
     sessions.sort((a, b) => a.name.localeCompare(b.name) || a.shard - b.shard);
-    answered.sort((a, b) => a - b);
     return {
       exports: this.exports,
       sessions,
-      shards: answered.map(shard => ({ shard, hops: this.#probes.hops(shard, one => one.summary()) })),
+      shards: answered.map(({ shard }) => ({ shard, hops: this.#probes.hops(shard, one => one.summary()) })),
     };
   }
 

@@ -13,6 +13,7 @@ import type { MetadataStore } from '../meta/store.js';
 import type { ContainerRecord, GroupMember, RemovedNodeRecord, ReplicationFactor, VdiskRecord } from '../meta/model.js';
 import { MetaServer } from '../meta/wire-server.js';
 import type { ShardPool } from '../shard/pool.js';
+import { ShardQuestions } from '../shard/questions.js';
 import { openDataDirectory, syncFolders, type DataDirectory } from '../stargate/data-directory.js';
 import {
   STARGATE_HOPS,
@@ -49,7 +50,6 @@ import {
 } from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
 import type { StargateSettings, TcpListening } from './shard-worker.js';
-import { ShardQuestions } from './shard-questions.js';
 import { SpacePolicies } from './space-policies.js';
 import { DELETION_RESERVE_BYTES, SpaceReserve, startReserveBytes } from './space-reserve.js';
 import { CONTROL_SOCKET } from './sockets.js';

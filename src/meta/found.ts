@@ -40,5 +40,9 @@ export const leaseLost = (vdiskName: string): GatepathError =>
     'begin it again',
   );
 
+/** Of a vdisk. */
+export const nameTaken = (name: string): GatepathError =>
+  invalid('ERR_EXISTS', `there is a vdisk named "${name}" already`, 'choose another name, or delete that one');
+
 export const versionOf = ({ key, version }: Versioned): { readonly key: string; readonly version: number } => ({ key, version });
 export const now = (): string => new Date().toISOString();

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { attachmentsOf, leaseLost, leaseOf, now, vdiskByName, versionOf, type Found } from './found.js';
+import { attachmentsOf, leaseLost, leaseOf, nameTaken, now, vdiskByName, versionOf, type Found } from './found.js';
 import { keys, leaseRecord, vdiskRecord, type LeaseRecord, type VdiskRecord } from './model.js';
 import { createVdisk, type Place } from './operations.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
@@ -37,15 +37,12 @@ export async function beginImport(
 
 /** So that a long import does not find out at its end; what counts is looked at then, again. */
 async function refuseTaken(store: MetadataStore, name: string): Promise<void> {
-  if ((await store.get(keys.vdiskName(name))) !== null) throw taken(name);
+  if ((await store.get(keys.vdiskName(name))) !== null) throw nameTaken(name);
   const other = (await listLeases(store)).find(({ record }) => record.purpose === 'import' && record.vdiskName === name);
   if (other === undefined) return;
   const action = 'choose another name, or try again when that has ended; interrupted, it ends by itself within a minute';
   throw invalid('ERR_EXISTS', `a vdisk "${name}" is being imported, since ${other.record.since}`, action);
 }
-
-const taken = (name: string) =>
-  invalid('ERR_EXISTS', `there is a vdisk named "${name}" already`, 'choose another name, or delete that one');
 
 /** Throws ERR_ATTACHED where somebody has the vdisk. */
 export async function beginExport(store: MetadataStore, name: string): Promise<Leased> {
@@ -100,7 +97,7 @@ export async function finishImport(store: MetadataStore, vdiskId: string): Promi
     const { vdiskName, purpose } = lease.record;
     if (purpose !== 'import') throw leaseLost(vdiskName);
     const nameKey = keys.vdiskName(vdiskName);
-    if ((await store.get(nameKey)) !== null) throw taken(vdiskName);
+    if ((await store.get(nameKey)) !== null) throw nameTaken(vdiskName);
     const record: VdiskRecord = { ...vdisk.record, name: vdiskName };
     const [attached] = await attachmentsOf(store, vdiskId);
     if (attached !== undefined) throw stillAttached(vdiskName, attached.record.host);

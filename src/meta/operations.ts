@@ -15,7 +15,7 @@ import {
 import type { GatepathError } from '../base/errors.js';
 import { formatSize } from '../base/size.js';
 import { FIRST_HISTORY } from './groups.js';
-import { attachmentsOf, now, vdiskByName, versionOf } from './found.js';
+import { attachmentsOf, nameTaken, now, vdiskByName, versionOf } from './found.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
 import type { MetadataStore, Operation } from './store.js';
 
@@ -137,12 +137,10 @@ export async function createVdisk(
   return retry(async () => {
     const found = await store.get(containerKey);
     if (found === null) throw notFound(container);
-    if ((await store.get(nameKey)) !== null) {
-      throw invalid('ERR_EXISTS', `there is a vdisk named "${name}" already`, 'choose another name, or delete that one');
-    }
-    const { quotaBytes } = parse(containerRecord, found);
-    if (quotaBytes !== null && sizeBytes > quotaBytes) throw beyondQuota(record, quotaBytes);
-    const members = await place(parse(containerRecord, found));
+    if ((await store.get(nameKey)) !== null) throw nameTaken(name);
+    const policy = parse(containerRecord, found);
+    if (policy.quotaBytes !== null && sizeBytes > policy.quotaBytes) throw beyondQuota(record, policy.quotaBytes);
+    const members = await place(policy);
     const compares = [
       { key: nameKey, version: 0 },
       { key: containerKey, version: found.version },

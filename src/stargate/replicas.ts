@@ -32,9 +32,8 @@ export function groupRegionBytes(): number {
 export function groupPorts(
   context: ShardContext,
   self: PeerSelf,
-  boot: number,
+  { boot, keepSurplusMs }: Pick<GroupPorts, 'boot' | 'keepSurplusMs'>,
   peers: Peers,
-  keepSurplusMs: number,
   groups: () => Groups,
 ): GroupPorts {
   const { region } = context;

@@ -88,16 +88,7 @@ export class StargateShard implements ShardPart {
       streams,
       ...(settings.self === null
         ? {}
-        : {
-            group: groupPorts(
-              context,
-              { ...settings.self, shards: count, streams },
-              settings.boot,
-              peers,
-              settings.keepSurplusMs,
-              () => this.node.groups!,
-            ),
-          }),
+        : { group: groupPorts(context, { ...settings.self, shards: count, streams }, settings, peers, () => this.node.groups!) }),
       oplog: stream => ({
         memoryOffset: oplogMemory[stream]!,
         directory: `${directory}/oplog/stream-${stream}`,

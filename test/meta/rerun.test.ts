@@ -43,6 +43,7 @@ describe('Rerun', () => {
     held.rerun.askLater(1);
     held.rerun.askLater(1);
     await sleep(20);
+    await held.end();
     expect(held.begun).toBe(2);
   });
 

@@ -3,10 +3,9 @@ import { dirname, join } from 'node:path';
 import { GatepathError } from '../../base/errors.js';
 import { ControlClient } from '../../control/client.js';
 import type { CountersView } from '../../control/watch/view.js';
+import { CONTROL_SOCKET } from '../system.js';
 import type { Look } from './rates.js';
 
-/** Name of a datapath's management socket, beside its NBD socket; a node says where its own is. */
-const CONTROL_SOCKET = 'control.sock';
 const ANSWER_TIMEOUT_MS = 3_000;
 
 /** The processes of a system that this machine reaches, and what each had counted when it was looked at last. */

@@ -2,7 +2,7 @@ import { existsSync, linkSync, lstatSync, readdirSync, rmSync, openSync, fsyncSy
 import { basename, dirname, join } from 'node:path';
 import { GatepathError } from '../../base/errors.js';
 import type { ControlClient } from '../../control/client.js';
-import { ByteProgress } from '../progress.js';
+import { withProgress } from '../progress.js';
 import { copyInto, copyToFile, type CopyOptions } from './copy.js';
 import { localExport, whileLeased } from './import.js';
 import { Lease } from './lease.js';
@@ -30,12 +30,9 @@ export async function exportVdisk(
   const lease = await Lease.begin(connect, client => client.beginExport({ name, ...(host === undefined ? {} : { host }) }));
   return whileLeased(lease, interrupted, async signal => {
     const { sizeBytes } = lease.attachment;
-    const progress = new ByteProgress(sizeBytes);
-    try {
-      await copyOut(localExport(lease), sizeBytes, to, { signal, onShare: share => progress.at(share * sizeBytes) });
-    } finally {
-      progress.clear();
-    }
+    await withProgress(sizeBytes, progress =>
+      copyOut(localExport(lease), sizeBytes, to, { signal, onShare: share => progress.at(share * sizeBytes) }),
+    );
     await lease.end();
     return { sizeBytes };
   });

@@ -3,7 +3,7 @@ import { GatepathError } from '../../base/errors.js';
 import { formatSize, MAX_SIZE_BYTES } from '../../base/size.js';
 import type { ControlClient } from '../../control/client.js';
 import type { VdiskView } from '../../control/schemas.js';
-import { ByteProgress } from '../progress.js';
+import { withProgress } from '../progress.js';
 import { copyInto } from './copy.js';
 import { openImage, openNbd, type Source } from './image.js';
 import { Lease } from './lease.js';
@@ -57,29 +57,17 @@ async function sourceOf({ from, sizeBytes }: ImportWish, signal: AbortSignal): P
   return source;
 }
 
-async function importStream({ sizeBytes }: ImportWish, to: NbdExport, signal: AbortSignal): Promise<number> {
-  const progress = new ByteProgress(sizeBytes);
-  try {
-    return await writeStream(
-      process.stdin,
-      to,
-      { wantedBytes: sizeBytes, limitBytes: MAX_SIZE_BYTES },
-      { signal, onBytes: bytes => progress.at(bytes) },
-    );
-  } finally {
-    progress.clear();
-  }
+function importStream({ sizeBytes }: ImportWish, to: NbdExport, signal: AbortSignal): Promise<number> {
+  const lengths = { wantedBytes: sizeBytes, limitBytes: MAX_SIZE_BYTES };
+  return withProgress(sizeBytes, progress => writeStream(process.stdin, to, lengths, { signal, onBytes: bytes => progress.at(bytes) }));
 }
 
-async function importSource({ node, sizeBytes }: Source, to: NbdExport, signal: AbortSignal): Promise<number> {
-  const progress = new ByteProgress(sizeBytes);
-  try {
+function importSource({ node, sizeBytes }: Source, to: NbdExport, signal: AbortSignal): Promise<number> {
+  return withProgress(sizeBytes, async progress => {
     await copyInto(node, socketNode(to.socketPath, to.exportName), true, { signal, onShare: share => progress.at(share * sizeBytes) });
     await flushExport(to, signal);
     return sizeBytes;
-  } finally {
-    progress.clear();
-  }
+  });
 }
 
 /** Where it fails, whoever has ended it, the lease is ended; also where nobody hears that, in a while. */

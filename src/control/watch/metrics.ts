@@ -1,4 +1,5 @@
 import { Histogram } from '../../base/histogram.js';
+import { BLOCK_BYTES } from '../../base/size.js';
 import type { CountersView, ProbeView } from './view.js';
 
 type Labels = Readonly<Record<string, string | number>>;
@@ -23,7 +24,6 @@ export const BUCKETS_S = [
   0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ] as const;
 
-const PAGE_BYTES = 4_096;
 const NS_PER_S = 1e9;
 const OPS = ['read', 'write', 'other'] as const;
 
@@ -182,11 +182,11 @@ export const METRICS: readonly MetricDefinition[] = [
   },
   {
     ...{ name: 'gatepath_cache_used_bytes', type: 'gauge', help: 'Cached blocks.', labels: ['shard'] },
-    values: view => storage(view).map(({ shard, cache }) => ({ labels: { shard }, value: cache.usedPages * PAGE_BYTES })),
+    values: view => storage(view).map(({ shard, cache }) => ({ labels: { shard }, value: cache.usedPages * BLOCK_BYTES })),
   },
   {
     ...{ name: 'gatepath_cache_size_bytes', type: 'gauge', help: 'Room for cached blocks.', labels: ['shard'] },
-    values: view => storage(view).map(({ shard, cache }) => ({ labels: { shard }, value: cache.pages * PAGE_BYTES })),
+    values: view => storage(view).map(({ shard, cache }) => ({ labels: { shard }, value: cache.pages * BLOCK_BYTES })),
   },
   {
     ...{ name: 'gatepath_oplog_used_bytes', type: 'gauge', help: 'Part of the log that is needed still.', labels: ['stream'] },

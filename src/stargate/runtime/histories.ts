@@ -1,3 +1,4 @@
+import type { EventDraft } from '../../base/events.js';
 import type { BlockStorePort } from '../core/ports.js';
 import type { LayerRemoval } from '../extents/index.js';
 import type { Delays } from './delays.js';
@@ -54,39 +55,31 @@ export class Histories {
   /** What is here is of a history that is over. */
   discard({ vdiskId, historyId }: Pick<VdiskDescription, 'vdiskId' | 'historyId'>, done: () => void): void {
     const former = this.options.streamOf(vdiskId).log.vdisk(vdiskId)?.historyId ?? 0;
-    this.#remove(vdiskId, () => {
-      this.options.groups.parts.events.emit({
-        kind: 'replica-discarded',
-        severity: 'warn',
-        vdiskId,
-        cause: `the copy here was of history ${former}; the vdisk was recovered by force and has history ${historyId}: it is removed, to be brought up anew`,
-        details: { history: former, follows: historyId },
-      });
-      done();
-    });
+    const why = {
+      severity: 'warn',
+      cause: `the copy here was of history ${former}; the vdisk was recovered by force and has history ${historyId}: it is removed, to be brought up anew`,
+      details: { history: former, follows: historyId },
+    } as const;
+    this.#remove(vdiskId, why, done);
   }
 
   /** Others hold the vdisk as often as it is to be kept. */
   letGo(vdiskId: string, done: () => void): void {
-    const freedBytes = this.options.store.layersOf(vdiskId).reduce((sum, layer) => sum + this.options.store.allocatedBytes(layer), 0);
-    this.#remove(vdiskId, () => {
-      this.options.groups.parts.events.emit({
-        kind: 'replica-discarded',
-        severity: 'info',
-        vdiskId,
-        cause: 'others hold the vdisk as often as it is to be kept: the copy here, from before, is removed',
-        details: { freedBytes },
-      });
-      done();
-    });
+    const { store } = this.options;
+    const why = {
+      severity: 'info',
+      cause: 'others hold the vdisk as often as it is to be kept: the copy here, from before, is removed',
+      details: { freedBytes: store.layersOf(vdiskId).reduce((sum, layer) => sum + store.allocatedBytes(layer), 0) },
+    } as const;
+    this.#remove(vdiskId, why, done);
   }
 
   /** Crash order: (1) the layers are marked, and go; (2) the log is given up. Without its log, a layer would pass for that of a new replica. */
-  #remove(vdiskId: string, done: () => void): void {
+  #remove(vdiskId: string, why: Pick<EventDraft, 'severity' | 'cause' | 'details'>, done: () => void): void {
     const { groups, store, removal, refusals, delays, streamOf } = this.options;
     const { scheduler } = streamOf(vdiskId);
     const replica = groups.all.get(vdiskId);
-    const again = (): void => delays.after(QUIET_POLL_NS, () => this.#remove(vdiskId, done));
+    const again = (): void => delays.after(QUIET_POLL_NS, () => this.#remove(vdiskId, why, done));
     if (!groups.endDamaged(vdiskId)) return again();
     if (replica !== undefined) {
       replica.stop();
@@ -97,6 +90,7 @@ export class Histories {
     const removeLayers = (left: readonly number[]): void => {
       if (left.length > 0) return removal.remove(left[0]!, () => removeLayers(left.slice(1)));
       refusals.drop(vdiskId, streamOf(vdiskId));
+      groups.parts.events.emit({ kind: 'replica-discarded', vdiskId, ...why });
       done();
     };
     removeLayers(store.layersOf(vdiskId));
