@@ -1,17 +1,15 @@
-import { IoOp, type PathRequest } from '../../wire/path.js';
-import { Where } from './block-index.js';
+import { wholeBlocks } from '../../base/size.js';
+import { IoOp, MAX_MAP_EXTENTS, type PathRequest } from '../../wire/path.js';
+import { IoStatus } from '../../wire/status.js';
+import { MapFlags } from '../../wire/vdisk-command.js';
 import type { Controller } from './controller.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from './ports.js';
+import { mapRange } from './map-range.js';
+import { BLOCK_BYTES } from './ports.js';
 
 /** Why the change that comes next has no place in the log: the log, or the container, is full. */
 export type Lack = 'none' | 'log' | 'quota';
 
-const CHUNK_BLOCKS = 64;
-const states: BlockStates = {
-  state: new Uint8Array(CHUNK_BLOCKS),
-  crc: new Uint32Array(CHUNK_BLOCKS),
-  seq: new Float64Array(CHUNK_BLOCKS),
-};
+const extents = new Float64Array(2 * MAX_MAP_EXTENTS);
 
 /** What changes take of the space there is, by the vdisk's {@link SpaceRule}: which have to wait, which are refused, and which take none and may go on. */
 export class SpaceCheck {
@@ -53,18 +51,10 @@ export class SpaceCheck {
 
   /** All its blocks have data, in the log or in the extents. Asked of those alone that come when there is no quota left. */
   #isOverwrite({ offsetBytes, lengthBytes }: PathRequest): boolean {
-    const { index, ports, state } = this.controller;
-    const end = Math.ceil((offsetBytes + lengthBytes) / BLOCK_BYTES);
-    for (let block = Math.floor(offsetBytes / BLOCK_BYTES); block < end;) {
-      const [segment, inSegment] = [Math.floor(block / BLOCKS_PER_SEGMENT), block % BLOCKS_PER_SEGMENT];
-      const blocks = Math.min(CHUNK_BLOCKS, end - block, BLOCKS_PER_SEGMENT - inSegment);
-      if (!ports.store.lookup(state.layer, segment, inSegment, blocks, states)) return false;
-      for (let i = 0; i < blocks; i++, block++) {
-        const where = index.find(block);
-        if (where === Where.zero || (where === Where.notHere && states.state[i] !== BlockState.data)) return false;
-      }
-    }
-    return true;
+    const from = Math.floor(offsetBytes / BLOCK_BYTES) * BLOCK_BYTES;
+    const target = { offsetBytes: from, lengthBytes: wholeBlocks(offsetBytes + lengthBytes) - from, extents, extentCount: 0 };
+    const isMapped = mapRange(this.controller, target) === IoStatus.ok && target.extentCount === 1;
+    return isMapped && extents[0] === target.lengthBytes && extents[1] === MapFlags.data;
   }
 }
 

@@ -2,16 +2,7 @@ import type { Engine } from 'uring-engine';
 import type { EventSink } from '../../../base/events.js';
 import type { EntryList, PeerListener, PeerNode, PeerSender } from '../../../wire/peers.js';
 import { idOf } from '../../../meta/groups.js';
-import { candidatesForCopy, type Candidate } from '../../../meta/placement.js';
-import {
-  baseOfMember,
-  bootedMember,
-  bootOfMember,
-  memberId,
-  nodeOfMember,
-  type MemberId,
-  type ReplicaMessage,
-} from '../../../wire/replicate.js';
+import { baseOfMember, bootOfMember, nodeOfMember, type MemberId, type ReplicaMessage } from '../../../wire/replicate.js';
 import type { TransferBuffers } from '../../cache/transfer-buffers.js';
 import type { ControllerHost, ControllerMutations, ControllerPorts } from '../../core/controller.js';
 import type { CasOutcome, Group, Removals, ReplicationMutations, Seen } from '../../core/replication/effects.js';
@@ -21,11 +12,11 @@ import type { SpaceRules } from '../space-rules.js';
 import { HeaderWriter } from './entries.js';
 import type { DamagedReplica } from './damaged-replica.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, HOLD_FILL, MAX_RESYNCS, REPAIR_INTERVAL_MS, SURPLUS_INTERVAL_MS } from './limits.js';
+import { CLOSED_MS, DRAIN_INTERVAL_MS, GROUP_TICK_MS, MAX_RESYNCS, SURPLUS_INTERVAL_MS } from './limits.js';
 import type { GroupParts } from './parts.js';
+import { idOfNode, Redundancy, type LivingNode } from './redundancy.js';
 
-/** A node that says in the metadata that it lives: it could take a copy. */
-export type LivingNode = Candidate;
+export type { LivingNode };
 
 /** What the replicas of a shard need of the rest of the process. */
 export interface GroupPorts {
@@ -82,24 +73,24 @@ export class Groups implements PeerListener {
   readonly #client: number;
   /** Nodes of which a link has broken → when. */
   readonly #closed = new Map<string, number>();
-  #nodes: readonly PeerNode[] = [];
-  #living: readonly LivingNode[] = [];
+  readonly #redundancy: Redundancy;
   #touched: GroupVdisk[] = [];
   #isEndingTurn = false;
   #isStopped = false;
   #isLeaving = false;
   #draining: ReadonlySet<string> = new Set();
   #nextDrainMs = 0;
-  #removals: Removals = new Map();
   #nextRemovalMs = 0;
   #nextSurplusMs = 0;
-  #hasRoom = false; // Somebody was refused for want of memory, perhaps, and some came back.
+  /** Somebody was refused for want of memory, perhaps, and some came back. */
+  #hasRoom = false;
   #resyncs = 0;
 
   constructor(readonly options: GroupsOptions) {
     const { engine, ports, group } = options;
     this.#client = engine.register({ onCompletion: () => this.#tick() });
     engine.atTurnEnd(TURN_END_ORDER, () => this.#turnEnd());
+    this.#redundancy = new Redundancy(group.self, group.keepSurplusMs);
     this.parts = this.#makeParts(new HeaderWriter(ports.arena, group.headersOffset, HEADERS));
     engine.timer(GROUP_TICK_MS * NS_PER_MS, this.#client, 0);
   }
@@ -128,7 +119,7 @@ export class Groups implements PeerListener {
         group.retained.give(offset);
         this.#hasRoom = true;
       },
-      otherNodes: () => this.#nodes.map(idOfNode),
+      otherNodes: () => this.#redundancy.nodes.map(idOfNode),
       touch: one => {
         if (!this.#touched.includes(one)) this.#touched.push(one);
       },
@@ -143,7 +134,7 @@ export class Groups implements PeerListener {
       rot: options.rot,
       isOutOfSpace: stream => options.isOutOfSpace(stream),
       ruleOf: vdiskId => options.rules.of(vdiskId),
-      repair: one => this.#repair(one),
+      repair: one => this.#redundancy.repair(one),
       standInFor: one => this.#standInFor(one),
       beginResync: () => this.#resyncs < MAX_RESYNCS && ++this.#resyncs > 0,
       endResync: () => void this.#resyncs--,
@@ -168,7 +159,7 @@ export class Groups implements PeerListener {
   add(group: GroupVdisk): void {
     this.all.set(group.vdiskId, group);
     group.step({ kind: 'drained', nodes: [...this.#draining] });
-    group.step({ kind: 'removals', removals: this.#removals });
+    group.step({ kind: 'removals', removals: this.#redundancy.removals });
     // What the record names is this node, and its term ended with its process: it has to be won again (rule 11).
     if (group.controllerNode === this.parts.node) group.step({ kind: 'takeOver', insteadOf: this.parts.node });
     if (this.#isLeaving) group.step({ kind: 'leave' });
@@ -207,7 +198,7 @@ export class Groups implements PeerListener {
   // ---------------------------------------------------------------- from the main thread
 
   setNodes(nodes: readonly PeerNode[]): void {
-    this.#nodes = nodes;
+    this.#redundancy.nodes = nodes;
   }
 
   /** Nodes that are to control nothing. This one hands over what it has, again and again: a takeover may have brought it more. */
@@ -234,19 +225,19 @@ export class Groups implements PeerListener {
 
   /** Nodes that are removed from the cluster. */
   setRemovals(removals: Removals): void {
-    if (removals.size === 0 && this.#removals.size === 0) return;
-    this.#removals = removals;
+    if (removals.size === 0 && this.#redundancy.removals.size === 0) return;
+    this.#redundancy.removals = removals;
     for (const group of this.all.values()) group.step({ kind: 'removals', removals });
   }
 
   /** Nobody may want a vdisk whose controller is gone for good: so it is not left to those who do. */
   #followRemoved(nowMs: number): void {
-    if (this.#removals.size === 0 || nowMs < this.#nextRemovalMs || this.#isLeaving) return;
+    if (this.#redundancy.removals.size === 0 || nowMs < this.#nextRemovalMs || this.#isLeaving) return;
     this.#nextRemovalMs = nowMs + DRAIN_INTERVAL_MS;
-    const living = new Set(this.#living.map(one => one.member.node));
     for (const group of this.all.values()) {
       const { controllerNode } = group;
-      if (controllerNode === this.parts.node || !this.#removals.has(controllerNode) || living.has(controllerNode)) continue;
+      if (controllerNode === this.parts.node || !this.#redundancy.removals.has(controllerNode) || this.#redundancy.isLiving(controllerNode))
+        continue;
       if (!group.opens.isControllerAlive(nowMs) && this.#standInFor(group) === null)
         group.step({ kind: 'takeOver', insteadOf: controllerNode });
     }
@@ -274,17 +265,17 @@ export class Groups implements PeerListener {
   #standInFor({ memberNodes, controllerNode }: GroupVdisk): string | null {
     const { node } = this.parts;
     if (!this.#draining.has(node)) return null;
-    const living = new Set(this.#living.map(one => one.member.node));
-    const canServe = (other: string): boolean => living.has(other) && !this.#draining.has(other) && !this.#isClosed(other);
+    const canServe = (other: string): boolean => this.#redundancy.isLiving(other) && !this.#draining.has(other) && !this.#isClosed(other);
     return memberNodes.find(other => other !== node && other !== controllerNode && canServe(other)) ?? null;
   }
 
   /** Who says that it lives: a controller that hears of none of them is cut off itself (rule 9). */
   setLiving(living: readonly LivingNode[]): void {
-    this.#living = living;
+    this.#redundancy.living = living;
     const members = living.map(one => idOf(one.member));
     for (const group of this.all.values())
-      if (group.controller !== null) group.step({ kind: 'alive', members: group.isForgetful ? this.#started(members) : members });
+      if (group.controller !== null)
+        group.step({ kind: 'alive', members: group.isForgetful ? this.#redundancy.started(members) : members });
   }
 
   /** The metadata names another controller, or this node again, and these members. A hint. */
@@ -351,31 +342,10 @@ export class Groups implements PeerListener {
     this.#letGoOfSurplus(nowMs);
   }
 
-  /**
-   * Replicas that their groups have no place for. What of their logs is not committed never will be, and others need the room; and after some time, in which another one might
-   * still be lost, nobody needs the copy.
-   */
   #letGoOfSurplus(nowMs: number): void {
     if (nowMs < this.#nextSurplusMs || this.#isLeaving) return;
     this.#nextSurplusMs = nowMs + Math.min(SURPLUS_INTERVAL_MS, this.options.group.keepSurplusMs);
-    for (const group of this.all.values()) {
-      if (!isSurplus(group)) group.surplusSinceMs = -1;
-      else if (group.surplusSinceMs < 0) group.surplusSinceMs = nowMs;
-      const what = this.#surplusOf(group, nowMs);
-      const controller = what === null ? undefined : this.#nodes.find(({ node }) => node === group.controllerNode);
-      if (controller !== undefined)
-        group.step({ kind: 'surplus', controller: group.isForgetful ? startOf(controller) : idOfNode(controller), what: what! });
-    }
-  }
-
-  /** What of a replica nobody needs, if anything. */
-  #surplusOf(group: GroupVdisk, nowMs: number): 'tail' | 'copy' | null {
-    const { surplusSinceMs, memberNodes } = group;
-    if (surplusSinceMs < 0) return null;
-    const living = new Set(this.#living.map(one => one.member.node));
-    const isOld = nowMs - surplusSinceMs >= this.options.group.keepSurplusMs;
-    if (isOld && memberNodes.every(node => living.has(node))) return 'copy';
-    return holdsTheLog(group) ? 'tail' : null;
+    for (const group of this.all.values()) this.#redundancy.letGoOfSurplus(group, nowMs);
   }
 
   #turnEnd(): void {
@@ -392,59 +362,6 @@ export class Groups implements PeerListener {
     }
     this.#isEndingTurn = false;
   }
-
-  // ---------------------------------------------------------------- redundancy
-
-  /**
-   * Another learner, the best place for a copy first: it is brought up first. The others follow, since one of them may have most of the log and be whole
-   * sooner, or the best may be unable to take it. The machines ignore who is one already.
-   */
-  #repair(one: GroupVdisk): number {
-    const group = one.group;
-    const staying = group?.members.filter(member => !this.#removals.has(nodeOfMember(member))).length ?? 0;
-    if (group === null || staying >= one.options.replicationFactor) {
-      one.learnerTurn = 0;
-      return REPAIR_INTERVAL_MS;
-    }
-    const all = this.#candidatesFor(group);
-    const candidates = one.isForgetful ? this.#started(all) : all;
-    if (candidates.length > 0) this.#addLearner(one, candidates[one.learnerTurn++ % candidates.length]!);
-    return REPAIR_INTERVAL_MS;
-  }
-
-  #addLearner(one: GroupVdisk, member: MemberId): void {
-    const isOne = (): boolean => one.replica.takeover.leader?.peer(member)?.isLearner === true;
-    const wasOne = isOne();
-    one.step({ kind: 'addMember', member });
-    if (!wasOne && isOne()) one.events.learner(member);
-  }
-
-  /** Those that are not known to live come last. */
-  #candidatesFor({ members }: Group): MemberId[] {
-    const living = candidatesForCopy(members.map(nodeOfMember), this.#living).map(one => idOf(one.member));
-    const all = new Set([...living, ...this.#nodes.map(idOfNode)]);
-    const isRemoved = (member: MemberId): boolean => this.#removals.has(nodeOfMember(member));
-    return [...all].filter(member => !members.includes(member) && member !== this.parts.self && !isRemoved(member));
-  }
-
-  /** As they run now; those of which that is not known are left out. */
-  #started(members: readonly MemberId[]): MemberId[] {
-    const starts = new Map(this.#nodes.filter(({ boot }) => boot !== undefined).map(node => [idOfNode(node), startOf(node)]));
-    return members.flatMap(member => starts.get(member) ?? []);
-  }
 }
-
-/** As the record was seen last: it names enough others. */
-const isSurplus = ({ controller, memberNodes, options, isMember, resyncs }: GroupVdisk): boolean =>
-  controller === null && memberNodes.length >= options.replicationFactor && !isMember && !resyncs.isTarget;
-
-/** Other vdisks wait, or will, for the room that its entries have in the log. */
-const holdsTheLog = ({ log, stream: { usage } }: GroupVdisk): boolean =>
-  log.oldestNeededLsn !== Infinity && usage.usedBytes >= usage.capacityBytes * HOLD_FILL;
-
-const idOfNode = ({ node, storeUuid, incarnation }: PeerNode): MemberId => memberId(node, storeUuid, incarnation);
-
-const startOf = (node: PeerNode): MemberId => bootedMember(idOfNode(node), node.boot ?? 0);
-
 const HEADERS = 16;
 const MAX_ROUNDS = 64;
