@@ -15,7 +15,7 @@ import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
 import { median } from '../report.js';
 
 const GIB = 2 ** 30;
-const NO_DRAINS = new URL('./no-drains.mjs', import.meta.url);
+const NO_DRAINS = new URL('../no-drains.mjs', import.meta.url);
 /** Drains, where there are any, begin when a third of the log is full. */
 const LOG_SHARE = 0.3;
 const NODES = 3;
