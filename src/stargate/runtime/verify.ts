@@ -6,6 +6,7 @@ import { VERIFY_OPLOG_SCRATCH_BYTES, verifyOplog, type OplogFinding } from '../o
 import type { StreamVdiskLog } from '../oplog/index.js';
 import { StoreImage } from '../store/image.js';
 import { CHUNK_BLOCKS } from '../store/limits.js';
+import type { RecordReader } from '../store/records.js';
 import { verifyStore, type Finding } from '../store/verify.js';
 import { RecoveryCollector } from './recovery.js';
 import { pendingOf, RecordFacts, verifyLog } from './verify-log.js';
@@ -61,11 +62,19 @@ export function verifyStargate(options: VerifyStargateOptions): VerifiedStargate
     return { findings: [finding], terms: new Map(), ...NOTHING };
   }
   try {
-    return new StargateVerifier(options, image).verify();
+    return verifyStargateRecords(options, image);
   } finally {
     image.close();
   }
 }
+
+/** The same with the records of the block store from wherever they are. */
+export function verifyStargateRecords(options: VerifyStargateOptions, records: StoreRecords): VerifiedStargate {
+  return new StargateVerifier(options, records).verify();
+}
+
+/** The records of a block store, and what is wrong with the database that has them. */
+export type StoreRecords = RecordReader & Pick<StoreImage, 'check'>;
 
 const NOTHING = { vdisks: 0, logBytes: 0, extentBytes: 0 };
 const NO_PLACE = { vdiskId: null, offsetBytes: -1, lengthBytes: -1 };
@@ -93,7 +102,7 @@ class StargateVerifier {
 
   constructor(
     readonly options: VerifyStargateOptions,
-    readonly image: StoreImage,
+    readonly image: StoreRecords,
   ) {
     this.#facts = new RecordFacts(image);
     this.#totalBytes = [...this.#facts.vdiskOf.keys()].reduce((sum, layer) => sum + this.#dataBytes(layer), 0);

@@ -95,7 +95,7 @@ export class Rig {
       streams: 1,
       oplog: () => ({
         memoryOffset: oplogMemory,
-        directory: join(directory, 'oplog'),
+        directory: join(directory, 'oplog', 'stream-0'),
         capacityBytes: LOG_BYTES,
         segmentBytes: LOG_SEGMENT_BYTES,
       }),

@@ -76,7 +76,7 @@ describe('vdisks of a node', () => {
 
   it('are refused without the log that belongs to their data', async () => {
     await write(1, true);
-    rmSync(join(directory.path, 'oplog'), { recursive: true });
+    rmSync(join(directory.path, 'oplog', 'stream-0'), { recursive: true });
     expect(await refused(describeVdisk(2))).toMatch(/its log has no head/);
   });
 
@@ -235,7 +235,7 @@ describe('vdisks of a node', () => {
       const other = (yield rig.open(1, 'a', 0, OTHER)) as TestSession;
       for (let i = 0; i < 5; i++) expect(yield other.write(i * 8192, content)).toBe(IoStatus.ok);
     });
-    const file = join(directory.path, 'oplog', '00000001.seg');
+    const file = join(directory.path, 'oplog', 'stream-0', '00000001.seg');
     const bytes = readFileSync(file);
     bytes[4096 + 50]! ^= 1;
     writeFileSync(file, bytes);
