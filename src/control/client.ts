@@ -80,9 +80,9 @@ export class ControlClient {
     return this.#ask('GET', '/v1/counters', countersView);
   }
 
-  /** What the node that is asked serves itself. */
-  served(): Promise<ServedView> {
-    return this.#ask('GET', '/v1/served', servedView);
+  /** What the node that is asked serves itself, or of one vdisk. */
+  served(vdiskId?: string): Promise<ServedView> {
+    return this.#ask('GET', vdiskId === undefined ? '/v1/served' : `/v1/served?vdisk=${vdiskId}`, servedView);
   }
 
   /** Of the process that is asked: those behind `after`, of one vdisk or all; waits for the next one where there is none. */

@@ -21,7 +21,8 @@ export interface ManagedNode {
   makeRoom(): void;
   /** To the vdisk's controller, where that is on this node. Throws GatepathError. */
   command(vdiskId: string, command: VdiskCommand): Promise<VdiskAnswer>;
-  status(): Promise<NodeStatus>;
+  /** `vdiskId`: of this vdisk alone. */
+  status(vdiskId?: string): Promise<NodeStatus>;
   /** What its part of a shard has written down, without asking it. */
   hops(shard: number): Readonly<Record<string, ProbeSnapshot>>;
   /** What has happened to the vdisk here that is no mere information, the last of it; null: nothing. */
@@ -39,8 +40,8 @@ export type AskedNode = Pick<NodeView, 'id' | 'tcp' | 'control'>;
 export interface ManagedCluster {
   /** Nodes that have been heard of within the last seconds, this one too. */
   living(): readonly BeatRecord[];
-  /** Asks another node; null: it does not say. */
-  ask(node: AskedNode): Promise<ServedView | null>;
+  /** Asks another node what it serves, or of this vdisk alone (an older one tells of all); null: it does not say. */
+  ask(node: AskedNode, vdiskId?: string): Promise<ServedView | null>;
   /** What another node has of a vdisk; null: it does not say. */
   askCopy(node: AskedNode, vdiskId: string): Promise<CopyView | null>;
   /** What the vdisk's controller says, if it is on that node; null: the node does not say. */

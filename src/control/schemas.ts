@@ -349,6 +349,9 @@ export const removalView = z.object({
 });
 export type RemovalView = z.infer<typeof removalView>;
 
+/** Of one vdisk alone, or of all. */
+export const servedRequest = z.object({ vdisk: z.uuid().optional() });
+
 /** What one node serves: nodes ask each other. */
 export const servedView = z.object({
   node: z.string(),

@@ -1,6 +1,6 @@
 import { GatepathError } from '../base/errors.js';
 import { formatSize, wholeBlocks } from '../base/size.js';
-import { findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
+import { findExport, findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
 import {
   containerRecord,
   exportRecord,
@@ -13,6 +13,7 @@ import {
 } from '../meta/model.js';
 import { activate, attach, detach, holderOf, isOver, listAttachments } from '../meta/attachments.js';
 import { createContainer, createVdisk, DEFAULT_CONTAINER, findVdisk, markDeleting, setContainer } from '../meta/operations.js';
+import { attachmentsOf, leaseOf } from '../meta/found.js';
 import { listLeases } from '../meta/leases.js';
 import { setDraining } from '../meta/nodes.js';
 import type { MetadataStore } from '../meta/store.js';
@@ -43,7 +44,7 @@ import { LeaseService } from './leases.js';
 import { removeNode } from './removal.js';
 import { totals } from './status.js';
 import { VdiskCommands } from './vdisk-commands.js';
-import { servedBy, survey, vdiskFacts, type Survey } from './survey.js';
+import { servedBy, survey, surveyVdisk, vdiskFacts, type Survey } from './survey.js';
 
 export interface ControlServiceOptions {
   readonly store: MetadataStore;
@@ -100,15 +101,15 @@ export class ControlService {
 
   // ---------------------------------------------------------------- nodes
 
-  /** What this node serves itself, for others that ask. */
-  async served(): Promise<ServedView> {
+  /** What this node serves itself, or of one vdisk, for others that ask. */
+  async served(vdiskId?: string): Promise<ServedView> {
     const { node } = this.options;
-    return servedBy(node, await node.status());
+    return servedBy(node, await node.status(vdiskId));
   }
 
   /** To another node, which asks by the wire. */
   answer(question: NodeQuestion): Promise<ServedView | CopyView | CommandView> {
-    if (question.about === 'served') return this.served();
+    if (question.about === 'served') return this.served(question.vdiskId);
     return question.about === 'copy' ? this.copy(question.vdiskId) : this.command(question.vdiskId, question.command);
   }
 
@@ -151,13 +152,42 @@ export class ControlService {
   }
 
   async listVdisks(): Promise<VdiskView[]> {
-    const [all, around] = await this.#lookAround();
-    return [...all.vdisks].sort((a, b) => (a.name < b.name ? -1 : 1)).map(vdisk => view(vdisk, all, around));
+    const { store } = this.options;
+    const [all, leases, attachments, hosts, exports] = await Promise.all([
+      survey(this.options),
+      listLeases(store),
+      listAttachments(store),
+      listHosts(store),
+      listExports(store),
+    ]);
+    const leaseOf = new Map(leases.map(({ record }) => [record.vdiskId, record]));
+    const [attachmentsOf, exportsOf] = [byVdiskId(attachments), byVdiskId(exports)];
+    return [...all.vdisks]
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .map(vdisk => {
+        const { id } = vdisk;
+        const around = {
+          lease: leaseOf.get(id) ?? null,
+          attachments: attachmentsOf.get(id) ?? [],
+          hosts,
+          exports: exportsOf.get(id) ?? [],
+        };
+        return view(vdisk, all, around);
+      });
   }
 
   async showVdisk(vdiskName: string): Promise<VdiskView> {
-    const [all, around] = await this.#lookAround();
-    return view(await findVdisk(this.options.store, vdiskName), all, around);
+    const { store } = this.options;
+    const vdisk = await findVdisk(store, vdiskName);
+    const [all, lease, found, hosts] = await Promise.all([
+      surveyVdisk(this.options, vdisk),
+      leaseOf(store, vdisk.id),
+      attachmentsOf(store, vdisk.id),
+      listHosts(store),
+    ]);
+    const attachments = found.map(({ record }) => record);
+    const exports = await Promise.all(attachments.map(({ host }) => findExport(store, host, vdisk.id)));
+    return view(vdisk, all, { lease: lease?.record ?? null, attachments, hosts, exports: exports.filter(one => one !== null) });
   }
 
   async deleteVdisk(vdiskName: string): Promise<void> {
@@ -256,31 +286,19 @@ export class ControlService {
   async #defaultHost(vdiskName: string): Promise<string> {
     const { store, defaultHost } = this.options;
     const { id } = await findVdisk(store, vdiskName);
-    const attached = (await listAttachments(store)).filter(one => one.vdiskId === id);
+    const attached = (await attachmentsOf(store, id)).map(({ record }) => record);
     const there = holderOf(attached) ?? attached[0];
     if (there !== undefined) return there.host;
     const hosts = await listHosts(store);
     return hosts.length === 1 ? hosts[0]!.host : defaultHost;
-  }
-
-  async #lookAround(): Promise<[Survey, Around]> {
-    const { store } = this.options;
-    const [all, leases, attachments, hosts, exports] = await Promise.all([
-      survey(this.options),
-      listLeases(store),
-      listAttachments(store),
-      listHosts(store),
-      listExports(store),
-    ]);
-    return [all, { leases: leases.map(({ record }) => record), attachments, hosts, exports }];
   }
 }
 
 function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
   const group = all.groups.get(vdisk.id);
   const { allocatedBytes, logBytes, physicalBytes, health, problem, missing, resyncing, lastProblem, sessions } = vdiskFacts(vdisk, all);
-  const attachments = attachedViews(vdisk, around);
-  const lease = around.leases.find(one => one.vdiskId === vdisk.id);
+  const attachments = attachedViews(around);
+  const { lease } = around;
   const { name, id, container, sizeBytes, createdAt } = vdisk;
   return {
     name,
@@ -303,7 +321,7 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     sessions,
     attachment: attachments[0] ?? null,
     attachments,
-    lease: lease === undefined ? null : { purpose: lease.purpose, vdiskName: lease.vdiskName, since: lease.since },
+    lease: lease === null ? null : { purpose: lease.purpose, vdiskName: lease.vdiskName, since: lease.since },
   };
 }
 
@@ -314,22 +332,28 @@ function given<T extends object>(of: T): { [K in keyof T]?: Exclude<T[K], undefi
 
 const MODES = ['holder', 'shared', 'over'] as const;
 
-function attachedViews({ id }: VdiskRecord, { attachments, hosts, exports }: Around): VdiskView['attachments'] {
-  const all = attachments.filter(one => one.vdiskId === id);
+function attachedViews({ attachments: all, hosts, exports }: Around): VdiskView['attachments'] {
   const views = all.map(one => {
     const known = hosts.find(({ host }) => host === one.host) ?? null;
-    const exported = exports.find(({ vdiskId, host }) => vdiskId === id && host === one.host) ?? null;
+    const exported = exports.find(({ host }) => host === one.host) ?? null;
     const mode: (typeof MODES)[number] = one.shared ? 'shared' : isOver(one, all) ? 'over' : 'holder';
     return { host: one.host, generation: one.generation, exported: isExported(known, exported, one.generation), mode };
   });
   return views.sort((a, b) => MODES.indexOf(a.mode) - MODES.indexOf(b.mode));
 }
 
+/** What there is of one vdisk beside what its nodes say; and the hosts. */
 interface Around {
-  readonly leases: readonly LeaseRecord[];
+  readonly lease: LeaseRecord | null;
   readonly attachments: readonly AttachmentRecord[];
   readonly hosts: readonly HostRecord[];
   readonly exports: readonly ExportRecord[];
+}
+
+function byVdiskId<T extends { readonly vdiskId: string }>(all: readonly T[]): ReadonlyMap<string, readonly T[]> {
+  const map = new Map<string, T[]>();
+  for (const one of all) map.set(one.vdiskId, [...(map.get(one.vdiskId) ?? []), one]);
+  return map;
 }
 
 function parseExport(value: unknown): ExportRecord | null {

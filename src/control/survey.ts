@@ -1,5 +1,5 @@
 import type { ContainerRecord, GroupRecord, NodeRecord, VdiskRecord } from '../meta/model.js';
-import { listGroups, listNodes } from '../meta/nodes.js';
+import { groupOf, listGroups, listNodes } from '../meta/nodes.js';
 import { listContainers, listVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
@@ -16,7 +16,25 @@ export interface Survey {
   readonly groups: ReadonlyMap<string, GroupRecord>;
   readonly containers: ReadonlyMap<string, ContainerRecord>;
   /** Node → what it serves; those that did not say are missing. */
-  readonly served: ReadonlyMap<string, ServedView>;
+  readonly served: ReadonlyMap<string, Served>;
+}
+
+/** What a node said that it serves, by vdisk. */
+export interface Served {
+  readonly vdisks: ReadonlyMap<string, ServedView['vdisks'][number]>;
+  /** What its copies take. */
+  readonly usedBytes: ReadonlyMap<string, number>;
+  readonly problems: ReadonlyMap<string, string>;
+}
+
+export function byVdisk({ vdisks, copies, problems }: ServedView): Served {
+  const usedBytes = new Map<string, number>();
+  for (const one of copies) usedBytes.set(one.vdiskId, (usedBytes.get(one.vdiskId) ?? 0) + one.usedBytes);
+  return {
+    vdisks: new Map(vdisks.map(one => [one.vdiskId, one])),
+    usedBytes,
+    problems: new Map(problems.map(one => [one.vdiskId, one.message])),
+  };
 }
 
 export interface VdiskFacts {
@@ -52,17 +70,45 @@ export async function survey({ store, node }: Surveyed, status?: NodeStatus): Pr
   const known = records.map(record => nodeView(record, node, groups));
   const alive = new Set(known.filter(one => one.alive).map(({ id }) => id));
   const nodes = known.map(one => ({ ...one, neededBy: neededBy(one.id, alive, { vdisks, groups, containers }) }));
-  const served = new Map([[node.id, servedBy(node, own)]]);
-  const others = nodes.filter(one => one.alive && one.id !== node.id);
-  const { cluster } = node;
-  const answers = cluster === null ? [] : await Promise.all(others.map(one => cluster.ask(one)));
-  for (const answer of answers) if (answer !== null) served.set(answer.node, answer);
+  const said = [servedBy(node, own), ...(await askOthers(node, nodes))];
   const told = nodes.map((one): NodeView => {
-    const { version = null, startedAt = null } = served.get(one.id) ?? {};
+    const { version = null, startedAt = null } = said.find(answer => answer.node === one.id) ?? {};
     return { ...one, version, startedAt };
   });
   const deleting = everyVdisk.length - vdisks.length;
+  const served = new Map(said.map(one => [one.node, byVdisk(one)]));
   return { self: node.id, nodes: told, vdisks, deleting, groups, containers: new Map(containers.map(one => [one.name, one])), served };
+}
+
+/** Of those that live; those that do not say are left out. `vdiskId`: of this vdisk alone. */
+async function askOthers({ id, cluster }: ManagedNode, nodes: readonly NodeView[], vdiskId?: string): Promise<ServedView[]> {
+  if (cluster === null) return [];
+  const others = nodes.filter(one => one.alive && one.id !== id);
+  const answers = await Promise.all(others.map(one => cluster.ask(one, vdiskId)));
+  return answers.filter(one => one !== null);
+}
+
+/** What concerns one vdisk, without a look at the others: what the nodes have besides, and who needs them, is left out. */
+export async function surveyVdisk({ store, node }: Surveyed, vdisk: VdiskRecord): Promise<Survey> {
+  const [records, group, containers, own] = await Promise.all([
+    listNodes(store),
+    groupOf(store, vdisk.id),
+    listContainers(store),
+    node.status(vdisk.id),
+  ]);
+  const groups = new Map(group === null ? [] : [[vdisk.id, group]]);
+  const nodes = records.map(record => nodeView(record, node, groups));
+  const said = [servedBy(node, own), ...(await askOthers(node, nodes, vdisk.id))];
+  const served = new Map(said.map(one => [one.node, byVdisk(one)]));
+  return {
+    self: node.id,
+    nodes,
+    vdisks: [vdisk],
+    deleting: 0,
+    groups,
+    containers: new Map(containers.map(one => [one.name, one])),
+    served,
+  };
 }
 
 /** Most that are named. */
@@ -152,7 +198,7 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   const group = of.groups.get(id);
   const controller = group?.controller ?? of.self;
   const said = of.served.get(controller);
-  const served = said?.vdisks.find(one => one.vdiskId === id);
+  const served = said?.vdisks.get(id);
   const { replicationFactor: copies = 1, minMembers = 1 } = of.containers.get(container) ?? {};
   const members = group?.members.map(member => member.node) ?? [of.self];
   const silent = members.filter(member => group !== undefined && !of.nodes.some(one => one.id === member && one.alive));
@@ -160,16 +206,16 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   // Those that left last: another node may have taken the place of one that left before.
   const gone = [...(group?.former ?? [])].slice(-Math.max(1, copies - members.length)).map(({ node, until }) => ({ node, since: until }));
   const missing = [...silent.map(node => ({ node, since: null })), ...(members.length < copies ? gone : [])];
-  const told = [...of.served.values()].flatMap(one => one.copies).filter(one => one.vdiskId === id);
+  const told = [...of.served.values()].flatMap(one => one.usedBytes.get(id) ?? []);
   const space = {
     allocatedBytes: served?.allocatedBytes ?? null,
     logBytes: served?.logBytes ?? null,
-    physicalBytes: told.length === 0 ? null : told.reduce((sum, { usedBytes }) => sum + usedBytes, 0),
+    physicalBytes: told.length === 0 ? null : told.reduce((sum, usedBytes) => sum + usedBytes, 0),
   };
   const base = { ...space, sessions: served?.sessions ?? 0, resyncing: served?.resyncing ?? null };
   const facts = { ...base, missing, lastProblem: served?.lastProblem ?? null };
-  const refusal = [said, of.served.get(of.self)].flatMap(one => one?.problems ?? []).find(one => one.vdiskId === id);
-  if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal.message };
+  const refusal = said?.problems.get(id) ?? of.served.get(of.self)?.problems.get(id);
+  if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal };
   if (kept === 0 && said === undefined) {
     return { ...facts, health: 'unavailable', problem: `${silent.join(' and ')}, with its data, ${verb(silent)} not answer` };
   }

@@ -4,6 +4,7 @@ import type { AttachmentRecord, NodeRecord } from '../meta/model.js';
 import type { MetadataStore } from '../meta/store.js';
 import { ShardQuestions, type AskedShards } from '../shard/questions.js';
 import { AttachmentWatcher } from './attach.js';
+import { ExportTable } from './export-table.js';
 import { createTermFloor, createTermFloorAt, termOf } from './floor.js';
 import { HandOver, type DatapathState, type HandedOverDatapath } from './hand-over.js';
 import { STATUS_TIMEOUT_MS } from './limits.js';
@@ -41,8 +42,8 @@ export interface DatapathMainOptions {
   readonly onNodes?: (records: readonly NodeRecord[]) => void;
   /** The process that this one follows: what it exports, this one exports too. */
   readonly follows?: DatapathState;
-  /** Something has been exported, is about to go, or has gone: see {@link DatapathMain.exports}. */
-  readonly onChange?: (exports: readonly ExportStatus[]) => void;
+  /** Of this vdisk something has been exported, is about to go, or has gone: see {@link DatapathMain.exportsOf}. */
+  readonly onChange?: (vdiskId: string) => void;
 }
 
 export interface ExportStatus {
@@ -84,7 +85,7 @@ interface Export {
 
 /** The datapath's part of the main thread: turns the host's attachments into exports of all shards. */
 export class DatapathMain {
-  readonly #exports = new Map<string, Export>();
+  readonly #exports = new ExportTable<Export>();
   /** Kept over detach and attach: an old controller stays an old one. */
   readonly #floors = new Map<string, SharedArrayBuffer>();
   readonly #watcher: AttachmentWatcher;
@@ -124,26 +125,26 @@ export class DatapathMain {
 
   /** The exports there are, are about to be, or are on their way out, without asking the shards. */
   get exports(): readonly ExportStatus[] {
-    return [...this.#exports.values()].map(({ description, offeredBytes: sizeBytes, activating, added, removing }) => {
-      const { vdiskId, name, generation } = description;
-      const shared = activating === null || activating.size > 0;
-      const exported = !removing && added.size === this.options.shards.count;
-      return { vdiskId, name, generation, sizeBytes, shared, exported, ending: removing };
-    });
+    return [...this.#exports.values()].map(one => this.#statusOf(one));
+  }
+
+  /** Of one vdisk: that of its attachment, and those of former ones that still have sessions or connections. */
+  exportsOf(vdiskId: string): readonly ExportStatus[] {
+    return this.#exports.of(vdiskId).map(one => this.#statusOf(one));
   }
 
   /** Resolves when the vdisk can be found by NBD clients; rejects after `timeoutMs`. */
   async whenExported(vdiskId: string, timeoutMs: number): Promise<void> {
-    await this.#when(
-      () => this.exports.some(one => one.vdiskId === vdiskId && one.exported),
-      timeoutMs,
-      `vdisk ${vdiskId} is not exported`,
-    );
+    await this.#when(() => this.#exports.of(vdiskId).some(one => this.#isExported(one)), timeoutMs, `vdisk ${vdiskId} is not exported`);
   }
 
   /** Resolves when all that is attached, as far as is known, can be found by NBD clients. */
   async whenAllExported(timeoutMs: number): Promise<void> {
-    await this.#when(() => this.exports.every(one => one.exported || one.ending), timeoutMs, 'the vdisks are not exported');
+    const all = (): boolean => {
+      for (const one of this.#exports.values()) if (!one.removing && !this.#isExported(one)) return false;
+      return true;
+    };
+    await this.#when(all, timeoutMs, 'the vdisks are not exported');
   }
 
   // ---------------------------------------------------------------- another process
@@ -166,8 +167,7 @@ export class DatapathMain {
 
   /** Resolves when no connection and no session of the vdisk is left. */
   async whenRemoved(vdiskId: string, timeoutMs: number): Promise<void> {
-    const gone = (): boolean => ![...this.#exports.values()].some(one => one.description.vdiskId === vdiskId);
-    await this.#when(gone, timeoutMs, `vdisk ${vdiskId} is still in use`);
+    await this.#when(() => this.#exports.of(vdiskId).length === 0, timeoutMs, `vdisk ${vdiskId} is still in use`);
   }
 
   async status(): Promise<DatapathStatus> {
@@ -195,6 +195,17 @@ export class DatapathMain {
   close(): void {
     this.#watcher.close();
     this.#topology?.close();
+  }
+
+  #isExported({ removing, added }: Export): boolean {
+    return !removing && added.size === this.options.shards.count;
+  }
+
+  #statusOf(one: Export): ExportStatus {
+    const { description, offeredBytes: sizeBytes, activating, removing } = one;
+    const { vdiskId, name, generation } = description;
+    const shared = activating === null || activating.size > 0;
+    return { vdiskId, name, generation, sizeBytes, shared, exported: this.#isExported(one), ending: removing };
   }
 
   #startTopology(): TopologyWatcher | null {
@@ -236,7 +247,7 @@ export class DatapathMain {
     const one: Export = { description, ...none, activating: null, removing: false, sizeBytes, offeredBytes: sizeBytes };
     // Perhaps in the record alone: the datapath before this one may have gone before it could tell the controller.
     if (!shared) one.activating = activatedAt === undefined ? new Set() : this.#allShards();
-    this.#exports.set(keyOf(description), one);
+    this.#exports.add(one);
     this.#followGroups();
     const group = this.#groups.get(vdiskId);
     if (group !== undefined) this.#broadcast(DatapathTopic.group, group);
@@ -252,13 +263,13 @@ export class DatapathMain {
   }
 
   #detach(attachment: AttachmentRecord): void {
-    const one = this.#exports.get(keyOf(attachment));
+    const one = this.#exports.get(attachment);
     if (one === undefined || one.removing) return;
     one.removing = true;
     this.options.log.log('info', 'a vdisk is exported no longer', { vdisk: attachment.vdiskName, generation: attachment.generation });
     for (const shard of one.added) this.#sendRemove(one, shard);
     this.#finish(one);
-    this.#changed();
+    this.#changed(attachment.vdiskId);
   }
 
   #sendRemove({ description: { vdiskId, generation } }: Export, shard: number): void {
@@ -267,7 +278,7 @@ export class DatapathMain {
 
   #onAdded(key: ExportKey, shard: number): void {
     const { shards, acceptingShard } = this.options;
-    const one = this.#exports.get(keyOf(key));
+    const one = this.#exports.get(key);
     if (one === undefined) return;
     one.added.add(shard);
     if (one.activating?.has(shard) === true) this.#sendActivate(one, shard);
@@ -275,11 +286,11 @@ export class DatapathMain {
     if (one.removing) this.#sendRemove(one, shard);
     else if (shard !== acceptingShard && one.added.size === shards.count - 1)
       shards.send(acceptingShard, DatapathTopic.add, one.description);
-    this.#changed();
+    this.#changed(key.vdiskId);
   }
 
   #activate(attachment: AttachmentRecord): void {
-    const one = this.#exports.get(keyOf(attachment));
+    const one = this.#exports.get(attachment);
     if (one === undefined || one.activating !== null) return;
     this.options.log.log('info', 'a vdisk is to be held by this host', { vdisk: attachment.vdiskName, generation: attachment.generation });
     one.activating = this.#allShards();
@@ -295,26 +306,26 @@ export class DatapathMain {
   }
 
   #onActivated(key: ExportKey, shard: number): void {
-    if (this.#exports.get(keyOf(key))?.activating?.delete(shard) === true) this.#changed();
+    if (this.#exports.get(key)?.activating?.delete(shard) === true) this.#changed(key.vdiskId);
   }
 
   #onRemoved(key: ExportKey, shard: number): void {
-    const one = this.#exports.get(keyOf(key));
+    const one = this.#exports.get(key);
     if (one === undefined) return;
     one.removed.add(shard);
     this.#probes.closed(key, shard);
     this.#finish(one);
-    this.#changed();
+    this.#changed(key.vdiskId);
   }
 
   #finish(one: Export): void {
     if (!one.removing || one.removed.size < one.told.size) return;
-    this.#exports.delete(keyOf(one.description));
+    this.#exports.delete(one.description);
     this.#followGroups();
   }
 
   #resize(attachment: AttachmentRecord): void {
-    const one = this.#exports.get(keyOf(attachment));
+    const one = this.#exports.get(attachment);
     if (one === undefined) return;
     one.sizeBytes = attachment.sizeBytes;
     for (const shard of one.told) one.resizing.add(shard);
@@ -326,17 +337,17 @@ export class DatapathMain {
   }
 
   #onResized({ sizeBytes, ...key }: ExportResize, shard: number): void {
-    const one = this.#exports.get(keyOf(key));
+    const one = this.#exports.get(key);
     if (one === undefined || one.sizeBytes !== sizeBytes) return;
     one.resizing.delete(shard);
     if (one.resizing.size > 0) return;
     one.offeredBytes = sizeBytes;
-    this.#changed();
+    this.#changed(key.vdiskId);
   }
 
-  #changed(): void {
+  #changed(vdiskId: string): void {
     for (const listener of this.#onChange) listener();
-    this.options.onChange?.(this.exports);
+    this.options.onChange?.(vdiskId);
   }
 
   #when(holds: () => boolean, timeoutMs: number, problem: string): Promise<void> {
@@ -353,8 +364,4 @@ export class DatapathMain {
       this.#onChange.push(check);
     });
   }
-}
-
-function keyOf({ vdiskId, generation }: ExportKey): string {
-  return `${vdiskId}/${generation}`;
 }

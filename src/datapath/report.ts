@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
 import { listExports, putHost } from '../meta/hosts.js';
 import { keys, type ExportRecord } from '../meta/model.js';
@@ -13,6 +14,8 @@ export interface ExportReportOptions {
   readonly nbdSocket: string;
   /** `host:port` of NBD over TCP, in TLS; null: there is none. */
   readonly nbdTls: string | null;
+  /** What there is of a vdisk now, what is on its way out too. */
+  readonly exportsOf: (vdiskId: string) => readonly ExportStatus[];
   readonly log: Logger;
 }
 
@@ -21,7 +24,8 @@ export interface ExportReportOptions {
  * reached: it is information, and no I/O depends on it. Runs on the main thread.
  */
 export class ExportReport {
-  #wanted: readonly ExportStatus[] = [];
+  /** Vdisks of which something else is to be said than was said last, perhaps. */
+  readonly #changed = new Set<string>();
   readonly #reported = new Map<string, string>();
   #known = false;
   readonly #reports = new Rerun(
@@ -34,9 +38,9 @@ export class ExportReport {
 
   constructor(private readonly options: ExportReportOptions) {}
 
-  /** All there are now, those that are on their way out too. */
-  update(exports: readonly ExportStatus[]): void {
-    this.#wanted = exports;
+  /** Without a vdisk: that there is this datapath. */
+  update(vdiskId?: string): void {
+    if (vdiskId !== undefined) this.#changed.add(vdiskId);
     this.#reports.ask();
   }
 
@@ -45,33 +49,54 @@ export class ExportReport {
     this.#reports.close();
   }
 
+  #formerly(vdiskId: string): void {
+    this.#reported.set(vdiskId, 'of a former process');
+    this.#changed.add(vdiskId);
+  }
+
   async #report(): Promise<void> {
     const { store, host, datapathUuid, nbdSocket, nbdTls } = this.options;
     if (!this.#known) {
       // Records of a process before this one name another uuid; they go with the first report.
-      for (const { vdiskId } of await listExports(store, keys.exportsOf(host))) this.#reported.set(vdiskId, 'of a former process');
+      for (const { vdiskId } of await listExports(store, keys.exportsOf(host))) this.#formerly(vdiskId);
       await putHost(store, { host, datapathUuid, nbdSocket, nbdTls, startedAt: new Date().toISOString() });
       this.#known = true;
     }
-    const next = new Map<string, ExportRecord>();
-    for (const { vdiskId, generation, sizeBytes, shared, exported, ending } of this.#wanted) {
-      if (!exported && !ending) continue;
-      const state = ending ? 'ending' : 'exported';
-      const record: ExportRecord = { vdiskId, host, generation, datapathUuid, state, shared, sizeBytes };
-      // A new generation beside one that is ending: the new one counts.
-      if (next.has(vdiskId) && ending) continue;
-      next.set(vdiskId, record);
+    // What the shards say at once goes into one transaction.
+    await nextTurn();
+    while (this.#changed.size > 0 && !this.#reports.isClosed) await this.#reportSome([...this.#changed].slice(0, MAX_OPERATIONS));
+  }
+
+  async #reportSome(vdiskIds: readonly string[]): Promise<void> {
+    const { store, host } = this.options;
+    const said = vdiskIds.map(vdiskId => ({ vdiskId, record: this.#recordOf(vdiskId) }));
+    for (const vdiskId of vdiskIds) this.#changed.delete(vdiskId);
+    const news = said.filter(({ vdiskId, record }) => this.#reported.get(vdiskId) !== (record === null ? undefined : textOf(record)));
+    const operations = news.map(({ vdiskId, record }): Operation => {
+      const key = keys.export(host, vdiskId);
+      return record === null ? { remove: key } : { put: key, value: record };
+    });
+    try {
+      if (operations.length > 0) await store.transaction([], operations);
+    } catch (error) {
+      for (const vdiskId of vdiskIds) this.#changed.add(vdiskId);
+      throw error;
     }
-    const operations: Operation[] = [];
-    for (const [vdiskId, record] of next) {
-      if (this.#reported.get(vdiskId) !== textOf(record)) operations.push({ put: keys.export(host, vdiskId), value: record });
+    for (const { vdiskId, record } of news) {
+      if (record === null) this.#reported.delete(vdiskId);
+      else this.#reported.set(vdiskId, textOf(record));
     }
-    for (const vdiskId of this.#reported.keys()) if (!next.has(vdiskId)) operations.push({ remove: keys.export(host, vdiskId) });
-    for (let from = 0; from < operations.length; from += MAX_OPERATIONS) {
-      await store.transaction([], operations.slice(from, from + MAX_OPERATIONS));
-    }
-    this.#reported.clear();
-    for (const [vdiskId, record] of next) this.#reported.set(vdiskId, textOf(record));
+  }
+
+  /** Null: nothing of it is offered. */
+  #recordOf(vdiskId: string): ExportRecord | null {
+    const { host, datapathUuid, exportsOf } = this.options;
+    const offered = exportsOf(vdiskId).filter(({ exported, ending }) => exported || ending);
+    // A new generation beside one that is ending: the new one counts.
+    const counts = offered.find(({ ending }) => !ending) ?? offered[0];
+    if (counts === undefined) return null;
+    const { generation, sizeBytes, shared, ending } = counts;
+    return { vdiskId, host, generation, datapathUuid, state: ending ? 'ending' : 'exported', shared, sizeBytes };
   }
 }
 

@@ -45,11 +45,19 @@ export class DatapathHost implements ManagedDatapath {
     this.uuid = datapathUuid;
     this.nbdSocket = nbdSocket;
     this.#shards = pool.count;
-    this.#report = new ExportReport({ store, host, datapathUuid, nbdSocket, nbdTls, log });
-    const onChange = this.#report.update.bind(this.#report);
-    this.main = new DatapathMain({ ...options, shards: pool, acceptingShard: ACCEPTING_SHARD, onChange });
+    const report = new ExportReport({
+      ...{ store, host, datapathUuid, nbdSocket, nbdTls, log },
+      exportsOf: vdiskId => this.main.exportsOf(vdiskId),
+    });
+    this.#report = report;
+    this.main = new DatapathMain({
+      ...options,
+      shards: pool,
+      acceptingShard: ACCEPTING_SHARD,
+      onChange: vdiskId => report.update(vdiskId),
+    });
     // The host is known from here on, even while nothing is attached to it.
-    onChange(this.main.exports);
+    report.update();
   }
 
   async status(): Promise<DatapathState> {

@@ -33,7 +33,7 @@ export function managedNode(host: StargateHost, events: EventRing, connectTcp: C
     makeRoom: () => host.reserves.deletion.makeRoom(),
     remove: () => host.remove(),
     command: (vdiskId, command) => host.command(vdiskId, command),
-    status: () => nodeStatus(host, shards),
+    status: vdiskId => nodeStatus(host, shards, vdiskId),
     hops: shard => host.hops(shard, one => one.snapshot()),
     lastProblem: vdiskId => events.lastProblem(vdiskId),
     space: () => spaceOf(dataDirectory),
@@ -66,7 +66,7 @@ async function ask(node: AskedNode, question: NodeQuestion, connectTcp: ConnectT
   }
   if (control?.startsWith('unix:') !== true) return null;
   const client = new ControlClient({ socketPath: control.slice('unix:'.length) }, timeoutMs);
-  if (question.about === 'served') return client.served();
+  if (question.about === 'served') return client.served(question.vdiskId);
   return question.about === 'copy' ? client.copy(question.vdiskId) : client.command(question.vdiskId, question.command);
 }
 
@@ -83,15 +83,15 @@ function cluster(host: StargateHost, connectTcp: ConnectTcp | null): ManagedClus
   };
   return {
     living: () => host.metadata.living(),
-    ask: node => from(node, { about: 'served' }, servedView),
+    ask: (node, vdiskId) => from(node, { about: 'served', ...(vdiskId === undefined ? {} : { vdiskId }) }, servedView),
     askCopy: (node, vdiskId) => from(node, { about: 'copy', vdiskId }, copyView),
     askCommand: async (node, vdiskId, command) =>
       (await from(node, { about: 'command', vdiskId, command }, commandView, ASK_COMMAND_TIMEOUT_MS))?.answer ?? null,
   };
 }
 
-async function nodeStatus(host: StargateHost, shards: number): Promise<NodeStatus> {
-  const answers = await host.status();
+async function nodeStatus(host: StargateHost, shards: number, vdiskId?: string): Promise<NodeStatus> {
+  const answers = await host.status(vdiskId);
   return {
     vdisks: answers.flatMap(({ status }) => status.vdisks),
     replicas: answers.flatMap(({ status }) => status.replicas),

@@ -247,9 +247,9 @@ export class StargateHost {
     return this.#commands!.ask(vdiskId, command);
   }
 
-  /** What the shards know, in their order; those that do not answer in time are left out. */
-  async status(): Promise<{ readonly shard: number; readonly status: StargateStatus }[]> {
-    return (await this.#status!.ask()).map(({ shard, answer: status }) => ({ shard, status }));
+  /** What the shards know, or know of one vdisk, in their order; those that do not answer in time are left out. */
+  async status(vdiskId?: string): Promise<{ readonly shard: number; readonly status: StargateStatus }[]> {
+    return (await this.#status!.ask(vdiskId === undefined ? {} : { vdiskId })).map(({ shard, answer: status }) => ({ shard, status }));
   }
 
   /** What the vdisk may have used up by the time that it is counted again; null: it has no quota, or is not controlled here. */

@@ -23,8 +23,8 @@ export async function vdiskByName(store: MetadataStore, name: string): Promise<F
 
 export async function attachmentsOf(store: MetadataStore, vdiskId: string): Promise<Found<AttachmentRecord>[]> {
   const { items } = await store.range(keys.attachments);
-  const all = items.map(versioned => ({ record: parse(attachmentRecord, versioned), versioned }));
-  return all.filter(({ record }) => record.vdiskId === vdiskId);
+  const found = items.filter(({ key }) => key.endsWith(`/${vdiskId}`));
+  return found.map(versioned => ({ record: parse(attachmentRecord, versioned), versioned }));
 }
 
 /** Null: nobody has the vdisk for an import or an export. */

@@ -22,6 +22,11 @@ export async function listExports(store: MetadataStore, prefix: string = keys.ex
   return items.flatMap(({ value }) => exportRecord.safeParse(value).data ?? []);
 }
 
+export async function findExport(store: MetadataStore, host: string, vdiskId: string): Promise<ExportRecord | null> {
+  const found = await store.get(keys.export(host, vdiskId));
+  return found === null ? null : (exportRecord.safeParse(found.value).data ?? null);
+}
+
 /** The attachment is offered by the datapath that runs (or ran last) at its host, not by one before it. */
 export function isExported(host: HostRecord | null, one: ExportRecord | null, generation: number): boolean {
   return (

@@ -19,8 +19,8 @@ export class ShardQuestions<T extends { readonly request: number }> {
     shards.on(replyTopic, (message, shard) => this.#waiting.get((message as T).request)?.(message as T, shard));
   }
 
-  /** In the shards' order; those that do not answer in time are left out. */
-  async ask(): Promise<{ readonly shard: number; readonly answer: T }[]> {
+  /** In the shards' order; those that do not answer in time are left out. `about`: what the question says beside its number. */
+  async ask(about: object = {}): Promise<{ readonly shard: number; readonly answer: T }[]> {
     const { shards } = this;
     const request = ++this.#last;
     const answers: { shard: number; answer: T }[] = [];
@@ -31,7 +31,7 @@ export class ShardQuestions<T extends { readonly request: number }> {
         clearTimeout(timer);
         resolve();
       });
-      for (let shard = 0; shard < shards.count; shard++) shards.send(shard, this.topic, { request });
+      for (let shard = 0; shard < shards.count; shard++) shards.send(shard, this.topic, { ...about, request });
     });
     this.#waiting.delete(request);
     return answers.sort((a, b) => a.shard - b.shard);

@@ -23,7 +23,7 @@ export const StargateTopic = {
   /** main → shard: { vdiskId }; answered by deleted */
   remove: 'stargate.remove',
   removed: 'stargate.removed',
-  /** main → shard: { request }; answered by StargateStatus */
+  /** main → shard: StatusRequest; answered by StargateStatus */
   status: 'stargate.status',
   statusReply: 'stargate.status-reply',
   /** main → shard: CommandRequest; answered by CommandReply */
@@ -187,6 +187,12 @@ export interface ReplicaStatus {
   readonly allocatedBytes: number;
   readonly logBytes: number;
   readonly sessions: number;
+}
+
+export interface StatusRequest {
+  readonly request: number;
+  /** What the vdisks are is to be told of this one alone. */
+  readonly vdiskId?: string;
 }
 
 export interface StargateStatus {

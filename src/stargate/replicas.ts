@@ -16,6 +16,7 @@ import {
 import { BLOCK_BYTES } from './core/ports.js';
 import type { Removals } from './core/replication/effects.js';
 import { ENTRY_HEADER_BYTES } from './oplog/index.js';
+import type { GroupVdisk } from './runtime/group/group-vdisk.js';
 import type { GroupPorts, Groups, LivingNode } from './runtime/group/groups.js';
 import { RETAINED_BUFFERS } from './runtime/group/limits.js';
 
@@ -81,9 +82,8 @@ export function groupPorts(
 }
 
 /** What a shard says of its replicas. */
-export function replicaStatus(groups: Groups | null): ReplicaStatus[] {
-  if (groups === null) return [];
-  return [...groups.all.values()].map(group => {
+export function replicaStatus(groups: Iterable<GroupVdisk>): ReplicaStatus[] {
+  return [...groups].map(group => {
     const { vdiskId, replica, controllerNode, local, controller, options } = group;
     return {
       ...{ vdiskId, controllerNode },

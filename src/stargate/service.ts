@@ -17,6 +17,7 @@ import {
   type ServeRequest,
   type ServingReport,
   type StargateStatus,
+  type StatusRequest,
   type UsageReply,
   type VdiskDescription,
   type VdiskSpace,
@@ -130,7 +131,7 @@ export class StargateShard implements ShardPart {
     });
     context.onMessage(StargateTopic.leave, () => this.node.leave(() => context.send(MAIN, StargateTopic.left, null)));
     context.onMessage(StargateTopic.status, message =>
-      context.send(MAIN, StargateTopic.statusReply, this.#status((message as { request: number }).request)),
+      context.send(MAIN, StargateTopic.statusReply, this.#status(message as StatusRequest)),
     );
   }
 
@@ -151,11 +152,12 @@ export class StargateShard implements ShardPart {
     };
   }
 
-  #status(request: number): StargateStatus {
-    const { served, streams, problems, options } = this.node;
+  #status({ request, vdiskId }: StatusRequest): StargateStatus {
+    const { streams, problems, options, groups } = this.node;
+    const served = only(this.node.served, vdiskId);
     return {
       request,
-      replicas: replicaStatus(this.node.groups),
+      replicas: groups === null ? [] : replicaStatus(only(groups.all, vdiskId).values()),
       vdisks: [...served].map(([vdiskId, { controller }]) => ({
         vdiskId,
         allocatedBytes: options.ports.store.allocatedBytes(controller.state.layer),
@@ -176,4 +178,11 @@ export class StargateShard implements ShardPart {
       cache: this.#cache.statistics(),
     };
   }
+}
+
+/** Of all of them, that one; all, where none is named. */
+function only<T>(all: ReadonlyMap<string, T>, vdiskId: string | undefined): ReadonlyMap<string, T> {
+  if (vdiskId === undefined) return all;
+  const one = all.get(vdiskId);
+  return new Map(one === undefined ? [] : [[vdiskId, one]]);
 }

@@ -30,9 +30,9 @@ const key = z.string().max(MAX_META_KEY_LENGTH).regex(META_KEY);
 const prefix = z.string().max(MAX_META_KEY_LENGTH).regex(META_PREFIX);
 const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 
-/** What only a node itself knows: what it serves, or what it has of one vdisk; and what only a vdisk's controller does. */
+/** What only a node itself knows: what it serves (of one vdisk or of all), or what it has of one vdisk; and what only a vdisk's controller does. */
 export const nodeQuestion = z.discriminatedUnion('about', [
-  z.object({ about: z.literal('served') }),
+  z.object({ about: z.literal('served'), vdiskId: z.uuid().optional() }),
   z.object({ about: z.literal('copy'), vdiskId: z.uuid() }),
   z.object({ about: z.literal('command'), vdiskId: z.uuid(), command: vdiskCommand }),
 ]);

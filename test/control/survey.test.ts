@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { NodeView, ServedView } from '../../src/control/schemas.js';
-import { vdiskFacts, type Survey } from '../../src/control/survey.js';
+import { byVdisk, vdiskFacts, type Survey } from '../../src/control/survey.js';
 import type { ContainerRecord, GroupRecord, VdiskRecord } from '../../src/meta/model.js';
 
 const STORE = 'a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a111';
@@ -76,7 +76,7 @@ function world({ copies, members, silent = [], serving, said, problem, minMember
     deleting: 0,
     groups: new Map([[ID, group]]),
     containers: new Map([['c', container]]),
-    served: new Map(said.map(id => [id, served(id)])),
+    served: new Map(said.map(id => [id, byVdisk(served(id))])),
   };
 }
 

@@ -17,6 +17,7 @@ import {
   finishImportRequest,
   recoverRequest,
   removeNodeRequest,
+  servedRequest,
 } from '../schemas.js';
 import { mapRequest, resizeRequest } from '../vdisk-schemas.js';
 import { vdiskCommand } from '../../wire/vdisk-command.js';
@@ -104,7 +105,7 @@ export class ControlServer {
   #routes(service: ControlService): void {
     const http = this.#http;
     type Named = { Params: { name: string } };
-    http.get('/v1/served', () => service.served());
+    http.get('/v1/served', request => service.served(parse(servedRequest, request.query).vdisk));
     http.get<{ Params: { id: string } }>('/v1/copies/:id', request => service.copy(request.params.id));
     http.post<{ Params: { id: string } }>('/v1/commands/:id', request =>
       service.command(request.params.id, parse(vdiskCommand, request.body)),
