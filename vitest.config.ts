@@ -11,7 +11,6 @@ const SYSTEM = [
   'test/crash/process/',
   'test/meta/etcd-cluster.test.ts',
   'test/drills/namespaces.test.ts',
-  'test/drills/broken.test.ts',
   'test/drills/cluster.test.ts',
   'test/main/up-nodes.test.ts',
   'test/main/flush-nodes.test.ts',
@@ -32,12 +31,7 @@ const HALF_A_MINUTE = [
   'test/conformance/',
 ];
 /** Minutes each, and the processors for themselves: `npm run test:long`. */
-const ON_DEMAND_FILES = [
-  'test/guest/power-loss/**/*.test.ts',
-  'test/guest/kernel-nbd-reconnect.test.ts',
-  'test/drills/guest.test.ts',
-  'test/cli/transfer/ends.test.ts',
-];
+const LONG_FILES = ['test/**/*.long.test.ts'];
 const START_ORDER = [...SYSTEM, ...HALF_A_MINUTE];
 const SYSTEM_FILES = SYSTEM.map(path => (path.endsWith('/') ? `${path}**/*.test.ts` : path));
 
@@ -57,14 +51,14 @@ export default defineConfig({
   test: {
     pool: 'forks',
     // Several files at a time, and each of them may be a guest: limits are there for what hangs, not for what is slow.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 600_000,
+    hookTimeout: 600_000,
     sequence: { sequencer: LongestFirst },
     projects: [
       // What starts whole systems waits most of its time: three at once keep two processors busy.
       {
         extends: true,
-        test: { name: 'system', include: SYSTEM_FILES, exclude: ON_DEMAND_FILES, maxWorkers: 3, sequence: { groupOrder: 0 } },
+        test: { name: 'system', include: SYSTEM_FILES, exclude: LONG_FILES, maxWorkers: 3, sequence: { groupOrder: 0 } },
       },
       // A worker keeps what it has loaded for the next file: loading takes longer than most of these tests.
       {
@@ -72,7 +66,7 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts', 'src/nbd-server-ts/test/**/*.test.ts'],
-          exclude: [...SYSTEM_FILES, ...ON_DEMAND_FILES],
+          exclude: [...SYSTEM_FILES, ...LONG_FILES],
           isolate: false,
           maxWorkers: 3,
           sequence: { groupOrder: 1 },
@@ -80,7 +74,7 @@ export default defineConfig({
       },
       // What a thread leaves in the kernel when it ends is looked at here: each file has a process of its own.
       { extends: true, test: { name: 'engine', include: ['native/test/**/*.test.ts'], maxWorkers: 3, sequence: { groupOrder: 1 } } },
-      { extends: true, test: { name: 'long', include: ON_DEMAND_FILES, maxWorkers: 1, sequence: { groupOrder: 2 } } },
+      { extends: true, test: { name: 'long', include: LONG_FILES, maxWorkers: 1, sequence: { groupOrder: 2 } } },
     ],
   },
 });

@@ -36,7 +36,7 @@ describe.skipIf(missing.length > 0)(`fio's nbd engine${missingNote(missing)}`, (
       expect(write.total_ios).toBeGreaterThan(0);
       expect(read.total_ios).toBeGreaterThan(0);
     }
-  }, 120_000);
+  });
 
   it('mixes reads and writes with verify while it writes', async () => {
     const { dir, uri } = bench();
@@ -44,7 +44,7 @@ describe.skipIf(missing.length > 0)(`fio's nbd engine${missingNote(missing)}`, (
     job.push('--verify=crc32c', '--verify_fatal=1', '--verify_backlog=64', '--fsync=128', '--randseed=9');
     const report = await fio(dir, job);
     expect(report.jobs[0]).toMatchObject({ error: 0 });
-  }, 120_000);
+  });
 });
 
 /** fio writes notes before its report. */

@@ -62,7 +62,7 @@ describe.skipIf(missing.length > 0)(`libnbd's tools${missingNote(missing)}`, () 
     await check(['nbdcopy', '--connections=4', '--requests=64', uri, back]);
     await check(['cmp', image, back]);
     expect(statSync(back).blocks * 512).toBeLessThan(data + MIB);
-  }, 60_000);
+  });
 
   it('nbdsh: write, FUA, read, zero, trim, cache, block status, flush', async () => {
     const result = await run(['nbdsh', '--base-allocation', '-u', bench().uri, '-c', NBDSH_SCRIPT], { env: SYSTEM_PYTHON });
@@ -79,7 +79,7 @@ describe.skipIf(missing.length > 0)(`libnbd's tools${missingNote(missing)}`, () 
     const back = join(dir, 'through');
     await check(['nbdkit', '-U', '-', 'nbd', uri, '--run', `nbdcopy "$uri" - > ${back}`]);
     expect(readFileSync(back).equals(readFileSync(image))).toBe(true);
-  }, 60_000);
+  });
 });
 
 /** 256 MiB with 16 pieces of 256 KiB of random data; gives the bytes of data. */

@@ -51,7 +51,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
     data = ['--data', system.options.dataDir];
     uri = `nbd+unix:///one?socket=${system.socket}`;
     await system.start();
-  }, 90_000);
+  });
 
   afterAll(async () => {
     await system.kill();
@@ -76,7 +76,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
     expect(await sizes()).toEqual([96, 96]);
     await io('read -P 0x11 63M 1M', 'read -P 0 64M 32M', 'write -P 0x22 95M 1M', 'read -P 0x22 95M 1M');
     expect(JSON.parse(await gatepath('vdisk', 'show', 'one', '--json', ...data))).toMatchObject({ sizeBytes: 96 * MIB });
-  }, 60_000);
+  });
 
   it('is not cut short without being told to, and says what would go', async () => {
     const refused = await runGatepath('vdisk', 'resize', 'one', '32M', ...data);
@@ -88,7 +88,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
     await io('read -P 0x22 95M 1M');
     expect((await runGatepath('vdisk', 'resize', 'one', 'much', ...data)).code).toBe(2);
     expect((await runGatepath('vdisk', 'resize', 'none', '1G', ...data)).stderr).toContain('no vdisk named "none"');
-  }, 60_000);
+  });
 
   it('is cut short under a client, which is told what it may not do any more, and grown again reads zeroes there', async () => {
     const go = join(dir, 'go');
@@ -101,7 +101,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
     expect(await sizes()).toEqual([32, 32]);
     await gatepath('vdisk', 'resize', 'one', '96M', ...data);
     await io('read -P 0 32M 64M', 'write -P 0x33 33M 1M');
-  }, 60_000);
+  });
 
   it('has the size that its log says after a killed process, and nothing of what was cut off', async () => {
     await gatepath('vdisk', 'resize', 'one', '40M', '--shrink', ...data);
@@ -110,7 +110,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
     await system.start();
     expect(await sizes()).toEqual([80, 80]);
     await io('read -P 0x33 33M 1M', 'read -P 0 40M 40M');
-  }, 90_000);
+  });
 
   it('maps data, zeroes and holes as they were written, and as nbdinfo maps them', async () => {
     await gatepath('vdisk', 'resize', 'one', '4K', '--shrink', ...data);
@@ -137,7 +137,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
       merged(told.map(one => [one.offset, one.length, one.type])),
     );
     expect(await gatepath('vdisk', 'map', 'one', ...data)).toMatch(/OFFSET +LENGTH +STATE\n +0 +4096 +data\n/);
-  }, 60_000);
+  });
 
   it('is resized in a running QEMU by --qmp, whose disk has the size then and goes on', async () => {
     await gatepath('vdisk', 'create', 'two', '64M', ...data);
@@ -172,7 +172,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
     } finally {
       await qemu.kill();
     }
-  }, 120_000);
+  });
 });
 
 /** Neighbours alike are one. */

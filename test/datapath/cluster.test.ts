@@ -21,7 +21,7 @@ interface Session {
   readonly connections: number;
 }
 
-describe.skipIf(missing.length > 0)(`a datapath of several nodes${missingNote(missing)}`, { timeout: 300_000 }, () => {
+describe.skipIf(missing.length > 0)(`a datapath of several nodes${missingNote(missing)}`, () => {
   const dir = makeTempDir('dp-cluster');
   const cluster = new GatepathCluster({ dataDir: join(dir, 'c'), nodes: 3, extraArgs: ['--rf', '1', '--vdisk', 'near:64M'] });
   const byHand: TestProcess[] = [];

@@ -21,7 +21,7 @@ interface VdiskView {
 }
 
 /** What a guest that is migrated does with its disk: two nodes that hold it, two hosts that use it. */
-describe.skipIf(missing.length > 0)(`a vdisk that changes hosts${missingNote(missing)}`, { timeout: 300_000 }, () => {
+describe.skipIf(missing.length > 0)(`a vdisk that changes hosts${missingNote(missing)}`, () => {
   const dir = makeTempDir('dp-move');
   const data = join(dir, 'c');
   const cluster = new GatepathCluster({ dataDir: data, nodes: 2, extraArgs: ['--rf', '2', '--vdisk', 'disk:64M'] });
@@ -31,7 +31,7 @@ describe.skipIf(missing.length > 0)(`a vdisk that changes hosts${missingNote(mis
     await cluster.start();
     b = new OtherDatapath(join(dir, 'b'), 'host-b', join(data, 'datapath', 'datapath.yaml'));
     await b.start(data);
-  }, 400_000);
+  });
   afterAll(async () => {
     await b.kill();
     await cluster.kill();

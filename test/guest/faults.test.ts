@@ -42,7 +42,7 @@ describe.skipIf(missing.skip)(`processes killed under a running guest${missing.n
     expectHealthy(result);
     expect(result.output).toContain('all good');
     await system.stop();
-  }, 400_000);
+  });
 });
 
 const FIO_ON_EXT4 = `

@@ -26,7 +26,7 @@ describe.skipIf(missing.skip)(`hotplug${missing.note}`, () => {
     expectHealthy(result);
     expect(result.output).toContain('from the first visit');
     await system.stop();
-  }, 120_000);
+  });
 });
 
 const TWO_VISITS = `

@@ -38,7 +38,7 @@ describe.skipIf(missing.skip)(`trim from a guest${missing.note}`, () => {
       async () => (await usedBytes(dataDir)) <= full - WRITTEN_BYTES * 0.9,
     );
     await system.stop();
-  }, 240_000);
+  });
 });
 
 async function usedBytes(path: string): Promise<number> {

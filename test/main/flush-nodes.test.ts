@@ -17,7 +17,7 @@ interface Shown {
   readonly health: string;
 }
 
-describe.skipIf(missing.length > 0)(`durability: flush on three nodes${missingNote(missing)}`, { timeout: 400_000 }, () => {
+describe.skipIf(missing.length > 0)(`durability: flush on three nodes${missingNote(missing)}`, () => {
   const dir = makeTempDir('flush-nodes');
   const cluster = new GatepathCluster({ dataDir: join(dir, 'data'), nodes: 3, extraArgs: ['--restart'] });
   const data = cluster.options.dataDir;

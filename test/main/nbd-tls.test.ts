@@ -111,5 +111,5 @@ describe.skipIf(missing.length > 0)(`NBD over TCP, in TLS${missingNote(missing)}
     await silent.end();
     for (const child of children.splice(0).reverse())
       if (child !== broken) expect(await child.stop(WAIT_MS, 'SIGTERM')).toMatchObject({ code: 0 });
-  }, 240_000);
+  });
 });

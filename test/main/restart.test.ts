@@ -57,7 +57,7 @@ describe('a node that starts again', () => {
     return output;
   }
 
-  it('counts its starts, and wins terms as long as its logs are whole and it is who it was', { timeout: 120_000 }, async () => {
+  it('counts its starts, and wins terms as long as its logs are whole and it is who it was', async () => {
     for (let start = 1; start <= 3; start++) {
       await system.start();
       const client = await NbdClient.connect({ socket: system.socket }, 'demo');

@@ -61,7 +61,7 @@ describe('one copy that rots', () => {
     await client.disconnect();
     await system.stop();
     expect(damaged.problems()).toEqual([]);
-  }, 120_000);
+  });
 
   it('in a record of the block store: the blocks of that record are EIO, those beside them are read', async () => {
     await system.stop();
@@ -76,7 +76,7 @@ describe('one copy that rots', () => {
     expect(await other.read(0, content.length)).toEqual(content);
     await client.disconnect();
     await other.disconnect();
-  }, 120_000);
+  });
 
   it('in the log: that vdisk is refused, and told with its range; the other one is served', async () => {
     // Until the log says of its last batches, too, that they are durable: before that, what is damaged is torn.
@@ -100,7 +100,7 @@ describe('one copy that rots', () => {
     const client = await connect(whole);
     expect(await client.read(0, content.length)).toEqual(content);
     await client.disconnect();
-  }, 120_000);
+  });
 
   it('in the metadata: the node does not start, and says which record or page', async () => {
     await system.stop();
@@ -125,7 +125,7 @@ describe('one copy that rots', () => {
     const client = await connect();
     expect(await client.read(0, content.length)).toEqual(content);
     await client.disconnect();
-  }, 120_000);
+  });
 });
 
 function isChunk(key: string, layer: number, segment: number, chunk: number): boolean {

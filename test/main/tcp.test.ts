@@ -57,7 +57,7 @@ describe('a Stargate and a datapath that know of each other by TCP only', () => 
     expect(view!.sessions.filter(({ connections }) => connections > 0)).toMatchObject([{ state: 'open', path: 'tcp', problem: '' }]);
     await client!.disconnect();
     for (const child of children.splice(0).reverse()) expect(await child.stop(WAIT_MS, 'SIGTERM')).toMatchObject({ code: 0 });
-  }, 240_000);
+  });
 
   it.each<[string, object, string]>([
     ['an address that others reach', { listen: '0.0.0.0:9440', advertise: '10.0.0.1:9440' }, 'insecure: true'],

@@ -125,7 +125,7 @@ const read = ({ ca, cert, key }: Files): Files => ({
 
 const noOpenssl = missingPrograms('openssl');
 
-describe.skipIf(noOpenssl.length > 0)(`a Stargate and a datapath over TLS${missingNote(noOpenssl)}`, { timeout: 240_000 }, () => {
+describe.skipIf(noOpenssl.length > 0)(`a Stargate and a datapath over TLS${missingNote(noOpenssl)}`, () => {
   const site = new Site();
   const data = join(site.dir, 'data');
   afterEach(() => site.kill());
@@ -238,12 +238,12 @@ describe.skipIf(noOpenssl.length > 0)(`a Stargate and a datapath over TLS${missi
 
 const missing = missingPrograms(...ETCD_PROGRAMS, 'openssl');
 
-describe.skipIf(missing.length > 0)(`two Stargates over TLS${missingNote(missing)}`, { timeout: 300_000 }, () => {
+describe.skipIf(missing.length > 0)(`two Stargates over TLS${missingNote(missing)}`, () => {
   const site = new Site();
   let etcd: EtcdCluster;
   beforeAll(async () => {
     etcd = await EtcdCluster.start();
-  }, 60_000);
+  });
   afterAll(async () => {
     await site.kill();
     await etcd.stop();

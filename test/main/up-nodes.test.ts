@@ -14,7 +14,7 @@ const missing = missingPrograms('etcd', 'setpriv');
 const WAIT_MS = 90_000;
 const PAGE = 4_096;
 
-describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`, { timeout: 300_000 }, () => {
+describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`, () => {
   const dir = makeTempDir('nodes');
   const clusters: GatepathCluster[] = [];
   const byHand: TestProcess[] = [];

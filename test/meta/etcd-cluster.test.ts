@@ -125,7 +125,7 @@ describe.skipIf(missing.length > 0)(`etcd cluster of three${missingNote(missing)
 
   beforeAll(async () => {
     cluster = await EtcdCluster.start({ members: 3 });
-  }, 120_000);
+  });
   afterAll(() => cluster.stop());
   afterEach(async () => {
     for (const store of stores.splice(0)) await store.close();
@@ -154,7 +154,7 @@ describe.skipIf(missing.length > 0)(`etcd cluster of three${missingNote(missing)
     running.check((await clients[0]!.get(KEY))!.value as Chain);
   }
 
-  it('loses and doubles no update while leaders are killed', { timeout: 240_000 }, () =>
+  it('loses and doubles no update while leaders are killed', () =>
     storm(async (running, random) => {
       for (let round = 0; round < 3; round++) {
         const leader = await cluster.leader();
@@ -165,10 +165,9 @@ describe.skipIf(missing.length > 0)(`etcd cluster of three${missingNote(missing)
         await cluster.ready();
         await running.progress();
       }
-    }),
-  );
+    }));
 
-  it('loses and doubles no update while leaders hang and come back', { timeout: 240_000 }, () =>
+  it('loses and doubles no update while leaders hang and come back', () =>
     storm(async (running, random) => {
       for (let round = 0; round < 3; round++) {
         const leader = await cluster.leader();
@@ -178,10 +177,9 @@ describe.skipIf(missing.length > 0)(`etcd cluster of three${missingNote(missing)
         leader.process.signal('SIGCONT');
         await running.progress();
       }
-    }),
-  );
+    }));
 
-  it('loses and doubles no update while answers are lost with their connections', { timeout: 120_000 }, async () => {
+  it('loses and doubles no update while answers are lost with their connections', async () => {
     const gates = await Promise.all(cluster.urls.map(url => TcpGate.open(Number(new URL(url).port))));
     const urls = gates.map(gate => `http://127.0.0.1:${gate.port}`);
     try {
@@ -201,17 +199,16 @@ describe.skipIf(missing.length > 0)(`etcd cluster of three${missingNote(missing)
     }
   });
 
-  it('loses and doubles no update while all members are killed, and none is there for a while', { timeout: 240_000 }, () =>
+  it('loses and doubles no update while all members are killed, and none is there for a while', () =>
     storm(async running => {
       for (const member of cluster.members) await member.process.kill();
       await sleep(2_000);
       for (const member of cluster.members) cluster.restart(member);
       await cluster.ready();
       await running.progress();
-    }),
-  );
+    }));
 
-  it('serves reads and writes without an error while a member that does not lead is killed', { timeout: 120_000 }, async () => {
+  it('serves reads and writes without an error while a member that does not lead is killed', async () => {
     namespace = `follower${++lastNamespace}/`;
     const store = await open();
     await store.transaction([], [{ put: 'a', value: 0 }]);
@@ -237,7 +234,7 @@ describe.skipIf(missing.length > 0)(`etcd cluster of three${missingNote(missing)
     await cluster.ready();
   });
 
-  it('watches go on over the end of any member: broken, then hints again', { timeout: 120_000 }, async () => {
+  it('watches go on over the end of any member: broken, then hints again', async () => {
     namespace = `watch${++lastNamespace}/`;
     const [store, writer] = [await open(), await open()];
     const listener = vi.fn();

@@ -86,7 +86,7 @@ describe.skipIf(missing.length > 0)(`etcd with users${missingNote(missing)}`, ()
   });
   afterAll(() => cluster.stop());
 
-  it('serves a user with rights on the namespace, also when its token has run out, and its watches', { timeout: 60_000 }, async () => {
+  it('serves a user with rights on the namespace, also when its token has run out, and its watches', async () => {
     const gate = await TcpGate.open(Number(new URL(cluster.urls[0]!).port));
     const store = await open({ endpoints: [`http://127.0.0.1:${gate.port}`], user });
     expect((await store.transaction([{ key: 'a', version: 0 }], [{ put: 'a', value: 1 }])).ok).toBe(true);
@@ -105,7 +105,7 @@ describe.skipIf(missing.length > 0)(`etcd with users${missingNote(missing)}`, ()
     gate.close();
   });
 
-  it('serves it, and its watches, when etcd was started again', { timeout: 60_000 }, async () => {
+  it('serves it, and its watches, when etcd was started again', async () => {
     const store = await open({ endpoints: cluster.urls, user });
     const listener = vi.fn();
     store.watch('w/', listener);

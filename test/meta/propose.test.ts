@@ -119,39 +119,34 @@ describe('a proposal', () => {
   });
 });
 
-it(
-  'proposals that race over an unsure store: every one won is in the record once, every one lost is not',
-  { timeout: 60_000 },
-  async () => {
-    const seed = seedFromEnvironment();
-    console.log(`GATEPATH_SEED=${seed}`);
-    const random = new Random(seed);
-    const fates: Fate[] = ['known', 'known', 'applied, unknown', 'lost, unknown', 'applied later, unknown'];
-    unsure = new Unsure(store, () => fates[random.below(fates.length)]!);
-    unsure.lateMs = () => random.below(60);
-    const won: string[] = [];
-    const lost: string[] = [];
-    const overtaken: string[] = [];
-    await Promise.all(
-      Array.from({ length: 6 }, async () => {
-        for (let round = 0; round < 25; round++) {
-          const found = await store.get('chain');
-          const before = (found?.value as { nonces: string[] } | undefined)?.nonces ?? [];
-          const nonce = randomUUID();
-          const value = { nonce, nonces: [...before, nonce] };
-          const outcome = await compareAndSwapByNonce(unsure, { key: 'chain', version: found?.version ?? 0, value });
-          if (outcome.won) won.push(nonce);
-          else
-            (((outcome.current?.value as { nonces: string[] }).nonces.includes(nonce) ? overtaken : lost) satisfies string[]).push(nonce);
-        }
-      }),
-    );
-    await Promise.all(unsure.late);
-    const { nonces } = (await store.get('chain'))!.value as { nonces: string[] };
-    console.log(`${won.length} won, ${lost.length} lost, ${overtaken.length} overtaken, ${unsure.transactions} transactions`);
-    expect(new Set(nonces).size).toBe(nonces.length);
-    expect([...nonces].sort()).toEqual([...won, ...overtaken].sort());
-    expect(nonces.filter(nonce => lost.includes(nonce))).toEqual([]);
-    expect(won.length).toBeGreaterThan(20);
-  },
-);
+it('proposals that race over an unsure store: every one won is in the record once, every one lost is not', async () => {
+  const seed = seedFromEnvironment();
+  console.log(`GATEPATH_SEED=${seed}`);
+  const random = new Random(seed);
+  const fates: Fate[] = ['known', 'known', 'applied, unknown', 'lost, unknown', 'applied later, unknown'];
+  unsure = new Unsure(store, () => fates[random.below(fates.length)]!);
+  unsure.lateMs = () => random.below(60);
+  const won: string[] = [];
+  const lost: string[] = [];
+  const overtaken: string[] = [];
+  await Promise.all(
+    Array.from({ length: 6 }, async () => {
+      for (let round = 0; round < 25; round++) {
+        const found = await store.get('chain');
+        const before = (found?.value as { nonces: string[] } | undefined)?.nonces ?? [];
+        const nonce = randomUUID();
+        const value = { nonce, nonces: [...before, nonce] };
+        const outcome = await compareAndSwapByNonce(unsure, { key: 'chain', version: found?.version ?? 0, value });
+        if (outcome.won) won.push(nonce);
+        else (((outcome.current?.value as { nonces: string[] }).nonces.includes(nonce) ? overtaken : lost) satisfies string[]).push(nonce);
+      }
+    }),
+  );
+  await Promise.all(unsure.late);
+  const { nonces } = (await store.get('chain'))!.value as { nonces: string[] };
+  console.log(`${won.length} won, ${lost.length} lost, ${overtaken.length} overtaken, ${unsure.transactions} transactions`);
+  expect(new Set(nonces).size).toBe(nonces.length);
+  expect([...nonces].sort()).toEqual([...won, ...overtaken].sort());
+  expect(nonces.filter(nonce => lost.includes(nonce))).toEqual([]);
+  expect(won.length).toBeGreaterThan(20);
+});

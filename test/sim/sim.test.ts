@@ -12,7 +12,7 @@ const FORGETFUL_POWER_CUTS = 250;
 const HUNT_SEEDS = 150;
 
 describe('one node, simulated', () => {
-  it(`loses nothing, applies nothing twice and tells no lies over ${POWER_CUTS} power cuts`, { timeout: 300_000 }, () => {
+  it(`loses nothing, applies nothing twice and tells no lies over ${POWER_CUTS} power cuts`, () => {
     const totals = new Totals<Counters>();
     for (let seed = FIRST_SEED; totals.of('powerCuts') < POWER_CUTS; seed++) {
       const result = new Run({ seed }).run();
@@ -39,23 +39,19 @@ describe('one node, simulated', () => {
     }
   });
 
-  it(
-    `with durability "flush" loses only what was not flushed, and says so, over ${FORGETFUL_POWER_CUTS} power cuts`,
-    { timeout: 300_000 },
-    () => {
-      const totals = new Totals<Counters>();
-      const options = { shape: { durability: 'flush' } } as const;
-      for (let seed = FIRST_SEED; totals.of('powerCuts') < FORGETFUL_POWER_CUTS; seed++) {
-        const result = new Run({ seed, ...options }).run();
-        totals.add(result);
-        if (isBad(result)) expect.fail(tell({ seed, ...options }, false));
-      }
-      const wanted: Partial<Record<keyof Counters, number>> = { kills: 20, cleanStops: 20, changes: 5_000, drains: 400, toldLosses: 80 };
-      for (const [name, least] of Object.entries(wanted)) {
-        expect(totals.of(name as keyof typeof wanted), `${name}\n${totals.text()}`).toBeGreaterThan(least);
-      }
-    },
-  );
+  it(`with durability "flush" loses only what was not flushed, and says so, over ${FORGETFUL_POWER_CUTS} power cuts`, () => {
+    const totals = new Totals<Counters>();
+    const options = { shape: { durability: 'flush' } } as const;
+    for (let seed = FIRST_SEED; totals.of('powerCuts') < FORGETFUL_POWER_CUTS; seed++) {
+      const result = new Run({ seed, ...options }).run();
+      totals.add(result);
+      if (isBad(result)) expect.fail(tell({ seed, ...options }, false));
+    }
+    const wanted: Partial<Record<keyof Counters, number>> = { kills: 20, cleanStops: 20, changes: 5_000, drains: 400, toldLosses: 80 };
+    for (const [name, least] of Object.entries(wanted)) {
+      expect(totals.of(name as keyof typeof wanted), `${name}\n${totals.text()}`).toBeGreaterThan(least);
+    }
+  });
 
   it('is the same twice, event for event, and another one with another seed', () => {
     const run = (seed: number, isRead = false): Result => new Run({ seed, isRead }).run();
@@ -69,7 +65,7 @@ describe('one node, simulated', () => {
 });
 
 describe('a planted bug is found by what comes of it', () => {
-  it.each(MUTANTS.map(mutant => [mutant.name, mutant] as const))('%s', { timeout: 120_000 }, (_name, mutant) => {
+  it.each(MUTANTS.map(mutant => [mutant.name, mutant] as const))('%s', (_name, mutant) => {
     expect(hunt(mutant, HUNT_SEEDS)).not.toBeNull();
   });
 

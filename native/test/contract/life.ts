@@ -131,7 +131,7 @@ export function lifeContract(make: MakeWorld): void {
         expect(syncs.filter(one => one.result === null)).toEqual([]);
         expect(engine.outstanding).toBe(0);
       });
-    }, 60_000);
+    });
   });
 }
 

@@ -138,7 +138,7 @@ export function slotsContract(make: MakeWorld, features: Features): void {
         open();
         expect(codeOf(open)).toBe('ERR_LIMIT');
       });
-    }, 60_000);
+    });
   });
   if (features.sockets) descriptorsContract(make, create);
 }
@@ -177,6 +177,6 @@ function descriptorsContract(make: MakeWorld, create: (stage: Stage) => Slot): v
         expect(yield stage.close(slots[5]!)).toBe(0);
         expect(yield stage.connect(address)).toBe(slots[5]);
       });
-    }, 60_000);
+    });
   });
 }

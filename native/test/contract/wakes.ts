@@ -85,7 +85,7 @@ export function wakesContract(make: MakeWorld): void {
       expect(woken).toBe(count);
       await ended(waker);
       world.close();
-    }, 60_000);
+    });
 
     it('before the first turn, and between two runs, is told in the next one', async () => {
       const world = make();

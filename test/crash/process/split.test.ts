@@ -43,7 +43,7 @@ describe('stargate killed under a datapath that stays', () => {
     } finally {
       await system.kill();
     }
-  }, 180_000);
+  });
 });
 
 async function untilMore(load: VerifiedLoad, before: number): Promise<void> {

@@ -38,5 +38,5 @@ describe.skipIf(missing.length > 0)(`guest runner${missingNote(missing)}`, () =>
     expect(second).toMatchObject({ ended: 'exit', exitStatus: 7 });
     expect(second.output).toContain('hello');
     expect(second.kernelLog).toContain('EXT4-fs (vda): recovery complete');
-  }, 120_000);
+  });
 });

@@ -90,7 +90,7 @@ describe('gatepath verify', () => {
     swapAt = written[1]!.at;
     entry = written[0]!.entries.find(({ kind }) => kind === 1)!;
     extent = `stargate/extents/1/0.ext`;
-  }, 120_000);
+  });
   afterAll(() => removeTempDir(dir));
 
   it('finds nothing wrong after a kill, and says what it has read; in use it refuses', async () => {

@@ -25,7 +25,7 @@ describeStore('LMDB', () => {
 const WRITER = fileURLToPath(new URL('./lmdb-writer.ts', import.meta.url));
 
 describe('LMDB', () => {
-  it('keeps what it has promised when its process is killed, whole, and goes on with higher versions', { timeout: 120_000 }, async () => {
+  it('keeps what it has promised when its process is killed, whole, and goes on with higher versions', async () => {
     const directory = makeTempDir('lmdb');
     let last = 0;
     let lastVersion = 0;

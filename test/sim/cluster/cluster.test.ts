@@ -15,7 +15,7 @@ function timeline({ seed, violation }: ClusterResult, durability?: 'flush'): str
 }
 
 describe('a group of replicas, by seed', () => {
-  it(`${COUNT} histories lose, double and fork nothing, and end with all replicas equal`, { timeout: 180_000 }, () => {
+  it(`${COUNT} histories lose, double and fork nothing, and end with all replicas equal`, () => {
     const sum = { takeovers: 0, unknown: 0, commits: 0, wiped: 0, left: 0 };
     for (let seed = FIRST; seed < FIRST + COUNT; seed++) {
       const result = runCluster({ seed });
@@ -28,7 +28,7 @@ describe('a group of replicas, by seed', () => {
       expect(Object.values(sum).every((n, i) => n > [COUNT, COUNT / 2, 100 * COUNT, COUNT / 10, COUNT / 4][i]!)).toBe(true);
   });
 
-  it(`with durability "flush" ${COUNT} histories lose nothing that is durable, and nothing untold`, { timeout: 180_000 }, () => {
+  it(`with durability "flush" ${COUNT} histories lose nothing that is durable, and nothing untold`, () => {
     const sum = { takeovers: 0, commits: 0, cold: 0, coldTooSoon: 0 };
     for (let seed = FIRST; seed < FIRST + COUNT; seed++) {
       const result = runCluster({ seed, durability: 'flush' });
@@ -65,7 +65,7 @@ const FORGETFUL_MUTANTS: readonly Mutant[] = ['heldByOne', 'heldIsDurable', 'los
 const HUNT_SEEDS = 1200;
 
 describe.skipIf(GIVEN !== undefined)('planted bugs are found', () => {
-  it.each(MUTANTS)('%s', { timeout: 120_000 }, mutant => {
+  it.each(MUTANTS)('%s', mutant => {
     for (let seed = 1; seed <= HUNT_SEEDS; seed++) {
       const { violation } = runCluster({ seed, mutant });
       if (violation !== null && OUTCOME.test(violation)) return;
@@ -73,7 +73,7 @@ describe.skipIf(GIVEN !== undefined)('planted bugs are found', () => {
     expect.fail(`${HUNT_SEEDS} seeds do not show what comes of ${mutant}`);
   });
 
-  it.each(FORGETFUL_MUTANTS)('with durability "flush": %s', { timeout: 120_000 }, mutant => {
+  it.each(FORGETFUL_MUTANTS)('with durability "flush": %s', mutant => {
     for (let seed = 1; seed <= HUNT_SEEDS; seed++) {
       const { violation } = runCluster({ seed, mutant, durability: 'flush' });
       if (violation !== null && OUTCOME.test(violation)) return;
@@ -81,7 +81,7 @@ describe.skipIf(GIVEN !== undefined)('planted bugs are found', () => {
     expect.fail(`${HUNT_SEEDS} seeds do not show what comes of ${mutant}`);
   });
 
-  it('with durability "flush": takesOverCold, while others have what it has lost', { timeout: 120_000 }, () => {
+  it('with durability "flush": takesOverCold, while others have what it has lost', () => {
     for (let seed = 1; seed <= HUNT_SEEDS; seed++)
       if (runCluster({ seed, mutant: 'takesOverCold', durability: 'flush' }).counters.coldTooSoon > 0) return;
     expect.fail(`${HUNT_SEEDS} seeds do not show it`);

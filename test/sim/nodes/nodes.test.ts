@@ -7,7 +7,7 @@ const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
 const SEEDS = 100;
 
 describe('a cluster of nodes, simulated', () => {
-  it(`loses nothing, applies nothing twice, and comes to rest with equal replicas, over ${SEEDS} histories`, { timeout: 300_000 }, () => {
+  it(`loses nothing, applies nothing twice, and comes to rest with equal replicas, over ${SEEDS} histories`, () => {
     const totals = new Totals<ClusterCounters>();
     for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
       const result = new ClusterRun({ seed }).run();
@@ -31,7 +31,7 @@ describe('a cluster of nodes, simulated', () => {
       expect(totals.of(name as keyof ClusterCounters), `${name}\n${totals.text()}`).toBeGreaterThan(least);
   });
 
-  it('and over long ones, and such with whole segments zeroed', { timeout: 240_000 }, () => {
+  it('and over long ones, and such with whole segments zeroed', () => {
     for (let seed = FIRST_SEED; seed < FIRST_SEED + 3; seed++) {
       const long = { seed, isLong: true };
       if (isBad(new ClusterRun(long).run())) expect.fail(tellCluster(long, false));
@@ -40,7 +40,7 @@ describe('a cluster of nodes, simulated', () => {
     }
   });
 
-  it('with durability "flush" loses only what was not flushed, and only when no memory is left, and says so', { timeout: 240_000 }, () => {
+  it('with durability "flush" loses only what was not flushed, and only when no memory is left, and says so', () => {
     const totals = new Totals<ClusterCounters>();
     for (let seed = FIRST_SEED; seed < FIRST_SEED + 50; seed++) {
       const options = { seed, shape: { durability: 'flush' } } as const;
@@ -80,7 +80,7 @@ describe('a history that found something once', () => {
 
 describe('a planted bug of replication is found, over whole nodes, by what comes of it', () => {
   const found = CLUSTER_MUTANTS.filter(({ seeds }) => seeds !== undefined);
-  it.each(found.map(mutant => [mutant.name, mutant] as const))('%s', { timeout: 240_000 }, (_name, mutant) => {
+  it.each(found.map(mutant => [mutant.name, mutant] as const))('%s', (_name, mutant) => {
     expect(huntInCluster(mutant, mutant.seeds!)).not.toBeNull();
   });
 

@@ -12,7 +12,7 @@ it(`a shared attachment reads nothing stale, and changes hands, over ${SEEDS} hi
   }
   // What it is for has happened.
   expect(takeovers).toBeGreaterThan(SEEDS / 2);
-}, 200_000);
+});
 
 it('a shared read without a confirm round is found: it is stale (M19)', () => {
   for (let seed = 1; seed <= SEEDS; seed++) {
@@ -20,4 +20,4 @@ it('a shared read without a confirm round is found: it is stale (M19)', () => {
     if (violations.some(message => /block \d+: /.test(message))) return;
   }
   expect.fail(`not found in ${SEEDS} histories`);
-}, 200_000);
+});

@@ -97,5 +97,5 @@ describe('a copy that its group has no place for', () => {
     world.drain();
     expect(world.compare()).toEqual([]);
     expect(world.members.length).toBe(2);
-  }, 60_000);
+  });
 });

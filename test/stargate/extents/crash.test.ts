@@ -166,7 +166,7 @@ function runSeeds(mutant: Mutant, seeds: number): { lost: string[]; statistics: 
 }
 
 describe('drains over the faulty disk', () => {
-  it('lose nothing that the store vouches for, at any power cut', { timeout: 120_000 }, () => {
+  it('lose nothing that the store vouches for, at any power cut', () => {
     const { lost, statistics } = runSeeds('none', 200);
     expect(lost).toEqual([]);
     // The cuts hit what they are for.

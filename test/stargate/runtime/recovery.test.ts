@@ -177,7 +177,7 @@ describe('what a start makes of a log', () => {
       }),
       { numRuns: 150 },
     );
-  }, 60_000);
+  });
 
   it('is a problem of one vdisk when a record is none of ours', () => {
     const rig = new CoreRig();

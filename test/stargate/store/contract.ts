@@ -263,7 +263,7 @@ export function storeContract(name: string, make: () => Promise<StoreHarness>): 
       expect(owner.committed.at(-1)).toEqual([9, true]);
     });
 
-    it('gives what a plain model gives, over restarts and with drains in flight', { timeout: 120_000 }, async () => {
+    it('gives what a plain model gives, over restarts and with drains in flight', async () => {
       const step = fc.record({
         segment: fc.integer({ min: 0, max: 1 }),
         runs: fc.uniqueArray(

@@ -17,7 +17,7 @@ import { waitFor } from '../../support/wait.js';
 const missing = missingPrograms('openssl');
 const WAIT_MS = 20_000;
 
-describe.skipIf(missing.length > 0)(`TLS between the machines of a cluster${missingNote(missing)}`, { timeout: 60_000 }, () => {
+describe.skipIf(missing.length > 0)(`TLS between the machines of a cluster${missingNote(missing)}`, () => {
   const dir = makeTempDir('tls-unit');
   let authority: Authority;
   let foreign: Authority;

@@ -109,7 +109,7 @@ describe.skipIf(missing.length > 0)(`an import or export that does not come to i
     await gatepath('detach', 'big', '--data', dataDir);
     expect(await living.exited).toMatchObject({ code: 0 });
     expect(await names()).toEqual(['big', 'demo', 'living']);
-  }, 240_000);
+  });
 
   it('kill -9 of the node: the client fails, and the node undoes it when it runs again', async () => {
     const uri = await slowSource();
@@ -124,5 +124,5 @@ describe.skipIf(missing.length > 0)(`an import or export that does not come to i
     await waitFor('the end of the import', LAPSE_MS, async () => (await list()).every(({ lease }) => lease === null));
     expect(await names()).toEqual(['big', 'demo', 'living']);
     expect(readdirSync(dir).filter(name => name.includes('partial'))).toEqual([]);
-  }, 240_000);
+  });
 });

@@ -80,5 +80,5 @@ describe.skipIf(missing.skip)(`the kernel's own NBD client reconnects, in a gues
     expect(result.output.match(/reconfigure: 134217728 bytes/g)).toHaveLength(ROUNDS);
     expect(result.output).toContain('all good');
     await system.stop();
-  }, 600_000);
+  });
 });

@@ -67,7 +67,7 @@ describe.skipIf(missing.skip)(`live migration${missing.note}`, () => {
     const result = await target.result;
     expectHealthy(result);
     expect(result.output).toContain('all verified');
-  }, 400_000);
+  });
 });
 
 const WRITES_AND_VERIFIES = `

@@ -60,47 +60,43 @@ describe.skipIf(!isRoot)('a file system that is full at random moments (needs ro
     await client.disconnect();
   };
 
-  it(
-    'lets writes wait, and reads, trims and deletions go on; they give the space back that it waits for',
-    { timeout: 200_000 },
-    async () => {
-      await system.start();
-      await gatepath('vdisk', 'create', 'victim', '256M', '--data', data);
-      await gatepath('attach', 'victim', '--data', data);
-      await gatepath('vdisk', 'create', 'trimmed', '128M', '--data', data);
-      await gatepath('attach', 'trimmed', '--data', data);
-      for (const name of ['victim', 'trimmed']) {
-        const client = await connect(name);
-        for (let i = 0; i < GIVEN_BACK_MIB; i++) await client.write(i * MIB, Buffer.alloc(MIB, i + 1));
-        await client.disconnect();
-      }
-      // What is in the log alone has no space yet that a trim could give back.
-      await within('drained', 30_000, drained('victim', 'trimmed'));
-      const load = new VerifiedLoad({ connect, regions, random });
-      await load.start();
-      await sleep(random.between(500, 3_000));
-      disk.fill();
-      await within('the disk is full', 60_000, standsStill(load));
-      // Reads and trims of others, while everything waits.
-      const trimmed = await connect('trimmed');
-      expect((await trimmed.read(5 * MIB, 4096))[0]).toBe(6);
-      await within('trims', 10_000, trimmed.trim(0, GIVEN_BACK_MIB * MIB));
-      await within('goes on after a trim', 30_000, goesOn(load));
-      disk.fill();
-      await within('the disk is full again', 90_000, standsStill(load));
-      await gatepath('detach', 'victim', '--data', data);
-      await gatepath('vdisk', 'delete', 'victim', '--data', data);
-      await within('goes on after a deletion', 30_000, goesOn(load));
-      await load.stop();
-      expect(load.faults, `seed ${seed}`).toEqual([]);
-      await trimmed.disconnect();
-      expect((await status()).vdisks.deleting).toBe(0);
-      await verified();
-      await system.stop();
-    },
-  );
+  it('lets writes wait, and reads, trims and deletions go on; they give the space back that it waits for', async () => {
+    await system.start();
+    await gatepath('vdisk', 'create', 'victim', '256M', '--data', data);
+    await gatepath('attach', 'victim', '--data', data);
+    await gatepath('vdisk', 'create', 'trimmed', '128M', '--data', data);
+    await gatepath('attach', 'trimmed', '--data', data);
+    for (const name of ['victim', 'trimmed']) {
+      const client = await connect(name);
+      for (let i = 0; i < GIVEN_BACK_MIB; i++) await client.write(i * MIB, Buffer.alloc(MIB, i + 1));
+      await client.disconnect();
+    }
+    // What is in the log alone has no space yet that a trim could give back.
+    await within('drained', 30_000, drained('victim', 'trimmed'));
+    const load = new VerifiedLoad({ connect, regions, random });
+    await load.start();
+    await sleep(random.between(500, 3_000));
+    disk.fill();
+    await within('the disk is full', 60_000, standsStill(load));
+    // Reads and trims of others, while everything waits.
+    const trimmed = await connect('trimmed');
+    expect((await trimmed.read(5 * MIB, 4096))[0]).toBe(6);
+    await within('trims', 10_000, trimmed.trim(0, GIVEN_BACK_MIB * MIB));
+    await within('goes on after a trim', 30_000, goesOn(load));
+    disk.fill();
+    await within('the disk is full again', 90_000, standsStill(load));
+    await gatepath('detach', 'victim', '--data', data);
+    await gatepath('vdisk', 'delete', 'victim', '--data', data);
+    await within('goes on after a deletion', 30_000, goesOn(load));
+    await load.stop();
+    expect(load.faults, `seed ${seed}`).toEqual([]);
+    await trimmed.disconnect();
+    expect((await status()).vdisks.deleting).toBe(0);
+    await verified();
+    await system.stop();
+  });
 
-  it('answers ENOSPC by the policy "error", starts while it is full, and has everything then', { timeout: 200_000 }, async () => {
+  it('answers ENOSPC by the policy "error", starts while it is full, and has everything then', async () => {
     disk.empty();
     await system.start();
     await gatepath('container', 'set', 'default', '--enospc', 'error', '--data', data);

@@ -42,7 +42,7 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
     expectHealthy(after);
     expect(after.output).toMatch(/ext4 good[^]*xfs good/);
     for (const system of systems) await system.stop();
-  }, 400_000);
+  });
 
   it("fio's verify state survives a power cut, and what it says was written is there", async () => {
     const system = await startSystem('fio', '256M');
@@ -74,7 +74,7 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
     expectHealthy(after);
     expect(Number(/issued rwts: total=(\d+)/.exec(after.output)?.[1]), after.output).toBeGreaterThan(100);
     await system.stop();
-  }, 400_000);
+  });
 });
 
 /** Each with its disk and its check; xfs is slow to load, so init leaves it out. */
