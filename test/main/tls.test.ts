@@ -286,11 +286,15 @@ describe.skipIf(missing.length > 0)(`two Stargates over TLS${missingNote(missing
     await fill(client, 50);
 
     const down = 'the connection to another Stargate is down';
-    expect(nodes[0]!.output).not.toContain('ERR_PEER_SILENT');
+    // On a loaded machine a node may have been silent for a while before.
+    const saidBefore = nodes[0]!.output.length;
+    const said = (): string => nodes[0]!.output.slice(saidBefore);
     await nodes[1]!.kill();
-    await nodes[0]!.waitUntil('the other one is missed', WAIT_MS, () => nodes[0]!.output.includes(down));
+    await nodes[0]!.waitUntil('the other one is missed', WAIT_MS, () => said().includes(down));
     // Told by its end, not by its silence.
-    const line = nodes[0]!.output.split('\n').find(text => text.includes(down));
+    const line = said()
+      .split('\n')
+      .find(text => text.includes(down));
     expect(line).not.toContain('ERR_PEER_SILENT');
     await fill(client, 100);
     await client.disconnect();
