@@ -1,7 +1,8 @@
 import type { Logger } from '../base/log.js';
+import { Follower } from '../meta/follower.js';
 import { attachmentRecord, keys, type AttachmentRecord } from '../meta/model.js';
 import { Rerun } from '../meta/rerun.js';
-import type { MetadataStore, Watch } from '../meta/store.js';
+import type { MetadataStore, Versioned } from '../meta/store.js';
 import { ATTACH_RETRY_MS, MAX_EXPORTS } from './limits.js';
 
 export interface AttachmentListener {
@@ -15,22 +16,24 @@ export interface AttachmentListener {
 }
 
 /**
- * Follows the desired state of one host: the attachments in the metadata store. A watch is a hint; what counts is the list. While the
- * store does not answer, what is attached stays attached. Runs on the main thread.
+ * Follows the desired state of one host: the attachments in the metadata store. What counts is what was read there. While the store does not answer, what is
+ * attached stays attached. Runs on the main thread.
  */
 export class AttachmentWatcher {
   readonly #attached = new Map<string, AttachmentRecord>();
-  readonly #prefix: string;
-  readonly #watch: Watch;
+  readonly #records: Follower<AttachmentRecord>;
+  #isListed = false;
+  /** There are more than are followed. */
+  #isOverfull = false;
   #unreachable = false;
-  /** Lists until nothing has changed since the list was asked for. */
-  readonly #list = new Rerun(
+  /** Reads until nothing has changed since that was asked for. */
+  readonly #look = new Rerun(
     () => this.#refresh(),
     error => this.#later(error),
   );
 
   constructor(
-    private readonly store: MetadataStore,
+    store: MetadataStore,
     host: string,
     private readonly listener: AttachmentListener,
     private readonly log: Logger,
@@ -41,9 +44,13 @@ export class AttachmentWatcher {
       this.#attached.set(attachment.vdiskId, attachment);
       this.listener.onAttached(attachment);
     }
-    this.#prefix = keys.attachmentsOf(host);
-    this.#watch = store.watch(this.#prefix, () => this.#list.ask());
-    this.#list.ask();
+    this.#records = new Follower(
+      store,
+      keys.attachmentsOf(host),
+      item => this.#parse(item),
+      () => this.#look.ask(),
+    );
+    this.#look.ask();
   }
 
   /** Those that the listener has been told of. */
@@ -52,46 +59,65 @@ export class AttachmentWatcher {
   }
 
   close(): void {
-    this.#list.close();
-    this.#watch.close();
+    this.#look.close();
+    this.#records.close();
   }
 
   async #refresh(): Promise<void> {
-    const { items } = await this.store.range(this.#prefix);
-    if (!this.#list.isClosed) this.#apply(items.map(item => item.value));
+    const changes = await this.#records.read();
     this.#unreachable = false;
+    if (this.#look.isClosed) return;
+    const wanted = new Map(changes.map(({ before, after }) => [(after ?? before!).vdiskId, after]));
+    if (!this.#isListed) for (const vdiskId of this.#attached.keys()) if (!wanted.has(vdiskId)) wanted.set(vdiskId, null);
+    this.#isListed = true;
+    this.#apply(wanted);
+  }
+
+  /** One that cannot be read is taken for none. */
+  #parse({ value }: Versioned): AttachmentRecord | null {
+    const parsed = attachmentRecord.safeParse(value);
+    if (parsed.success) return parsed.data;
+    this.log.log('error', 'an attachment record is not readable; it is ignored', { error: parsed.error.message });
+    return null;
   }
 
   #later(error: Error): void {
-    if (this.#list.isClosed) return;
+    if (this.#look.isClosed) return;
     if (!this.#unreachable)
       this.log.log('warn', 'the metadata store does not answer; attachments stay as they are', { error: error.message });
     this.#unreachable = true;
-    this.#list.askLater(ATTACH_RETRY_MS);
+    this.#look.askLater(ATTACH_RETRY_MS);
   }
 
-  #apply(values: readonly unknown[]): void {
-    const wanted = new Map<string, AttachmentRecord>();
-    for (const value of values) {
-      const parsed = attachmentRecord.safeParse(value);
-      if (!parsed.success) this.log.log('error', 'an attachment record is not readable; it is ignored', { error: parsed.error.message });
-      else if (wanted.size === MAX_EXPORTS) this.log.log('error', `more than ${MAX_EXPORTS} attachments; the others are ignored`);
-      else wanted.set(parsed.data.vdiskId, parsed.data);
-    }
-    for (const [vdiskId, old] of this.#attached) {
-      if (wanted.get(vdiskId)?.generation === old.generation) continue;
+  /** Null: it is attached no longer. */
+  #apply(wanted: ReadonlyMap<string, AttachmentRecord | null>): void {
+    for (const [vdiskId, attachment] of wanted) {
+      const old = this.#attached.get(vdiskId);
+      if (old === undefined || attachment?.generation === old.generation) continue;
       this.#attached.delete(vdiskId);
       this.listener.onDetached(old);
     }
-    for (const [vdiskId, attachment] of wanted) {
-      const old = this.#attached.get(vdiskId);
-      this.#attached.set(vdiskId, attachment);
-      if (old === undefined) {
-        this.listener.onAttached(attachment);
-        continue;
-      }
-      if (old.shared && !attachment.shared) this.listener.onActivated(attachment);
-      if (old.sizeBytes !== attachment.sizeBytes) this.listener.onResized(attachment);
+    for (const attachment of wanted.values()) if (attachment !== null) this.#follow(attachment);
+    if (this.#attached.size < MAX_EXPORTS && this.#isOverfull) this.#fill();
+  }
+
+  #follow(attachment: AttachmentRecord): void {
+    const { vdiskId } = attachment;
+    const old = this.#attached.get(vdiskId);
+    if (old === undefined && this.#attached.size === MAX_EXPORTS) {
+      this.#isOverfull = true;
+      this.log.log('error', `more than ${MAX_EXPORTS} attachments; vdisk "${attachment.vdiskName}" is ignored`);
+      return;
     }
+    this.#attached.set(vdiskId, attachment);
+    if (old === undefined) return this.listener.onAttached(attachment);
+    if (old.shared && !attachment.shared) this.listener.onActivated(attachment);
+    if (old.sizeBytes !== attachment.sizeBytes) this.listener.onResized(attachment);
+  }
+
+  /** There is room for those that were too many. */
+  #fill(): void {
+    this.#isOverfull = false;
+    for (const attachment of this.#records.values()) if (!this.#attached.has(attachment.vdiskId)) this.#follow(attachment);
   }
 }

@@ -1,9 +1,9 @@
 import type { Logger } from '../base/log.js';
 import { leaveDeletedVdisk } from '../meta/groups.js';
-import type { GroupMember, VdiskRecord } from '../meta/model.js';
-import { keys } from '../meta/model.js';
+import { Follower } from '../meta/follower.js';
+import { keys, vdiskRecord, type GroupMember, type VdiskRecord } from '../meta/model.js';
 import { concerns, listNodes } from '../meta/nodes.js';
-import { listVdisks } from '../meta/operations.js';
+import { parse } from '../meta/records.js';
 import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 
@@ -28,7 +28,9 @@ export class Deletions {
   readonly #removed = new Set<string>();
   readonly #under = new Set<string>();
   readonly #told = new Set<string>();
-  readonly #watches: Watch[];
+  readonly #vdisks: Follower<VdiskRecord>;
+  readonly #deleting = new Map<string, VdiskRecord>();
+  readonly #watch: Watch;
   /** Something has changed while a deletion was under way. */
   #isMissed = false;
   readonly #look = new Rerun(
@@ -40,7 +42,14 @@ export class Deletions {
   );
 
   constructor(private readonly options: DeletionsOptions) {
-    this.#watches = [keys.vdisks, keys.nodes].map(prefix => options.store.watch(prefix, () => this.check()));
+    const { store } = options;
+    this.#vdisks = new Follower(
+      store,
+      keys.vdisks,
+      item => parse(vdiskRecord, item),
+      () => this.check(),
+    );
+    this.#watch = store.watch(keys.nodes, () => this.check());
     this.check();
   }
 
@@ -50,11 +59,17 @@ export class Deletions {
 
   close(): void {
     this.#look.close();
-    for (const watch of this.#watches) watch.close();
+    this.#vdisks.close();
+    this.#watch.close();
   }
 
   async #deleteAll(): Promise<void> {
-    for (const vdisk of await listVdisks(this.options.store)) if (vdisk.deleting) void this.#delete(vdisk);
+    for (const { before, after } of await this.#vdisks.read()) {
+      const { id } = after ?? before!;
+      if (after?.deleting === true) this.#deleting.set(id, after);
+      else for (const of of [this.#deleting, this.#removed, this.#told]) of.delete(id);
+    }
+    for (const vdisk of this.#deleting.values()) void this.#delete(vdisk);
   }
 
   async #delete(vdisk: VdiskRecord): Promise<void> {

@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
-import { keys, type ContainerRecord, type VdiskRecord } from '../meta/model.js';
-import { listContainers, livingVdisks } from '../meta/operations.js';
+import { Follower } from '../meta/follower.js';
+import { containerRecord, keys, vdiskRecord, type ContainerRecord, type VdiskRecord } from '../meta/model.js';
+import { parse } from '../meta/records.js';
 import { Rerun } from '../meta/rerun.js';
-import type { MetadataStore, Watch } from '../meta/store.js';
+import type { MetadataStore } from '../meta/store.js';
 import type { VdiskSpace, VdiskUsage } from '../stargate/messages.js';
 import { deal } from './quota.js';
 
@@ -27,12 +28,16 @@ const RETRY_MS = 500;
  * may take what it was dealt before it is counted the next time. So one node never goes beyond a quota. Several may, by what was written through the others since they said last what they use.
  */
 export class SpacePolicies {
-  readonly #watches: Watch[] = [];
+  readonly #containers: Follower<ContainerRecord>;
+  /** Those being deleted left out. */
+  readonly #vdisks: Follower<VdiskRecord>;
+  /** Container → its vdisks. */
+  readonly #inside = new Map<string, Map<string, VdiskRecord>>();
   readonly #told = new Map<string, VdiskSpace>();
   readonly #reserved = new Map<string, number>();
   readonly #elsewhere = new Map<string, number>();
-  #containers = new Map<string, ContainerRecord>();
-  #vdisks: readonly VdiskRecord[] = [];
+  #isFollowing = false;
+  #reading: Promise<void> = Promise.resolve();
   #round = 0;
   #timer: NodeJS.Timeout | null = null;
   readonly #look = new Rerun(
@@ -47,24 +52,38 @@ export class SpacePolicies {
     },
   );
 
-  constructor(private readonly options: SpacePoliciesOptions) {}
+  constructor(private readonly options: SpacePoliciesOptions) {
+    const { store } = options;
+    const onHint = (): void => {
+      if (this.#isFollowing) this.#look.ask();
+    };
+    this.#containers = new Follower(store, keys.containers, item => parse(containerRecord, item), onHint);
+    this.#vdisks = new Follower(store, keys.vdisks, item => livingVdisk(parse(vdiskRecord, item)), onHint);
+  }
 
   /** Before the vdisks are served: those with a quota take nothing until they are counted. */
-  async begin(): Promise<void> {
-    await this.#read();
+  begin(): Promise<void> {
+    return this.#read();
+  }
+
+  /** Before a new vdisk is served. */
+  admit({ id, container }: VdiskRecord): Promise<void> {
+    this.#vdisks.notice(keys.vdisk(id));
+    this.#containers.notice(keys.container(container));
+    return this.#read();
   }
 
   /** From here on what is changed is noticed, and what is used is counted. */
   follow(): void {
-    const { store } = this.options;
-    for (const prefix of [keys.containers, keys.vdisks]) this.#watches.push(store.watch(prefix, () => this.#look.ask()));
+    this.#isFollowing = true;
     this.#look.ask();
   }
 
   close(): void {
     this.#look.close();
     if (this.#timer !== null) clearTimeout(this.#timer);
-    for (const watch of this.#watches) watch.close();
+    this.#containers.close();
+    this.#vdisks.close();
   }
 
   /** What it may have used up by the next count; null: it has no quota, or is not controlled here. */
@@ -72,22 +91,56 @@ export class SpacePolicies {
     return this.#reserved.get(vdiskId) ?? null;
   }
 
-  async #read(): Promise<void> {
-    const { store } = this.options;
-    const [containers, vdisks] = await Promise.all([listContainers(store), livingVdisks(store)]);
-    this.#containers = new Map(containers.map(one => [one.name, one]));
-    this.#vdisks = vdisks;
-    const ids = new Set(vdisks.map(({ id }) => id));
-    for (const of of [this.#told, this.#reserved, this.#elsewhere]) for (const id of of.keys()) if (!ids.has(id)) of.delete(id);
-    for (const { id, container } of vdisks) {
-      const { enospc: onFull = 'wait', quotaBytes = null } = this.#containers.get(container) ?? {};
-      const before = this.#told.get(id);
-      const isLimited = before !== undefined && before.limitBytes !== Infinity;
-      if (quotaBytes === null) this.#reserved.delete(id);
-      if (quotaBytes !== null && isLimited) this.#tell({ ...before, onFull });
-      else if (quotaBytes !== null) this.#tell({ vdiskId: id, onFull, limitBytes: 0, endBytes: Infinity });
-      else this.#tell({ vdiskId: id, onFull, limitBytes: Infinity, endBytes: Infinity });
+  /** One after the other. */
+  #read(): Promise<void> {
+    this.#reading = this.#reading.catch(() => undefined).then(() => this.#readNow());
+    return this.#reading;
+  }
+
+  async #readNow(): Promise<void> {
+    const changed = await this.#vdisks.read();
+    // One whose container has not been heard of: it was made before the vdisk.
+    for (const { after } of changed)
+      if (after !== null && this.#containerOf(after) === null) this.#containers.notice(keys.container(after.container));
+    const containers = await this.#containers.read();
+    for (const { before, after } of changed) {
+      if (before !== null) this.#leave(before);
+      if (after !== null) this.#enter(after);
     }
+    for (const { before, after } of containers) {
+      if (before?.enospc === after?.enospc && before?.quotaBytes === after?.quotaBytes) continue;
+      for (const vdisk of this.#inside.get((after ?? before!).name)?.values() ?? []) this.#tellPolicy(vdisk);
+    }
+    for (const { before, after } of changed) {
+      if (after !== null) this.#tellPolicy(after);
+      else for (const of of [this.#told, this.#reserved, this.#elsewhere]) of.delete(before!.id);
+    }
+  }
+
+  #containerOf({ container }: VdiskRecord): ContainerRecord | null {
+    return this.#containers.get(keys.container(container));
+  }
+
+  #enter(vdisk: VdiskRecord): void {
+    const inside = this.#inside.get(vdisk.container) ?? new Map<string, VdiskRecord>();
+    this.#inside.set(vdisk.container, inside.set(vdisk.id, vdisk));
+  }
+
+  #leave({ id, container }: VdiskRecord): void {
+    const inside = this.#inside.get(container);
+    inside?.delete(id);
+    if (inside?.size === 0) this.#inside.delete(container);
+  }
+
+  #tellPolicy(vdisk: VdiskRecord): void {
+    const { id } = vdisk;
+    const { enospc: onFull = 'wait', quotaBytes = null } = this.#containerOf(vdisk) ?? {};
+    const before = this.#told.get(id);
+    const isLimited = before !== undefined && before.limitBytes !== Infinity;
+    if (quotaBytes === null) this.#reserved.delete(id);
+    if (quotaBytes !== null && isLimited) this.#tell({ ...before, onFull });
+    else if (quotaBytes !== null) this.#tell({ vdiskId: id, onFull, limitBytes: 0, endBytes: Infinity });
+    else this.#tell({ vdiskId: id, onFull, limitBytes: Infinity, endBytes: Infinity });
   }
 
   async #count(): Promise<void> {
@@ -107,7 +160,7 @@ export class SpacePolicies {
   #deal(limited: readonly ContainerRecord[], usage: ReadonlyMap<string, VdiskUsage>): void {
     this.#round++;
     for (const { name, quotaBytes, enospc: onFull } of limited) {
-      const inside = this.#vdisks.filter(({ container }) => container === name);
+      const inside = [...(this.#inside.get(name)?.values() ?? [])];
       const here = inside.filter(({ id }) => usage.has(id));
       const others = inside.filter(({ id }) => !usage.has(id));
       for (const { id } of others) this.#reserved.delete(id);
@@ -133,4 +186,8 @@ export class SpacePolicies {
     this.#told.set(space.vdiskId, space);
     this.options.tell(space);
   }
+}
+
+function livingVdisk(vdisk: VdiskRecord): VdiskRecord | null {
+  return vdisk.deleting ? null : vdisk;
 }

@@ -224,7 +224,7 @@ export class StargateHost {
 
   /** A vdisk that is in the metadata now: wins its term and serves it. */
   async serveNew(vdisk: VdiskRecord): Promise<void> {
-    await this.#policies?.begin();
+    await this.#policies?.admit(vdisk);
     if ((await this.#replicas?.isReplicated(vdisk.id)) === true) return this.#replicas!.served(vdisk);
     await this.#winTerms([vdisk]);
     const description = this.#terms.get(vdisk.id);

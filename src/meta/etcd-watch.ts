@@ -1,4 +1,5 @@
 import type { EtcdEndpoint, EtcdWatchStream, IWatchResponse } from './etcd-endpoint.js';
+import { DueHint } from './due-hint.js';
 import type { Watch, WatchListener } from './store.js';
 
 const RECONNECT_FIRST_MS = 50;
@@ -11,7 +12,7 @@ interface EtcdWatch {
   readonly prefix: string;
   readonly listener: WatchListener;
   /** What is to be told in the loop's next turn. */
-  due: { broken: boolean } | null;
+  due: DueHint | null;
 }
 
 /**
@@ -35,6 +36,8 @@ export class EtcdWatches {
   constructor(
     private readonly endpoints: readonly EtcdEndpoint[],
     private readonly rangeOf: (prefix: string) => { readonly key: Buffer; readonly range_end: Buffer },
+    /** Of a key in etcd: that of the store. */
+    private readonly keyOf: (key: Buffer) => string,
   ) {}
 
   add(prefix: string, listener: WatchListener): Watch {
@@ -93,23 +96,22 @@ export class EtcdWatches {
       this.#lost(this.#epoch);
     } else if (watch !== undefined && response.created) {
       this.#waitMs = RECONNECT_FIRST_MS;
-      this.#tell(watch, true);
+      this.#tell(watch).broke();
     } else if (watch !== undefined && response.events.length > 0) {
-      this.#tell(watch, false);
+      const due = this.#tell(watch);
+      for (const { kv } of response.events) due.changed(this.keyOf(kv.key));
     }
   }
 
-  #tell(watch: EtcdWatch, broken: boolean): void {
-    if (watch.due !== null) {
-      watch.due.broken ||= broken;
-      return;
-    }
-    watch.due = { broken };
+  /** In the loop's next turn. */
+  #tell(watch: EtcdWatch): DueHint {
+    if (watch.due !== null) return watch.due;
+    const due = (watch.due = new DueHint());
     setImmediate(() => {
-      const hint = watch.due!;
       watch.due = null;
-      if ([...this.#watches.values()].includes(watch)) watch.listener(hint);
+      if ([...this.#watches.values()].includes(watch)) watch.listener(due.hint);
     });
+    return due;
   }
 
   #check(): void {

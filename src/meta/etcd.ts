@@ -40,7 +40,11 @@ export class EtcdStore implements MetadataStore {
     this.#endpoints = [...endpoints];
     this.#namespace = options.namespace ?? 'gatepath/';
     this.#requestTimeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
-    this.#watches = new EtcdWatches(endpoints, prefix => this.#rangeOf(prefix));
+    this.#watches = new EtcdWatches(
+      endpoints,
+      prefix => this.#rangeOf(prefix),
+      key => this.#keyOf(key),
+    );
   }
 
   /** Does not wait for etcd. Rejects with GatepathError where an option is wrong or the package etcd3 is missing. */
@@ -147,12 +151,16 @@ export class EtcdStore implements MetadataStore {
     return Buffer.from(this.#namespace + key, 'latin1');
   }
 
+  #keyOf(bytes: Buffer): string {
+    return bytes.toString('latin1').slice(this.#namespace.length);
+  }
+
   #rangeOf(prefix: string): { key: Buffer; range_end: Buffer } {
     return { key: this.#bytes(prefix), range_end: this.#bytes(prefix + AFTER_KEYS) };
   }
 
   #versioned({ key, value, mod_revision }: IRangeResponse['kvs'][number]): Versioned {
-    const name = key.toString('latin1').slice(this.#namespace.length);
+    const name = this.#keyOf(key);
     try {
       return { key: name, value: decodeMetaValue(value), version: toVersion(mod_revision) };
     } catch (cause) {

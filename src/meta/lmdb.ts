@@ -4,6 +4,7 @@ import { open, type RootDatabase } from 'lmdb';
 import { GatepathError } from '../base/errors.js';
 import { LmdbImage } from '../base/lmdb-image.js';
 import { checkKey, checkPrefix, checkTransaction, keyOf } from './check.js';
+import { DueHint } from './due-hint.js';
 import { MetaUnavailable } from './errors.js';
 import { decodeOldRecord, decodeRecord, encodeRecord, isOldRecord, type StoredRecord } from './lmdb-record.js';
 import type { Compare, MetadataStore, Operation, RangeResult, TransactionResult, Versioned, Watch, WatchListener } from './store.js';
@@ -18,8 +19,8 @@ export const COUNTER_KEY = '!version';
 interface LocalWatch {
   readonly prefix: string;
   readonly listener: WatchListener;
-  /** Told in the loop's next turn; what changes until then merges. */
-  due: boolean;
+  /** Told in the loop's next turn. */
+  due: DueHint | null;
 }
 
 /**
@@ -71,7 +72,7 @@ export class LmdbStore implements MetadataStore {
 
   watch(prefix: string, listener: WatchListener): Watch {
     checkPrefix(prefix);
-    const watch: LocalWatch = { prefix, listener, due: false };
+    const watch: LocalWatch = { prefix, listener, due: null };
     this.#watches.add(watch);
     return { close: () => void this.#watches.delete(watch) };
   }
@@ -109,13 +110,20 @@ export class LmdbStore implements MetadataStore {
 
   #tell(operations: readonly Operation[]): void {
     for (const watch of this.#watches) {
-      if (watch.due || !operations.some(operation => keyOf(operation).startsWith(watch.prefix))) continue;
-      watch.due = true;
-      setImmediate(() => {
-        watch.due = false;
-        if (this.#watches.has(watch)) watch.listener({ broken: false });
-      });
+      const changed = operations.map(keyOf).filter(key => key.startsWith(watch.prefix));
+      if (changed.length === 0) continue;
+      const due = (watch.due ??= this.#tellNext(watch));
+      for (const key of changed) due.changed(key);
     }
+  }
+
+  #tellNext(watch: LocalWatch): DueHint {
+    const due = new DueHint();
+    setImmediate(() => {
+      watch.due = null;
+      if (this.#watches.has(watch)) watch.listener(due.hint);
+    });
+    return due;
   }
 
   /** Everything here is synchronous; its errors are rejections, as those of the other stores. */

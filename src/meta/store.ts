@@ -40,7 +40,12 @@ export interface Compare {
 }
 export type Operation = { readonly put: string; readonly value: unknown } | { readonly remove: string };
 export type TransactionResult = { readonly ok: true; readonly version: number } | { readonly ok: false };
-export type WatchListener = (hint: { readonly broken: boolean }) => void;
+export interface WatchHint {
+  readonly broken: boolean;
+  /** What has changed, each key once. Missing: it is not known which, or they are too many: list again. */
+  readonly keys?: readonly string[] | undefined;
+}
+export type WatchListener = (hint: WatchHint) => void;
 export interface Watch {
   close(): void;
 }

@@ -221,7 +221,7 @@ class MetaConnection {
     }
     if (this.#watches.size === MAX_META_WATCHES || this.#watches.has(tag))
       throw new RangeError(`a connection has ${MAX_META_WATCHES} watches at most`);
-    const watch = store.watch(request.prefix, ({ broken }) => this.#stream.send(encodeControl(FrameType.metaEvent, { broken }, tag)));
+    const watch = store.watch(request.prefix, hint => this.#stream.send(encodeControl(FrameType.metaEvent, hint, tag)));
     this.#watches.set(tag, watch);
     return { kind: 'done' };
   }

@@ -20,6 +20,8 @@ export const MAX_META_TRANSACTION_BYTES = 1 << 20;
 export const MAX_META_REQUESTS = 1_024;
 /** Watches of one metadata connection. */
 export const MAX_META_WATCHES = 256;
+/** Changed keys that one hint of a watch names; of more it names none. */
+export const MAX_META_HINT_KEYS = 64;
 
 /** Bytes of one extent in the payload of a MAP reply: length and flags. */
 export const MAP_EXTENT_BYTES = 16;

@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import { packr } from './control.js';
-import { MAX_META_KEY_LENGTH, MAX_META_TRANSACTION } from './limits.js';
+import { MAX_META_HINT_KEYS, MAX_META_KEY_LENGTH, MAX_META_TRANSACTION } from './limits.js';
 import { vdiskCommand } from './vdisk-command.js';
 
 /**
@@ -22,7 +22,7 @@ export const decodeMetaValue = (bytes: Uint8Array): unknown => packr.unpack(byte
  * ```
  * META_REQUEST  client → server   header.tag: number of the request; payload: one of the requests below
  * META_REPLY    server → client   header.tag: echoed; payload: one of the replies below
- * META_EVENT    server → client   header.tag: of the watch; payload {broken}
+ * META_EVENT    server → client   header.tag: of the watch; payload {broken, keys}: what has changed, where that is known (older ones do not say)
  * ```
  * Values are any structured data; who reads them validates them by the cluster model.
  */
@@ -67,4 +67,4 @@ export const metaReply = z.discriminatedUnion('kind', [
 ]);
 export type MetaReply = z.infer<typeof metaReply>;
 
-export const metaEvent = z.object({ broken: z.boolean() });
+export const metaEvent = z.object({ broken: z.boolean(), keys: z.array(key).max(MAX_META_HINT_KEYS).optional() });

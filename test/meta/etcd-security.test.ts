@@ -97,7 +97,7 @@ describe.skipIf(missing.length > 0)(`etcd with users${missingNote(missing)}`, ()
     expect((await store.get('a'))?.value).toBe(1);
     const { version } = (await store.get('a'))!;
     expect((await store.transaction([{ key: 'a', version }], [{ put: 'a', value: 2 }])).ok).toBe(true);
-    await vi.waitFor(() => expect(listener).toHaveBeenCalledWith({ broken: false }), 5_000);
+    await vi.waitFor(() => expect(listener).toHaveBeenCalledWith({ broken: false, keys: ['a'] }), 5_000);
     await sleep(4_500);
     listener.mockClear();
     gate.cut();
@@ -117,7 +117,7 @@ describe.skipIf(missing.length > 0)(`etcd with users${missingNote(missing)}`, ()
     await vi.waitFor(() => expect(listener.mock.calls).toContainEqual([{ broken: true }]), 20_000);
     listener.mockClear();
     await store.transaction([], [{ put: 'w/1', value: 1 }]);
-    await vi.waitFor(() => expect(listener).toHaveBeenCalledWith({ broken: false }), 5_000);
+    await vi.waitFor(() => expect(listener).toHaveBeenCalledWith({ broken: false, keys: ['w/1'] }), 5_000);
   });
 
   it.each<[string, Partial<EtcdOptions>]>([

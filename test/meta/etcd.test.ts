@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { MetaUnavailable } from '../../src/meta/errors.js';
 import { EtcdStore } from '../../src/meta/etcd.js';
 import { compareAndSwapByNonce } from '../../src/meta/propose.js';
-import type { MetadataStore } from '../../src/meta/store.js';
+import type { MetadataStore, WatchHint } from '../../src/meta/store.js';
 import { ETCD_PROGRAMS, EtcdCluster } from '../support/etcd.js';
 import { missingNote, missingPrograms } from '../support/programs.js';
 import { TcpGate } from '../support/tcp-gate.js';
@@ -181,7 +181,7 @@ describe.skipIf(missing.length > 0)(`etcd store, over bad connections${missingNo
   });
 
   describe('watches', () => {
-    const told = async (listener: ReturnType<typeof vi.fn>, hint: { broken: boolean }): Promise<void> => {
+    const told = async (listener: ReturnType<typeof vi.fn>, hint: WatchHint): Promise<void> => {
       await vi.waitFor(() => expect(listener.mock.calls).toContainEqual([hint]), 8_000);
       await sleep(100);
       listener.mockClear();
@@ -192,7 +192,7 @@ describe.skipIf(missing.length > 0)(`etcd store, over bad connections${missingNo
       const watch = store.watch('a/', listener);
       await told(listener, { broken: true });
       await truth.transaction([], [{ put: 'a/1', value: 1 }]);
-      await told(listener, { broken: false });
+      await told(listener, { broken: false, keys: ['a/1'] });
       for (const gate of gates) gate.refuse();
       for (let i = 0; i < 20; i++) await truth.transaction([], [{ put: 'a/1', value: i }]);
       const { version } = (await truth.get('a/1'))!;
@@ -202,7 +202,7 @@ describe.skipIf(missing.length > 0)(`etcd store, over bad connections${missingNo
       await told(listener, { broken: true });
       await cluster.ctl(['compact', String(((await truth.transaction([], [{ put: 'b', value: 1 }])) as { version: number }).version)]);
       await truth.transaction([], [{ remove: 'a/1' }]);
-      await told(listener, { broken: false });
+      await told(listener, { broken: false, keys: ['a/1'] });
       watch.close();
     });
 
@@ -218,7 +218,7 @@ describe.skipIf(missing.length > 0)(`etcd store, over bad connections${missingNo
       // Sooner than HTTP/2's own pings.
       expect(performance.now() - startMs).toBeLessThan(6_500);
       await truth.transaction([], [{ put: 'a/1', value: 1 }]);
-      await told(listener, { broken: false });
+      await told(listener, { broken: false, keys: ['a/1'] });
     });
 
     it('keep no connection when there are none, and begin again', async () => {
@@ -231,7 +231,7 @@ describe.skipIf(missing.length > 0)(`etcd store, over bad connections${missingNo
       const again = store.watch('a/', listener);
       await told(listener, { broken: true });
       await truth.transaction([], [{ put: 'a/1', value: 1 }]);
-      await told(listener, { broken: false });
+      await told(listener, { broken: false, keys: ['a/1'] });
       again.close();
     });
   });

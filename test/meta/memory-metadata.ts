@@ -59,7 +59,7 @@ export class MemoryMetadata implements MetadataStore {
   }
 
   #hint(key: string): void {
-    for (const { prefix, listener } of this.watches) if (key.startsWith(prefix)) listener({ broken: false });
+    for (const { prefix, listener } of this.watches) if (key.startsWith(prefix)) listener({ broken: false, keys: [key] });
   }
 
   async #check(): Promise<void> {

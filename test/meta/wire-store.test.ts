@@ -86,7 +86,7 @@ describe('metadata store over the wire', () => {
     await store.get('x');
     await far.put('a/1', 1);
     await far.put('b/1', 1);
-    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: false }]]));
+    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: false, keys: ['a/1'] }]]));
     watch.close();
     await store.get('x');
     expect(far.watches.size).toBe(0);
@@ -105,7 +105,7 @@ describe('metadata store over the wire', () => {
     expect((await asked)?.value).toBe('meanwhile');
     expect(listener.mock.calls).toEqual([[{ broken: true }]]);
     await far.put('a/2', 1);
-    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: true }], [{ broken: false }]]));
+    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: true }], [{ broken: false, keys: ['a/2'] }]]));
   });
 
   it('asks reads again after a break, and gives a transaction of unknown outcome back', async () => {
@@ -186,7 +186,7 @@ describe('metadata store over the wire', () => {
     far.watch = watch;
     await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: true }]]), 5_000);
     await far.put('a/1', 1);
-    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: true }], [{ broken: false }]]));
+    await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: true }], [{ broken: false, keys: ['a/1'] }]]));
   });
 
   it('rejects what waits when it is closed', async () => {

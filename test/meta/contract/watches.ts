@@ -1,5 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
 import type { MetadataStore } from '../../../src/meta/store.js';
+import { MAX_META_HINT_KEYS } from '../../../src/wire/limits.js';
 import { sleep } from '../../support/wait.js';
 import type { Bench } from './bench.js';
 
@@ -33,9 +34,19 @@ export function describeWatches(bench: Bench): void {
       await sleep(100);
       expect(listener).not.toHaveBeenCalled();
       await bench.other.transaction([], [{ put: `${p}x/a`, value: 1 }]);
-      await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: false }]]), 5_000);
+      await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: false, keys: [`${p}x/a`] }]]), 5_000);
       await bench.store.transaction([], [{ put: `${p}y`, value: 1 }, { remove: `${p}x/a` }]);
-      await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: false }], [{ broken: false }]]), 5_000);
+      await vi.waitFor(() => expect(listener.mock.calls).toHaveLength(2), 5_000);
+      expect(listener.mock.calls[1]).toEqual([{ broken: false, keys: [`${p}x/a`] }]);
+      close();
+    });
+
+    it('name no keys where they are too many', async () => {
+      const p = bench.area();
+      const { listener, close } = await begun(p);
+      const put = Array.from({ length: MAX_META_HINT_KEYS + 1 }, (_, i) => ({ put: `${p}${i}`, value: 1 }));
+      await bench.store.transaction([], put);
+      await vi.waitFor(() => expect(listener.mock.calls).toEqual([[{ broken: false }]]), 5_000);
       close();
     });
 
