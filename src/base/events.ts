@@ -31,6 +31,10 @@ export const EVENT_KINDS = [
   'rot-mended',
   'disk-full',
   'disk-space-back',
+  /** A deletion that a former process has begun goes on. */
+  'space-returning',
+  /** Nothing is left of a deleted vdisk, or of a copy, on this node. */
+  'space-returned',
   /** What must not happen between replicas has happened, or would have. */
   'replication-alarm',
   'attachment-moved',

@@ -33,8 +33,9 @@ function printStatus(status: StatusView): void {
 function printStorage({ node, nodes, vdisks, space, hosts, shards, version }: StatusView): void {
   if (node === null || space === null) return;
   console.log(`node      ${node.id}, pid ${node.pid}, since ${node.startedAt}, gatepath ${version}`);
-  const { freeBytes, totalBytes, usedBytes } = space;
+  const { freeBytes, totalBytes, usedBytes, returning } = space;
   console.log(`data      ${node.dataDir}: ${formatSize(freeBytes)} free of ${formatSize(totalBytes)}, vdisks use ${formatSize(usedBytes)}`);
+  if (returning.layers > 0) console.log(`deleting  ${formatSize(returning.bytes)} still to be given back, of ${returning.layers} copies`);
   if (vdisks !== null) {
     const { count, attached, sizeBytes, allocatedBytes, logBytes, physicalBytes, deleting } = vdisks;
     const used = `${formatSize(allocatedBytes + logBytes)} used, ${formatSize(physicalBytes)} with all copies`;

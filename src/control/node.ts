@@ -86,6 +86,8 @@ export interface NodeStatus {
   readonly shards: readonly ShardView[];
   /** Layers of deleted vdisks that are not gone yet. */
   readonly removing: number;
+  /** Data in their files. */
+  readonly removingBytes: number;
   /** Shards that did not answer in time. */
   readonly silentShards: number;
 }

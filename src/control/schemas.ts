@@ -411,7 +411,15 @@ export const statusView = z.object({
     })
     .nullable(),
   /** Space of the file system that holds the data; and what the copies that this node has take of it, without the log that is kept for all. */
-  space: z.object({ freeBytes: count, totalBytes: count, usedBytes: count.default(0) }).nullable(),
+  space: z
+    .object({
+      freeBytes: count,
+      totalBytes: count,
+      usedBytes: count.default(0),
+      /** Of what is deleted here: how many copies, and how much data, are still to go. */
+      returning: z.object({ layers: count, bytes: count }).default({ layers: 0, bytes: 0 }),
+    })
+    .nullable(),
   shards: z.array(shardView),
   datapath: datapathView.nullable(),
 });

@@ -55,7 +55,11 @@ async function storageStatus(storage: NonNullable<StatusOptions['storage']>) {
   const { id, storeUuid, dataDirectory, startedAt } = node;
   const view = {
     node: { id, pid: process.pid, storeUuid, dataDir: dataDirectory, startedAt },
-    space: { ...node.space(), usedBytes: copiesOf(status).reduce((sum, { usedBytes }) => sum + usedBytes, 0) },
+    space: {
+      ...node.space(),
+      usedBytes: copiesOf(status).reduce((sum, { usedBytes }) => sum + usedBytes, 0),
+      returning: { layers: status.removing, bytes: status.removingBytes },
+    },
     shards: [...status.shards],
   };
   const silentShards = status.silentShards > 0 ? [`${status.silentShards} shards do not answer`] : [];

@@ -105,6 +105,7 @@ async function nodeStatus(host: StargateHost, shards: number, vdiskId?: string):
       hops: host.hops(shard, one => one.summary()),
     })),
     removing: answers.reduce((sum, { status }) => sum + status.removing, 0),
+    removingBytes: answers.reduce((sum, { status }) => sum + status.removingBytes, 0),
     silentShards: shards - answers.length,
   };
 }

@@ -202,6 +202,8 @@ export interface StargateStatus {
   readonly problems: readonly VdiskProblem[];
   /** Layers of deleted vdisks whose files or states are not gone yet. */
   readonly removing: number;
+  /** Data in their files. */
+  readonly removingBytes: number;
   readonly oplog: readonly { readonly stream: number; readonly usedBytes: number; readonly capacityBytes: number }[];
   readonly rot: RotCounters;
   /** Null: it is off. */

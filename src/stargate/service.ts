@@ -78,7 +78,7 @@ export class StargateShard implements ShardPart {
     this.#cache = makeCache(region, settings.cacheBytesPerShard);
     const delays = new Delays(engine);
     const again = (call: () => void): void => delays.after(REMOVE_RETRY_NS, call);
-    const removal = new LayerRemoval(store, extents, message => context.log.log('error', message), again);
+    const removal = new LayerRemoval(store, extents, message => context.log.log('error', message), again, context.events);
     this.node = new NodePart({
       engine,
       ports: { arena: engine.arena, extents, store, cache: this.#cache, buffers, zeroBlock, controlScratch, probes, clock: engine },
@@ -170,6 +170,7 @@ export class StargateShard implements ShardPart {
       rot: { ...this.node.rot },
       scrub: this.node.scrubber?.progress ?? null,
       removing: options.removal.layersLeft,
+      removingBytes: options.removal.bytesLeft,
       oplog: streams.map(({ number, log: { usage } }) => ({
         stream: number,
         usedBytes: usage.usedBytes,

@@ -147,7 +147,14 @@ export interface ExtentPort {
   /** Makes the segment's completed writes and its name durable. */
   sync(layer: LayerId, segment: number, owner: ReadOwner, tag: number): void;
   /** Deletes all files of a layer in the background; `onRead(tag, 0)` when their names are durably gone. Idempotent: after a restart do it again for `BlockStorePort.deletingLayers()`. */
-  removeLayer(layer: LayerId, owner: ReadOwner, tag: number): void;
+  removeLayer(layer: LayerId, owner: LayerFilesOwner, tag: number): void;
+}
+
+/** Hears how the removal of a layer's files goes on. */
+export interface LayerFilesOwner extends ReadOwner {
+  /** Once, before the first goes: segments whose files are there. */
+  onFilesFound?(tag: number, segments: readonly number[]): void;
+  onFileRemoved?(tag: number, segment: number): void;
 }
 
 /** One segment's change by one drain: committed as a whole (rule 20). Reused. */
@@ -182,6 +189,8 @@ export interface BlockStorePort {
   layersOf(vdiskId: string): readonly LayerId[];
   /** Marks the layer for deletion: `owner.onCommitted(tag, true)` when that is durable. Then delete its files (`ExtentPort.removeLayer`), then `forgetLayer`. */
   removeLayer(layer: LayerId, owner: StoreOwner, tag: number): void;
+  /** Whose layer it is, or was; null: its record is damaged, or gone. */
+  vdiskOf(layer: LayerId): string | null;
   /** Layers marked for deletion and not yet forgotten: the owner of the store goes on with them after a start. */
   deletingLayers(): readonly LayerId[];
   /** Layers whose record is damaged: nobody knows whose they are. */

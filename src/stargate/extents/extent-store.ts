@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { AllocateMode, type ClientId, type Engine } from 'uring-engine';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ExtentPort, type LayerId, type ReadOwner } from '../core/ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ExtentPort, type LayerFilesOwner, type LayerId, type ReadOwner } from '../core/ports.js';
 import { checkExtentFormat, encodeExtentFormat, formatPath, isExtentFormat } from './layout.js';
 import { errnoOf } from './errno.js';
 import { MAX_EXTENT_LAYER, MAX_EXTENT_OPERATIONS, MAX_OPEN_EXTENT_FILES } from './limits.js';
@@ -93,7 +93,7 @@ export class ExtentStore implements ExtentPort {
     this.#start(this.#operation('sync', layer, segment, 0, 0, 0, owner, tag));
   }
 
-  removeLayer(layer: LayerId, owner: ReadOwner, tag: number): void {
+  removeLayer(layer: LayerId, owner: LayerFilesOwner, tag: number): void {
     this.#remover.remove(layer, owner, tag);
   }
 

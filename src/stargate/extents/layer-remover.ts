@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import type { ClientId, Engine } from 'uring-engine';
-import type { ReadOwner } from '../core/ports.js';
+import type { LayerFilesOwner } from '../core/ports.js';
 import { errnoOf } from './errno.js';
-import { layerPath } from './layout.js';
+import { layerPath, parseExtentName } from './layout.js';
 import { REMOVE_INTERVAL_NS } from './limits.js';
 import type { OpenFiles } from './open-files.js';
 
 interface Removal {
   readonly layer: number;
-  readonly owner: ReadOwner;
+  readonly owner: LayerFilesOwner;
   readonly tag: number;
   /** Names still to be deleted; null until the layer's files are closed. */
   names: string[] | null;
@@ -31,7 +31,7 @@ export class LayerRemover {
   }
 
   /** Nobody uses the layer any more, but for operations under way. */
-  remove(layer: number, owner: ReadOwner, tag: number): void {
+  remove(layer: number, owner: LayerFilesOwner, tag: number): void {
     assert(!this.#queue.some(removal => removal.layer === layer), `layer ${layer} is being removed already`);
     this.#queue.push({ layer, owner, tag, names: null });
     if (this.#queue.length === 1) this.#again();
@@ -64,11 +64,13 @@ export class LayerRemover {
     if (removal.names === null) {
       if (!this.files.closeLayer(removal.layer)) return null;
       removal.names = files.exists(directory) ? files.list(directory) : [];
+      removal.owner.onFilesFound?.(removal.tag, removal.names.map(parseExtentName));
       return null;
     }
     const name = removal.names.pop();
     if (name !== undefined) {
       files.remove(`${directory}/${name}`);
+      removal.owner.onFileRemoved?.(removal.tag, parseExtentName(name));
       return null;
     }
     if (files.exists(directory)) files.syncDirectory(directory);

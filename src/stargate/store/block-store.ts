@@ -157,6 +157,10 @@ export class BlockStore implements BlockStorePort {
     return this.#catalogue.layersOf(vdiskId);
   }
 
+  vdiskOf(layer: LayerId): string | null {
+    return this.#catalogue.vdiskOf(layer);
+  }
+
   removeLayer(layer: LayerId, owner: StoreOwner, tag: number): void {
     this.#send({ kind: 'removeLayer', id: this.#nextId++, layer }, owner, tag);
   }

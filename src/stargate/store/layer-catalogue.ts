@@ -23,6 +23,14 @@ export class LayerCatalogue {
     return layers;
   }
 
+  /** Null: its record is damaged, or gone. */
+  vdiskOf(layer: LayerId): string | null {
+    this.reader.release();
+    const record = this.#read(layer);
+    this.reader.release();
+    return record?.vdiskId ?? null;
+  }
+
   deleting(): LayerId[] {
     this.#catchUp();
     const layers = [...this.#byVdisk.values()].flat().filter(layer => this.#read(layer)?.deleting === true);

@@ -18,6 +18,7 @@ const ROOT = '/extents';
 describe('LayerRemoval', () => {
   it('ends with nothing left, wherever power cuts interrupt it', () => {
     const left: Record<string, number> = { marked: 0, unmarked: 0, gone: 0 };
+    let partly = 0;
     for (let seed = 1; seed <= 60; seed++) {
       const random = seededRandom(seed);
       const rig = new DiskRig(seed);
@@ -69,7 +70,15 @@ describe('LayerRemoval', () => {
       let done = false;
       if (known.length === 2) second.removal.remove(doomed, () => (done = true));
       second.removal.resume(marked);
-      rig.until(() => done || (known.length === 1 && second.store.deletingLayers().length === 0));
+      rig.until(() => {
+        // A block in each. Until it has looked which are there, all of them are to be deleted.
+        const files = [0, 1, 2].filter(segment => rig.engine.files.exists(extentPath(ROOT, doomed, segment))).length;
+        const { bytesLeft } = second.removal;
+        expect([files * 4096, 3 * 4096, 0]).toContain(bytesLeft);
+        if (bytesLeft > 0 && bytesLeft < 3 * 4096) partly++;
+        return done || (known.length === 1 && second.store.deletingLayers().length === 0);
+      });
+      expect(second.removal.bytesLeft).toBe(0);
       expect(second.failures).toEqual([]);
       expect(second.store.layersOf('v')).toEqual([kept]);
       for (const segment of [0, 1, 2]) {
@@ -80,6 +89,7 @@ describe('LayerRemoval', () => {
       expect(verifyStore(records)).toEqual([]);
       expect(verifyExtents({ files: rig.engine.files, arena: rig.engine.arena, scratchOffset: SCRATCH, root: ROOT, records })).toEqual([]);
     }
+    expect(partly).toBeGreaterThan(20);
     expect(left['marked']).toBeGreaterThan(5);
     expect(left['unmarked']).toBeGreaterThan(2);
     expect(left['gone']).toBeGreaterThan(2);
