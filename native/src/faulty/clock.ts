@@ -1,12 +1,10 @@
+import { DueHeap, type Due } from '../due-heap.js';
 import { MAX_EVENTS_PER_CALL, START_NS } from './limits.js';
 import { seededRandom, type Random } from './random.js';
 
 /** Something that is to happen. */
-export interface ClockEvent {
-  readonly dueNs: number;
-  readonly order: number;
+export interface ClockEvent extends Due {
   readonly run: () => void;
-  cancelled: boolean;
 }
 
 /**
@@ -20,8 +18,8 @@ export class VirtualClock {
   readonly watchers = new Set<() => void>();
   /** Called when something was added: who waits for that goes on. */
   onAdded: (() => void) | null = null;
-  readonly #heap: ClockEvent[] = [];
-  #order = 0;
+  readonly #heap = new DueHeap<ClockEvent>();
+  #nextId = 0;
 
   constructor(readonly seed: number) {
     this.random = seededRandom(seed);
@@ -37,9 +35,8 @@ export class VirtualClock {
   }
 
   at(dueNs: number, run: () => void): ClockEvent {
-    const event: ClockEvent = { dueNs: Math.max(dueNs, this.nowNs), order: this.#order++, run, cancelled: false };
-    this.#heap.push(event);
-    this.#up(this.#heap.length - 1);
+    const event: ClockEvent = { dueNs: Math.max(dueNs, this.nowNs), id: this.#nextId++, run, cancelled: false };
+    this.#heap.add(event);
     this.onAdded?.();
     return event;
   }
@@ -50,15 +47,14 @@ export class VirtualClock {
 
   /** When the next event is due, or Infinity. */
   nextNs(): number {
-    while (this.#heap.length > 0 && this.#heap[0]!.cancelled) this.#pop();
-    return this.#heap.length === 0 ? Infinity : this.#heap[0]!.dueNs;
+    return this.#heap.first()?.dueNs ?? Infinity;
   }
 
   /** The next event. False: there is none. */
   step(): boolean {
     this.#look();
-    if (this.nextNs() === Infinity) return false;
-    const event = this.#pop();
+    const event = this.#heap.take();
+    if (event === undefined) return false;
     this.nowNs = event.dueNs;
     event.run();
     return true;
@@ -86,38 +82,4 @@ export class VirtualClock {
   #look(): void {
     for (const watch of this.watchers) watch();
   }
-
-  #pop(): ClockEvent {
-    const heap = this.#heap;
-    const top = heap[0]!;
-    const last = heap.pop()!;
-    if (heap.length > 0) {
-      heap[0] = last;
-      this.#down();
-    }
-    return top;
-  }
-
-  #up(index: number): void {
-    const heap = this.#heap;
-    while (index > 0) {
-      const parent = (index - 1) >> 1;
-      if (before(heap[parent]!, heap[index]!)) return;
-      [heap[parent], heap[index]] = [heap[index]!, heap[parent]!];
-      index = parent;
-    }
-  }
-
-  #down(): void {
-    const heap = this.#heap;
-    for (let index = 0; ;) {
-      let least = index;
-      for (const child of [2 * index + 1, 2 * index + 2]) if (child < heap.length && before(heap[child]!, heap[least]!)) least = child;
-      if (least === index) return;
-      [heap[least], heap[index]] = [heap[index]!, heap[least]!];
-      index = least;
-    }
-  }
 }
-
-const before = (a: ClockEvent, b: ClockEvent): boolean => a.dueNs < b.dueNs || (a.dueNs === b.dueNs && a.order < b.order);
