@@ -34,6 +34,7 @@ const FOR_TESTS = {
   'etcd-server': ['etcd'],
   'etcd-client': ['etcdctl'],
   prometheus: ['promtool'],
+  systemd: ['systemd-analyze', 'systemd-notify'],
 };
 const FOR_BENCH = {
   'qemu-block-extra': [`${LIB}/qemu/block-nfs.so`],

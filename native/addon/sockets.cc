@@ -1,7 +1,8 @@
-// What Node has no synchronous call for: listeners by number, who listens, shutdown, fallocate, lseek, flock.
+// What Node has no synchronous call for: listeners by number, who listens, datagrams, shutdown, fallocate, lseek, flock.
 #include "addon.h"
 
 #include <arpa/inet.h>
+#include <cstddef>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -117,6 +118,40 @@ static napi_value connectUnix(napi_env env, napi_callback_info info) {
   return number(env, -error);
 }
 
+// sendDatagram(path, text: Uint8Array, timeoutMs) → 0 or -errno. A path that begins with @ is a name in the abstract namespace.
+static napi_value sendDatagram(napi_env env, napi_callback_info info) {
+  size_t count = 3;
+  napi_value values[3];
+  napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  const Text path(env, values[0]);
+  int32_t timeoutMs = 0;
+  napi_get_value_int32(env, values[2], &timeoutMs);
+  void* bytes;
+  size_t length;
+  napi_typedarray_type type;
+  if (napi_get_typedarray_info(env, values[1], &type, &length, &bytes, nullptr, nullptr) != napi_ok || type != napi_uint8_array)
+    return fail(env, "ERR_ARGUMENT", "bytes can be sent");
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.length == 0 || path.length >= sizeof address.sun_path) return number(env, -ENAMETOOLONG);
+  memcpy(address.sun_path, path.bytes, path.length);
+  // An abstract name ends where the address does; a file's has a zero behind it.
+  const bool isAbstract = address.sun_path[0] == '@';
+  if (isAbstract) address.sun_path[0] = 0;
+  const socklen_t size = offsetof(sockaddr_un, sun_path) + path.length + (isAbstract ? 0 : 1);
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return number(env, -errno);
+  const timeval limit{timeoutMs / 1000, timeoutMs % 1000 * 1000};
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+  ssize_t sent;
+  do {
+    sent = sendto(fd, bytes, length, MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address), size);
+  } while (sent < 0 && errno == EINTR);
+  const int error = sent < 0 ? errno : 0;
+  close(fd);
+  return number(env, -error);
+}
+
 static napi_value shutdownSocket(napi_env env, napi_callback_info info) {
   double arguments[1];
   numbers(env, info, arguments);
@@ -167,6 +202,7 @@ void registerSockets(napi_env env, napi_value exports) {
   method(env, exports, "listen", listenOn, nullptr);
   method(env, exports, "localAddress", localAddress, nullptr);
   method(env, exports, "connectUnix", connectUnix, nullptr);
+  method(env, exports, "sendDatagram", sendDatagram, nullptr);
   method(env, exports, "shutdown", shutdownSocket, nullptr);
   method(env, exports, "fallocate", fallocateFile, nullptr);
   method(env, exports, "seek", seekFile, nullptr);

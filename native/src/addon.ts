@@ -28,6 +28,8 @@ export interface Addon {
   socketPair(): number;
   /** A descriptor that is connected to the Unix socket, or -errno. */
   connectUnix(path: string): number;
+  /** One datagram to a Unix socket; `@` begins a name in the abstract namespace. 0, or -errno (-EAGAIN: nobody has read for so long). */
+  sendDatagram(path: string, bytes: Uint8Array, timeoutMs: number): number;
   /** Sends all bytes, the descriptors with the first of them: how many bytes, or -errno (-ETIMEDOUT: the peer took nothing for so long). */
   sendDescriptors(socket: number, timeoutMs: number, bytes: Uint8Array, descriptors: Int32Array): Promise<number>;
   /** What has come, no bytes at the end; or -errno (-ETIMEDOUT: nothing for so long). */

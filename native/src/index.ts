@@ -8,6 +8,7 @@ export { errno, errnoName } from './errno.js';
 export { createEngine, type EngineOptions } from './create.js';
 export { holdDirectory, lockDirectory, type DirectoryLock, type LockHolder } from './lock.js';
 export { MAX_UNIX_PATH_BYTES } from './listen.js';
+export { sendDatagram } from './datagram.js';
 export { socketPair } from './socket-pair.js';
 export { DescriptorChannel, MAX_PASSED, type Received } from './descriptor-channel.js';
 export { wake } from './wake.js';

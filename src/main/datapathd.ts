@@ -20,6 +20,8 @@ import { datapathPidFile, removePidFileAt, writePidFileAt } from './pid-file.js'
 import { readRememberedNodes, rememberNodes, type RememberedNode } from './remembered-nodes.js';
 import { engineChoice, orStop, startShards, startThreads, stopOnSignal } from './process.js';
 import { reloadOnSignal } from './reload.js';
+import { ServiceManager } from './service/manager.js';
+import { Watchdog } from './service/watchdog.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf } from './stargate-host.js';
 import { nbdAddress, nbdBytesAbove, startNbdTls } from './nbd.js';
@@ -38,6 +40,7 @@ const handoverSocketOf = (nbdSocket: string): string => `${nbdSocket}.handover`;
 export async function runDatapath(configPath: string, logFormat?: LogFormat, replace = false): Promise<void> {
   const config = loadConfig(configPath, datapathConfig);
   const log = await createLogger(config.logLevel, logFormat);
+  const manager = ServiceManager.take(log);
   const engine = engineChoice(config.engine);
   const threads = startThreads(config.shards);
   const host = config.host ?? hostName();
@@ -124,11 +127,19 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat, rep
     datapathUuid,
     datapath: datapath.main,
     log,
-    onHandedOver: () => stopNow(),
+    onHandedOver: next => {
+      // Before this one ends: its end is not the service's.
+      watchdog.stop();
+      manager.handOver(next);
+      stopNow();
+    },
   });
   /** Ours from the start, or when the process before this one has let go of them. */
   let ownsSockets = predecessor === null;
+  const watchdog = new Watchdog(pool, manager, log);
   const stop = async (): Promise<void> => {
+    manager.stopping();
+    watchdog.stop();
     await control.close();
     await watch.close();
     datapath.close();
@@ -168,16 +179,21 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat, rep
       .then(listen)
       .catch((error: unknown) => log.log('error', 'no management API, and no replacement later', { error: (error as Error).message }));
   });
-  startSuccessorOnSignal(log);
+  startSuccessorOnSignal(log, manager);
+  const { socket, stargate } = config;
+  const status = `serving NBD at ${socket}`;
   reloadOnSignal(
     config,
     {
       load: () => loadConfig(configPath, datapathConfig),
       take: { logLevel: next => log.setLevel(next.logLevel), metrics: next => watch.listen(metricsListening(next)) },
+      manager,
+      status,
     },
     log,
   );
-  const { socket, stargate } = config;
+  manager.ready(status);
+  watchdog.start();
   log.log('info', 'serving NBD', {
     software: SOFTWARE,
     host,

@@ -22,6 +22,8 @@ export const LEASE_LOOK_MS = 5_000;
 export const STATUS_TIMEOUT_MS = 2_000;
 /** Between two lines that tell how far a start has come. */
 export const PROGRESS_INTERVAL_MS = 1_000;
+/** A start that tells how far it has come asks its service manager for so much time more. */
+export const START_STEP_MS = 120_000;
 /** From the wish to stop to the end of the process. */
 export const STOP_TIMEOUT_MS = 5_000;
 /** A second signal within this time is the same wish. */

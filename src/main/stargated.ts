@@ -13,11 +13,14 @@ import { metricsListening } from './config/metrics.js';
 import { stargateConfig, tcpListening } from './config/stargate.js';
 import { connectTls, startTls } from './tls.js';
 import { hostName } from './host-name.js';
+import { START_STEP_MS } from './limits.js';
 import { createLogger, type LogFormat } from './logger.js';
 import { managedNode } from './managed-node.js';
 import { removePidFile, writePidFile } from './pid-file.js';
 import { endNow, engineChoice, orStop, startShards, startThreads, stopOnSignal } from './process.js';
 import { reloadOnSignal } from './reload.js';
+import { ServiceManager } from './service/manager.js';
+import { Watchdog } from './service/watchdog.js';
 import { clearSocketPath, CONTROL_SOCKET } from './sockets.js';
 import { metaSocketOf, StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
@@ -29,6 +32,7 @@ const LAST_ANSWER_MS = 1_000;
 export async function runStargate(configPath: string, logFormat?: LogFormat): Promise<void> {
   const config = loadConfig(configPath, stargateConfig);
   const log = await createLogger(config.logLevel, logFormat);
+  const manager = ServiceManager.take(log);
   const events = new EventRing({ source: config.node, log });
   const controlSocket = join(config.data, CONTROL_SOCKET);
   const engine = engineChoice(config.engine);
@@ -56,7 +60,10 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     ...(config.replicationFactor === undefined ? {} : { replicationFactor: config.replicationFactor }),
     log,
     events,
-    onProgress: line => log.log('info', line),
+    onProgress: line => {
+      log.log('info', line);
+      manager.starting(line, START_STEP_MS);
+    },
     onFatal: message => endNow(log, message),
     onRemoved: removed => tellRemoved(removed),
   });
@@ -87,7 +94,10 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     watch,
     log,
   });
+  const watchdog = new Watchdog(pool, manager, log);
   const stop = async (): Promise<void> => {
+    manager.stopping();
+    watchdog.stop();
     removePidFile(config.data);
     await control.close();
     await watch.close();
@@ -112,13 +122,18 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     // Whoever has asked for that has perhaps asked here.
     setTimeout(stopNow, LAST_ANSWER_MS);
   });
+  const status = `serving ${config.node} at ${config.socket}`;
   reloadOnSignal(
     config,
     {
       load: () => loadConfig(configPath, stargateConfig),
       take: { logLevel: next => log.setLevel(next.logLevel), metrics: next => watch.listen(metricsListening(next)) },
+      manager,
+      status,
     },
     log,
   );
+  manager.ready(status);
+  watchdog.start();
   log.log('info', 'serving', { software: SOFTWARE, node: config.node, socket: config.socket, control: controlSocket });
 }

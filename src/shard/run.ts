@@ -41,6 +41,8 @@ export async function runShard(
     probes: task.probes,
   });
   for (const reason of fallbacks) context.log.log('warn', `I/O engine: ${engine.kind}, because ${reason}`);
+  // Whoever asks learns that this thread still turns.
+  context.onMessage('ping', message => context.send(MAIN, 'pong', message));
   const parts = mountOrTell(context, mount);
   context.onMessage('close', message => parts[message as number]!.close(() => context.send(MAIN, `closed-${message as number}`, null)));
   context.onMessage('stop', () => engine.stop());

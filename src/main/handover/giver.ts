@@ -17,8 +17,8 @@ export interface GiverOptions {
   readonly datapathUuid: string;
   readonly datapath: Pick<DatapathMain, 'state' | 'handOver' | 'takeOver'>;
   readonly log: Logger;
-  /** Everything is the next process's: this one is to end, and to leave the NBD socket's file alone. The channel closes with `close`. */
-  readonly onHandedOver: () => void;
+  /** Everything is the next process's: this one is to end, and to leave the NBD socket's file alone. The channel closes with `close`. `pid`: the next one, where it says so. */
+  readonly onHandedOver: (pid: number | null) => void;
 }
 
 /** Offers what this datapath process serves to the one that is to replace it. Until the very end, nothing that goes wrong changes anything here. */
@@ -60,7 +60,7 @@ export class HandoverGiver {
       await this.#serve(channel, greeting);
       this.#isHandedOver = true;
       log.log('info', 'handed over to the next datapath process; this one ends');
-      this.options.onHandedOver();
+      this.options.onHandedOver(greeting.pid ?? null);
     } catch (error) {
       const { code, message } = error as GatepathError;
       if (!this.#closed) log.log('warn', 'no other datapath process has taken over; this one serves on', { code, error: message });

@@ -48,8 +48,14 @@ const paused = z.strictObject({
   contextMask: count,
 });
 
-/** Never changes: with it, each of the two learns what the other one speaks. */
-export const hello = z.object({ kind: z.literal('hello'), magic: z.literal(MAGIC), version: count, software: z.string().max(200) });
+/** What it has never changes: with it, each of the two learns what the other one speaks. Whoever does not know `pid` passes over it. */
+export const hello = z.object({
+  kind: z.literal('hello'),
+  magic: z.literal(MAGIC),
+  version: count,
+  software: z.string().max(200),
+  pid: z.int().positive().optional(),
+});
 export const refused = z.object({
   kind: z.literal('refused'),
   code: z.string().max(100),
@@ -98,7 +104,13 @@ export type Message =
   | z.infer<typeof taken>
   | z.infer<typeof commit>;
 
-export const helloOf = (software: string): Message => ({ kind: 'hello', magic: MAGIC, version: HANDOVER_VERSION, software });
+export const helloOf = (software: string): Message => ({
+  kind: 'hello',
+  magic: MAGIC,
+  version: HANDOVER_VERSION,
+  software,
+  pid: process.pid,
+});
 
 export function connectionMessage({ shard: at, stage, leftover }: HandedOverDatapath['connections'][number]): Message {
   const { kind } = stage;
