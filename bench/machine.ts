@@ -83,6 +83,12 @@ export function processCpuSeconds(pid: number): number {
   }
 }
 
+/** What a process has: memory that is resident, and open descriptors. */
+export function processUsage(pid: number): { readonly rssKib: number; readonly descriptors: number } {
+  const rss = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1];
+  return { rssKib: Number(rss), descriptors: readdirSync(`/proc/${pid}/fd`).length };
+}
+
 /** CPU seconds of all children of this process that have ended. */
 export function endedChildrenCpuSeconds(): number {
   const stat = readFileSync('/proc/self/stat', 'utf8');

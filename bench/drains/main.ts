@@ -9,6 +9,7 @@ import { TestProcess } from '../../test/support/process.js';
 import { program } from '../../test/support/programs.js';
 import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
 import { sleep } from '../../test/support/wait.js';
+import { wholeNumber } from '../arguments.js';
 import { compileLoadGenerator, runLoad, type LoadReport, type LoadRequest } from '../load/generator.js';
 import { median } from '../report.js';
 
@@ -122,7 +123,9 @@ function print(samples: readonly Sample[]): void {
   }
 }
 
-const [rounds, seconds, mibPerSecond] = [Number(values.rounds), Number(values.seconds), Number(values.background)];
+const rounds = wholeNumber('rounds', values.rounds);
+const seconds = wholeNumber('seconds', values.seconds);
+const mibPerSecond = wholeNumber('background', values.background);
 const dir = values.dir ?? makeTempDir('drains');
 const nodes = [node('drains', dir), node('no drains', dir)];
 try {

@@ -7,6 +7,7 @@ import { GatepathUp, mutantOf } from '../../test/support/gatepath.js';
 import { check } from '../../test/support/process.js';
 import { program } from '../../test/support/programs.js';
 import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
+import { numbers, wholeNumber } from '../arguments.js';
 import { median } from '../report.js';
 
 const GIB = 2 ** 30;
@@ -34,12 +35,6 @@ interface Measured {
   /** The same bytes, read with O_DIRECT by dd, 1 MiB at a time. */
   readonly readMs: readonly number[];
 }
-
-const numbers = (text: string): number[] =>
-  text.split(',').map(one => {
-    if (!/^[1-9]\d*$/.test(one)) throw new Error(`"${one}" is no number: --logs and --blocks take numbers with commas between them`);
-    return Number(one);
-  });
 
 /** Both without drains: what is in the log stays there from round to round. */
 function system(dataDir: string, oplogGib: number): GatepathUp {
@@ -97,7 +92,7 @@ async function fill({ socket, exportName }: GatepathUp, gib: number, blockKib: n
 }
 
 const dir = values.dir ?? makeTempDir('recovery');
-const rounds = Number(values.rounds);
+const rounds = wholeNumber('rounds', values.rounds);
 try {
   const empty = system(join(dir, 'empty'), 2);
   const emptyMs: number[] = [];
@@ -106,8 +101,8 @@ try {
     await empty.kill();
   }
   const all: Measured[] = [];
-  for (const logGib of numbers(values.logs))
-    for (const blockKib of numbers(values.blocks)) all.push(await measure(logGib, blockKib, rounds, dir));
+  for (const logGib of numbers('logs', values.logs))
+    for (const blockKib of numbers('blocks', values.blocks)) all.push(await measure(logGib, blockKib, rounds, dir));
   console.log(`an empty log: ${median(emptyMs).toFixed(0)} ms until it serves`);
   console.log('log                        files GiB   start ms (worst)   GiB/s   read ms   GiB/s   ratio of speeds');
   for (const { logGib, blockKib, logBytes, startMs, readMs } of all) {

@@ -1,12 +1,13 @@
 // npm run bench:soak [-- --minutes N --warm N --dir DIR --json FILE]
 // Whether a node under full load grows: its memory by the million requests, from minute 2 on, and its descriptors. Reads, writes and durable writes, each with 32 in flight.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ControlClient } from '../../src/control/client.js';
 import { GatepathUp } from '../../test/support/gatepath.js';
 import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
 import { sleep } from '../../test/support/wait.js';
+import { processUsage } from '../machine.js';
 import { compileLoadGenerator, runLoad, type LoadRequest } from '../load/generator.js';
 
 const MIB = 2 ** 20;
@@ -41,14 +42,14 @@ const LOADS: readonly Request[] = [
 ];
 
 async function sample({ process }: GatepathUp, client: ControlClient, startMs: number): Promise<Sample> {
-  const rss = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${process.pid}/status`, 'utf8'))![1];
+  const { rssKib, descriptors } = processUsage(process.pid);
   const { exports } = await client.counters();
   const counts = exports.flatMap(({ probes }) => (probes === null ? [] : [probes.read, probes.write, probes.other]));
   return {
     minutes: (performance.now() - startMs) / 60_000,
-    rssMib: Number(rss) / 1024,
+    rssMib: rssKib / 1024,
     requests: counts.reduce((sum, { requests }) => sum + requests, 0),
-    descriptors: readdirSync(`/proc/${process.pid}/fd`).length,
+    descriptors,
   };
 }
 

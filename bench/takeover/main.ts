@@ -12,6 +12,7 @@ import { Random } from '../../src/drill/random.js';
 import { GatepathCluster } from '../../test/support/gatepath-cluster.js';
 import { check } from '../../test/support/process.js';
 import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
+import { numbers, wholeNumber } from '../arguments.js';
 import { median } from '../report.js';
 
 const GIB = 2 ** 30;
@@ -53,12 +54,6 @@ interface Case {
 interface Measured extends Case {
   readonly rounds: readonly Round[];
 }
-
-const numbers = (text: string): number[] =>
-  text.split(',').map(one => {
-    if (!/^\d+$/.test(one)) throw new Error(`"${one}" is no number: --logs and --vdisks take numbers with commas between them`);
-    return Number(one);
-  });
 
 async function measure(one: Case, rounds: number, dir: string): Promise<Measured> {
   const oplogGib = Math.max(2, Math.ceil(one.logGib / LOG_SHARE));
@@ -180,12 +175,12 @@ function longestGap(completions: Float64Array, fromMs: number): number {
 }
 
 const cases: Case[] = [
-  ...numbers(values.logs).map(logGib => ({ name: `${logGib} GiB undrained`, logGib, vdisks: 1 })),
-  ...numbers(values.vdisks).map(vdisks => ({ name: `${vdisks} vdisks`, logGib: 0, vdisks })),
+  ...numbers('logs', values.logs).map(logGib => ({ name: `${logGib} GiB undrained`, logGib, vdisks: 1 })),
+  ...numbers('vdisks', values.vdisks).map(vdisks => ({ name: `${vdisks} vdisks`, logGib: 0, vdisks })),
 ];
 const dir = values.dir ?? makeTempDir('takeover');
 const all: Measured[] = [];
-for (const one of cases) all.push(await measure(one, Number(values.rounds), dir));
+for (const one of cases) all.push(await measure(one, wholeNumber('rounds', values.rounds), dir));
 if (values.dir === undefined) removeTempDir(dir);
 console.log('case                     gap ms: median   worst   all vdisks, ms: median   worst');
 for (const { name, rounds } of all) {
