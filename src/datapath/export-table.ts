@@ -29,10 +29,6 @@ export class ExportTable<T extends Described> {
     return this.#byVdisk.get(vdiskId) ?? [];
   }
 
-  get vdiskIds(): IterableIterator<string> {
-    return this.#byVdisk.keys();
-  }
-
   *values(): IterableIterator<T> {
     for (const all of this.#byVdisk.values()) yield* all;
   }

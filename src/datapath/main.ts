@@ -86,6 +86,8 @@ interface Export {
 /** The datapath's part of the main thread: turns the host's attachments into exports of all shards. */
 export class DatapathMain {
   readonly #exports = new ExportTable<Export>();
+  /** Those that clients do not find yet. */
+  readonly #starting = new Set<Export>();
   /** Kept over detach and attach: an old controller stays an old one. */
   readonly #floors = new Map<string, SharedArrayBuffer>();
   readonly #watcher: AttachmentWatcher;
@@ -140,11 +142,7 @@ export class DatapathMain {
 
   /** Resolves when all that is attached, as far as is known, can be found by NBD clients. */
   async whenAllExported(timeoutMs: number): Promise<void> {
-    const all = (): boolean => {
-      for (const one of this.#exports.values()) if (!one.removing && !this.#isExported(one)) return false;
-      return true;
-    };
-    await this.#when(all, timeoutMs, 'the vdisks are not exported');
+    await this.#when(() => this.#starting.size === 0, timeoutMs, 'the vdisks are not exported');
   }
 
   // ---------------------------------------------------------------- another process
@@ -232,12 +230,6 @@ export class DatapathMain {
     for (let shard = 0; shard < shards.count; shard++) shards.send(shard, topic, message);
   }
 
-  #followGroups(): void {
-    const vdisks = new Set([...this.#exports.values()].map(one => one.description.vdiskId));
-    for (const vdiskId of this.#groups.keys()) if (!vdisks.has(vdiskId)) this.#groups.delete(vdiskId);
-    this.#topology?.setVdisks(vdisks);
-  }
-
   #attach({ vdiskId, vdiskName, generation, sizeBytes, shared, activatedAt }: AttachmentRecord): void {
     const { shards, acceptingShard, log } = this.options;
     const floor = this.#floors.get(vdiskId) ?? createTermFloor();
@@ -248,7 +240,8 @@ export class DatapathMain {
     // Perhaps in the record alone: the datapath before this one may have gone before it could tell the controller.
     if (!shared) one.activating = activatedAt === undefined ? new Set() : this.#allShards();
     this.#exports.add(one);
-    this.#followGroups();
+    this.#starting.add(one);
+    this.#topology?.add(vdiskId);
     const group = this.#groups.get(vdiskId);
     if (group !== undefined) this.#broadcast(DatapathTopic.group, group);
     log.log('info', 'exporting a vdisk', { vdisk: vdiskName, generation, sizeBytes, shared });
@@ -266,6 +259,7 @@ export class DatapathMain {
     const one = this.#exports.get(attachment);
     if (one === undefined || one.removing) return;
     one.removing = true;
+    this.#starting.delete(one);
     this.options.log.log('info', 'a vdisk is exported no longer', { vdisk: attachment.vdiskName, generation: attachment.generation });
     for (const shard of one.added) this.#sendRemove(one, shard);
     this.#finish(one);
@@ -281,6 +275,7 @@ export class DatapathMain {
     const one = this.#exports.get(key);
     if (one === undefined) return;
     one.added.add(shard);
+    if (this.#isExported(one)) this.#starting.delete(one);
     if (one.activating?.has(shard) === true) this.#sendActivate(one, shard);
     if (one.resizing.has(shard) || one.sizeBytes !== one.description.sizeBytes) this.#sendResize(one, shard);
     if (one.removing) this.#sendRemove(one, shard);
@@ -321,7 +316,10 @@ export class DatapathMain {
   #finish(one: Export): void {
     if (!one.removing || one.removed.size < one.told.size) return;
     this.#exports.delete(one.description);
-    this.#followGroups();
+    const { vdiskId } = one.description;
+    if (this.#exports.of(vdiskId).length > 0) return;
+    this.#groups.delete(vdiskId);
+    this.#topology?.drop(vdiskId);
   }
 
   #resize(attachment: AttachmentRecord): void {

@@ -1,6 +1,6 @@
 import type { Logger } from '../base/log.js';
 import { groupRecord, keys, nodeRecord, type NodeRecord } from '../meta/model.js';
-import type { MetadataStore, Versioned, Watch } from '../meta/store.js';
+import type { MetadataStore, Versioned, Watch, WatchHint } from '../meta/store.js';
 import { ATTACH_RETRY_MS, MAX_NODES, TOPOLOGY_PAUSE_MS } from './limits.js';
 import type { KnownGroup, KnownNode } from './nodes.js';
 import { addressOf, tcpTarget, unixTarget, type PathTarget } from './paths.js';
@@ -25,8 +25,10 @@ const MOST_GETS = 64;
  */
 export class TopologyWatcher {
   readonly #watches: readonly Watch[];
-  readonly #stale = { nodes: true, groups: true };
-  #vdisks: ReadonlySet<string> = new Set();
+  #nodesAreStale = true;
+  /** Vdisks whose groups are to be read; null: those of all that are attached. */
+  #staleGroups: Set<string> | null = new Set();
+  readonly #vdisks = new Set<string>();
   #nodesText = '';
   readonly #epochs = new Map<string, number>();
   #running = false;
@@ -36,15 +38,20 @@ export class TopologyWatcher {
 
   constructor(private readonly options: TopologyOptions) {
     const { store } = options;
-    this.#watches = [store.watch(keys.nodes, () => this.#refresh('nodes')), store.watch(keys.groups, () => this.#refresh('groups'))];
-    this.#refresh('nodes');
+    this.#watches = [store.watch(keys.nodes, () => this.#refreshNodes()), store.watch(keys.groups, hint => this.#onGroups(hint))];
+    this.#refreshNodes();
   }
 
-  /** The attached ones. */
-  setVdisks(vdisks: ReadonlySet<string>): void {
-    this.#vdisks = vdisks;
-    for (const vdiskId of this.#epochs.keys()) if (!vdisks.has(vdiskId)) this.#epochs.delete(vdiskId);
-    this.#refresh('groups');
+  /** It is attached. */
+  add(vdiskId: string): void {
+    this.#vdisks.add(vdiskId);
+    this.#staleGroups?.add(vdiskId);
+    this.#refresh();
+  }
+
+  drop(vdiskId: string): void {
+    this.#vdisks.delete(vdiskId);
+    this.#epochs.delete(vdiskId);
   }
 
   close(): void {
@@ -53,8 +60,18 @@ export class TopologyWatcher {
     for (const watch of this.#watches) watch.close();
   }
 
-  #refresh(what: 'nodes' | 'groups'): void {
-    this.#stale[what] = true;
+  #refreshNodes(): void {
+    this.#nodesAreStale = true;
+    this.#refresh();
+  }
+
+  #onGroups({ broken, keys: changed }: WatchHint): void {
+    if (broken || changed === undefined) this.#staleGroups = null;
+    else for (const key of changed) this.#staleGroups?.add(key.slice(keys.groups.length));
+    this.#refresh();
+  }
+
+  #refresh(): void {
     if (!this.#running && this.#timer === null) void this.#run();
   }
 
@@ -75,34 +92,33 @@ export class TopologyWatcher {
     if (this.#closed) return;
     this.#timer = setTimeout(() => {
       this.#timer = null;
-      if (this.#stale.nodes || this.#stale.groups) void this.#run();
+      if (this.#nodesAreStale || this.#staleGroups === null || this.#staleGroups.size > 0) void this.#run();
     }, pauseMs);
     this.#timer.unref();
   }
 
   async #read(): Promise<void> {
     const { store } = this.options;
-    if (this.#stale.nodes) {
-      this.#stale.nodes = false;
-      const { items } = await this.#orStale('nodes', store.range(keys.nodes));
-      this.#applyNodes(items);
+    if (this.#nodesAreStale) {
+      this.#nodesAreStale = false;
+      try {
+        this.#applyNodes((await store.range(keys.nodes)).items);
+      } catch (error) {
+        this.#nodesAreStale = true;
+        throw error;
+      }
     }
-    if (this.#stale.groups) {
-      this.#stale.groups = false;
-      const ids = [...this.#vdisks];
+    const stale = this.#staleGroups;
+    this.#staleGroups = new Set();
+    const ids = [...(stale ?? this.#vdisks)].filter(vdiskId => this.#vdisks.has(vdiskId));
+    try {
       const groups =
         ids.length > MOST_GETS
-          ? (await this.#orStale('groups', store.range(keys.groups))).items
-          : await this.#orStale('groups', Promise.all(ids.map(vdiskId => store.get(keys.group(vdiskId)))));
+          ? (await store.range(keys.groups)).items
+          : await Promise.all(ids.map(vdiskId => store.get(keys.group(vdiskId))));
       for (const group of groups) if (group !== null) this.#applyGroup(group);
-    }
-  }
-
-  async #orStale<T>(what: 'nodes' | 'groups', read: Promise<T>): Promise<T> {
-    try {
-      return await read;
     } catch (error) {
-      this.#stale[what] = true;
+      this.#staleGroups = null;
       throw error;
     }
   }

@@ -68,6 +68,12 @@ export class EtcdStore implements MetadataStore {
     return { items: kvs.map(item => this.#versioned(item)) };
   }
 
+  async keys(prefix: string): Promise<readonly string[]> {
+    checkPrefix(prefix);
+    const request = { ...this.#rangeOf(prefix), sort_order: 'Ascend', sort_target: 'Key', keys_only: true } as const;
+    return (await this.#read(request)).kvs.map(({ key }) => this.#keyOf(key));
+  }
+
   async transaction(compares: readonly Compare[], operations: readonly Operation[]): Promise<TransactionResult> {
     const request = this.#request(compares, operations);
     const once = !canBeRepeated(compares, operations);

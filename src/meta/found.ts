@@ -22,9 +22,9 @@ export async function vdiskByName(store: MetadataStore, name: string): Promise<F
 }
 
 export async function attachmentsOf(store: MetadataStore, vdiskId: string): Promise<Found<AttachmentRecord>[]> {
-  const { items } = await store.range(keys.attachments);
-  const found = items.filter(({ key }) => key.endsWith(`/${vdiskId}`));
-  return found.map(versioned => ({ record: parse(attachmentRecord, versioned), versioned }));
+  const here = (await store.keys(keys.attachments)).filter(key => key.endsWith(`/${vdiskId}`));
+  const found = await Promise.all(here.map(key => store.get(key)));
+  return found.filter(one => one !== null).map(versioned => ({ record: parse(attachmentRecord, versioned), versioned }));
 }
 
 /** Null: nobody has the vdisk for an import or an export. */

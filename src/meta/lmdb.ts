@@ -61,6 +61,13 @@ export class LmdbStore implements MetadataStore {
     });
   }
 
+  keys(prefix: string): Promise<readonly string[]> {
+    return this.#run(() => {
+      checkPrefix(prefix);
+      return [...this.database.getKeys({ start: prefix === '' ? FIRST_KEY : prefix, end: prefix + AFTER_KEYS })];
+    });
+  }
+
   transaction(compares: readonly Compare[], operations: readonly Operation[]): Promise<TransactionResult> {
     return this.#run(() => {
       checkTransaction(compares, operations);

@@ -9,6 +9,8 @@ export interface MetadataStore {
   get(key: string): Promise<Versioned | null>;
   /** All keys with the prefix, in key order, as of one moment. The empty prefix is that of all keys. */
   range(prefix: string): Promise<RangeResult>;
+  /** The keys of that range alone: for a look at which there are, where reading them all would cost more. */
+  keys(prefix: string): Promise<readonly string[]>;
   /**
    * All compares hold: the operations are applied at once and durable when the promise resolves. One fails: nothing changes.
    * At most one operation for each key.

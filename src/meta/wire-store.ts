@@ -114,6 +114,11 @@ export class WireStore implements MetadataStore {
     return { items: reply.items };
   }
 
+  /** The protocol has no question of its own for it: who asks by the wire looks at few keys. */
+  async keys(prefix: string): Promise<readonly string[]> {
+    return (await this.range(prefix)).items.map(({ key }) => key);
+  }
+
   async transaction(compares: readonly Compare[], operations: readonly Operation[]): Promise<TransactionResult> {
     checkTransaction(compares, operations);
     const reply = await this.#ask({ kind: 'transaction', compares: [...compares], operations: [...operations] });

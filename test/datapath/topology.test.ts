@@ -77,7 +77,7 @@ describe('topology of a datapath', () => {
     await store.put(keys.group(v), group(v, 1, 'a', 'a', 'b'));
     await store.put(keys.group(w), group(w, 1, 'a', 'a'));
     const topology = watch(store);
-    topology.setVdisks(new Set([v]));
+    topology.add(v);
     await vi.waitFor(() => expect(groups).toEqual([{ vdiskId: v, epoch: 1, controller: 'a', members: ['a', 'b'] }]));
     expect(nodes).toEqual([['a']]);
     await store.put(keys.node('b'), record('b'));
@@ -89,6 +89,11 @@ describe('topology of a datapath', () => {
     await store.put(keys.group(v), group(v, 2, 'b', 'b'));
     await new Promise(resolve => setTimeout(resolve, 200));
     expect([nodes.length, groups.length]).toEqual([2, 2]);
+    // Attached anew: said again.
+    topology.drop(v);
+    await store.put(keys.group(v), group(v, 3, 'a', 'a'));
+    topology.add(v);
+    await vi.waitFor(() => expect(groups.at(-1)).toMatchObject({ vdiskId: v, epoch: 3 }));
   });
 
   it('stays as it is while the store does not answer, and with records that cannot be read; is read again behind a break', async () => {
@@ -97,7 +102,7 @@ describe('topology of a datapath', () => {
     await store.put(keys.node('a'), record('a'));
     await store.put(keys.node('bad'), { id: 7 });
     const topology = watch(store);
-    topology.setVdisks(new Set([v]));
+    topology.add(v);
     await vi.waitFor(() => expect(nodes).toEqual([['a']]));
     store.available = false;
     await store.put(keys.group(v), group(v, 1, 'a', 'a')).catch(() => undefined);
@@ -112,7 +117,8 @@ describe('topology of a datapath', () => {
     const store = new MemoryMetadata();
     const vdisks = Array.from({ length: 100 }, () => randomUUID());
     for (const v of vdisks) await store.put(keys.group(v), group(v, 1, 'a', 'a'));
-    watch(store).setVdisks(new Set(vdisks.slice(1)));
+    const topology = watch(store);
+    for (const v of vdisks.slice(1)) topology.add(v);
     await vi.waitFor(() => expect(groups.length).toBe(99));
     expect(groups.some(({ vdiskId }) => vdiskId === vdisks[0])).toBe(false);
   });

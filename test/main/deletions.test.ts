@@ -126,6 +126,7 @@ describe('a vdisk that is deleted', () => {
     const unsure: MetadataStore = {
       get: key => store.get(key),
       range: prefix => store.range(prefix),
+      keys: prefix => store.keys(prefix),
       watch: (prefix, listener) => store.watch(prefix, listener),
       close: () => Promise.resolve(),
       transaction: (compares, operations) =>

@@ -93,6 +93,7 @@ describe('a client that lives', () => {
       transaction: (compares, operations) => store.transaction(compares, operations),
       watch: (prefix, listener) => store.watch(prefix, listener),
       close: () => store.close(),
+      keys: prefix => store.keys(prefix),
       range: prefix => {
         if (!isSilent) return store.range(prefix);
         asked.silently++;

@@ -69,6 +69,7 @@ describe('nodes that live', () => {
     const moody: MetadataStore = {
       get: key => store.get(key),
       range: prefix => store.range(prefix),
+      keys: prefix => store.keys(prefix),
       watch: (prefix, listener) => store.watch(prefix, listener),
       close: () => Promise.resolve(),
       transaction: (compares, operations) => {

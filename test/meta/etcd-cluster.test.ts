@@ -99,6 +99,7 @@ class Storm {
     return {
       get: key => store.get(key),
       range: prefix => store.range(prefix),
+      keys: prefix => store.keys(prefix),
       watch: (prefix, listener) => store.watch(prefix, listener),
       close: () => store.close(),
       transaction: async (compares, operations) => {

@@ -46,6 +46,7 @@ async function importing(name: string): Promise<{ id: string; own: string }> {
 const silent = (): MetadataStore => ({
   get: key => store.get(key),
   range: prefix => store.range(prefix),
+  keys: prefix => store.keys(prefix),
   watch: (prefix, listener) => store.watch(prefix, listener),
   close: () => store.close(),
   transaction: async (compares, operations) => {

@@ -31,6 +31,10 @@ export class MemoryMetadata implements MetadataStore {
     return { items: keys.map(key => this.items.get(key)!) };
   }
 
+  async keys(prefix: string): Promise<readonly string[]> {
+    return (await this.range(prefix)).items.map(({ key }) => key);
+  }
+
   async transaction(compares: readonly Compare[], operations: readonly Operation[]): Promise<TransactionResult> {
     this.transactions++;
     if (compares.some(({ key, version }) => (this.items.get(key)?.version ?? 0) !== version)) return { ok: false };

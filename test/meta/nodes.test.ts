@@ -33,6 +33,7 @@ function unsure(): MetadataStore {
   return {
     get: key => store.get(key),
     range: prefix => store.range(prefix),
+    keys: prefix => store.keys(prefix),
     watch: (prefix, listener) => store.watch(prefix, listener),
     close: () => Promise.resolve(),
     transaction: async (compares, operations) => {

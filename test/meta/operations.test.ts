@@ -177,6 +177,7 @@ class Interleaved implements MetadataStore {
   }
 
   range: MetadataStore['range'] = prefix => this.inner.range(prefix);
+  keys: MetadataStore['keys'] = prefix => this.inner.keys(prefix);
   watch: MetadataStore['watch'] = (prefix, listener) => this.inner.watch(prefix, listener);
   close = (): Promise<void> => Promise.resolve();
 }

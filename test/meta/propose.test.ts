@@ -33,6 +33,7 @@ class Unsure implements MetadataStore {
 
   get: MetadataStore['get'] = key => this.inner.get(key);
   range: MetadataStore['range'] = prefix => this.inner.range(prefix);
+  keys: MetadataStore['keys'] = prefix => this.inner.keys(prefix);
   watch: MetadataStore['watch'] = (prefix, listener) => this.inner.watch(prefix, listener);
   close = (): Promise<void> => Promise.resolve();
 }

@@ -37,6 +37,7 @@ export function describeReading(bench: Bench): void {
       for (const key of [...inside, ...around].sort((a, b) => (hash(a) < hash(b) ? -1 : 1))) await bench.put(key);
       const { items } = await bench.store.range(`${p}x/`);
       expect(items.map(item => item.key)).toEqual(inside);
+      expect(await bench.store.keys(`${p}x/`)).toEqual(inside);
       expect(items.map(item => item.value)).toEqual(inside);
       expect(items.every(item => item.version > 0)).toBe(true);
       expect(await bench.keysOf(`${p}x`)).toEqual([...inside, ...around.filter(key => key.startsWith(`${p}x`))].sort());
@@ -52,6 +53,7 @@ export function describeReading(bench: Bench): void {
       const all = await bench.keysOf('');
       expect(all).toContain(`${p}a`);
       expect(all).toEqual([...all].sort());
+      expect(await bench.store.keys('')).toEqual(all);
       expect(all[0]).toBe('0');
       expect(all.at(-1)).toBe('z~');
       await bench.store.transaction([], [{ remove: '0' }, { remove: 'z~' }]);
