@@ -122,7 +122,7 @@ export class Client implements SessionFrontEnd {
       else vdisk.history.wrote(op, wish.fua === true, request.term);
     } else if (isChange(operation)) vdisk.history.settled(op);
     else if (status === IoStatus.lost) vdisk.history.notFlushed(op, this.number, request.term);
-    world.answered(this, operation, status);
+    world.answered(this, operation, status, request.term);
     operation.onAnswer?.(status, values);
   }
 

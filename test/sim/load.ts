@@ -117,7 +117,8 @@ export abstract class Load {
     return this.datapaths.filter(({ isDead }) => !isDead).reduce((sum, datapath) => sum + datapath.outstanding, 0);
   }
 
-  answered(client: Client, { op, wish, startedNs }: Operation, status: IoStatus): void {
+  /** `term`: of whoever has answered. */
+  answered(client: Client, { op, wish, startedNs }: Operation, status: IoStatus, _term: number): void {
     const { counters } = this;
     counters.asked++;
     if (wish.op === IoOp.read) counters.reads++;
@@ -127,9 +128,14 @@ export abstract class Load {
     if (status === IoStatus.lost) counters.toldLosses++;
     if (status === IoStatus.lost && wish.op === IoOp.flush && client.hearsOfLoss()) return;
     if (status === IoStatus.closed) counters.closed++;
-    else if (!(status === IoStatus.corrupt && this.mayBeCorrupt) && !(status === IoStatus.noSpace && this.mayBeFull)) {
+    else if (!this.mayRefuse(client, status)) {
       this.complaints.push(`client ${client.number}: #${op}, asked at ${startedNs}, was answered with status ${status}`);
     }
+  }
+
+  /** Whether something has happened for which requests may be answered so. */
+  protected mayRefuse(_client: Client, status: IoStatus): boolean {
+    return (status === IoStatus.corrupt && this.mayBeCorrupt) || (status === IoStatus.noSpace && this.mayBeFull);
   }
 
   /** The node's process ends, and not cleanly: what was answered and not flushed may be lost, and who has a session is to hear of it. */

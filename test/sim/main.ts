@@ -1,14 +1,15 @@
 import { parseArgs } from 'node:util';
 import { Piscina } from 'piscina';
-import runBatch, { type BatchResult } from './batch.js';
+import runBatch, { shapeOf, type BatchResult } from './batch.js';
 import { hunt, MUTANTS, type Caught } from './mutants.js';
 import { CLUSTER_MUTANTS, huntInCluster } from './nodes/mutants.js';
 import { tell, tellCluster, Totals } from './report.js';
 
-const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long]] [--flush] [--full] [--mutant WORD]
+const USAGE = `npm run sim -- [--seeds N] [--from SEED] [--jobs N] [--cluster [--long]] [--flush] [--resize] [--full] [--mutant WORD]
   --cluster a cluster of nodes, instead of one that is alone
   --long    histories of some seconds, instead of many short ones and few long ones
   --flush   durability "flush": what is not flushed may be lost, and is told then
+  --resize  vdisks of a cluster are resized in all runs, instead of in two of five
   --seeds   how many seeds to run; 1000
   --from    the first one; 1
   --jobs    threads that run them; 1
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     full: { type: 'boolean', default: false },
     long: { type: 'boolean', default: false },
     flush: { type: 'boolean', default: false },
+    resize: { type: 'boolean', default: false },
     cluster: { type: 'boolean', default: false },
     mutant: { type: 'string' },
     help: { type: 'boolean', default: false },
@@ -36,8 +38,8 @@ const BATCH_SEEDS = 20;
 const TELL_EVERY_SEEDS = 1_000;
 
 async function runAll(seeds: number, from: number, jobs: number): Promise<number> {
-  const { cluster: isCluster, long: isLong, flush: isFlush } = values;
-  const shape = isFlush ? ({ shape: { durability: 'flush' } } as const) : {};
+  const { cluster: isCluster, long: isLong, flush: isFlush, resize: isResizing } = values;
+  const shape = shapeOf({ isFlush, isResizing });
   const totals = new Totals<Readonly<Record<string, number>>>();
   const startedMs = performance.now();
   let failed = 0;
@@ -48,7 +50,7 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
       failed++;
       const text = isCluster ? tellCluster({ seed, isLong, ...shape }, values.full) : tell({ seed, ...shape }, values.full);
       console.log(
-        `${text}\n\nagain: npm run sim --${isCluster ? ' --cluster' : ''}${isLong ? ' --long' : ''}${isFlush ? ' --flush' : ''} --seeds 1 --from ${seed} --full\n`,
+        `${text}\n\nagain: npm run sim --${isCluster ? ' --cluster' : ''}${isLong ? ' --long' : ''}${isFlush ? ' --flush' : ''}${isResizing ? ' --resize' : ''} --seeds 1 --from ${seed} --full\n`,
       );
     }
     if (Math.floor(before / TELL_EVERY_SEEDS) < Math.floor(totals.seeds / TELL_EVERY_SEEDS))
@@ -66,7 +68,7 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
         });
   const work = async (): Promise<void> => {
     while (next < from + seeds && failed < MAX_FAILED) {
-      const batch = { from: next, seeds: Math.min(BATCH_SEEDS, from + seeds - next), isCluster, isLong, isFlush };
+      const batch = { from: next, seeds: Math.min(BATCH_SEEDS, from + seeds - next), isCluster, isLong, isFlush, isResizing };
       next += batch.seeds;
       take(pool === null ? runBatch(batch) : ((await pool.run(batch)) as BatchResult));
     }

@@ -259,7 +259,9 @@ export class SimNode {
   }
 
   /** What it serves: of a node that is alone, everything there is. */
-  protected duty(_region: ArenaRegion): Pick<NodePartOptions, 'vdisks'> | { readonly group: GroupPorts } {
+  protected duty(
+    _region: ArenaRegion,
+  ): Pick<NodePartOptions, 'vdisks'> | ({ readonly group: GroupPorts } & Pick<NodePartOptions, 'onSized'>) {
     const { term } = this;
     const { vdisks, durability = 'always' } = this.shape;
     return { vdisks: vdisks.map(vdiskId => ({ vdiskId, sizeBytes: VDISK_BYTES, historyId: 1, term, nonce: `n${term}`, durability })) };

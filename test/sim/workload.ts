@@ -13,9 +13,11 @@ export interface Wish {
 }
 
 /** First blocks of the wide range: neighbours in it go over the borders of chunks of the block store and of segments. */
-const WIDE = [262, 4_094, BLOCKS_PER_SEGMENT - 2, BLOCKS_PER_SEGMENT + 64, 2 * BLOCKS_PER_SEGMENT + 5];
+export const WIDE = [262, 4_094, BLOCKS_PER_SEGMENT - 2, BLOCKS_PER_SEGMENT + 64, 2 * BLOCKS_PER_SEGMENT + 5];
 const WIDE_BLOCKS = 4;
 export const VDISK_BYTES = 3 * BLOCKS_PER_SEGMENT * BLOCK_BYTES;
+/** With a part of the wide range, and none of its segments as a whole. */
+export const SMALL_VDISK_BYTES = 4_200 * BLOCK_BYTES;
 const ALL_UNITS = (1 << UNITS) - 1;
 
 /** What the clients of one vdisk do: mostly to a few blocks that all of them want, so that everything meets everything. */

@@ -3,6 +3,7 @@ import type { ArenaRegion } from 'uring-engine';
 import { TransferBuffers, transferBufferBytes } from '../../../src/stargate/cache/transfer-buffers.js';
 import type { Group } from '../../../src/stargate/core/replication/effects.js';
 import { ENTRY_HEADER_BYTES } from '../../../src/stargate/oplog/index.js';
+import type { NodePartOptions } from '../../../src/stargate/runtime/node-part.js';
 import type { GroupPorts, LivingNode } from '../../../src/stargate/runtime/group/groups.js';
 import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk.js';
 import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
@@ -14,10 +15,10 @@ import type { Link } from '../link.js';
 import { RECEIVE_BYTES } from '../memory.js';
 import { SimNode, type NodeBugs, type NodeShape } from '../node.js';
 import { traceKind } from '../trace.js';
-import { VDISK_BYTES } from '../workload.js';
 import type { Cluster } from './cluster.js';
 import { BEAT_NS, MAX_WATCH_NS, META_RETRY_NS } from './limits.js';
 import { SimPeers } from './peers.js';
+import { SizeRecorder } from './size-recorder.js';
 
 const said = new Map<number, string>();
 const Says = traceKind(
@@ -120,13 +121,16 @@ export class ClusterNode extends SimNode {
     return started;
   }
 
-  protected override duty(region: ArenaRegion): { readonly group: GroupPorts } {
+  protected override duty(region: ArenaRegion): { readonly group: GroupPorts } & Pick<NodePartOptions, 'onSized'> {
     const headersOffset = region.take(MAX_APPEND_ENTRIES * ENTRY_HEADER_BYTES);
     const retained = new TransferBuffers(region.take(transferBufferBytes(RETAINED_BUFFERS)), RETAINED_BUFFERS);
     this.#receiveAt = region.take(RECEIVE_BYTES);
     const { cluster, number, process } = this;
     const { metadata } = cluster;
+    const recorder = new SizeRecorder(this);
     return {
+      // Without resizes there is nothing to tell, and histories stay what they were.
+      onSized: sized => cluster.isResizing && recorder.told(sized),
       group: {
         self: this.member,
         boot: this.boot,
@@ -247,7 +251,8 @@ export class ClusterNode extends SimNode {
     const recovered = metadata.origins.get(vdiskId);
     const origin = recovered?.member === this.member ? { generation: recovered.generation } : null;
     const group = { replicationFactor, minMembers, controller, isMember: members.some(one => baseOfMember(one) === this.member), origin };
-    return { vdiskId, sizeBytes: VDISK_BYTES, historyId, durability, term: this.#isAmnesiac ? 0 : term, nonce, group };
+    const { sizeBytes } = metadata.sizes.get(vdiskId)!;
+    return { vdiskId, sizeBytes, historyId, durability, term: this.#isAmnesiac ? 0 : term, nonce, group };
   }
 
   #wanted(vdiskId: string): void {

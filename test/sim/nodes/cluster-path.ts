@@ -119,6 +119,7 @@ export class ClusterPath implements ClientPaths {
     const { cluster, at } = home;
     const { clock, network, memory } = cluster;
     const node = cluster.node(Number(socketPath.slice('node-'.length)));
+    const askedNs = clock.nowNs;
     const alive = (call: () => void): void => {
       if (!client.isDead) call();
     };
@@ -140,6 +141,11 @@ export class ClusterPath implements ClientPaths {
       {
         onOpened: (path, opened) =>
           alive(() => {
+            const sizes = cluster.sizes.get(client.vdisk)!;
+            if (!sizes.mayHaveBeen(opened.sizeBytes, askedNs))
+              cluster.complaints.push(
+                `vdisk ${client.vdisk.index}: size: a session is opened in term ${opened.term}, with a size of ${opened.sizeBytes} bytes`,
+              );
             const { counters, state } = this.session;
             const before = counters.replayed;
             listener.onOpened(path, opened);

@@ -1,14 +1,17 @@
 import type { FaultOperation } from 'uring-engine/faulty';
 import type { Durability } from '../../../src/stargate/core/controller.js';
 import type { Group, Seen } from '../../../src/stargate/core/replication/effects.js';
-import type { Client, ClientPaths } from '../client.js';
-import { Load, type Pace } from '../load.js';
+import { IoStatus } from '../../../src/wire/status.js';
+import type { Client, ClientPaths, Operation } from '../client.js';
+import { Load, type Pace, type Vdisk } from '../load.js';
 import type { NodeBugs, NodeShape } from '../node.js';
 import { traceKind } from '../trace.js';
 import { ClusterNode } from './cluster-node.js';
 import { ClusterPath, Home } from './cluster-path.js';
 import { Metadata } from './metadata.js';
 import { Network } from './network.js';
+import { Sizes } from './sizes.js';
+import { SMALL_VDISK_BYTES, VDISK_BYTES } from '../workload.js';
 import { Watcher } from './watcher.js';
 
 export interface ClusterOptions {
@@ -28,6 +31,8 @@ export interface ClusterShape {
   readonly hotBlocks?: number;
   /** How long a node keeps a copy that is one too many. */
   readonly keepSurplusMs?: number;
+  /** Vdisks are resized all the time; missing: in some runs, by their seeds. */
+  readonly resizes?: boolean;
   /** In one run of so many whole segments are zeroed and trimmed. */
   readonly wholeSegmentsIn?: number;
 }
@@ -38,6 +43,9 @@ const PACE: Pace = { maxThinkNs: [3_000_000, 8_000_000, 30_000_000], maxLongNs: 
 const WHOLE_SEGMENTS_IN = 64;
 /** In production it is minutes, in which a history would not come to it. */
 const KEEP_SURPLUS_MS = [20, 300, 600_000];
+const CUTS_SEGMENTS_IN = 16;
+/** By the remainder of their division by five. */
+const RESIZING_SEEDS: readonly number[] = [0, 4];
 const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
 
 const Disk = traceKind(
@@ -52,6 +60,10 @@ export class Cluster extends Load {
   readonly metadata: Metadata;
   readonly nodes: readonly ClusterNode[];
   readonly watcher: Watcher;
+  /** Of each vdisk. */
+  readonly sizes: ReadonlyMap<Vdisk, Sizes>;
+  /** Resizes that are known to have come about. */
+  resized = 0;
   readonly replicationFactor: number;
   readonly minMembers: number;
   readonly keepSurplusMs: number;
@@ -87,6 +99,7 @@ export class Cluster extends Load {
     };
     this.nodes = Array.from({ length: count }, (_, i) => new ClusterNode(this, i + 1, shape, options.bugs));
     this.watcher = new Watcher(this);
+    this.sizes = new Map(this.vdisks.map(vdisk => [vdisk, new Sizes(this, vdisk, this.#firstBytes)]));
     for (const node of this.nodes) {
       node.onGone = () => this.#gone(node);
       node.disk.observer = (operation, _path, at, length, result) =>
@@ -94,12 +107,27 @@ export class Cluster extends Load {
     }
     for (const { id, index } of this.vdisks) {
       const members = Array.from({ length: this.replicationFactor }, (_, i) => this.nodes[(index + i) % count]!.member);
+      this.metadata.sizes.set(id, { sizeBytes: this.#firstBytes, version: 1 });
       // Placed, and never served yet.
       this.metadata.groups.set(id, { epoch: 1, term: 0, controller: members[0]!, members, nonce: 'placed', historyId: 1 });
     }
     this.metadata.onChanged = () => {
       for (const node of this.nodes) node.noticed();
     };
+  }
+
+  /** Some are resized all the time. Of the seed itself: other seeds' histories stay what they are. */
+  get isResizing(): boolean {
+    return this.options.shape?.resizes ?? RESIZING_SEEDS.includes(this.options.seed % 5);
+  }
+
+  /** Whole segments are cut off in few runs only: a replica that is brought up then gets a million blocks. */
+  get cutsSegments(): boolean {
+    return this.options.seed % CUTS_SEGMENTS_IN === 0;
+  }
+
+  get #firstBytes(): number {
+    return !this.isResizing || this.cutsSegments ? VDISK_BYTES : SMALL_VDISK_BYTES;
   }
 
   get isForgetful(): boolean {
@@ -134,6 +162,20 @@ export class Cluster extends Load {
       this.#homes.set(datapathUuid, home);
     }
     return new ClusterPath(client, home, floor);
+  }
+
+  override answered(client: Client, operation: Operation, status: IoStatus, term: number): void {
+    const { vdisk } = client;
+    const sizes = this.sizes.get(vdisk)!;
+    super.answered(client, operation, status, term);
+    const misfit = this.mayBeFull && status === IoStatus.noSpace ? null : sizes.misfit(operation.wish, status, operation.startedNs);
+    if (misfit !== null) this.complaints.push(`vdisk ${vdisk.index}: size: #${operation.op} of client ${client.number} ${misfit}`);
+    sizes.heard(term);
+  }
+
+  /** What the size does not explain, `answered` looks at. */
+  protected override mayRefuse(client: Client, status: IoStatus): boolean {
+    return super.mayRefuse(client, status) || (this.isResizing && (status === IoStatus.noSpace || status === IoStatus.invalid));
   }
 
   /** After each turn of a node. */

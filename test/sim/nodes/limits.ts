@@ -24,3 +24,7 @@ export const BEAT_MISSED_NS = 4_000e6;
 export const TOPOLOGY_NS = 250e6;
 /** A healed cluster has to serve everything again, with all replicas: virtual time. */
 export const RECOVERY_NS = 90e9;
+/** How long an answer of a vdisk's controller to whoever resizes it is waited for. */
+export const COMMAND_SILENT_NS = 600e6;
+/** A size that is known to be the vdisk's is in the metadata after this time, where nothing is wrong any more. */
+export const RECORDED_NS = 10e9;

@@ -1,3 +1,4 @@
+import { BLOCK_BYTES } from '../../../src/stargate/core/ports.js';
 import type { CasOutcome, Group } from '../../../src/stargate/core/replication/effects.js';
 import type { MemberId } from '../../../src/wire/replicate.js';
 import { traceKind } from '../trace.js';
@@ -10,9 +11,24 @@ const Changed = traceKind(
 );
 const Lost = traceKind((node, isAnswer) => `metadata: ${isAnswer === 1 ? 'an answer to' : 'a request of'} node ${node} is lost`);
 
+const Sized = traceKind((vdisk, blocks, node) => `metadata: vdisk ${vdisk} has ${blocks} blocks, says node ${node}`);
+
 const bits = (mask: number): string => [1, 2, 3, 4].filter(n => (mask & (1 << n)) !== 0).join(' ');
 
 export const numberOf = (member: MemberId): number => Number(/^node-(\d+)/.exec(member)![1]);
+
+/** Each change of it is another version. */
+export interface SizeRecord {
+  readonly sizeBytes: number;
+  readonly version: number;
+}
+
+/** What is read to bring a size into the metadata; it is written only if nothing of that has changed. */
+export interface FoundSize {
+  readonly size: SizeRecord;
+  readonly epoch: number;
+  readonly term: number;
+}
 
 interface Proposal {
   readonly expectedEpoch: number;
@@ -29,10 +45,13 @@ export class Metadata {
   readonly origins = new Map<string, { readonly member: MemberId; readonly generation: number }>();
   /** Of so many requests or answers one is lost, one is very late; 0: none. */
   oneLostIn = 0;
+  /** Of vdisks: what records and attachments say. */
+  readonly sizes = new Map<string, SizeRecord>();
   readonly #proposals = new Map<string, readonly Proposal[]>();
   readonly #beats = new Map<number, number>();
   isSilent = false;
   unknown = 0;
+  unknownSizes = 0;
   onChanged: () => void = () => undefined;
 
   constructor(readonly cluster: Cluster) {}
@@ -71,6 +90,33 @@ export class Metadata {
   /** null: no answer. */
   read(node: number, done: (groups: ReadonlyMap<string, Group> | null) => void): void {
     this.#ask(node, () => new Map(this.groups), done);
+  }
+
+  readSize(node: number, vdiskId: string, done: (found: FoundSize | null) => void): void {
+    this.#ask(node, () => this.#findSize(vdiskId), done);
+  }
+
+  /** null: whether it was done is not known. */
+  writeSize(node: number, vdiskId: string, found: FoundSize, sizeBytes: number, done: (isWritten: boolean | null) => void): void {
+    const carryOut = (): boolean => {
+      const { size, epoch } = this.#findSize(vdiskId);
+      if (size.version !== found.size.version || epoch !== found.epoch) return false;
+      this.sizes.set(vdiskId, { sizeBytes, version: size.version + 1 });
+      const { trace, vdisks } = this.cluster;
+      const vdisk = vdisks.findIndex(({ id }) => id === vdiskId);
+      trace.add(Sized, vdisk, sizeBytes / BLOCK_BYTES, node);
+      this.cluster.sizes.get(vdisks[vdisk]!)!.recorded(sizeBytes);
+      return true;
+    };
+    this.#ask(node, carryOut, isWritten => {
+      if (isWritten === null) this.unknownSizes++;
+      done(isWritten);
+    });
+  }
+
+  #findSize(vdiskId: string): FoundSize {
+    const { epoch, term } = this.groups.get(vdiskId)!;
+    return { size: this.sizes.get(vdiskId)!, epoch, term };
   }
 
   /** Says that this node lives, and hears which others have said so; null: no answer. */

@@ -8,6 +8,8 @@ import { ReplicaLog, type PersistRecord } from '../../../src/stargate/runtime/gr
 import { ReplicaState } from '../../../src/stargate/runtime/group/replica-state.js';
 import { dedupeAtAssignment, type Caught } from '../mutants.js';
 import type { NodeBugs } from '../node.js';
+import { replace } from './plant.js';
+import * as resizeBugs from './resize-bugs.js';
 import { ClusterRun, type ClusterRunOptions } from './run.js';
 import type { Story } from './stage.js';
 import * as stories from './stories.js';
@@ -24,16 +26,6 @@ export interface ClusterMutant {
 }
 
 const replication = (mutation: keyof ReplicationMutations): NodeBugs => ({ stargate: { replication: { [mutation]: true } } });
-
-/** Replaces methods of a class; the result puts them back. */
-function replace<T extends object>(prototype: T, methods: Partial<T>): () => void {
-  const names = Object.keys(methods) as (keyof T)[];
-  const before = names.map(name => [name, Object.getOwnPropertyDescriptor(prototype, name)!] as const);
-  Object.assign(prototype, methods);
-  return () => {
-    for (const [name, descriptor] of before) Object.defineProperty(prototype, name, descriptor);
-  };
-}
 
 /** M8: the records of promises say nothing, and so a start knows of none. */
 function promiseNotDurable(): () => void {
@@ -148,6 +140,13 @@ const told = (story: Story, shape: ClusterRunOptions['shape'] = PAIR): Pick<Clus
 /** The seed decides only how long each thing takes. */
 export const STORY_SEEDS = 2;
 
+const RESIZABLE = { ...PAIR, resizes: true };
+/** Rule 26: resizes all the time, while controllers change, and what is answered is lost. */
+const RESIZED: Pick<ClusterMutant, 'seeds' | 'directed'> = {
+  seeds: 30,
+  directed: { shape: { ...HOT, resizes: true }, faults: { kinds: ['kill', 'takeover', 'power', 'answers', 'cut'], maxGapMs: 80 } },
+};
+
 /** Rule 27: power goes and processes are killed, again and again, while much is in memory alone. */
 const FORGETFUL: Pick<ClusterMutant, 'seeds' | 'directed'> = {
   seeds: 30,
@@ -192,6 +191,20 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
     directed: { shape: { ...HOT, cachePages: 128 }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
   },
   { name: 'no floor (M18)', plant: noFloor, ...told(stories.FORMER_READ) },
+  { name: 'resize: a shrink leaves what it cuts off', plant: resizeBugs.shrinkLeavesData, ...RESIZED },
+  { name: 'resize: a shrink leaves it where a replica only follows', plant: resizeBugs.followerLeavesData, ...RESIZED },
+  {
+    name: 'resize: the size in the metadata is ahead of the log',
+    plant: resizeBugs.sizeAheadOfLog,
+    ...told(stories.RESIZE_UNHEARD, RESIZABLE),
+  },
+  { name: 'resize: a takeover forgets what was undecided', plant: resizeBugs.takeoverForgetsSize, ...RESIZED },
+  {
+    name: 'resize: what a former controller did not tell the metadata is not told',
+    plant: resizeBugs.sizeUntold,
+    ...told(stories.RESIZE_UNTOLD, RESIZABLE),
+  },
+  { name: 'resize: a learner misses it', plant: resizeBugs.learnerMissesSize, ...RESIZED },
   {
     name: 'flush: answered when all members hold it in memory',
     bugs: replication('heldIsDurable'),
@@ -208,7 +221,7 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
 ];
 
 /** What must not be. That nothing goes on any more, or that a process ends itself, is no outcome. */
-const OUTCOME = /read \[|flush #\d+ has ended well|divergent|two controllers|does not hold vdisk|cannot be read/;
+const OUTCOME = /size: |read \[|flush #\d+ has ended well|divergent|two controllers|does not hold vdisk|cannot be read/;
 
 /** Runs seeds until one shows what must not be; null: none did. */
 export function huntInCluster({ bugs, plant, directed }: ClusterMutant, seeds: number, from = 1): Caught | null {

@@ -10,7 +10,8 @@ import { Cluster, type ClusterOptions } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
 import { differences, readReplica } from './contents.js';
 import { Faults, type FaultOptions } from './faults.js';
-import { RECOVERY_NS } from './limits.js';
+import { RECORDED_NS, RECOVERY_NS } from './limits.js';
+import { Resizer } from './resizer.js';
 import { Stage, type Story } from './stage.js';
 
 export interface ClusterRunOptions extends ClusterOptions {
@@ -49,6 +50,9 @@ export interface ClusterCounters {
   cold: number;
   coldTooSoon: number;
   toldLosses: number;
+  /** Changes of the size, and writes of it to the metadata whose outcome was not known. */
+  resizes: number;
+  unknownSizes: number;
   alarms: number;
   events: number;
   virtualMs: number;
@@ -83,6 +87,7 @@ export class ClusterRun {
   readonly #dedupeHitsBefore = dedupeHits();
   #datapath: Datapath | null = null;
   #faults: Faults | null = null;
+  readonly #resizers: Resizer[] = [];
 
   constructor(readonly options: ClusterRunOptions) {
     this.cluster = new Cluster(options);
@@ -122,6 +127,8 @@ export class ClusterRun {
     this.#faults = new Faults(cluster, { maxGapMs: length.gapsMs[clock.below(3)]!, ...options.faults }, isCrash =>
       this.#replaceDatapath(isCrash),
     );
+    if (cluster.isResizing)
+      for (const vdisk of cluster.vdisks) this.#resizers.push(new Resizer(cluster, vdisk, cluster.sizes.get(vdisk)!, options.seed));
     const endNs = clock.nowNs + length.minLifeNs + clock.below(length.maxLifeNs - length.minLifeNs);
     this.#steps(() => clock.nowNs >= endNs || cluster.complaints.length > 0);
     this.#faults.heal();
@@ -131,7 +138,10 @@ export class ClusterRun {
     const { cluster } = this;
     cluster.nextHome = home;
     this.#datapath = cluster.startDatapath(shards, false, depth, true);
-    play(new Stage(cluster, this.#datapath));
+    const vdisk = cluster.vdisks[0]!;
+    const resizer = new Resizer(cluster, vdisk, cluster.sizes.get(vdisk)!, 0, true);
+    if (cluster.isResizing) this.#resizers.push(resizer);
+    play(new Stage(cluster, this.#datapath, resizer));
     this.#faults = new Faults(cluster, {}, () => undefined);
     this.#faults.heal();
   }
@@ -170,15 +180,48 @@ export class ClusterRun {
 
   #rest(): void {
     const { cluster } = this;
-    if (!this.#quiet()) return;
+    if (!this.#quiet() || !this.#growAll()) return;
     const isWhole = (): boolean => cluster.vdisks.every(vdisk => this.#isWhole(vdisk));
     if (!this.#until(isWhole, RECOVERY_NS, 'all replicas of all vdisks, equal')) return;
+    for (const vdisk of cluster.vdisks) this.#compareSizes(vdisk);
     for (const vdisk of cluster.vdisks) this.#compare(vdisk);
     if (cluster.complaints.length > 0) return;
     this.#readAll();
     // Each member serves in turn what it has.
     for (const node of cluster.nodes) if (cluster.complaints.length === 0 && cluster.clock.below(2) === 0) this.#readAt(node);
     this.#datapath!.die();
+  }
+
+  /** What was wanted last is known to have come about, or never to; then all that was cut off is there again, as zeroes. */
+  #growAll(): boolean {
+    const areIdle = (): boolean => this.#resizers.every(({ isIdle }) => isIdle);
+    for (const one of this.#resizers) one.isPaused = true;
+    if (!this.#until(areIdle, RECOVERY_NS, 'the last resizes')) return false;
+    // What nobody resizes any more is told by those who have been in control since, if need be.
+    if (!this.#areSizesRecorded()) return false;
+    for (const one of this.#resizers) one.growToEnd();
+    return this.#until(areIdle, RECOVERY_NS, 'the size that all blocks need') && this.#areSizesRecorded();
+  }
+
+  #areSizesRecorded(): boolean {
+    const { cluster } = this;
+    const { clock, complaints, metadata, sizes, vdisks } = cluster;
+    const isRecorded = (vdisk: Vdisk): boolean => metadata.sizes.get(vdisk.id)!.sizeBytes === sizes.get(vdisk)!.sizeBytes;
+    const deadline = clock.nowNs + RECORDED_NS;
+    this.#steps(() => vdisks.every(isRecorded) || clock.nowNs > deadline || complaints.length > 0);
+    for (const vdisk of vdisks)
+      if (!isRecorded(vdisk)) complaints.push(`vdisk ${vdisk.index}: divergent: the metadata has another size than the vdisk`);
+    return cluster.complaints.length === 0;
+  }
+
+  #compareSizes(vdisk: Vdisk): void {
+    const { cluster } = this;
+    const { sizeBytes } = cluster.sizes.get(vdisk)!;
+    for (const [node, { local }] of this.#groupsOf(vdisk)) {
+      const at = local.applied.sizeBytes;
+      if (at !== sizeBytes)
+        cluster.complaints.push(`vdisk ${vdisk.index}: divergent: node ${node.number} has it with ${at} bytes, and it has ${sizeBytes}`);
+    }
   }
 
   #quiet(): boolean {
@@ -226,6 +269,7 @@ export class ClusterRun {
 
   #readAll(): void {
     const { cluster } = this;
+    for (const sizes of cluster.sizes.values()) sizes.heard(Infinity);
     for (const datapath of cluster.datapaths) datapath.isPaused = true;
     for (const vdisk of cluster.vdisks) {
       const reader = this.#datapath!.clients.find(client => client.vdisk === vdisk)!;
@@ -285,6 +329,8 @@ export class ClusterRun {
       cold: cluster.losses.told,
       coldTooSoon: cluster.losses.tooSoon,
       toldLosses: cluster.counters.toldLosses,
+      resizes: cluster.resized,
+      unknownSizes: cluster.metadata.unknownSizes,
       alarms: sum(nodes, node => node.counters2.alarms),
       events: cluster.trace.events,
       virtualMs: Math.round(cluster.clock.nowNs / 1e6),

@@ -5,6 +5,7 @@ import type { Client } from '../client.js';
 import type { Datapath } from '../datapath.js';
 import type { Cluster } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
+import type { Resizer } from './resizer.js';
 
 /** A directed schedule: what goes wrong, in which order, while a datapath asks as ever. Then all heals, as at the end of each history. */
 export interface Story {
@@ -26,6 +27,7 @@ export class Stage {
   constructor(
     readonly cluster: Cluster,
     readonly datapath: Datapath,
+    readonly resizer: Resizer,
   ) {
     const { replicationFactor } = cluster;
     this.until(() => this.members.length === replicationFactor && this.serving !== undefined, 'all members');
@@ -118,6 +120,15 @@ export class Stage {
     let isAnswered = false;
     client.ask({ op, offsetBytes: block * BLOCK_BYTES, lengthBytes: BLOCK_BYTES }, () => (isAnswered = true));
     return () => isAnswered;
+  }
+
+  /** The size is wanted, and asked for at that node; others are asked when it says nothing. */
+  resize(blocks: number, at: ClusterNode): void {
+    this.resizer.want(blocks, at.nodeId);
+  }
+
+  resized(): void {
+    this.until(() => this.resizer.isIdle, 'the size');
   }
 
   write(client: Client, block: number): void {

@@ -165,3 +165,67 @@ export const WRITTEN_UNHEARD: Story = {
     stage.read(client!, 0);
   },
 };
+
+/** Rule 26: a resize is in the log of a controller that has been cut off, and of nobody else; another one comes about in its place. */
+export const RESIZE_UNHEARD: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    stage.quiet();
+    const [controller, other] = stage.cast;
+    stage.block(controller, other!);
+    stage.resize(2, controller);
+    stage.for(60);
+    stage.block(controller, METADATA);
+    stage.takeOver(other!);
+    stage.resize(3, other!);
+    stage.resized();
+  },
+};
+
+/** Rule 26: a resize is in both logs when its controller dies, which has told nobody: whoever follows tells the metadata. */
+export const RESIZE_UNTOLD: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    stage.quiet();
+    const [controller, other] = stage.cast;
+    stage.blockOneWay(other!, controller);
+    stage.resize(4, controller);
+    stage.for(100);
+    controller.kill();
+    stage.serves(other!);
+    stage.resized();
+  },
+};
+
+/** Rule 26: a shrink is in both logs when its controller dies, which has told nobody. Whoever follows goes by its log; then the vdisk grows, and what was cut off is zeroes. */
+export const RESIZE_UNDECIDED: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    stage.quiet();
+    const [client] = stage.datapath.clients;
+    const [controller, other] = stage.cast;
+    stage.write(client!, 2);
+    stage.write(client!, 5);
+    stage.blockOneWay(other!, controller);
+    stage.resize(4, controller);
+    stage.for(100);
+    controller.kill();
+    stage.serves(other!);
+    stage.resized();
+    stage.read(client!, 2);
+    stage.write(client!, 5);
+    // That the metadata has it, this controller does not hear.
+    stage.blockOneWay(METADATA, other!);
+    stage.resize(3, other!);
+    stage.resized();
+    stage.for(100);
+    other!.kill();
+    stage.clear(other!, METADATA);
+    other!.start();
+    stage.serves(other!);
+    stage.resize(64, other!);
+    stage.resized();
+    stage.read(client!, 2);
+    stage.read(client!, 5);
+  },
+};
