@@ -228,7 +228,12 @@ export function huntInCluster({ bugs, plant, directed }: ClusterMutant, seeds: n
   const takeOut = plant?.();
   try {
     for (let seed = from; seed < from + seeds; seed++) {
-      const { violations } = new ClusterRun({ seed, ...directed, bugs: { ...bugs, checksEndProcess: true } }).run();
+      const { violations } = new ClusterRun({
+        seed,
+        ...directed,
+        shape: { resizes: false, ...directed?.shape },
+        bugs: { ...bugs, checksEndProcess: true },
+      }).run();
       const found = violations.find(({ message }) => OUTCOME.test(message));
       if (found !== undefined) return { seed, outcome: found.message };
     }

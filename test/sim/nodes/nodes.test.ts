@@ -26,6 +26,7 @@ describe('a cluster of nodes, simulated', () => {
       replayed: 60,
       resyncs: 20,
       drains: 500,
+      resizes: 100,
     };
     for (const [name, least] of Object.entries(wanted))
       expect(totals.of(name as keyof ClusterCounters), `${name}\n${totals.text()}`).toBeGreaterThan(least);

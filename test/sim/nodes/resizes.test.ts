@@ -4,7 +4,7 @@ import { isBad, tellCluster, Totals } from '../report.js';
 import { ClusterRun, type ClusterCounters, type ClusterRunOptions } from './run.js';
 import { RESIZE_UNDECIDED } from './stories.js';
 
-const SEEDS = 40;
+const SEEDS = 10;
 const FIRST_SEED = Number(process.env['GATEPATH_SEED'] ?? 1);
 const SCRIPT = new URL('scripts/resize-undecided.txt', import.meta.url);
 const PAIR = { vdiskCount: 1, hotBlocks: 6, nodeCount: 2, replicationFactor: 2, minMembers: 1, resizes: true };
@@ -12,13 +12,13 @@ const PAIR = { vdiskCount: 1, hotBlocks: 6, nodeCount: 2, replicationFactor: 2, 
 it(`a vdisk that is resized all the time has the size that was wanted, everywhere, and zeroes where it was cut off, over ${SEEDS} histories`, () => {
   const totals = new Totals<ClusterCounters>();
   for (let seed = FIRST_SEED; seed < FIRST_SEED + SEEDS; seed++) {
-    const options = { seed, shape: { resizes: true, ...(seed % 4 === 0 && { durability: 'flush' as const }) } };
+    const options = { seed, shape: { resizes: true, ...(seed % 2 === 0 && { durability: 'flush' as const }) } };
     const result = new ClusterRun(options).run();
     totals.add(result);
     if (isBad(result)) expect.fail(tellCluster(options, false));
   }
   // What it is for has happened.
-  expect([totals.of('resizes') > 100, totals.of('takeovers') > 50, totals.of('unknownSizes') > 3], totals.text()).toEqual([
+  expect([totals.of('resizes') > 20, totals.of('takeovers') > 8, totals.of('unknownSizes') > 0], totals.text()).toEqual([
     true,
     true,
     true,
