@@ -18,11 +18,7 @@ it(`a vdisk that is resized all the time has the size that was wanted, everywher
     if (isBad(result)) expect.fail(tellCluster(options, false));
   }
   // What it is for has happened.
-  expect([totals.of('resizes') > 20, totals.of('takeovers') > 8, totals.of('unknownSizes') > 0], totals.text()).toEqual([
-    true,
-    true,
-    true,
-  ]);
+  expect([totals.of('resizes') > 20, totals.of('takeovers') > 8, totals.of('unknownSizes') > 0], totals.text()).toEqual([true, true, true]);
 }, 240_000);
 
 /** As it reads: without disks, and without the times, which are the seed's. */
