@@ -1,6 +1,7 @@
 // What `npm run build` does after tsc: dist/bundle/, the files that processes and their threads load. A thread that loads a dozen files starts faster than one that
 // loads several hundred. dist/ has the same code file by file, for those who import parts of it.
-import { readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { build } from 'esbuild';
@@ -90,3 +91,7 @@ if (missing.length > 0) throw new Error(`no entry of the bundle (scripts/bundle.
 const made = new Set(Object.keys(metafile.outputs).map(path => relative(OUT, join(ROOT, path))));
 // Last, and only what is of an earlier build: processes may be running.
 for (const name of readdirSync(OUT)) if (!made.has(name)) rmSync(join(OUT, name));
+
+// gatepath(1), from the command's own verbs.
+mkdirSync(join(ROOT, 'dist', 'man'), { recursive: true });
+writeFileSync(join(ROOT, 'dist', 'man', 'gatepath.1'), execFileSync(process.execPath, [join(OUT, 'gatepath.js'), 'man-page']));

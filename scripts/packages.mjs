@@ -34,6 +34,9 @@ const FOR_TESTS = {
   'etcd-server': ['etcd'],
   'etcd-client': ['etcdctl'],
   prometheus: ['promtool'],
+  'groff-base': ['groff'],
+  zsh: ['zsh'],
+  fish: ['fish'],
   systemd: ['systemd-analyze', 'systemd-notify'],
 };
 const FOR_BENCH = {

@@ -5,6 +5,7 @@ import { isAlive } from '../../support/gatepath-cluster.js';
 import { gatepathArgv, runGatepath } from '../../support/gatepath.js';
 import { TestProcess } from '../../support/process.js';
 import { NotifyReceiver, shardThreads, stopThread } from '../../support/service/manager.js';
+import { missingPrograms } from '../../support/programs.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
 import { waitFor } from '../../support/wait.js';
 
@@ -13,7 +14,7 @@ const WATCHDOG_MS = 900;
 const SHARDS = 2;
 
 /** Real processes, and a real socket of datagrams in the place of systemd's. */
-describe('what a service manager hears', { timeout: 240_000 }, () => {
+describe.skipIf(missingPrograms('python3').length > 0)('what a service manager hears', { timeout: 240_000 }, () => {
   const dir = makeTempDir('notify');
   const data = join(dir, 'data');
   const stargateSocket = join(dir, 'stargate.sock');
@@ -97,7 +98,7 @@ describe('what a service manager hears', { timeout: 240_000 }, () => {
     expect(heard.all.slice(from).filter(({ text }) => text === 'STOPPING=1\nSTATUS=stopping')).toHaveLength(1);
   });
 
-  it('READY from systemd-notify, where the addon is missing', async () => {
+  it.skipIf(missingPrograms('systemd-notify').length > 0)('READY from systemd-notify, where the addon is missing', async () => {
     const from = heard.all.length;
     const child = TestProcess.start(gatepathArgv('stargate', '--config', stargateConfig), {
       env: { ...env(heard.socket), URING_ENGINE_NO_ADDON: '1', GATEPATH_ENGINE: 'libuv' },
