@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { ControlClient } from '../../src/control/client.js';
 import { GatepathUp, gatepath } from '../../test/support/gatepath.js';
 import { NbdClient } from '../../test/support/nbd/client.js';
+import { check } from '../../test/support/process.js';
 import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
 import { sleep } from '../../test/support/wait.js';
 import { median } from '../report.js';
@@ -35,17 +36,21 @@ interface Usage {
 }
 
 interface Measured {
-  readonly vdisks: number;
-  readonly attaches: number;
-  readonly createMs: number;
-  readonly idleKibPerVdisk: number;
-  readonly startMs: number;
-  readonly listMs: number;
+  vdisks: number;
+  attaches: number;
+  createMs: number;
+  idleKibPerVdisk: number;
+  startMs: number;
+  listMs: number;
   /** The whole command, with the start of its process. */
-  readonly listCommandMs: number;
-  readonly leakedDescriptors: number;
+  listCommandMs: number;
+  /** The start of a process that does nothing else. */
+  nodeMs: number;
+  /** One attachment and its end. */
+  attachMs: number;
+  leakedDescriptors: number;
   /** Of memory, over the second half of the attachments. */
-  readonly grownKibPerAttach: number;
+  grownKibPerAttach: number;
 }
 
 function usageOf(pid: number): Usage {
@@ -64,7 +69,20 @@ async function timed(work: () => Promise<unknown>): Promise<number> {
   return performance.now() - fromMs;
 }
 
-async function measure(vdisks: number, attaches: number, dataDir: string): Promise<Measured> {
+/** What is known so far is told at once: the whole takes minutes. */
+const measured: Partial<Measured> = {};
+
+function tell(news: Partial<Measured>): void {
+  Object.assign(measured, news);
+  for (const [name, value] of Object.entries(news)) {
+    const limit = name in LIMITS ? LIMITS[name as keyof typeof LIMITS] : null;
+    const promise = limit === null ? '' : `   promised: at most ${limit}${value > limit ? '  MISSED' : ''}`;
+    console.log(`${name.padEnd(20)}${value.toFixed(1).padStart(10)}${promise}`);
+  }
+}
+
+async function measure(vdisks: number, attaches: number, dataDir: string): Promise<void> {
+  tell({ vdisks, attaches });
   const system = new GatepathUp({ dataDir, vdisk: FIRST, size: '1G' });
   const client = new ControlClient({ socketPath: join(dataDir, 'control.sock') });
   await system.start();
@@ -72,26 +90,19 @@ async function measure(vdisks: number, attaches: number, dataDir: string): Promi
     const empty = await settled(system);
     const createMs = await timed(() => makeAll(client, vdisks));
     const full = await settled(system);
+    tell({ createMs, idleKibPerVdisk: (full.rssKib - empty.rssKib) / vdisks });
     await system.stop();
-    const startMs = await timed(() => system.start());
+    tell({ startMs: await timed(() => system.start()) });
     const lists: number[] = [];
     const commands: number[] = [];
+    const nodes: number[] = [];
     for (let i = 0; i < LISTS; i++) {
       lists.push(await timed(() => client.listVdisks()));
       commands.push(await timed(() => gatepath('vdisk', 'list', '--data', dataDir)));
+      nodes.push(await timed(() => check([process.execPath, '-e', '0'])));
     }
-    const { leakedDescriptors, grownKibPerAttach } = await attachAgain(system, client, attaches);
-    return {
-      vdisks,
-      attaches,
-      createMs,
-      idleKibPerVdisk: (full.rssKib - empty.rssKib) / vdisks,
-      startMs,
-      listMs: median(lists),
-      listCommandMs: median(commands),
-      leakedDescriptors,
-      grownKibPerAttach,
-    };
+    tell({ listMs: median(lists), listCommandMs: median(commands), nodeMs: median(nodes) });
+    await attachAgain(system, client, attaches);
   } finally {
     await system.kill();
   }
@@ -108,7 +119,7 @@ async function makeAll(client: ControlClient, vdisks: number): Promise<void> {
   await Promise.all(Array.from({ length: AT_ONCE }, one));
 }
 
-async function attachAgain(system: GatepathUp, client: ControlClient, attaches: number) {
+async function attachAgain(system: GatepathUp, client: ControlClient, attaches: number): Promise<void> {
   await client.detach(FIRST);
   const again = async (i: number): Promise<void> => {
     await client.attach(FIRST, {});
@@ -123,15 +134,18 @@ async function attachAgain(system: GatepathUp, client: ControlClient, attaches: 
   for (let i = 0; i < 2 * CONNECT_EVERY; i++) await again(i);
   const before = await settled(system);
   let half = before;
+  const took: number[] = [];
   for (let i = 0; i < attaches; i++) {
     if (i === Math.floor(attaches / 2)) half = await settled(system);
-    await again(i);
+    took.push(await timed(() => again(i)));
   }
+  if (attaches === 0) return;
   const after = await settled(system);
-  return {
+  tell({
+    attachMs: median(took),
     leakedDescriptors: after.descriptors - before.descriptors,
     grownKibPerAttach: (after.rssKib - half.rssKib) / Math.max(1, attaches / 2),
-  };
+  });
 }
 
 function wholeNumber(flag: string, text: string): number {
@@ -141,13 +155,7 @@ function wholeNumber(flag: string, text: string): number {
 
 const dir = values.dir ?? makeTempDir('scale');
 try {
-  const measured = await measure(wholeNumber('vdisks', values.vdisks), wholeNumber('attaches', values.attaches), join(dir, 'data'));
-  for (const [name, value] of Object.entries(measured) as [keyof Measured, number][]) {
-    const limit = name in LIMITS ? LIMITS[name as keyof typeof LIMITS] : null;
-    console.log(
-      `${name.padEnd(20)}${value.toFixed(1).padStart(10)}${limit === null ? '' : `   promised: at most ${limit}${value > limit ? '  MISSED' : ''}`}`,
-    );
-  }
+  await measure(wholeNumber('vdisks', values.vdisks), wholeNumber('attaches', values.attaches), join(dir, 'data'));
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(measured, null, 2)}\n`);
 } finally {
   if (values.dir === undefined) removeTempDir(dir);

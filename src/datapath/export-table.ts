@@ -7,11 +7,13 @@ interface Described {
 /** The exports of a datapath by vdisk: of each the one of its attachment, and those of former generations that are on their way out. */
 export class ExportTable<T extends Described> {
   readonly #byVdisk = new Map<string, T[]>();
+  #size = 0;
 
   add(one: T): void {
     const { vdiskId } = one.description;
     this.delete(one.description);
     this.#byVdisk.set(vdiskId, [...this.of(vdiskId), one]);
+    this.#size++;
   }
 
   get({ vdiskId, generation }: ExportKey): T | undefined {
@@ -19,9 +21,15 @@ export class ExportTable<T extends Described> {
   }
 
   delete({ vdiskId, generation }: ExportKey): void {
-    const left = this.of(vdiskId).filter(one => one.description.generation !== generation);
+    const all = this.of(vdiskId);
+    const left = all.filter(one => one.description.generation !== generation);
+    this.#size -= all.length - left.length;
     if (left.length > 0) this.#byVdisk.set(vdiskId, left);
     else this.#byVdisk.delete(vdiskId);
+  }
+
+  get size(): number {
+    return this.#size;
   }
 
   /** The oldest first. */

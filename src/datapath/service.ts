@@ -4,6 +4,7 @@ import { MAIN, type ShardContext } from '../shard/context.js';
 import type { ShardPart } from '../shard/run.js';
 import type { ShardTransport } from '../transport/shard-transport.js';
 import type { VdiskServing } from '../wire/serving.js';
+import { ExportTable } from './export-table.js';
 import { VdiskExport } from './export.js';
 import { DETACH_POLL_MS, MAX_EXPORTS, STOP_NBD_MS, WATCH_INTERVAL_MS } from './limits.js';
 import {
@@ -66,8 +67,9 @@ const WATCH_TAG = 0xff_fffe;
 export class DatapathShard implements ShardPart, EngineClient {
   readonly nbd: NbdServer;
   readonly #exports = new ExportMap([], null);
-  /** By vdiskId/generation. */
-  readonly #mounted = new Map<string, Mounted>();
+  readonly #mounted = new ExportTable<Mounted>();
+  /** Of these: detached, and not let go of yet. */
+  readonly #removing = new Set<Mounted>();
   readonly #sessions: (ShardSession | null)[] = [];
   readonly #parts: SessionParts;
   readonly #probe: LocalProbe;
@@ -124,12 +126,8 @@ export class DatapathShard implements ShardPart, EngineClient {
     context.onMessage(DatapathTopic.connectionMoved, message => this.#adopt(message as MovedConnection));
     context.onMessage(DatapathTopic.handOver, message => this.#handOver(message as HandOverRequest));
     context.onMessage(DatapathTopic.takeOver, message => this.#takeOver(message as ShardTaken));
-    context.onMessage(DatapathTopic.connectionTaken, (message, from) =>
-      this.#mounted.get(keyOf(message as ExportKey))?.placement.came(from),
-    );
-    context.onMessage(DatapathTopic.connectionGone, (message, from) =>
-      this.#mounted.get(keyOf(message as ExportKey))?.placement.gone(from),
-    );
+    context.onMessage(DatapathTopic.connectionTaken, (message, from) => this.#mounted.get(message as ExportKey)?.placement.came(from));
+    context.onMessage(DatapathTopic.connectionGone, (message, from) => this.#mounted.get(message as ExportKey)?.placement.gone(from));
     for (const listener of options.listeners) this.nbd.listen(listener, 'off');
     if (tlsListener !== null) this.nbd.listen(tlsListener, 'forced');
   }
@@ -158,7 +156,7 @@ export class DatapathShard implements ShardPart, EngineClient {
     const placement = new ConnectionPlacement(context.count, acceptingShard);
     this.#exports.delete(name);
     this.#exports.add(nbd);
-    this.#mounted.set(keyOf(description), { description, session, nbd, placement, removing: false });
+    this.#mounted.add({ description, session, nbd, placement, removing: false });
     context.send(MAIN, DatapathTopic.added, { vdiskId, generation } satisfies ExportKey);
   }
 
@@ -167,7 +165,7 @@ export class DatapathShard implements ShardPart, EngineClient {
     const { context, acceptingShard } = this.options;
     const { vdiskId, generation } = key;
     this.#mounted
-      .get(keyOf(key))
+      .get(key)
       ?.session.activate(context.index === acceptingShard, () =>
         context.send(MAIN, DatapathTopic.activated, { vdiskId, generation } satisfies ExportKey),
       );
@@ -175,9 +173,10 @@ export class DatapathShard implements ShardPart, EngineClient {
 
   /** Detached: no new connection; those there are end when their outstanding requests are answered, and with the last one the session. */
   exportRemoved(key: ExportKey): void {
-    const mounted = this.#mounted.get(keyOf(key));
+    const mounted = this.#mounted.get(key);
     if (mounted === undefined || mounted.removing) return;
     mounted.removing = true;
+    this.#removing.add(mounted);
     const { name } = mounted.description;
     if (this.#exports.find(name) === mounted.nbd) this.#exports.delete(name);
     this.nbd.disconnect(name);
@@ -236,7 +235,7 @@ export class DatapathShard implements ShardPart, EngineClient {
 
   #setGroup(group: KnownGroup): void {
     this.#parts.nodes.setGroup(group);
-    for (const { session } of this.#mounted.values()) if (session.identity.vdiskId === group.vdiskId) session.nodesChanged();
+    for (const { session } of this.#mounted.of(group.vdiskId)) session.nodesChanged();
   }
 
   /** Looks at the paths now and then, while there is anybody to use them. */
@@ -281,7 +280,7 @@ export class DatapathShard implements ShardPart, EngineClient {
 
   #connectionGone(key: ExportKey): void {
     const { context, acceptingShard } = this.options;
-    if (context.index === acceptingShard) this.#mounted.get(keyOf(key))?.placement.gone(context.index);
+    if (context.index === acceptingShard) this.#mounted.get(key)?.placement.gone(context.index);
     else if (!this.#stopping) context.send(acceptingShard, DatapathTopic.connectionGone, key);
   }
 
@@ -302,7 +301,7 @@ export class DatapathShard implements ShardPart, EngineClient {
 
   /** From another process, or back. Connections stay in their shard: whoever places new ones has to know of them. */
   #takeOver({ handed, sessions }: ShardTaken): void {
-    for (const position of sessions) this.#mounted.get(keyOf(position))?.session.session.goOnFrom(position.nextSeq);
+    for (const position of sessions) this.#mounted.get(position)?.session.session.goOnFrom(position.nextSeq);
     for (const { stage } of handed.connections) {
       if (stage.kind !== 'transmission') continue;
       const mounted = [...this.#mounted.values()].find(one => one.nbd.name === stage.negotiated.exportName && !one.removing);
@@ -325,8 +324,7 @@ export class DatapathShard implements ShardPart, EngineClient {
    */
   #finishRemovals(): void {
     let left = false;
-    for (const [key, mounted] of this.#mounted) {
-      if (!mounted.removing) continue;
+    for (const mounted of this.#removing) {
       const { session } = mounted.session;
       if (mounted.nbd.connections > 0 && session.state.kind !== 'open') session.detach();
       if (mounted.nbd.connections > 0) {
@@ -334,11 +332,11 @@ export class DatapathShard implements ShardPart, EngineClient {
         continue;
       }
       session.detach();
-      this.#mounted.delete(key);
-      if (![...this.#mounted.values()].some(one => one.description.vdiskId === mounted.description.vdiskId))
-        this.#parts.nodes.forget(mounted.description.vdiskId);
-      this.#sessions[this.#sessions.indexOf(mounted.session)] = null;
       const { vdiskId, generation } = mounted.description;
+      this.#removing.delete(mounted);
+      this.#mounted.delete(mounted.description);
+      if (this.#mounted.of(vdiskId).length === 0) this.#parts.nodes.forget(vdiskId);
+      this.#sessions[this.#sessions.indexOf(mounted.session)] = null;
       this.options.context.send(MAIN, DatapathTopic.removed, { vdiskId, generation } satisfies ExportKey);
     }
     if (!left || this.#polling) return;
@@ -347,7 +345,7 @@ export class DatapathShard implements ShardPart, EngineClient {
   }
 
   #resize(key: ExportResize): void {
-    const mounted = this.#mounted.get(keyOf(key));
+    const mounted = this.#mounted.get(key);
     if (mounted === undefined) return;
     mounted.nbd.sizeBytes = key.sizeBytes;
     this.nbd.exportResized(mounted.nbd.name);
@@ -363,8 +361,4 @@ export class DatapathShard implements ShardPart, EngineClient {
 /** A path within the process is as good as the process; without one, the next may lead elsewhere. */
 function leavesProcess({ path }: ShardSession): boolean {
   return path?.kind !== 'same-shard' && path?.kind !== 'other-shard';
-}
-
-function keyOf({ vdiskId, generation }: ExportKey): string {
-  return `${vdiskId}/${generation}`;
 }
