@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { GatepathError } from '../base/errors.js';
 import { BLOCK_BYTES, formatSize, MAX_SIZE_BYTES, wholeBlocks } from '../base/size.js';
 import { listExports, waitForKey } from '../meta/hosts.js';
-import { keys, vdiskRecord, type VdiskRecord } from '../meta/model.js';
+import { keys, RESIZE_LOG_FORMAT, vdiskRecord, type VdiskRecord } from '../meta/model.js';
 import { listAttachments } from '../meta/attachments.js';
 import { groupOf, listNodes } from '../meta/nodes.js';
 import { findVdisk } from '../meta/operations.js';
@@ -38,6 +38,7 @@ export class VdiskCommands {
   async resize(name: string, { sizeBytes, shrink = false }: ResizeRequest): Promise<ResizeView> {
     const vdisk = await findVdisk(this.options.store, name);
     const toBytes = checkSize(sizeBytes);
+    await this.#checkNodes(name);
     const beforeBytes = await this.#sizeOf(vdisk);
     const cutBytes = toBytes < beforeBytes ? await this.#dataIn(vdisk, toBytes, beforeBytes) : 0;
     if (toBytes < beforeBytes && !shrink) throw wouldCut(name, beforeBytes, toBytes, cutBytes);
@@ -69,6 +70,14 @@ export class VdiskCommands {
   }
 
   // ---------------------------------------------------------------- the size
+
+  /** A node of before resizes were entries would pass over them, and have another vdisk than the others. */
+  async #checkNodes(name: string): Promise<void> {
+    const old = (await listNodes(this.options.store)).filter(({ logFormat }) => logFormat < RESIZE_LOG_FORMAT).map(({ id }) => `"${id}"`);
+    if (old.length === 0) return;
+    const message = `vdisk "${name}" is not resized: the version that was started last on ${old.join(', ')} does not know resizes`;
+    throw new GatepathError('retryable', 'ERR_OLD_NODES', message, 'upgrade these nodes, or remove them, and try again');
+  }
 
   async #resizeFrom(vdisk: VdiskRecord, fromBytes: number, toBytes: number): Promise<void> {
     const endMs = performance.now() + CONTROLLER_TIMEOUT_MS;

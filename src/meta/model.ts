@@ -21,6 +21,13 @@ export const clusterRecord = z.object({ id: uuid, createdAt: z.string() });
 export const nodeAddresses = z.object({ unix: z.string(), tcp: z.string().nullable() });
 export type NodeAddresses = z.infer<typeof nodeAddresses>;
 
+/**
+ * What a node makes of a vdisk's log: each kind of entry that came later, and that a node may not pass over, is a number more. 1: as it was first; 2: it knows RESIZE. Entries that
+ * not all nodes know are not written: any of them may be a member, or become one.
+ */
+export const LOG_FORMAT = 2;
+export const RESIZE_LOG_FORMAT = 2;
+
 /** A node as it started last. What older versions did not write has their values. */
 export const nodeRecord = z
   .object({
@@ -34,6 +41,8 @@ export const nodeRecord = z
     /** Where a vdisk's log is: which stream, and which shard runs it. */
     shards: z.number().int().positive().default(1),
     streams: z.number().int().positive().default(1),
+    /** {@link LOG_FORMAT} of the version that it runs. */
+    logFormat: z.number().int().positive().default(1),
     /** Nodes that fail together: a rack, a room. Null: it stands alone. */
     faultDomain: name.nullable().default(null),
     /** Its management API: `unix:PATH`. Null: not said. */

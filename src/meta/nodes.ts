@@ -1,7 +1,16 @@
 import { randomUUID } from 'node:crypto';
 import type { GatepathError } from '../base/errors.js';
 import { MAX_META_TRANSACTION } from '../wire/limits.js';
-import { groupRecord, keys, nodeRecord, type GroupMember, type GroupRecord, type NodeAddresses, type NodeRecord } from './model.js';
+import {
+  groupRecord,
+  keys,
+  LOG_FORMAT,
+  nodeRecord,
+  type GroupMember,
+  type GroupRecord,
+  type NodeAddresses,
+  type NodeRecord,
+} from './model.js';
 import { proposeTogether, type Proposal } from './propose.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
 import { refuseRemoved } from './removals.js';
@@ -27,6 +36,8 @@ export interface StartingNode {
   /** Where its management API will listen: `unix:PATH`. */
   readonly control?: string | null;
   readonly boot: Boot;
+  /** Of another version than this one; for tests. */
+  readonly logFormat?: number;
 }
 
 /**
@@ -40,9 +51,10 @@ export async function registerNode(store: MetadataStore, node: StartingNode): Pr
     await refuseRemoved(store, node);
     const found = await store.get(key);
     const known = found === null ? null : parse(nodeRecord, found);
-    const { id, storeUuid, addresses, shards, streams, faultDomain = null, control = null } = node;
+    const { id, storeUuid, addresses, shards, streams, faultDomain = null, control = null, logFormat = LOG_FORMAT } = node;
     const { drainingSince = null, removal = null } = known ?? {};
-    const facts = { id, storeUuid, address: addresses.unix, addresses, shards, streams, faultDomain, control, drainingSince, removal };
+    const where = { id, storeUuid, address: addresses.unix, addresses, shards, streams, faultDomain, control };
+    const facts = { ...where, logFormat, drainingSince, removal };
     const record: NodeRecord = { ...facts, ...nextBoot(known, node) };
     const compares = [
       { key, version: found?.version ?? 0 },

@@ -50,6 +50,7 @@ const HTTP_STATUS_OF_CODE: Readonly<Record<string, number>> = {
   ERR_WOULD_LOSE: 409,
   ERR_WOULD_CUT: 409,
   ERR_RESIZED: 409,
+  ERR_OLD_NODES: 409,
 };
 
 export interface ControlServerOptions {

@@ -77,7 +77,7 @@ export class Resizer {
   #goOn(): void {
     if (this.#asked > 0) return;
     if (this.isPaused && this.#wanted.length === 0) return;
-    if (this.#wanted.length === 0) return this.want(this.#nextBlocks());
+    if (this.#wanted.length === 0) return this.sizes.isUnheard ? this.#later(AGAIN_NS) : this.want(this.#nextBlocks());
     // Whoever has heard nothing asks the same again, looks what it is now, or thinks of something else.
     const dice = this.isPaused ? 0 : this.#below(6);
     if (dice === 1 && this.#wanted.length < MAX_WANTED) return this.want(this.#nextBlocks());

@@ -180,6 +180,7 @@ export class ClusterRun {
 
   #rest(): void {
     const { cluster } = this;
+    for (const one of this.#resizers) one.isPaused = true;
     if (!this.#quiet() || !this.#growAll()) return;
     const isWhole = (): boolean => cluster.vdisks.every(vdisk => this.#isWhole(vdisk));
     if (!this.#until(isWhole, RECOVERY_NS, 'all replicas of all vdisks, equal')) return;
@@ -195,7 +196,6 @@ export class ClusterRun {
   /** What was wanted last is known to have come about, or never to; then all that was cut off is there again, as zeroes. */
   #growAll(): boolean {
     const areIdle = (): boolean => this.#resizers.every(({ isIdle }) => isIdle);
-    for (const one of this.#resizers) one.isPaused = true;
     if (!this.#until(areIdle, RECOVERY_NS, 'the last resizes')) return false;
     // What nobody resizes any more is told by those who have been in control since, if need be.
     if (!this.#areSizesRecorded()) return false;

@@ -7,6 +7,9 @@ import type { Wish } from '../workload.js';
 
 const WHOLE_BLOCK = (1 << UNITS) - 1;
 
+/** Of each the blocks may have taken it in, or not: of so many the checker follows all ways. */
+const MAX_UNHEARD = 6;
+
 /** A size that the vdisk may have had, and until when. */
 interface Span {
   readonly sizeBytes: number;
@@ -58,6 +61,11 @@ export class Sizes {
 
   isWanted(sizeBytes: number): boolean {
     return this.#open.some(change => change.sizeBytes === sizeBytes);
+  }
+
+  /** As many have come about without anybody's hearing of it as are followed at once. */
+  get isUnheard(): boolean {
+    return this.#unheard.length >= MAX_UNHEARD;
   }
 
   /** Whoever resizes wants it, and says so from now on. */
