@@ -3,6 +3,8 @@ import type { NbdSuite } from '../turns.js';
 
 const MIB = 1024 * 1024;
 const RANGE_BYTES = 256 * MIB;
+/** All three vdisks may be of one shard, and have to fit into its part of the cache. */
+const CACHED_RANGE_BYTES = 48 * MIB;
 const WRITE = { mode: 'write', blockBytes: 4096, rangeBytes: RANGE_BYTES, fua: true } as const;
 
 function suite(name: string, title: string, request: NbdSuite['request']): NbdSuite {
@@ -17,7 +19,7 @@ export const REPLICATION_SUITES: readonly NbdSuite[] = [
   suite('replicas-read-qd32', 'cached random reads of 4 KiB, 32 in flight', {
     mode: 'read',
     blockBytes: 4096,
-    rangeBytes: RANGE_BYTES,
+    rangeBytes: CACHED_RANGE_BYTES,
     queueDepth: 32,
   }),
 ];
