@@ -11,6 +11,8 @@ import { makeTempDir, removeTempDir } from '../support/temp.js';
 import { waitFor } from '../support/wait.js';
 
 const WAIT_MS = 30_000;
+const LOOKS = 10;
+const LOOK_MS = 100;
 
 function valueOf(text: string, metric: string, ...labels: readonly string[]): number {
   const lines = text.split('\n').filter(line => line.startsWith(`${metric}{`) || line.startsWith(`${metric} `));
@@ -78,16 +80,24 @@ describe('watching gatepath up', () => {
   });
 
   it('counts do not go back when the vdisk is detached', async () => {
-    const of = async (): Promise<number> => valueOf(await (await fetch(url())).text(), 'gatepath_hop_requests_total', 'hop="session"');
+    const metrics = async (): Promise<string> => (await fetch(url())).text();
+    const of = (text: string): number => valueOf(text, 'gatepath_hop_requests_total', 'hop="session"');
     await gatepath('vdisk', 'create', 'brief', '1M', '--data', dir);
     await gatepath('attach', 'brief', '--data', dir);
     const other = await NbdClient.connect({ socket: system.socket }, 'brief');
     await other.write(0, Buffer.alloc(4_096, 1));
     await other.disconnect();
-    const before = await of();
-    expect(before).toBeGreaterThanOrEqual(31);
+    const before = await metrics();
+    expect(of(before)).toBeGreaterThanOrEqual(31);
+    const served = /^gatepath_vdisk_requests_total\{.*vdisk="brief"/m;
+    expect(before).toMatch(served);
     await gatepath('detach', 'brief', '--data', dir);
-    expect(await of()).toBe(before);
+    await waitFor('the end of its export', WAIT_MS, async () => !served.test(await metrics()));
+    // Its session ends a moment later in each shard: what that had counted would go with it.
+    for (let look = 0; look < LOOKS; look++) {
+      expect(of(await metrics())).toBe(of(before));
+      await new Promise(resolve => setTimeout(resolve, LOOK_MS));
+    }
   });
 
   it('top in a pipe: lines for vdisk, hops, shards and node; --json the same as an object', async () => {
