@@ -85,6 +85,11 @@ interface LastKey {
 
 export type LmdbEntry = readonly [key: Uint8Array, value: Uint8Array];
 
+export interface LmdbLeaf {
+  readonly page: number;
+  readonly entries: readonly LmdbEntry[];
+}
+
 export class LmdbImage {
   readonly #damage: LmdbDamage[] = [];
   readonly #kept = new Map<number, Uint8Array>();
@@ -118,6 +123,51 @@ export class LmdbImage {
     const pages = lastPage - 1;
     if (this.#damage.length === 0 && this.#used.size !== pages)
       this.#tell(this.#meta.page, `${this.#used.size} pages are in use or free, of ${pages}`);
+  }
+
+  /** As far as pages are in use, or were. */
+  get usedBytes(): number {
+    return this.#meta === null ? 0 : (this.#meta.lastPage + 1) * this.pageBytes;
+  }
+
+  /**
+   * The main tree's leaves in order, from the one on that may have `from`, each checked by itself as by {@link check}: damage is told in {@link damage}. `position.next` is a key that
+   * comes behind the leaf that was given last; null: none does. It is known when the leaf is given.
+   */
+  *pages(from: Uint8Array, position: { next: Uint8Array | null }): Generator<LmdbLeaf> {
+    if (this.#meta === null || this.#meta.main.root < 0) return;
+    yield* this.#leaves(this.#meta.main.root, this.#meta.main.depth, from, null, position);
+  }
+
+  /** `end`: a key that lies behind the page. */
+  *#leaves(
+    number: number,
+    depth: number,
+    from: Uint8Array,
+    end: Uint8Array | null,
+    position: { next: Uint8Array | null },
+  ): Generator<LmdbLeaf> {
+    position.next = end;
+    const page = depth > 0 ? this.#pageOf(number) : null;
+    const nodes = page === null ? null : this.#nodesOf(page, number, true);
+    if (page === null || nodes === null) return yield { page: number, entries: [] };
+    const isBranch = (viewOf(page).getUint16(LmdbAt.flags, true) & BRANCH) !== 0;
+    if (isBranch !== depth > 1) {
+      this.#tell(number, `it is ${isBranch ? 'a branch' : 'a leaf'}, ${depth - 1} levels above the leaves`);
+      return yield { page: number, entries: [] };
+    }
+    for (let i = isBranch ? 2 : 1; i < nodes.length; i++)
+      if (compare(nodes[i - 1]!.key, nodes[i]!.key) >= 0) this.#tell(number, 'its keys are not in order');
+    if (!isBranch) {
+      const data = nodes.map(node => this.#dataOf(page, node, number, null));
+      if (data.includes(null)) this.#tell(number, 'the data of an entry cannot be read');
+      return yield { page: number, entries: nodes.flatMap(({ key }, i) => (data[i] === null ? [] : [[key, data[i]!] as const])) };
+    }
+    for (let i = 0; i < nodes.length; i++) {
+      const next = nodes[i + 1]?.key ?? null;
+      if (next !== null && compare(next, from) <= 0) continue;
+      yield* this.#leaves(nodes[i]!.child, depth - 1, from, next ?? end, position);
+    }
   }
 
   /** Entries from `start` up to and without `end`, ascending. Damaged pages are passed over. */

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { formatSize } from '../base/size.js';
-import type { DatapathView, NodeView, ShardView, StatusView } from '../control/schemas.js';
+import type { DatapathView, NodeView, ShardView, StatusView, StorePagesView } from '../control/schemas.js';
 import { printJson, printTable } from './output.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 
@@ -30,7 +30,7 @@ function printStatus(status: StatusView): void {
   printTable(['HOP', 'SHARD', 'REQUESTS', 'BYTES', 'P50 µs', 'P99 µs', 'MAX µs'], hops.flatMap(hopRows));
 }
 
-function printStorage({ node, nodes, vdisks, space, hosts, shards, version }: StatusView): void {
+function printStorage({ node, nodes, vdisks, space, hosts, shards, storePages, version }: StatusView): void {
   if (node === null || space === null) return;
   console.log(`node      ${node.id}, pid ${node.pid}, since ${node.startedAt}, gatepath ${version}`);
   const { freeBytes, totalBytes, usedBytes, returning } = space;
@@ -50,6 +50,7 @@ function printStorage({ node, nodes, vdisks, space, hosts, shards, version }: St
   console.log(`oplog     ${formatSize(used)} of ${formatSize(capacity)} in use`);
   console.log(`cache     ${shards.map(cacheLine).join('; ')}`);
   printScrub(shards);
+  if (storePages !== null) printStorePages(storePages);
 }
 
 function printScrub(shards: readonly ShardView[]): void {
@@ -63,6 +64,11 @@ function printScrub(shards: readonly ShardView[]): void {
   const rot = (field: keyof ShardView['rot']): number => shards.reduce((all, one) => all + one.rot[field], 0);
   if (rot('damagedBlocks') + rot('lostBlocks') === 0) return;
   console.log(`damage    ${rot('repairedBlocks')} blocks repaired from other nodes; found nowhere whole: ${rot('lostBlocks')}`);
+}
+
+function printStorePages({ passes, doneBytes, totalBytes, damaged }: StorePagesView): void {
+  const found = damaged === 0 ? '' : `; DAMAGED: ${damaged}`;
+  console.log(`store     ${formatSize(doneBytes)} of ${formatSize(totalBytes)} of its pages read; passes before: ${passes}${found}`);
 }
 
 const nodeText = ({ id, alive, controls }: NodeView): string => `${id} ${alive ? `alive, controls ${controls}` : 'SILENT'}`;

@@ -378,6 +378,10 @@ export type ResyncView = z.infer<typeof resyncView>;
 export type LastProblemView = z.infer<typeof lastProblemView>;
 export type ServedView = z.infer<typeof servedView>;
 
+/** The pages of the block store's database, read and checked again and again; `damaged` pages and records since the start. */
+export const storePagesView = z.object({ passes: count, doneBytes: count, totalBytes: count, damaged: count });
+export type StorePagesView = z.infer<typeof storePagesView>;
+
 /** Of one process: what concerns its Stargate is null or empty where it has none, `datapath` where it has none. */
 export const statusView = z.object({
   version: z.string(),
@@ -420,6 +424,8 @@ export const statusView = z.object({
       returning: z.object({ layers: count, bytes: count }).default({ layers: 0, bytes: 0 }),
     })
     .nullable(),
+  /** Null: it is off, or has not begun. */
+  storePages: storePagesView.nullable().default(null),
   shards: z.array(shardView),
   datapath: datapathView.nullable(),
 });

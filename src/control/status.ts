@@ -42,6 +42,7 @@ export class StatusService {
       hosts: [],
       vdisks: null,
       space: null,
+      storePages: null,
       shards: [],
       ...ofStorage?.view,
       datapath: ofDatapath?.view ?? null,
@@ -60,15 +61,18 @@ async function storageStatus(storage: NonNullable<StatusOptions['storage']>) {
       usedBytes: copiesOf(status).reduce((sum, { usedBytes }) => sum + usedBytes, 0),
       returning: { layers: status.removing, bytes: status.removingBytes },
     },
+    storePages: status.storePages,
     shards: [...status.shards],
   };
-  const silentShards = status.silentShards > 0 ? [`${status.silentShards} shards do not answer`] : [];
+  const ownProblems = status.silentShards > 0 ? [`${status.silentShards} shards do not answer`] : [];
+  const damaged = status.storePages?.damaged ?? 0;
+  if (damaged > 0) ownProblems.push(`${damaged} pages or records of the block store's database are damaged: "gatepath events" names them`);
   try {
     const known = await within(METADATA_TIMEOUT_MS, fromMetadata(storage, status));
-    return { isUnavailable: known.isUnavailable, problems: [...known.problems, ...silentShards], view: { ...view, ...known.view } };
+    return { isUnavailable: known.isUnavailable, problems: [...known.problems, ...ownProblems], view: { ...view, ...known.view } };
   } catch (error) {
     // Disks are served on without it.
-    const problems = [`the metadata store does not answer: ${(error as Error).message}`, ...silentShards];
+    const problems = [`the metadata store does not answer: ${(error as Error).message}`, ...ownProblems];
     return { isUnavailable: false, problems, view };
   }
 }

@@ -2,7 +2,8 @@ import { closeSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MessagePort } from 'node:worker_threads';
 import { GatepathError } from '../base/errors.js';
-import type { EventSink } from '../base/events.js';
+import { silentEvents, type EventSink } from '../base/events.js';
+import type { LmdbDamage } from '../base/lmdb-image.js';
 import type { Logger } from '../base/log.js';
 import type { Probe } from '../base/probe.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
@@ -33,7 +34,7 @@ import type { MovedMeta } from '../transport/unix-server.js';
 import type { NodeQuestion } from '../wire/meta.js';
 import { shardOfStream, streamOf } from '../wire/placement.js';
 import type { VdiskAnswer, VdiskCommand } from '../wire/vdisk-command.js';
-import { StoreHandle } from '../stargate/store/index.js';
+import { PageCheck, storeDamaged, StoreHandle, type PageCheckProgress } from '../stargate/store/index.js';
 import { Replicas } from './replicas.js';
 import { Sizes } from './sizes.js';
 import { VdiskCommands } from './vdisk-commands.js';
@@ -102,6 +103,7 @@ export class StargateHost {
   #leases: LapsedLeases | null = null;
   #commands: VdiskCommands | null = null;
   #sizes: Sizes | null = null;
+  #pages: PageCheck | null = null;
   #replicas: Replicas | null = null;
   #serving: Promise<void> = Promise.resolve();
 
@@ -214,7 +216,20 @@ export class StargateHost {
     for (const reserve of Object.values(this.reserves)) reserve.keep();
     const { store, metadata } = this;
     this.#deletions = new Deletions({ store, self: metadata.member, log: this.options.log, remove: vdiskId => this.#removeData(vdiskId) });
+    this.#checkPages();
     this.#leases = new LapsedLeases({ store, log: this.options.log, onDeleting: () => this.remove() });
+  }
+
+  #checkPages(): void {
+    const { scrubBytesPerSecond: bytesPerSecond = DEFAULT_SCRUB_BYTES_PER_SECOND, events = silentEvents } = this.options;
+    if (bytesPerSecond === 0) return;
+    const onDamage = (damage: LmdbDamage): void => events.emit(storeDamaged(damage));
+    this.#pages = new PageCheck({ directory: this.blockStore.directory, bytesPerSecond, onDamage });
+  }
+
+  /** Of the block store's database; null: it is off, or serving has not begun. */
+  get storePages(): PageCheckProgress | null {
+    return this.#pages?.progress ?? null;
   }
 
   /** Who is to hold a new vdisk of the container; null: this node, and there is no other. */
@@ -302,6 +317,7 @@ export class StargateHost {
     this.#policies?.close();
     for (const reserve of Object.values(this.reserves)) reserve.close();
     this.#sizes?.close();
+    await this.#pages?.close();
     await this.blockStore.stop();
     await this.metadata.close();
     this.directory.lock.release();

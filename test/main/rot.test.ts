@@ -2,12 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { copyFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { LmdbAt } from '../../src/base/lmdb-image.js';
 import type { EventView, StatusView } from '../../src/control/schemas.js';
 import { GatepathUp, gatepath, gatepathArgv } from '../support/gatepath.js';
 import { NbdClient } from '../support/nbd/client.js';
 import { run } from '../support/process.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
-import { sleep } from '../support/wait.js';
+import { sleep, waitFor } from '../support/wait.js';
 import { DamagedDirectory } from './verify/damaged-directory.js';
 
 const BLOCK = 4096;
@@ -67,6 +68,9 @@ describe('one copy that rots', () => {
     await system.stop();
     const [, record] = [...damaged.records('stargate/store/data.mdb')].find(([key]) => isChunk(key, 1, 0, 2))!;
     damaged.flip('stargate/store/data.mdb', record.at + 30, 4);
+    // A field that the library does not look at.
+    const { root } = damaged.lmdbPages('stargate/store/data.mdb');
+    damaged.flip('stargate/store/data.mdb', root + LmdbAt.transaction + 7, 1);
     await system.start();
     const client = await connect();
     for (const n of [2 * CHUNK_BLOCKS, 3 * CHUNK_BLOCKS - 1]) await expect(client.read(n * BLOCK, BLOCK)).rejects.toMatchObject(EIO);
@@ -76,6 +80,13 @@ describe('one copy that rots', () => {
     expect(await other.read(0, content.length)).toEqual(content);
     await client.disconnect();
     await other.disconnect();
+    const status = await waitFor('the damaged page is told', 60_000, async () => {
+      const told = JSON.parse(await gatepath('status', '--data', data, '--json')) as StatusView;
+      return (told.storePages?.damaged ?? 0) > 0 && told;
+    });
+    expect(status).toMatchObject({ health: 'degraded', storePages: { damaged: 1 } });
+    const cause = `the database of the block store is damaged, page ${root / 4096}: it is of a transaction that has not been`;
+    expect(await eventsOf()).toContainEqual(expect.objectContaining({ kind: 'rot-found', vdiskId: null, cause }));
   });
 
   it('in the log: that vdisk is refused, and told with its range; the other one is served', async () => {

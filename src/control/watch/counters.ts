@@ -51,6 +51,7 @@ export class Counters {
       stored,
       notServed: status?.problems.length ?? 0,
       silentShards: Math.max(status?.silentShards ?? 0, exports?.silentShards ?? 0),
+      storePages: status?.storePages ?? null,
       space: storage?.node.space() ?? null,
     };
   }

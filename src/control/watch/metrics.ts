@@ -222,6 +222,24 @@ export const METRICS: readonly MetricDefinition[] = [
     values: view => scrubs(view).map(({ labels, scrub }) => ({ labels, value: scrub.totalBytes })),
   },
   {
+    ...{
+      name: 'gatepath_store_check_passes_total',
+      type: 'counter',
+      help: "Times that all pages of the block store's database were checked.",
+      labels: [],
+    },
+    values: ({ storePages }) => (storePages === null ? [] : [{ labels: {}, value: storePages.passes }]),
+  },
+  {
+    ...{
+      name: 'gatepath_store_damaged',
+      type: 'gauge',
+      help: 'Its pages and records that were found damaged since the start.',
+      labels: [],
+    },
+    values: ({ storePages }) => (storePages === null ? [] : [{ labels: {}, value: storePages.damaged }]),
+  },
+  {
     ...{ name: 'gatepath_space_free_bytes', type: 'gauge', help: 'Free space of the file system with the data.', labels: [] },
     values: ({ space }) => (space === null ? [] : [{ labels: {}, value: space.freeBytes }]),
   },

@@ -70,6 +70,8 @@ export const countersView = z.object({
   /** Vdisks that the node would serve, and does not. */
   notServed: count,
   silentShards: count,
+  /** Of the block store's database; null: its pages are not checked. */
+  storePages: z.object({ passes: count, damaged: count }).nullable().default(null),
   space: z.object({ freeBytes: count, totalBytes: count }).nullable(),
 });
 export type CountersView = z.infer<typeof countersView>;

@@ -27,5 +27,14 @@ export const MAX_COMMANDS_PER_COMMIT = 256;
 export const MAX_PENDING_COMMANDS = 4_096;
 /** Address space reserved for the database; the file grows only as records do. About 900 bytes for 256 KiB of data: 75 TiB. */
 export const MAP_BYTES = 2 ** 38;
+/** Pages of the database that are checked at once: some ms of the main thread where they have to come from the disk. */
+export const CHECK_PAGES = 64;
+/** How often they are read again before what is wrong counts as damage. */
+export const CHECK_REREADS = 3;
+/** From the start to the first pass, and between passes. */
+export const CHECK_START_MS = 1_000;
+export const CHECK_REST_MS = 60_000;
+/** Damaged pages and records that are told; more of them are no news. */
+export const MAX_CHECK_TOLD = 1_000;
 /** How long the store thread has to end. */
 export const STORE_STOP_DEADLINE_MS = 5_000;

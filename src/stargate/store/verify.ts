@@ -41,6 +41,21 @@ export function verifyStore(reader: RecordReader): Finding[] {
   return verifier.end();
 }
 
+/** What is wrong with the record by itself, chunks left out; null: nothing. */
+export function recordProblem(key: Uint8Array, record: Uint8Array): string | null {
+  const place = parseKey(key);
+  if (place === null) return "a key that is none of the store's";
+  try {
+    if (place.kind === KeyKind.layer) decodeLayer(place.layer, record);
+    if (place.kind === KeyKind.segment) decodeSegment(place.layer, place.segment, record);
+    return null;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    const segment = place.kind === KeyKind.segment ? `, segment ${place.segment}` : '';
+    return `the record of layer ${place.layer}${segment}: ${error.message}`;
+  }
+}
+
 class StoreVerifier {
   nextLayer = 1;
   readonly #findings: Finding[] = [];

@@ -46,6 +46,7 @@ function look(atS: number, probes: SessionProbes | null, { cpuS = atS, hits = 0,
     stored: [],
     notServed: 0,
     silentShards: 0,
+    storePages: null,
     space: { freeBytes: 25, totalBytes: 100 },
   });
 }

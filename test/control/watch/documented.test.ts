@@ -82,6 +82,7 @@ describe('metrics and what is written about them', () => {
       'gatepath_cache_used_bytes',
       'gatepath_cache_size_bytes',
       'gatepath_scrub_passes_total',
+      'gatepath_store_check_passes_total',
       'gatepath_space_size_bytes',
     ]);
   });
