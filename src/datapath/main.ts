@@ -279,8 +279,7 @@ export class DatapathMain {
     if (one.activating?.has(shard) === true) this.#sendActivate(one, shard);
     if (one.resizing.has(shard) || one.sizeBytes !== one.description.sizeBytes) this.#sendResize(one, shard);
     if (one.removing) this.#sendRemove(one, shard);
-    else if (shard !== acceptingShard && one.added.size === shards.count - 1)
-      shards.send(acceptingShard, DatapathTopic.add, one.description);
+    else if (shard !== acceptingShard && one.added.size === shards.count - 1) this.#sendAdd(one, acceptingShard);
     this.#changed(key.vdiskId);
   }
 
