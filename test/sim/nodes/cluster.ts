@@ -46,6 +46,8 @@ const KEEP_SURPLUS_MS = [20, 300, 600_000];
 const CUTS_SEGMENTS_IN = 16;
 /** By the remainder of their division by five. */
 const RESIZING_SEEDS: readonly number[] = [0, 4];
+/** By the remainder of their division by seven. */
+const WAITING_SEEDS: readonly number[] = [2, 4];
 const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
 
 const Disk = traceKind(
@@ -95,6 +97,7 @@ export class Cluster extends Load {
       segments: 8 + clock.below(24),
       cachePages: [8, 32, 128][clock.below(3)]!,
       maxLatencyNs: [300_000, 1_500_000, 6_000_000][clock.below(3)]!,
+      onFull: this.waitsForSpace ? 'wait' : 'error',
       ...options.shape,
     };
     this.nodes = Array.from({ length: count }, (_, i) => new ClusterNode(this, i + 1, shape, options.bugs));
@@ -119,6 +122,12 @@ export class Cluster extends Load {
   /** Some are resized all the time. Of the seed itself: other seeds' histories stay what they are. */
   get isResizing(): boolean {
     return this.options.shape?.resizes ?? RESIZING_SEEDS.includes(this.options.seed % 5);
+  }
+
+  /** What has no space waits for it, in some: nobody hears of a full disk. */
+  get waitsForSpace(): boolean {
+    const { onFull } = this.options.shape ?? {};
+    return onFull === undefined ? WAITING_SEEDS.includes(this.options.seed % 7) : onFull === 'wait';
   }
 
   /** Whole segments are cut off in few runs only: a replica that is brought up then gets a million blocks. */
@@ -194,7 +203,7 @@ export class Cluster extends Load {
   }
 
   onProblem(node: ClusterNode, vdiskId: string, problem: string): void {
-    const isExpected = /already|is starting/.test(problem) || (this.mayBeFull && problem.includes('is full'));
+    const isExpected = /already|is starting/.test(problem) || ((this.mayBeFull || this.waitsForSpace) && problem.includes('is full'));
     if (problem !== '' && !isExpected) this.complaints.push(`node ${node.number} does not hold vdisk ${vdiskId}: ${problem}`);
   }
 

@@ -71,7 +71,7 @@ export interface FaultOptions {
 
 /** Things that go wrong, one after another, each for a while. */
 export class Faults {
-  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0, rotten: 0 };
+  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0, rotten: 0, full: 0 };
   /** The one node in a history whose disk rots. */
   #rotten: ClusterNode | null = null;
   #isOver = false;
@@ -279,7 +279,8 @@ export class Faults {
   #fill(node: ClusterNode, ms: number): void {
     const { disk } = node;
     const isStoreFull = this.cluster.clock.below(2) === 0;
-    this.cluster.mayBeFull = true;
+    this.counters.full++;
+    this.cluster.mayBeFull = !this.cluster.waitsForSpace;
     disk.capacityBytes = disk.usedBytes + this.cluster.clock.below(64 << 10);
     if (isStoreFull && node.store !== null) node.store.isFull = true;
     this.#for(ms, () => this.#makeRoom(node));

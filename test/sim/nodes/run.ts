@@ -36,6 +36,7 @@ export interface ClusterCounters {
   partitions: number;
   emptied: number;
   rotten: number;
+  full: number;
   refilled: number;
   givenUp: number;
   letGo: number;
@@ -307,7 +308,7 @@ export class ClusterRun {
     const { nodes } = cluster;
     const sessions = cluster.datapaths.flatMap(({ clients }) => clients.map(({ session }) => session.counters));
     const sum = <T>(list: readonly T[], of: (one: T) => number): number => list.reduce((total, one) => total + of(one), 0);
-    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0, emptied = 0, rotten = 0 } = this.#faults?.counters ?? {};
+    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0, emptied = 0, rotten = 0, full = 0 } = this.#faults?.counters ?? {};
     return {
       asked: cluster.counters.asked,
       changes: cluster.counters.changes,
@@ -315,7 +316,7 @@ export class ClusterRun {
       lostPaths: sum(sessions, ({ lost }) => lost),
       replayed: sum(sessions, ({ replayed }) => replayed),
       dedupeHits: dedupeHits() - this.#dedupeHitsBefore,
-      ...{ kills, powerCuts, pauses, partitions, emptied, rotten },
+      ...{ kills, powerCuts, pauses, partitions, emptied, rotten, full },
       refilled: sum(nodes, node => node.counters2.refilled),
       givenUp: sum(nodes, node => node.counters2.discarded),
       letGo: sum(nodes, node => node.counters2.letGo),
