@@ -97,7 +97,11 @@ export class SpaceHistory {
   #rig!: Rig;
   #term = 0;
 
-  constructor(seed: number, sizeBytes: number) {
+  constructor(
+    seed: number,
+    /** As the metadata have it, which never hear of a resize: a start goes by the log. */
+    readonly sizeBytes: number,
+  ) {
     this.clock = new VirtualClock(seed);
     this.disk = new FaultyDisk({ random: this.clock.random });
     this.#givenDirectories();
@@ -115,7 +119,7 @@ export class SpaceHistory {
   /** One life; it ends without a word unless the scenario has stopped it. */
   async live(scenario: () => Scenario): Promise<void> {
     const term = ++this.#term;
-    const vdisks = this.clients.map(({ vdiskId, data }) => describeVdisk(term, data.sizeBytes, vdiskId));
+    const vdisks = this.clients.map(({ vdiskId }) => describeVdisk(term, this.sizeBytes, vdiskId));
     const rig = (this.#rig = new Rig(arena => new FaultyEngine(arena, this.clock, this.disk), DIRECTORY, this.storeDisk, vdisks));
     const begin = this.#begin.bind(this);
     await rig.run(function* (): Scenario {
@@ -128,7 +132,10 @@ export class SpaceHistory {
   }
 
   *#begin(): Scenario {
-    for (const client of this.clients) {
+    for (const [which, client] of this.clients.entries()) {
+      const { sizeBytes } = this.#controller(which).state;
+      if (sizeBytes !== client.data.sizeBytes)
+        throw new Error(`vdisk ${which} has ${sizeBytes} bytes, it was made ${client.data.sizeBytes}`);
       const opened = yield this.#rig.open(1, 'a', 0, client.vdiskId);
       if (!(opened instanceof TestSession)) throw new Error(`a session was refused: ${String(opened)}`);
       client.session = opened;
