@@ -8,10 +8,10 @@ import { MemoryMetadata } from '../meta/memory-metadata.js';
 const events: string[] = [];
 let watcher: AttachmentWatcher | null = null;
 
-function watch(store: MemoryMetadata): void {
+function watch(store: MemoryMetadata, known: readonly AttachmentRecord[] = []): void {
   const say = (what: string) => (one: AttachmentRecord) => void events.push(`${what} ${one.vdiskName} ${one.generation} ${one.sizeBytes}`);
   const listener = { onAttached: say('attached'), onDetached: say('detached'), onActivated: say('activated'), onResized: say('resized') };
-  watcher = new AttachmentWatcher(store, 'here', listener, silentLogger);
+  watcher = new AttachmentWatcher(store, 'here', listener, silentLogger, known);
 }
 
 function attachment(vdiskName: string, generation = 1, sizeBytes = 4_096, host = 'here', vdiskId = randomUUID()): AttachmentRecord {
@@ -44,6 +44,17 @@ describe('attachments of a host', () => {
     await vi.waitFor(() => expect(events.at(-1)).toBe('detached b 1 8192'));
     expect(events.length).toBe(6);
     expect(watcher!.attachments.map(one => one.vdiskName)).toEqual(['a']);
+  });
+
+  it('of the process before are there from the beginning, until the store says otherwise', async () => {
+    const store = new MemoryMetadata();
+    const [a, b] = [attachment('a'), attachment('b')];
+    await put(store, { ...a, sizeBytes: 8_192 });
+    store.available = false;
+    watch(store, [a, b]);
+    expect(events).toEqual(['attached a 1 4096', 'attached b 1 4096']);
+    store.available = true;
+    await vi.waitFor(() => expect(events.slice(2)).toEqual(['detached b 1 4096', 'resized a 1 8192']), 10_000);
   });
 
   it('stay while the store does not answer', async () => {
