@@ -55,10 +55,10 @@ export default defineConfig({
     hookTimeout: 600_000,
     sequence: { sequencer: LongestFirst },
     projects: [
-      // What starts whole systems waits most of its time: three at once keep two processors busy.
+      // What starts whole systems waits most of its time: four at once keep two processors busy.
       {
         extends: true,
-        test: { name: 'system', include: SYSTEM_FILES, exclude: LONG_FILES, maxWorkers: 3, sequence: { groupOrder: 0 } },
+        test: { name: 'system', include: SYSTEM_FILES, exclude: LONG_FILES, maxWorkers: 4, sequence: { groupOrder: 0 } },
       },
       // A worker keeps what it has loaded for the next file: loading takes longer than most of these tests.
       {

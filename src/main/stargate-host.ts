@@ -222,9 +222,15 @@ export class StargateHost {
 
   #checkPages(): void {
     const { scrubBytesPerSecond: bytesPerSecond = DEFAULT_SCRUB_BYTES_PER_SECOND, events = silentEvents } = this.options;
-    if (bytesPerSecond === 0) return;
     const onDamage = (damage: LmdbDamage): void => events.emit(storeDamaged(damage));
     this.#pages = new PageCheck({ directory: this.blockStore.directory, bytesPerSecond, onDamage });
+  }
+
+  /** How fast all that is stored is read and checked, from now on; 0: not at all. */
+  setScrub(bytesPerSecond: number): void {
+    const { shards } = this.options;
+    for (let shard = 0; shard < shards; shard++) this.#pool!.send(shard, StargateTopic.scrub, bytesPerSecond / shards);
+    this.#pages?.setRate(bytesPerSecond);
   }
 
   /** Of the block store's database; null: it is off, or serving has not begun. */

@@ -127,7 +127,11 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
     config,
     {
       load: () => loadConfig(configPath, stargateConfig),
-      take: { logLevel: next => log.setLevel(next.logLevel), metrics: next => watch.listen(metricsListening(next)) },
+      take: {
+        logLevel: next => log.setLevel(next.logLevel),
+        metrics: next => watch.listen(metricsListening(next)),
+        scrub: next => host.setScrub(next.scrub),
+      },
       manager,
       status,
     },

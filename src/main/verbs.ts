@@ -6,7 +6,16 @@ import { MAX_SHARDS } from '../shard/limits.js';
 import type { EngineChoice } from '../shard/run.js';
 import type { MetricsAddress } from './config/metrics.js';
 import type { LogFormat } from './logger.js';
-import { DEFAULT_CACHE_BYTES, DEFAULT_OPLOG_BYTES, DEFAULT_SHARDS, LEAST_CACHE_BYTES, LEAST_OPLOG_BYTES, MOST_NODES } from './limits.js';
+import {
+  DEFAULT_CACHE_BYTES,
+  DEFAULT_OPLOG_BYTES,
+  DEFAULT_SCRUB_BYTES_PER_SECOND,
+  DEFAULT_SHARDS,
+  LEAST_CACHE_BYTES,
+  LEAST_OPLOG_BYTES,
+  LEAST_SCRUB_BYTES_PER_SECOND,
+  MOST_NODES,
+} from './limits.js';
 import type { UpOptions } from './up/up.js';
 
 interface UpFlags {
@@ -20,6 +29,7 @@ interface UpFlags {
   readonly shards: string;
   readonly cache: string;
   readonly oplog: string;
+  readonly scrub: string;
   readonly engine: EngineChoice;
   readonly metrics?: string;
   readonly logLevel: string;
@@ -48,6 +58,7 @@ export function addProcessVerbs(program: Command): void {
     .option('--shards <n>', 'threads that serve I/O', String(DEFAULT_SHARDS))
     .option('--cache <size>', 'memory for cached blocks', `${DEFAULT_CACHE_BYTES >> 20}M`)
     .option('--oplog <size>', 'most space that the log takes', `${DEFAULT_OPLOG_BYTES / 2 ** 30}G`)
+    .option('--scrub <rate>', 'how fast all data is read and checked, bytes a second, or off', `${DEFAULT_SCRUB_BYTES_PER_SECOND >> 20}M`)
     .addOption(new Option('--engine <engine>', 'I/O engine').choices(['auto', 'io_uring', 'libuv']).default('auto'))
     .option('--metrics <address>', 'where Prometheus asks for /metrics: a port of the loopback interface, or a loopback ADDRESS:PORT')
     .addOption(new Option('--log-level <level>', 'what is logged').choices(['debug', 'info', 'warn', 'error']).default('warn'))
@@ -59,6 +70,7 @@ export function addProcessVerbs(program: Command): void {
         shards: wholeNumber('--shards', flags.shards, 2, MAX_SHARDS),
         cacheBytes: sizeOf('--cache', flags.cache, LEAST_CACHE_BYTES),
         oplogBytes: sizeOf('--oplog', flags.oplog, LEAST_OPLOG_BYTES),
+        scrubBytesPerSecond: flags.scrub === 'off' ? 0 : sizeOf('--scrub', flags.scrub, LEAST_SCRUB_BYTES_PER_SECOND),
         engine: flags.engine,
         metrics: flags.metrics === undefined ? null : await metricsOf(flags.metrics),
         logLevel: flags.logLevel,

@@ -50,6 +50,8 @@ export const StargateTopic = {
   usageReply: 'stargate.usage-reply',
   /** shard → main: { vdiskId }. A controller wants this node to hold a replica; answered by create, perhaps. */
   replicaWanted: 'stargate.replica-wanted',
+  /** main → shard: number. How fast its extents are read and checked, bytes a second; 0: not at all */
+  scrub: 'stargate.scrub',
   /** main → shard: null. The process is about to stop: hand over what others can take; answered by left */
   leave: 'stargate.leave',
   left: 'stargate.left',

@@ -129,6 +129,7 @@ export class StargateShard implements ShardPart {
         context.send(MAIN, StargateTopic.commandReply, { request, answer } satisfies CommandReply),
       );
     });
+    context.onMessage(StargateTopic.scrub, message => this.node.scrubber.setRate(message as number));
     context.onMessage(StargateTopic.leave, () => this.node.leave(() => context.send(MAIN, StargateTopic.left, null)));
     context.onMessage(StargateTopic.status, message =>
       context.send(MAIN, StargateTopic.statusReply, this.#status(message as StatusRequest)),
@@ -168,7 +169,7 @@ export class StargateShard implements ShardPart {
       })),
       problems,
       rot: { ...this.node.rot },
-      scrub: this.node.scrubber?.progress ?? null,
+      scrub: this.node.scrubber.progress,
       removing: options.removal.layersLeft,
       removingBytes: options.removal.bytesLeft,
       oplog: streams.map(({ number, log: { usage } }) => ({

@@ -1,9 +1,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { ControlClient } from '../../src/control/client.js';
 import { gatepath, gatepathArgv, runGatepath } from '../support/gatepath.js';
 import { TestProcess } from '../support/process.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
+import { waitFor } from '../support/wait.js';
 
 const WAIT_MS = 30_000;
 const dir = makeTempDir('configuration');
@@ -42,7 +44,7 @@ describe('a Stargate that gets SIGHUP', () => {
   const data = join(dir, 'data');
   const write = (extra: string): string => file('live.yaml', `data: ${data}\nsocket: ${dir}/s.sock\noplog: 512M\ncache: 16M\n${extra}\n`);
 
-  it('takes on the log level and the metrics, says what needs a restart, and goes on with what it has when the file is wrong; journald gets priorities', async () => {
+  it('takes on the log level, the metrics and the scrub rate, says what needs a restart, and goes on with what it has when the file is wrong; journald gets priorities', async () => {
     const argv = gatepathArgv('stargate', '--config', write('logLevel: info')).join(' ');
     const child = TestProcess.start([
       'sh',
@@ -55,14 +57,26 @@ describe('a Stargate that gets SIGHUP', () => {
       process.kill(child.pid, 'SIGHUP');
       for (const text of texts) await says(text);
     };
+    const scrubs = async (): Promise<(number | undefined)[]> => {
+      const { shards } = await new ControlClient({ socketPath: join(data, 'control.sock') }).counters();
+      return shards.map(({ storage }) => storage?.scrub?.bytesPerSecond);
+    };
     await says('"msg":"serving"');
+    expect(await scrubs()).toEqual([2 << 20, 2 << 20]);
+    for (const [rate, ofShard] of [
+      ['off', undefined],
+      ['16M', 8 << 20],
+    ] as const) {
+      await hangUp(`logLevel: info\nscrub: ${rate}`, '"changed":["scrub"]');
+      await waitFor('the scrub rate', WAIT_MS, async () => (await scrubs()).every(one => one === ofShard));
+    }
     expect(child.stderr).toMatch(/^<6>\{"level":30,.*"msg":"serving"/m);
-    await hangUp('logLevel: info\nmetrics: 0', '"url":"http://127.0.0.1:');
+    await hangUp('logLevel: info\nscrub: 16M\nmetrics: 0', '"url":"http://127.0.0.1:');
     await hangUp('logLevel: loud', 'logLevel: it has to be debug, info, warn or error');
     expect(child.stderr).toMatch(/^<3>\{"level":50,.*"msg":"the configuration was read again, and is not used"/m);
     const url = /"url":"(http:[^"]+)"/.exec(child.stderr)![1]!;
     expect((await fetch(url)).status).toBe(200);
-    await hangUp('logLevel: debug\nshards: 3', '"changed":["logLevel","metrics"]', '"keys":["shards"]');
+    await hangUp('logLevel: debug\nscrub: 16M\nshards: 3', '"changed":["logLevel","metrics"]', '"keys":["shards"]');
     await expect(fetch(url)).rejects.toThrow();
     write('logLevel: error');
     process.kill(child.pid, 'SIGHUP');

@@ -71,6 +71,16 @@ describe('watching gatepath up', () => {
     expect(drained).toBe(20 * 4_096);
   });
 
+  it('of each container, what its vdisks use, and its quota', async () => {
+    await gatepath('container', 'set', 'default', '--quota', '64M', '--data', dir);
+    const text = await waitFor('an empty log', WAIT_MS, async () => {
+      const said = await (await fetch(url())).text();
+      return valueOf(said, 'gatepath_vdisk_log_bytes', 'vdisk="demo"') === 0 ? said : undefined;
+    });
+    expect(valueOf(text, 'gatepath_container_used_bytes', 'container="default"')).toBe(20 * 4_096);
+    expect(valueOf(text, 'gatepath_container_quota_bytes', 'container="default"')).toBe(64 << 20);
+  });
+
   it.skipIf(missingPrograms('promtool').length > 0)('promtool has nothing to object', async () => {
     const file = join(dir, 'metrics.txt');
     writeFileSync(file, await (await fetch(url())).text());

@@ -1,9 +1,10 @@
 import type { ProbeSnapshot } from '../../base/probe.js';
-import { livingVdisks } from '../../meta/operations.js';
+import type { ContainerRecord, VdiskRecord } from '../../meta/model.js';
+import { listContainers, livingVdisks } from '../../meta/operations.js';
 import type { MetadataStore } from '../../meta/store.js';
 import type { ManagedDatapath } from '../datapath.js';
-import type { ManagedNode } from '../node.js';
-import type { CountersView, ExportCounters, ProbeView, ShardCounters, StoredCounters } from './view.js';
+import type { ManagedNode, NodeStatus } from '../node.js';
+import type { ContainerCounters, CountersView, ExportCounters, ProbeView, ShardCounters, StoredCounters } from './view.js';
 
 export interface CountersOptions {
   readonly version: string;
@@ -20,19 +21,20 @@ export interface WatchedShards {
 }
 
 /** Names are for people: without the metadata ids do. */
-const NAMES_TIMEOUT_MS = 500;
+const METADATA_TIMEOUT_MS = 500;
 
 /** What a process counts. Probes are read where they are; the rest is asked of the shards, by a message each. */
 export class Counters {
-  /** As they were last known. */
-  #names: ReadonlyMap<string, string> = new Map();
+  /** As they were last known, by id. */
+  #vdisks: ReadonlyMap<string, VdiskRecord> = new Map();
+  #containers: readonly ContainerRecord[] = [];
 
   constructor(private readonly options: CountersOptions) {}
 
   async view(): Promise<CountersView> {
     const { version, storage, datapath, shards } = this.options;
     const [status, exports] = await Promise.all([storage?.node.status() ?? null, datapath?.counters() ?? null]);
-    const stored = status === null ? [] : await this.#stored(status);
+    if (status !== null) await this.#learn();
     return {
       version,
       atNs: Number(process.hrtime.bigint()),
@@ -48,7 +50,8 @@ export class Counters {
         };
       }),
       exports: [...(exports?.exports ?? [])],
-      stored,
+      stored: status === null ? [] : this.#stored(status),
+      containers: status === null ? [] : this.#used(status),
       notServed: status?.problems.length ?? 0,
       silentShards: Math.max(status?.silentShards ?? 0, exports?.silentShards ?? 0),
       storePages: status?.storePages ?? null,
@@ -56,24 +59,36 @@ export class Counters {
     };
   }
 
-  async #stored({ vdisks, replicas }: Awaited<ReturnType<ManagedNode['status']>>): Promise<StoredCounters[]> {
-    await this.#learnNames();
+  #stored({ vdisks, replicas }: NodeStatus): StoredCounters[] {
     const served = new Set(vdisks.map(({ vdiskId }) => vdiskId));
     return [...vdisks, ...replicas.filter(({ vdiskId }) => !served.has(vdiskId))].map(one => ({
       vdiskId: one.vdiskId,
-      name: this.#names.get(one.vdiskId) ?? one.vdiskId,
+      name: this.#vdisks.get(one.vdiskId)?.name ?? one.vdiskId,
       allocatedBytes: one.allocatedBytes,
+      logBytes: served.has(one.vdiskId) ? one.logBytes : null,
       undrainedEntries: Math.max(0, one.lastSeq - one.drainedSeq),
       sessions: one.sessions,
     }));
   }
 
-  async #learnNames(): Promise<void> {
+  #used({ vdisks }: NodeStatus): ContainerCounters[] {
+    const used = new Map<string, number>();
+    for (const { vdiskId, allocatedBytes, logBytes } of vdisks) {
+      const container = this.#vdisks.get(vdiskId)?.container;
+      if (container !== undefined) used.set(container, (used.get(container) ?? 0) + allocatedBytes + logBytes);
+    }
+    return this.#containers.map(({ name, quotaBytes }) => ({ name, usedBytes: used.get(name) ?? 0, quotaBytes }));
+  }
+
+  async #learn(): Promise<void> {
+    const { store } = this.options.storage!;
     let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<null>(resolve => (timer = setTimeout(() => resolve(null), NAMES_TIMEOUT_MS)));
-    const vdisks = await Promise.race([livingVdisks(this.options.storage!.store).catch(() => null), late]);
+    const late = new Promise<null>(resolve => (timer = setTimeout(() => resolve(null), METADATA_TIMEOUT_MS)));
+    const found = await Promise.race([Promise.all([livingVdisks(store), listContainers(store)]).catch(() => null), late]);
     clearTimeout(timer);
-    if (vdisks !== null) this.#names = new Map(vdisks.map(({ id, name }) => [id, name]));
+    if (found === null) return;
+    this.#vdisks = new Map(found[0].map(vdisk => [vdisk.id, vdisk]));
+    this.#containers = found[1];
   }
 }
 

@@ -156,6 +156,34 @@ export const METRICS: readonly MetricDefinition[] = [
   },
   {
     ...{
+      name: 'gatepath_vdisk_log_bytes',
+      type: 'gauge',
+      help: 'Data of a vdisk in the log, at the most: what is overwritten there counts again. By the node that controls it.',
+      labels: ['vdisk'],
+    },
+    values: view => view.stored.flatMap(({ name, logBytes }) => (logBytes === null ? [] : [{ labels: { vdisk: name }, value: logBytes }])),
+  },
+  {
+    ...{
+      name: 'gatepath_container_used_bytes',
+      type: 'gauge',
+      help: 'What the vdisks of a container use that this node controls, one copy, with the log: to be added up over the nodes.',
+      labels: ['container'],
+    },
+    values: view => view.containers.map(({ name, usedBytes }) => ({ labels: { container: name }, value: usedBytes })),
+  },
+  {
+    ...{
+      name: 'gatepath_container_quota_bytes',
+      type: 'gauge',
+      help: 'Most that the vdisks of a container may use together, on all nodes. Missing: as much as there is.',
+      labels: ['container'],
+    },
+    values: view =>
+      view.containers.flatMap(({ name, quotaBytes }) => (quotaBytes === null ? [] : [{ labels: { container: name }, value: quotaBytes }])),
+  },
+  {
+    ...{
       name: 'gatepath_vdisk_undrained_entries',
       type: 'gauge',
       help: 'Entries of the log that are not in the extents of this node.',

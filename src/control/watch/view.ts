@@ -52,11 +52,17 @@ const storedView = z.object({
   vdiskId: z.string(),
   name: z.string(),
   allocatedBytes: count,
+  /** Data in the log, at the most; null: it is controlled elsewhere. */
+  logBytes: count.nullable().default(null),
   /** Entries of the log that are not in the extents. */
   undrainedEntries: count,
   sessions: count,
 });
 export type StoredCounters = z.infer<typeof storedView>;
+
+/** What its vdisks use that this node controls, one copy, and what all of them may. */
+const containerView = z.object({ name: z.string(), usedBytes: count, quotaBytes: count.nullable() });
+export type ContainerCounters = z.infer<typeof containerView>;
 
 export const countersView = z.object({
   version: z.string(),
@@ -67,6 +73,7 @@ export const countersView = z.object({
   shards: z.array(shardView),
   exports: z.array(exportView),
   stored: z.array(storedView),
+  containers: z.array(containerView).default([]),
   /** Vdisks that the node would serve, and does not. */
   notServed: count,
   silentShards: count,

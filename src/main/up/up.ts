@@ -29,6 +29,8 @@ export interface UpOptions {
   readonly shards: number;
   readonly cacheBytes: number;
   readonly oplogBytes: number;
+  /** 0: nothing is scrubbed. */
+  readonly scrubBytesPerSecond: number;
   readonly engine: EngineChoice;
   /** Where Prometheus asks; null: nowhere. */
   readonly metrics: MetricsAddress | null;
@@ -51,7 +53,7 @@ export async function runUp(options: UpOptions): Promise<void> {
   const nbdSocket = join(data, 'nbd.sock');
   const stargateSocket = join(data, 'stargate.sock');
   const controlSocket = join(data, CONTROL_SOCKET);
-  const { shards, cacheBytes, oplogBytes } = options;
+  const { shards, cacheBytes, oplogBytes, scrubBytesPerSecond } = options;
   const threads = startThreads(shards);
   const host = await StargateHost.open({
     dataDirectory: data,
@@ -59,6 +61,7 @@ export async function runUp(options: UpOptions): Promise<void> {
     shards,
     cacheBytes,
     oplogBytes,
+    scrubBytesPerSecond,
     stargateSocket,
     log,
     events,

@@ -77,7 +77,7 @@ export class NodePart implements VdiskServing, ControllerHost {
   readonly #histories: Histories | null;
   readonly rot = newRotCounters();
   readonly rules: SpaceRules;
-  readonly scrubber: Scrubber | null;
+  readonly scrubber: Scrubber;
   readonly #refusals = new Refusals();
   readonly #openings: Openings;
   /** Who waits for the end of a removal. */
@@ -97,7 +97,8 @@ export class NodePart implements VdiskServing, ControllerHost {
     const shared = { removal: options.removal, store: options.ports.store, refusals: this.#refusals, delays: this.#delays };
     this.#histories = groups && new Histories({ ...shared, groups, streamOf: vdiskId => this.#streamOf(vdiskId)! });
     this.#openings = this.#makeOpenings();
-    this.scrubber = this.#makeScrubber(options.scrubBytesPerSecond ?? 0);
+    const { engine, ports, scrubBytesPerSecond: bytesPerSecond = 0 } = options;
+    this.scrubber = new Scrubber({ engine, ports, bytesPerSecond, vdisks: () => this.#scrubbed() });
     for (let number = 0; number < options.streams; number++) {
       if (shardOfStream(number, options.shards) !== options.shard) continue;
       this.#collected.set(number, this.#openStream(number));
@@ -273,7 +274,7 @@ export class NodePart implements VdiskServing, ControllerHost {
     this.#stopping = true;
     for (const { controller } of this.served.values()) controller.endPaths();
     this.groups?.stop();
-    this.scrubber?.stop();
+    this.scrubber.stop();
     let draining = this.streams.length;
     const goOn = (): void => {
       this.#drainDeadline = null;
@@ -324,12 +325,6 @@ export class NodePart implements VdiskServing, ControllerHost {
     const scheduler = new DrainScheduler(engine, log, mutations?.drain ?? {}, message => this.#fatal(message), onDiskFull);
     this.streams.push({ number, log, report, scheduler });
     return visitor;
-  }
-
-  #makeScrubber(bytesPerSecond: number): Scrubber | null {
-    if (bytesPerSecond === 0) return null;
-    const { engine, ports } = this.options;
-    return new Scrubber({ engine, ports, bytesPerSecond, vdisks: () => this.#scrubbed() });
   }
 
   /** Where a resync writes, what vouches for the blocks comes later. */

@@ -10,6 +10,7 @@ import { SCRUB_BLOCKS, SCRUB_LOOKUPS, SCRUB_REST_NS, SCRUB_RUN_BLOCKS } from './
 export interface ScrubberOptions {
   readonly engine: Engine;
   readonly ports: Pick<ControllerPorts, 'arena' | 'buffers' | 'extents' | 'store'>;
+  /** 0: nothing is read, until {@link Scrubber.setRate}. */
   readonly bytesPerSecond: number;
   /** Those whose extents are what the block store says. Asked again at each step. */
   readonly vdisks: () => readonly Drainable[];
@@ -45,16 +46,28 @@ export class Scrubber {
   #passes = -1;
   #doneBytes = 0;
   #totalBytes = 0;
+  #bytesPerSecond: number;
+  /** Something is under way that goes on by itself. */
+  #isUnderWay = false;
   #isStopped = false;
 
   constructor(readonly options: ScrubberOptions) {
+    this.#bytesPerSecond = options.bytesPerSecond;
     this.#client = options.engine.register({ onCompletion: () => this.#step() });
     this.#after(SCRUB_REST_NS);
   }
 
-  get progress(): ScrubProgress {
-    const { bytesPerSecond } = this.options;
+  /** Null: it is off. */
+  get progress(): ScrubProgress | null {
+    const bytesPerSecond = this.#bytesPerSecond;
+    if (bytesPerSecond === 0) return null;
     return { passes: Math.max(0, this.#passes), doneBytes: this.#doneBytes, totalBytes: this.#totalBytes, bytesPerSecond };
+  }
+
+  /** From the next run on. Off, and on again, it goes on where it was. */
+  setRate(bytesPerSecond: number): void {
+    this.#bytesPerSecond = bytesPerSecond;
+    if (!this.#isUnderWay) this.#afterRun(1);
   }
 
   stop(): void {
@@ -62,11 +75,12 @@ export class Scrubber {
   }
 
   #after(ns: number): void {
-    if (!this.#isStopped) this.options.engine.timer(ns, this.#client, 0);
+    this.#isUnderWay = !this.#isStopped && this.#bytesPerSecond > 0;
+    if (this.#isUnderWay) this.options.engine.timer(ns, this.#client, 0);
   }
 
   #afterRun(blocks: number): void {
-    this.#after(Math.ceil((blocks * BLOCK_BYTES * NS_PER_SECOND) / this.options.bytesPerSecond));
+    this.#after(Math.ceil((blocks * BLOCK_BYTES * NS_PER_SECOND) / this.#bytesPerSecond));
   }
 
   #step(): void {

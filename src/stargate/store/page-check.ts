@@ -9,6 +9,7 @@ import { recordProblem } from './verify.js';
 export interface PageCheckOptions {
   /** Of the database: the store thread has opened it before. */
   readonly directory: string;
+  /** 0: nothing is read, until {@link PageCheck.setRate}. */
   readonly bytesPerSecond: number;
   /** Once for each page and record. */
   readonly onDamage: (damage: LmdbDamage) => void;
@@ -43,7 +44,10 @@ export class PageCheck {
   readonly #database: StoreDatabase;
   readonly #path: string;
   readonly #told = new Set<string>();
+  /** Null: it is off. */
   #timer: NodeJS.Timeout | null = null;
+  #bytesPerSecond: number;
+  #pageBytes = 0;
   #from: Uint8Array = Buffer.alloc(0);
   #passes = 0;
   #doneBytes = 0;
@@ -53,11 +57,20 @@ export class PageCheck {
   constructor(readonly options: PageCheckOptions) {
     this.#database = openDatabase(options.directory);
     this.#path = join(options.directory, 'data.mdb');
+    this.#bytesPerSecond = options.bytesPerSecond;
     this.#after(options.startMs ?? CHECK_START_MS);
   }
 
-  get progress(): PageCheckProgress {
+  /** Null: it is off. */
+  get progress(): PageCheckProgress | null {
+    if (this.#bytesPerSecond === 0) return null;
     return { passes: this.#passes, doneBytes: this.#doneBytes, totalBytes: this.#totalBytes, damaged: this.#damaged };
+  }
+
+  /** From the next piece on. Off, and on again, it goes on where it was. */
+  setRate(bytesPerSecond: number): void {
+    this.#bytesPerSecond = bytesPerSecond;
+    if (this.#timer === null) this.#after(0);
   }
 
   async close(): Promise<void> {
@@ -67,7 +80,7 @@ export class PageCheck {
   }
 
   #after(ms: number): void {
-    this.#timer = setTimeout(() => this.#step(), ms).unref();
+    this.#timer = this.#bytesPerSecond === 0 ? null : setTimeout(() => this.#step(), ms).unref();
   }
 
   #step(): void {
@@ -76,7 +89,7 @@ export class PageCheck {
     const bytes = pages * this.#pageBytes;
     this.#doneBytes = Math.min(this.#totalBytes, this.#doneBytes + bytes);
     this.#from = next ?? Buffer.alloc(0);
-    if (next !== null) return this.#after(Math.ceil((bytes * 1_000) / this.options.bytesPerSecond));
+    if (next !== null) return this.#after(Math.ceil((bytes * 1_000) / this.#bytesPerSecond));
     this.#passes++;
     this.#doneBytes = 0;
     this.#after(this.options.restMs ?? CHECK_REST_MS);
@@ -89,8 +102,6 @@ export class PageCheck {
       if (piece.damage.length === 0 || reads > CHECK_REREADS) return piece;
     }
   }
-
-  #pageBytes = 0;
 
   #piece(): Piece {
     this.#database.resetReadTxn();

@@ -222,9 +222,9 @@ describe('the scrubber', () => {
     world.isRepaired(controller, 1);
     world.isRepaired(member, 2);
     expect(world.compare()).toEqual([]);
-    world.until(() => member.part!.scrubber!.progress.passes > 2, 'three passes');
+    world.until(() => member.part!.scrubber.progress!.passes > 2, 'three passes');
     expect([controller.part!.rot.damagedBlocks, member.part!.rot.damagedBlocks]).toEqual([1, 2]);
-    expect(member.part!.scrubber!.progress.totalBytes).toBe(HOT_BLOCKS * BLOCK_BYTES);
+    expect(member.part!.scrubber.progress!.totalBytes).toBe(HOT_BLOCKS * BLOCK_BYTES);
     expect(world.bad).toEqual([]);
   });
 

@@ -271,7 +271,7 @@ describe('a log that cannot be read', () => {
     const { lsn, seq } = controller.index.found;
     expect(seq).toBeGreaterThan(0);
     // The log is one segment still: position 4096 lies behind the file's first page.
-    machine.disk.file('/node/oplog/00000001.seg').flip(lsn, 3);
+    machine.disk.file('/node/oplog/stream-0/00000001.seg').flip(lsn, 3);
   }
 
   it('because a block rots: that block is lost, and nothing else; the log does not wait for it', async () => {

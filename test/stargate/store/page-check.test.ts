@@ -11,7 +11,7 @@ import type { StoreCommand } from '../../../src/stargate/store/messages.js';
 import { BlockState } from '../../../src/stargate/core/ports.js';
 import { PageCheck } from '../../../src/stargate/store/page-check.js';
 import { drainOf } from './contract.js';
-import { waitFor } from '../../support/wait.js';
+import { sleep, waitFor } from '../../support/wait.js';
 
 const LIMIT_MS = 60_000;
 const PAGE_BYTES = 4_096;
@@ -58,8 +58,8 @@ function flip(atBytes: number, bits = 1): void {
 
 async function passes(count: number): Promise<void> {
   check ??= new PageCheck({ directory, bytesPerSecond: 2 ** 30, startMs: 0, restMs: 0, onDamage: one => found.push(one) });
-  const { passes: before } = check.progress;
-  await waitFor('all pages are read', LIMIT_MS, () => check!.progress.passes >= before + count, 1);
+  const { passes: before } = check.progress!;
+  await waitFor('all pages are read', LIMIT_MS, () => check!.progress!.passes >= before + count, 1);
 }
 
 describe('the check of the pages of a database in use', () => {
@@ -104,12 +104,26 @@ describe('the check of the pages of a database in use', () => {
     }
     await waitFor('all is written', LIMIT_MS, () => answered === DRAINS + 1, 1);
     expect(found).toEqual([]);
-    expect(check.progress.passes).toBeGreaterThan(20);
-    expect(check.progress.totalBytes).toBeGreaterThan(64 * PAGE_BYTES);
+    expect(check.progress!.passes).toBeGreaterThan(20);
+    expect(check.progress!.totalBytes).toBeGreaterThan(64 * PAGE_BYTES);
     await check.close();
     check = null;
     port.close();
     await handle.stop();
+  });
+
+  it('is off, and on again, where it was', async () => {
+    await passes(1);
+    const { passes: before } = check!.progress!;
+    check!.setRate(0);
+    expect(check!.progress).toBeNull();
+    await sleep(100);
+    // A piece is read at once; behind it this rate is slower than the test.
+    check!.setRate(1);
+    await sleep(100);
+    expect(check!.progress!.passes - before).toBeLessThanOrEqual(1);
+    check!.setRate(2 ** 30);
+    expect(check!.progress!.passes - before).toBeLessThanOrEqual(1);
   });
 
   it('tells a damaged page once, and goes on behind it', async () => {
@@ -120,7 +134,7 @@ describe('the check of the pages of a database in use', () => {
     await passes(2);
     expect(found.map(one => one.page)).toEqual([page, other]);
     expect(found[0]!.message).toBe('it has the number of another page');
-    expect(check!.progress.damaged).toBe(2);
+    expect(check!.progress!.damaged).toBe(2);
   });
 
   it('tells a damaged record with its place', async () => {

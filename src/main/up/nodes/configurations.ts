@@ -10,6 +10,7 @@ export interface ClusterSettings {
   readonly shards: number;
   readonly cacheBytes: number;
   readonly oplogBytes: number;
+  readonly scrubBytesPerSecond: number;
   readonly engine: string;
   readonly logLevel: string;
   readonly replicationFactor: number;
@@ -20,7 +21,7 @@ const HEADER = '# Written by "gatepath up --nodes" at each start.\n';
 
 /** One file for each process: with it, and without `up`, the process is started again by hand. */
 export function writeConfigurations(layout: ClusterLayout, paths: ClusterPaths, settings: ClusterSettings): void {
-  const { shards, cacheBytes, oplogBytes, engine, logLevel, replicationFactor, host } = settings;
+  const { shards, cacheBytes, oplogBytes, scrubBytesPerSecond, engine, logLevel, replicationFactor, host } = settings;
   const endpoints = layout.etcd.map((_, i) => etcdUrl(layout, i));
   const listening = layout.nodes.map(({ tcpPort }, i) => `${nodeHost(layout.network, i)}:${tcpPort}`);
   const threads = { shards, engine, logLevel };
@@ -33,6 +34,7 @@ export function writeConfigurations(layout: ClusterLayout, paths: ClusterPaths, 
       node: id,
       cache: cacheBytes,
       oplog: oplogBytes,
+      scrub: scrubBytesPerSecond === 0 ? 'off' : scrubBytesPerSecond,
       ...threads,
       cluster: layout.clusterId,
       replicationFactor,

@@ -47,9 +47,9 @@ export async function runUpNodes(options: UpNodesOptions): Promise<void> {
   const namespaces = wanted ?? (layout.network === 'namespaces' ? new Namespaces(data) : null);
   const paths = new ClusterPaths(data);
   issueCertificates(layout, paths);
-  const { shards, cacheBytes, oplogBytes, engine, logLevel, restart } = options;
+  const { shards, cacheBytes, oplogBytes, scrubBytesPerSecond, engine, logLevel, restart } = options;
   const replicationFactor = options.replicationFactor ?? Math.min(layout.nodes.length, 3);
-  const settings = { shards, cacheBytes, oplogBytes, engine, logLevel, replicationFactor, host: hostName() };
+  const settings = { shards, cacheBytes, oplogBytes, scrubBytesPerSecond, engine, logLevel, replicationFactor, host: hostName() };
   writeConfigurations(layout, paths, settings);
   const describe = (): void => writeClusterFile(data, { version: 1, ...cluster.describe(), console: null });
   const cluster = new LocalCluster({
