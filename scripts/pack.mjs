@@ -47,15 +47,21 @@ try {
   const root = readJson(join(ROOT, 'package.json'));
   const own = OWN.map(directory => addOwn(directory, stage));
   const names = own.map(({ name }) => name);
+  // What a bundled package needs npm takes for bundled, too, and does not fetch.
   const theirs = Object.entries(Object.assign({}, ...own.map(({ dependencies }) => dependencies))).filter(
     ([name]) => !names.includes(name),
   );
+  for (const [name] of theirs) {
+    const { dependencies = {} } = readJson(join(ROOT, 'node_modules', name, 'package.json'));
+    if (Object.keys(dependencies).length > 0) throw new Error(`${name} has dependencies: they have to be bundled, too`);
+    cpSync(join(ROOT, 'node_modules', name), join(stage, 'node_modules', name), { recursive: true });
+  }
   const versions = Object.fromEntries(names.map(name => [name, readJson(join(stage, 'node_modules', name, 'package.json')).version]));
   const manifest = {
     ...Object.fromEntries(KEPT.map(key => [key, root[key]])),
     files: FILES,
     dependencies: { ...root.dependencies, ...Object.fromEntries(theirs), ...versions },
-    bundleDependencies: names,
+    bundleDependencies: [...names, ...theirs.map(([name]) => name)],
   };
   writeFileSync(join(stage, 'package.json'), `${JSON.stringify(manifest, null, 2)}\n`);
   for (const file of FILES) cpSync(join(ROOT, file), join(stage, file), { recursive: true });
