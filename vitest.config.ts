@@ -9,8 +9,6 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 const SYSTEM = [
   'test/guest/',
   'test/crash/process/',
-  'test/meta/etcd-cluster.test.ts',
-  'test/drills/namespaces.test.ts',
   'test/drills/cluster.test.ts',
   'test/main/up-nodes.test.ts',
   'test/main/flush-nodes.test.ts',
@@ -55,10 +53,10 @@ export default defineConfig({
     hookTimeout: 600_000,
     sequence: { sequencer: LongestFirst },
     projects: [
-      // What starts whole systems waits most of its time: four at once keep two processors busy.
+      // What starts whole systems waits some of its time: three at once keep two processors busy.
       {
         extends: true,
-        test: { name: 'system', include: SYSTEM_FILES, exclude: LONG_FILES, maxWorkers: 4, sequence: { groupOrder: 0 } },
+        test: { name: 'system', include: SYSTEM_FILES, exclude: LONG_FILES, maxWorkers: 3, sequence: { groupOrder: 0 } },
       },
       // A worker keeps what it has loaded for the next file: loading takes longer than most of these tests.
       {
