@@ -18,6 +18,8 @@ const NO_DRAINS = new URL('../no-drains.mjs', import.meta.url);
 const RANGE_BYTES = 256 * MIB;
 /** The stream of writes goes behind it. */
 const STREAM_BYTES = 1024 * MIB;
+/** All of the vdisk, in the part of one shard: what is read is in memory, whatever the stream of writes leaves there. */
+const CACHE = '3G';
 /** Of the node that drains: rounds for space go on all the time. */
 const SMALL_LOG = '512M';
 /** Of the one that does not: all rounds have to fit. */
@@ -68,7 +70,7 @@ function node(name: Node['name'], dir: string): Node {
     size: String(RANGE_BYTES + STREAM_BYTES),
     command: argv()[1]!,
     env: name === 'drains' ? {} : env,
-    extraArgs: ['--oplog', oplog],
+    extraArgs: ['--oplog', oplog, '--cache', CACHE],
   });
   return { name, system, client: new ControlClient({ socketPath: join(dataDir, 'control.sock') }) };
 }
