@@ -1,7 +1,7 @@
 /** Rounds of drains under way at once on one stream. */
 export const MAX_ROUNDS = 2;
-/** Runs of one segment's drain that are being read or written at once. */
-export const DRAIN_LANES = 4;
+/** Runs of one segment's drain that are being read or written at once. With too few a disk gives little, and a log that random writes fill is full before its round ends. */
+export const DRAIN_LANES = 8;
 /** Blocks of one run: what a transfer buffer of the middle class holds. */
 export const MAX_RUN_BLOCKS = 16;
 /** From this share of the log on, rounds are started for space. */
