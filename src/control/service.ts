@@ -1,9 +1,8 @@
 import { GatepathError } from '../base/errors.js';
 import { formatSize, wholeBlocks } from '../base/size.js';
-import { findExport, findHost, isExported, listExports, listHosts, waitForKey } from '../meta/hosts.js';
+import { findExport, findHost, isExported, listExports, listHosts, parseExport, waitForKey } from '../meta/hosts.js';
 import {
   containerRecord,
-  exportRecord,
   keys,
   type AttachmentRecord,
   type ExportRecord,
@@ -160,17 +159,17 @@ export class ControlService {
       listHosts(store),
       listExports(store),
     ]);
-    const leaseOf = new Map(leases.map(({ record }) => [record.vdiskId, record]));
-    const [attachmentsOf, exportsOf] = [byVdiskId(attachments), byVdiskId(exports)];
+    const leased = new Map(leases.map(({ record }) => [record.vdiskId, record]));
+    const [attached, exported] = [byVdiskId(attachments), byVdiskId(exports)];
     return [...all.vdisks]
       .sort((a, b) => (a.name < b.name ? -1 : 1))
       .map(vdisk => {
         const { id } = vdisk;
         const around = {
-          lease: leaseOf.get(id) ?? null,
-          attachments: attachmentsOf.get(id) ?? [],
+          lease: leased.get(id) ?? null,
+          attachments: attached.get(id) ?? [],
           hosts,
-          exports: exportsOf.get(id) ?? [],
+          exports: exported.get(id) ?? [],
         };
         return view(vdisk, all, around);
       });
@@ -253,7 +252,7 @@ export class ControlService {
     const { store } = this.options;
     const { host, vdiskId, generation } = attachment;
     return waitForKey(store, keys.export(host, vdiskId), timeoutMs, async found => {
-      const one = parseExport(found?.value);
+      const one = parseExport(found);
       return one !== null && isExported(await findHost(store, host), one, generation) && holds(one);
     });
   }
@@ -263,7 +262,7 @@ export class ControlService {
     const { store } = this.options;
     const { host, vdiskId, generation } = await detach(store, vdiskName, wanted.host);
     const released = await waitForKey(store, keys.export(host, vdiskId), DETACH_TIMEOUT_MS, found => {
-      const one = parseExport(found?.value);
+      const one = parseExport(found);
       return one === null || one.generation > generation;
     });
     return { vdisk: vdiskName, host, released };
@@ -354,10 +353,6 @@ function byVdiskId<T extends { readonly vdiskId: string }>(all: readonly T[]): R
   const map = new Map<string, T[]>();
   for (const one of all) map.set(one.vdiskId, [...(map.get(one.vdiskId) ?? []), one]);
   return map;
-}
-
-function parseExport(value: unknown): ExportRecord | null {
-  return value === undefined ? null : (exportRecord.safeParse(value).data ?? null);
 }
 
 function attachmentView(attachment: AttachmentRecord, host: HostRecord | null, exported: boolean): AttachmentView {

@@ -5,6 +5,7 @@ import type { MetadataStore } from '../meta/store.js';
 import type { DatapathState, ManagedDatapath } from './datapath.js';
 import type { ManagedNode, NodeStatus } from './node.js';
 import type { DatapathView, SessionView, StatusView } from './schemas.js';
+import { within } from './within.js';
 import { copiesOf, survey, vdiskFacts, type Survey } from './survey.js';
 
 /** `status` is asked when something is wrong: it answers without the metadata, too. */
@@ -144,15 +145,3 @@ export function totals(vdisks: readonly VdiskRecord[], all: Survey) {
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((a, b) => a + b, 0);
-
-async function within<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`nothing within ${timeoutMs} ms`)), timeoutMs);
-  });
-  try {
-    return await Promise.race([answer, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}

@@ -7,6 +7,10 @@ export class DueHint {
   /** Null: too many to be named. */
   #keys: Set<string> | null = new Set();
 
+  constructor(tell: (hint: WatchHint) => void) {
+    setImmediate(() => tell(this.#hint));
+  }
+
   changed(key: string): void {
     this.#keys?.add(key);
     if (this.#keys !== null && this.#keys.size > MAX_META_HINT_KEYS) this.#keys = null;
@@ -16,7 +20,7 @@ export class DueHint {
     this.#isBroken = true;
   }
 
-  get hint(): WatchHint {
+  get #hint(): WatchHint {
     if (this.#isBroken) return { broken: true };
     return this.#keys === null ? { broken: false } : { broken: false, keys: [...this.#keys] };
   }

@@ -105,13 +105,10 @@ export class EtcdWatches {
 
   /** In the loop's next turn. */
   #tell(watch: EtcdWatch): DueHint {
-    if (watch.due !== null) return watch.due;
-    const due = (watch.due = new DueHint());
-    setImmediate(() => {
+    return (watch.due ??= new DueHint(hint => {
       watch.due = null;
-      if ([...this.#watches.values()].includes(watch)) watch.listener(due.hint);
-    });
-    return due;
+      if ([...this.#watches.values()].includes(watch)) watch.listener(hint);
+    }));
   }
 
   #check(): void {

@@ -23,7 +23,11 @@ export async function listExports(store: MetadataStore, prefix: string = keys.ex
 }
 
 export async function findExport(store: MetadataStore, host: string, vdiskId: string): Promise<ExportRecord | null> {
-  const found = await store.get(keys.export(host, vdiskId));
+  return parseExport(await store.get(keys.export(host, vdiskId)));
+}
+
+/** Null: there is none, or none that can be read. */
+export function parseExport(found: Versioned | null): ExportRecord | null {
   return found === null ? null : (exportRecord.safeParse(found.value).data ?? null);
 }
 

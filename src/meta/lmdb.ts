@@ -119,18 +119,12 @@ export class LmdbStore implements MetadataStore {
     for (const watch of this.#watches) {
       const changed = operations.map(keyOf).filter(key => key.startsWith(watch.prefix));
       if (changed.length === 0) continue;
-      const due = (watch.due ??= this.#tellNext(watch));
+      const due = (watch.due ??= new DueHint(hint => {
+        watch.due = null;
+        if (this.#watches.has(watch)) watch.listener(hint);
+      }));
       for (const key of changed) due.changed(key);
     }
-  }
-
-  #tellNext(watch: LocalWatch): DueHint {
-    const due = new DueHint();
-    setImmediate(() => {
-      watch.due = null;
-      if (this.#watches.has(watch)) watch.listener(due.hint);
-    });
-    return due;
   }
 
   /** Everything here is synchronous; its errors are rejections, as those of the other stores. */

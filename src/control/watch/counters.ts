@@ -4,6 +4,7 @@ import { listContainers, livingVdisks } from '../../meta/operations.js';
 import type { MetadataStore } from '../../meta/store.js';
 import type { ManagedDatapath } from '../datapath.js';
 import type { ManagedNode, NodeStatus } from '../node.js';
+import { within } from '../within.js';
 import type { ContainerCounters, CountersView, ExportCounters, ProbeView, ShardCounters, StoredCounters } from './view.js';
 
 export interface CountersOptions {
@@ -82,10 +83,7 @@ export class Counters {
 
   async #learn(): Promise<void> {
     const { store } = this.options.storage!;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<null>(resolve => (timer = setTimeout(() => resolve(null), METADATA_TIMEOUT_MS)));
-    const found = await Promise.race([Promise.all([livingVdisks(store), listContainers(store)]).catch(() => null), late]);
-    clearTimeout(timer);
+    const found = await within(METADATA_TIMEOUT_MS, Promise.all([livingVdisks(store), listContainers(store)])).catch(() => null);
     if (found === null) return;
     this.#vdisks = new Map(found[0].map(vdisk => [vdisk.id, vdisk]));
     this.#containers = found[1];
