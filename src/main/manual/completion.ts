@@ -17,6 +17,12 @@ function withValue(pages: readonly CommandPage[]): string[] {
   return [...new Set(pages.flatMap(({ options }) => options.filter(({ value }) => value !== null).flatMap(({ names }) => names)))];
 }
 
+/** What a shell does at a place of the command line, by what may stand there. */
+type Actions = Readonly<Record<Exclude<Value['kind'], 'choices'>, string>> & { readonly choices: (choices: readonly string[]) => string };
+
+const actionAt = (value: Value, actions: Actions): string =>
+  value.kind === 'choices' ? actions.choices(value.choices) : actions[value.kind];
+
 const VDISKS = `  local i data=()
   for ((i = 1; i < \${#words[@]}; i++)); do
     case \${words[i]} in --data|--url) data=("\${words[i]}" "\${words[i+1]}") ;; esac
@@ -52,28 +58,50 @@ function places(pages: readonly CommandPage[]): [place: string, value: Value][] 
   ]);
 }
 
+const paths = (flag: string): string => `compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen ${flag} -- "$cur")`;
+const BASH: Actions = {
+  choices: choices => `COMPREPLY=($(compgen -W ${quoted(choices.join(' '))} -- "$cur"))`,
+  vdisk: 'COMPREPLY=($(compgen -W "$(_gatepath_vdisks)" -- "$cur"))',
+  file: paths('-f'),
+  directory: paths('-d'),
+  any: ':',
+};
+
+const ZSH: Actions = {
+  choices: choices => `compadd -- ${choices.map(quoted).join(' ')}`,
+  vdisk: 'compadd -- $(_gatepath_vdisks)',
+  file: '_files',
+  directory: '_files -/',
+  any: ':',
+};
+
+const FISH: Actions = {
+  choices: choices => `-a ${quoted(choices.join(' '))}`,
+  vdisk: `-a '(__gatepath_vdisks)'`,
+  file: '-F',
+  directory: `-a '(__fish_complete_directories)'`,
+  any: '',
+};
+
+/** Bash and zsh alike. */
+function placeFunction(pages: readonly CommandPage[], actions: Actions): string {
+  const lines = places(pages).map(([place, value]) => `    ${quoted(` ${place}`)}) ${actionAt(value, actions)} ;;`);
+  return `_gatepath_place() {
+  case $1 in
+${lines.join('\n')}
+    *) return 1 ;;
+  esac
+}`;
+}
+
 function bashScript(pages: readonly CommandPage[]): string {
-  const one = (value: Value): string =>
-    value.kind === 'choices'
-      ? `COMPREPLY=($(compgen -W ${quoted(value.choices.join(' '))} -- "$cur"))`
-      : value.kind === 'vdisk'
-        ? 'COMPREPLY=($(compgen -W "$(_gatepath_vdisks)" -- "$cur"))'
-        : value.kind === 'any'
-          ? ':'
-          : `compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen ${value.kind === 'file' ? '-f' : '-d'} -- "$cur")`;
-  const lines = places(pages).map(([place, value]) => `    ${quoted(` ${place}`)}) ${one(value)} ;;`);
   const words = (page: CommandPage, of: readonly string[]): string =>
     `    ${quoted(` ${page.path}`)}) COMPREPLY=($(compgen -W ${quoted(of.join(' '))} -- "$cur")) ;;`;
   return `# bash completion of gatepath
 _gatepath_vdisks() {
 ${VDISKS}
 }
-_gatepath_place() {
-  case $1 in
-${lines.join('\n')}
-    *) return 1 ;;
-  esac
-}
+${placeFunction(pages, BASH)}
 _gatepath() {
   local words=("\${COMP_WORDS[@]}") cword=$COMP_CWORD cur=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]}
   COMPREPLY=()
@@ -98,15 +126,6 @@ complete -F _gatepath gatepath
 }
 
 function zshScript(pages: readonly CommandPage[]): string {
-  const one = (value: Value): string =>
-    value.kind === 'choices'
-      ? `compadd -- ${value.choices.map(quoted).join(' ')}`
-      : value.kind === 'vdisk'
-        ? 'compadd -- $(_gatepath_vdisks)'
-        : value.kind === 'any'
-          ? ':'
-          : `_files${value.kind === 'file' ? '' : ' -/'}`;
-  const lines = places(pages).map(([place, value]) => `    ${quoted(` ${place}`)}) ${one(value)} ;;`);
   const described = (entries: readonly (readonly [string, string])[]): string =>
     entries.map(([name, description]) => quoted(`${name.replaceAll(':', '\\:')}:${description}`)).join(' ');
   const list = (page: CommandPage, tag: string, entries: readonly (readonly [string, string])[]): string =>
@@ -116,12 +135,7 @@ _gatepath_vdisks() {
   emulate -L zsh -o KSH_ARRAYS
 ${VDISKS}
 }
-_gatepath_place() {
-  case $1 in
-${lines.join('\n')}
-    *) return 1 ;;
-  esac
-}
+${placeFunction(pages, ZSH)}
 _gatepath() {
   local cword=$CURRENT cur=$words[CURRENT] before=$words[CURRENT-1]
   local -a list
@@ -154,24 +168,14 @@ if [ "$funcstack[1]" = "_gatepath" ]; then _gatepath "$@"; else compdef _gatepat
 
 function fishScript(pages: readonly CommandPage[]): string {
   const at = ({ path }: CommandPage): string => `-n ${quoted(`__gatepath_at "${path}"`)}`;
-  const of = (value: Value): string =>
-    value.kind === 'choices'
-      ? `-a ${quoted(value.choices.join(' '))}`
-      : value.kind === 'vdisk'
-        ? `-a '(__gatepath_vdisks)'`
-        : value.kind === 'any'
-          ? ''
-          : value.kind === 'file'
-            ? `-F`
-            : `-a '(__fish_complete_directories)'`;
   const lines = pages.flatMap(page => [
     ...page.commands.map(child => `complete -c gatepath -f ${at(page)} -a ${nameOf(child)} -d ${quoted(child.description)}`),
     ...page.options.map(({ names, value, description }) => {
       const flags = names.map(name => (name.startsWith('--') ? `-l ${name.slice(2)}` : `-s ${name.slice(1)}`)).join(' ');
-      return `complete -c gatepath ${at(page)} ${flags} -d ${quoted(description)} ${value === null ? '-f' : `-x ${of(value)}`.replace('-x -F', '-r -F')}`.trimEnd();
+      return `complete -c gatepath ${at(page)} ${flags} -d ${quoted(description)} ${value === null ? '-f' : `-x ${actionAt(value, FISH)}`.replace('-x -F', '-r -F')}`.trimEnd();
     }),
     ...page.arguments.map(({ value, description }, position) =>
-      `complete -c gatepath -n ${quoted(`__gatepath_at "${page.path}" ${position}`)} -d ${quoted(description)} ${value.kind === 'file' ? '-F' : `-f ${of(value)}`}`.trimEnd(),
+      `complete -c gatepath -n ${quoted(`__gatepath_at "${page.path}" ${position}`)} -d ${quoted(description)} ${value.kind === 'file' ? '-F' : `-f ${actionAt(value, FISH)}`}`.trimEnd(),
     ),
   ]);
   return `# fish completion of gatepath
