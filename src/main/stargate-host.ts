@@ -323,7 +323,10 @@ export class StargateHost {
     this.#policies?.close();
     for (const reserve of Object.values(this.reserves)) reserve.close();
     this.#sizes?.close();
-    await this.#pages?.close();
+    const pages = this.#pages;
+    // A reload that comes now finds none to set.
+    this.#pages = null;
+    await pages?.close();
     await this.blockStore.stop();
     await this.metadata.close();
     this.directory.lock.release();
