@@ -182,18 +182,24 @@ export const RESIZE_UNHEARD: Story = {
   },
 };
 
+/** A resize is in both logs when its controller dies, which has told nobody. Gives who follows. */
+function resizedUntold(stage: Stage): ClusterNode {
+  const [controller, other] = stage.cast;
+  stage.blockOneWay(other!, controller);
+  stage.resize(4, controller);
+  stage.for(100);
+  controller.kill();
+  stage.serves(other!);
+  stage.resized();
+  return other!;
+}
+
 /** Rule 26: a resize is in both logs when its controller dies, which has told nobody: whoever follows tells the metadata. */
 export const RESIZE_UNTOLD: Story = {
   home: ELSEWHERE,
   play: stage => {
     stage.quiet();
-    const [controller, other] = stage.cast;
-    stage.blockOneWay(other!, controller);
-    stage.resize(4, controller);
-    stage.for(100);
-    controller.kill();
-    stage.serves(other!);
-    stage.resized();
+    resizedUntold(stage);
   },
 };
 
@@ -203,27 +209,21 @@ export const RESIZE_UNDECIDED: Story = {
   play: stage => {
     stage.quiet();
     const [client] = stage.datapath.clients;
-    const [controller, other] = stage.cast;
     stage.write(client!, 2);
     stage.write(client!, 5);
-    stage.blockOneWay(other!, controller);
-    stage.resize(4, controller);
-    stage.for(100);
-    controller.kill();
-    stage.serves(other!);
-    stage.resized();
+    const other = resizedUntold(stage);
     stage.read(client!, 2);
     stage.write(client!, 5);
     // That the metadata has it, this controller does not hear.
-    stage.blockOneWay(METADATA, other!);
-    stage.resize(3, other!);
+    stage.blockOneWay(METADATA, other);
+    stage.resize(3, other);
     stage.resized();
     stage.for(100);
-    other!.kill();
-    stage.clear(other!, METADATA);
-    other!.start();
-    stage.serves(other!);
-    stage.resize(64, other!);
+    other.kill();
+    stage.clear(other, METADATA);
+    other.start();
+    stage.serves(other);
+    stage.resize(64, other);
     stage.resized();
     stage.read(client!, 2);
     stage.read(client!, 5);
