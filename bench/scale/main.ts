@@ -1,6 +1,6 @@
 // npm run bench:scale [-- --vdisks 1000 --attaches 10000 --dir DIR --json FILE]
 // What many vdisks cost on one node: memory of an idle one, the start, a list of all, and what is left behind by attaching and detaching again and again.
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { ControlClient } from '../../src/control/client.js';
@@ -9,6 +9,8 @@ import { NbdClient } from '../../test/support/nbd/client.js';
 import { check } from '../../test/support/process.js';
 import { makeTempDir, removeTempDir } from '../../test/support/temp.js';
 import { sleep } from '../../test/support/wait.js';
+import { wholeNumber } from '../arguments.js';
+import { processUsage } from '../machine.js';
 import { median } from '../report.js';
 
 const AT_ONCE = 8;
@@ -30,11 +32,6 @@ const { values } = parseArgs({
   },
 });
 
-interface Usage {
-  readonly rssKib: number;
-  readonly descriptors: number;
-}
-
 interface Measured {
   vdisks: number;
   attaches: number;
@@ -53,14 +50,9 @@ interface Measured {
   grownKibPerAttach: number;
 }
 
-function usageOf(pid: number): Usage {
-  const rss = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1];
-  return { rssKib: Number(rss), descriptors: readdirSync(`/proc/${pid}/fd`).length };
-}
-
-async function settled(system: GatepathUp): Promise<Usage> {
+async function settled(system: GatepathUp): Promise<ReturnType<typeof processUsage>> {
   await sleep(SETTLE_MS);
-  return usageOf(system.process.pid);
+  return processUsage(system.process.pid);
 }
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
@@ -146,11 +138,6 @@ async function attachAgain(system: GatepathUp, client: ControlClient, attaches: 
     leakedDescriptors: after.descriptors - before.descriptors,
     grownKibPerAttach: (after.rssKib - half.rssKib) / Math.max(1, attaches / 2),
   });
-}
-
-function wholeNumber(flag: string, text: string): number {
-  if (!/^\d+$/.test(text)) throw new Error(`--${flag} ${text} is no number`);
-  return Number(text);
 }
 
 const dir = values.dir ?? makeTempDir('scale');

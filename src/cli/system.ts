@@ -11,10 +11,10 @@ export interface SystemOptions {
   readonly url?: string;
 }
 
-/** Options with which every client verb finds the running system. */
 /** Name of a process's management socket: in the data directory of a node, beside the NBD socket of a datapath. */
 export const CONTROL_SOCKET = 'control.sock';
 
+/** Options with which every client verb finds the running system. */
 export function systemOptions(command: Command): Command {
   return command
     .option('--data <dir>', `data directory of the running system (default: ${DEFAULT_DATA})`)

@@ -363,5 +363,6 @@ export class Groups implements PeerListener {
     this.#isEndingTurn = false;
   }
 }
+
 const HEADERS = 16;
 const MAX_ROUNDS = 64;
