@@ -1,3 +1,4 @@
+import { seededRandom, type Random } from 'uring-engine/faulty';
 import { BLOCK_BYTES } from '../../../src/stargate/core/ports.js';
 import type { VdiskAnswer, VdiskCommand } from '../../../src/wire/vdisk-command.js';
 import type { Vdisk } from '../load.js';
@@ -28,7 +29,7 @@ const Hears = traceKind(
 export class Resizer {
   /** Nothing new is wanted; what was comes to its end. */
   isPaused = false;
-  readonly #random: () => number;
+  readonly #random: Random;
   /** What is asked for now, by its number; 0: nothing. */
   #asked = 0;
   #lastAsk = 0;
@@ -44,7 +45,7 @@ export class Resizer {
     seed: number,
     isDriven = false,
   ) {
-    this.#random = randomOf(seed * 31 + vdisk.index + 1);
+    this.#random = seededRandom(seed * 31 + vdisk.index + 1);
     this.#maxPauseNs = MAX_PAUSE_NS[this.#below(MAX_PAUSE_NS.length)]!;
     if (!isDriven) this.#later(this.#below(this.#maxPauseNs));
     else this.isPaused = true;
@@ -163,15 +164,4 @@ export class Resizer {
   #below(n: number): number {
     return Math.floor(this.#random() * n);
   }
-}
-
-/** mulberry32 */
-function randomOf(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
