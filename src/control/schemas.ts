@@ -272,6 +272,8 @@ export const sessionView = z.object({
   /** NBD connections, and requests of theirs that are not answered. */
   connections: count,
   unanswered: count,
+  /** Payload of the writes among them, which is kept to be sent again; missing: an older version does not say. */
+  heldBytes: count.default(0),
   /** How often a path was opened and lost, and how many requests were sent again. */
   opened: count,
   lost: count,

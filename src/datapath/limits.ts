@@ -2,8 +2,11 @@ import { SESSION_WINDOW } from '../wire/limits.js';
 
 /** Requests of one session that are sent or held for replay. */
 export const MAX_UNANSWERED = 2_048;
-/** Requests behind those, not numbered yet. The front end bounds what it takes in below the sum (connections × requests of each); more is its bug. */
-export const MAX_WAITING = 65_536;
+/**
+ * Requests behind those, not numbered yet. The front end bounds what it takes in below the sum: connections × requests of each, of which large ones come in pieces
+ * (main/limits.ts asserts it for the NBD server, whose buffers bound the bytes too). More is its bug.
+ */
+export const MAX_WAITING = 1_048_576;
 
 /** Between two rounds over all nodes that may serve a vdisk: doubles from the first to the last. */
 export const RECONNECT_FIRST_MS = 5;

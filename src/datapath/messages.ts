@@ -100,6 +100,8 @@ export interface SessionStatus extends ExportKey {
   readonly lastGapMs: number;
   readonly connections: number;
   readonly unanswered: number;
+  /** Payload of the writes among them, which is kept to be sent again. */
+  readonly heldBytes: number;
   readonly opened: number;
   readonly lost: number;
   readonly replayed: number;

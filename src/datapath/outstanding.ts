@@ -22,6 +22,8 @@ export class Outstanding {
   #waitingFirst: SessionRequest | null = null;
   #waitingLast: SessionRequest | null = null;
   #waitingCount = 0;
+  /** Payload of the writes among all of them: memory of whoever has submitted them. */
+  #heldBytes = 0;
 
   get isEmpty(): boolean {
     return this.#unanswered + this.#waitingCount === 0;
@@ -30,6 +32,15 @@ export class Outstanding {
   /** Those that have a number. */
   get unanswered(): number {
     return this.#unanswered;
+  }
+
+  /** Those behind them, without a number. */
+  get waiting(): number {
+    return this.#waitingCount;
+  }
+
+  get heldBytes(): number {
+    return this.#heldBytes;
   }
 
   get nextSeq(): number {
@@ -59,6 +70,7 @@ export class Outstanding {
   /** Whether it has its number, and can be sent; otherwise it waits. */
   add(request: SessionRequest): boolean {
     const isNext = this.#waitingCount === 0 && this.#hasRoom();
+    this.#heldBytes += heldBytesOf(request);
     if (isNext) this.#number(request);
     else this.#wait(request);
     return isNext;
@@ -105,13 +117,14 @@ export class Outstanding {
   settle(request: SessionRequest): void {
     this.#window[request.clientSeq & MASK] = null;
     this.#unanswered--;
+    this.#heldBytes -= heldBytesOf(request);
     while (this.#lowWater < this.#nextSeq && this.#window[this.#lowWater & MASK] === null) this.#lowWater++;
     if (this.#nextToSend < this.#lowWater) this.#nextToSend = this.#lowWater;
   }
 
   /** About to be answered, numbered or not. */
   takeOldest(): SessionRequest | null {
-    if (this.#nextSeq === this.#lowWater) return this.#waitingFirst === null ? null : this.#takeWaiting();
+    if (this.#nextSeq === this.#lowWater) return this.#waitingFirst === null ? null : this.#giveWaiting();
     const request = this.#window[this.#lowWater & MASK]!;
     this.settle(request);
     return request;
@@ -128,7 +141,9 @@ export class Outstanding {
       this.#nextToSend >= this.#lowWater &&
       this.#nextToSend <= this.#nextSeq &&
       (width === 0 || this.#window[this.#lowWater & MASK] !== null) &&
-      (this.#waitingCount === 0) === (this.#waitingFirst === null);
+      (this.#waitingCount === 0) === (this.#waitingFirst === null) &&
+      this.#heldBytes >= 0 &&
+      (this.#heldBytes === 0 || !this.isEmpty);
     if (!sound)
       throw new Error(`session: invariant broken (low-water ${this.#lowWater}, next ${this.#nextSeq}, unanswered ${this.#unanswered})`);
   }
@@ -152,6 +167,12 @@ export class Outstanding {
     this.#waitingCount++;
   }
 
+  #giveWaiting(): SessionRequest {
+    const request = this.#takeWaiting();
+    this.#heldBytes -= heldBytesOf(request);
+    return request;
+  }
+
   #takeWaiting(): SessionRequest {
     const request = this.#waitingFirst!;
     this.#waitingFirst = request.next;
@@ -161,3 +182,5 @@ export class Outstanding {
     return request;
   }
 }
+
+const heldBytesOf = ({ op, lengthBytes }: SessionRequest): number => (op === IoOp.write ? lengthBytes : 0);

@@ -198,7 +198,7 @@ export class DatapathShard implements ShardPart, EngineClient {
   status(): SessionStatus[] {
     return [...this.#mounted.values()].map(({ description, session, nbd }) => {
       const { vdiskId, generation, name } = description;
-      const { state, unanswered, counters, gapNs } = session.session;
+      const { state, unanswered, waiting, heldBytes, counters, gapNs } = session.session;
       const { problem, path, node, term, since } = session;
       return {
         vdiskId,
@@ -211,7 +211,8 @@ export class DatapathShard implements ShardPart, EngineClient {
         since: since.toISOString(),
         lastGapMs: Math.round(gapNs / NS_PER_MS),
         connections: nbd.connections,
-        unanswered,
+        unanswered: unanswered + waiting,
+        heldBytes,
         ...counters,
         problem,
       };

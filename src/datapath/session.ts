@@ -116,6 +116,16 @@ export class Session implements PathRequestOwner {
     return this.#requests.unanswered;
   }
 
+  /** Those behind them, which have no number yet. */
+  get waiting(): number {
+    return this.#requests.waiting;
+  }
+
+  /** Payload of the writes that are not answered: it is kept where it was received, to be sent again. */
+  get heldBytes(): number {
+    return this.#requests.heldBytes;
+  }
+
   /** Longest time without an answer while requests were outstanding: since the last loss of the path, that outage included; the time that goes on now too. */
   get gapNs(): number {
     return Math.max(this.#gapNs, this.#requests.isEmpty ? 0 : this.ports.nowNs() - this.#progressNs);

@@ -70,10 +70,12 @@ export class DatapathHost implements ManagedDatapath {
     const probes = new Map(this.main.vdiskProbes().map(one => [one.vdiskId, one.probes]));
     const all = exports.map(({ vdiskId, generation, name, sizeBytes }): ExportCounters => {
       const own = sessions.filter(one => one.vdiskId === vdiskId && one.generation === generation);
-      const sum = (field: 'connections' | 'unanswered' | 'lost' | 'replayed'): number => own.reduce((all, one) => all + one[field], 0);
+      const sum = (field: 'connections' | 'unanswered' | 'heldBytes' | 'lost' | 'replayed'): number =>
+        own.reduce((all, one) => all + one[field], 0);
       const told = probes.get(vdiskId);
       return {
         ...{ vdiskId, name, sizeBytes, connections: sum('connections'), unanswered: sum('unanswered'), lost: sum('lost') },
+        heldBytes: sum('heldBytes'),
         replayed: sum('replayed'),
         isCutOff: own.some(({ state, problem }) => state !== 'open' && problem !== ''),
         probes:

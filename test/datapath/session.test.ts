@@ -177,4 +177,19 @@ describe('session: any schedule', () => {
     expect(far.answered.size).toBe(count);
     expect(far.maxWidth).toBeLessThanOrEqual(SESSION_WINDOW);
   });
+
+  it('says how much payload waits to be sent again, of all that is not answered', () => {
+    const far = new FarEnd();
+    far.session.start();
+    const count = MAX_UNANSWERED + 3;
+    for (let i = 1; i <= count; i++) far.write(`w${i}`);
+    expect(far.session).toMatchObject({ unanswered: MAX_UNANSWERED, waiting: 3, heldBytes: count * 4_096 });
+    far.open();
+    far.serve(1 << 20, 0);
+    expect(far.session.heldBytes).toBe((count - far.answered.size) * 4_096);
+    expect(far.answered.size).toBeGreaterThan(0);
+    far.session.detach();
+    expect(far.answered.size).toBe(count);
+    expect(far.session).toMatchObject({ unanswered: 0, waiting: 0, heldBytes: 0 });
+  });
 });

@@ -1,5 +1,6 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { DEFAULT_LIMITS, serverRegionBytes } from 'nbd-server-ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { statusView, type DatapathView, type StatusView } from '../../src/control/schemas.js';
 import { gatepath, GatepathUp, runGatepath } from '../support/gatepath.js';
@@ -12,6 +13,10 @@ const WAIT_MS = 20_000;
 
 async function statusOf(data: string): Promise<StatusView> {
   return statusView.parse(JSON.parse(await gatepath('status', '--json', '--data', data)));
+}
+
+function residentBytes(pid: number): number {
+  return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
 }
 
 /** Over the shards. */
@@ -101,6 +106,45 @@ describe('gatepath status, of a Stargate and a datapath apart', () => {
       expect(stderr).toContain('--data with the data directory of the node');
       expect(code).toBe(1);
     }
+  });
+
+  it('what clients write while all paths are away waits in their sockets, and not in the memory of the datapath', async () => {
+    const MIB = 1 << 20;
+    const [connections, writesOfEach, places] = [12, 10, 40];
+    const contents = Array.from({ length: places }, (_, i) => Buffer.alloc(MIB, i + 1));
+    const clients = await Promise.all(Array.from({ length: connections }, () => NbdClient.connect({ socket: system.socket }, 'demo')));
+    // Each has a path before it is taken away.
+    for (const client of clients) await client.read(0, 4_096);
+    const { pid } = (await datapath());
+    const before = residentBytes(pid);
+    await system.killPart('stargate');
+    const writes = clients.flatMap((client, at) =>
+      Array.from({ length: writesOfEach }, (_, i) => {
+        // What goes to one place is the same each time: requests of different connections have no order.
+        const place = (at * writesOfEach + i) % places;
+        return client.write(place * MIB, contents[place]!);
+      }),
+    );
+    const held = async (): Promise<number> => (await datapath()).sessions.reduce((sum, { heldBytes }) => sum + heldBytes, 0);
+    let last = -1;
+    const heldBytes = await waitFor('no more is taken in', WAIT_MS, async () => {
+      const now = await held();
+      const isSteady = now > 0 && now === last;
+      last = now;
+      return isSteady && now;
+    });
+    // Of 120 MiB: the large buffers of each shard, its shared staging buffers, and what each connection has of its own.
+    const limits = DEFAULT_LIMITS;
+    const mostBytes = 2 * serverRegionBytes({ ...limits, maxConnections: connections });
+    expect(heldBytes).toBeGreaterThan(limits.largeBuffers * MIB);
+    expect(heldBytes).toBeLessThan(mostBytes);
+    expect(mostBytes).toBeLessThan(0.75 * connections * writesOfEach * MIB);
+    expect(residentBytes(pid) - before).toBeLessThan(mostBytes + 16 * MIB);
+    await system.startPart('stargate');
+    await Promise.all(writes);
+    expect(await held()).toBe(0);
+    for (const [place, content] of contents.entries()) expect((await clients[0]!.read(place * MIB, MIB)).equals(content)).toBe(true);
+    for (const client of clients) await client.disconnect();
   });
 
   it('goes with the process', async () => {

@@ -121,6 +121,15 @@ export const METRICS: readonly MetricDefinition[] = [
     values: view => view.exports.map(({ name, unanswered }) => ({ labels: { vdisk: name }, value: unanswered })),
   },
   {
+    ...{
+      name: 'gatepath_vdisk_held_bytes',
+      type: 'gauge',
+      help: 'Payload of the writes that are not answered: kept to be sent again.',
+      labels: ['vdisk'],
+    },
+    values: view => view.exports.map(({ name, heldBytes }) => ({ labels: { vdisk: name }, value: heldBytes })),
+  },
+  {
     ...{ name: 'gatepath_vdisk_connections', type: 'gauge', help: 'NBD connections.', labels: ['vdisk'] },
     values: view => view.exports.map(({ name, connections }) => ({ labels: { vdisk: name }, value: connections })),
   },

@@ -38,6 +38,7 @@ const exportView = z.object({
   sizeBytes: count,
   connections: count,
   unanswered: count,
+  heldBytes: count.default(0),
   lost: count,
   replayed: count,
   /** Requests wait: there is no path. */

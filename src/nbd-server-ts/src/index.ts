@@ -18,6 +18,14 @@ export { ExportMap } from './exports/directory.js';
 export { FILE_EXPORT_REGION_BYTES, FileExport, type FileExportOptions } from './exports/file-export.js';
 export { MemoryExport, type MemoryExportOptions } from './exports/memory-export.js';
 export type { Negotiated, TlsMode } from './handshake/negotiation.js';
-export { DEFAULT_LIMITS, MAX_EXTENTS, MAX_PAYLOAD_BYTES, MAX_PIECE_BYTES, serverRegionBytes, type ServerLimits } from './limits.js';
+export {
+  DEFAULT_LIMITS,
+  MAX_EXTENTS,
+  MAX_PAYLOAD_BYTES,
+  MAX_PIECE_BYTES,
+  MAX_REQUESTS_PER_CONNECTION,
+  serverRegionBytes,
+  type ServerLimits,
+} from './limits.js';
 export { checkExport } from './protocol/export-info.js';
 export { TlsThread, type TlsCredentials, type TlsHandover, type TlsTerminator } from './tls/tls-thread.js';
