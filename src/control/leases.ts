@@ -1,8 +1,9 @@
-import { wholeBlocks } from '../base/size.js';
+import { BLOCK_BYTES, MAX_SIZE_BYTES, wholeBlocks } from '../base/size.js';
 import { GatepathError } from '../base/errors.js';
 import { attachmentsOf } from '../meta/found.js';
 import { beginExport, beginImport, endLease, finishImport, leasedVdisk, renewLease } from '../meta/leases.js';
 import type { VdiskRecord } from '../meta/model.js';
+import { DEFAULT_CONTAINER } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode } from './node.js';
 import type { AttachmentView, AttachRequest, BeginExportRequest, BeginImportRequest, DetachView, FinishImportRequest } from './schemas.js';
@@ -15,6 +16,10 @@ export interface LeaseServiceOptions {
   readonly detach: (vdiskName: string) => Promise<DetachView>;
   /** To fewer bytes than it has, of which those behind have never been written. */
   readonly shrink: (vdiskName: string, sizeBytes: number) => Promise<unknown>;
+  /** Throws where a node would not understand that. */
+  readonly checkShrinks: () => Promise<void>;
+  /** Of a container, null where it has none. Throws ERR_QUOTA where it is used up. */
+  readonly openQuota: (container: string) => Promise<number | null>;
 }
 
 /** The management's side of an import or export: the client copies, over NBD, what it has leased here. */
@@ -22,9 +27,11 @@ export class LeaseService {
   constructor(private readonly options: LeaseServiceOptions) {}
 
   /** The size is rounded up to whole blocks. */
-  async beginImport({ name, sizeBytes, container, host }: BeginImportRequest): Promise<AttachmentView> {
-    const { store, node } = this.options;
-    const wanted = { name, sizeBytes: wholeBlocks(sizeBytes), ...(container === undefined ? {} : { container }) };
+  async beginImport({ name, sizeBytes, container = DEFAULT_CONTAINER, host }: BeginImportRequest): Promise<AttachmentView> {
+    const { store, node, checkShrinks, openQuota } = this.options;
+    const quotaBytes = await openQuota(container);
+    if (sizeBytes === undefined) await checkShrinks();
+    const wanted = { name, sizeBytes: sizeBytes === undefined ? largest(quotaBytes) : wholeBlocks(sizeBytes), container };
     const { vdisk } = await beginImport(store, wanted, record => node.place(record));
     return this.#begun(vdisk, host, () => node.serve(vdisk));
   }
@@ -49,6 +56,8 @@ export class LeaseService {
 
   /** Also where the vdisk has been deleted meanwhile: then the lease alone is left. */
   async end(vdiskId: string): Promise<void> {
+    // What is to be deleted may be what has filled the file system.
+    this.options.node.makeRoom();
     await this.#detach(vdiskId).catch((error: unknown) => {
       if (!isLost(error)) throw error;
     });
@@ -76,6 +85,12 @@ export class LeaseService {
     const { vdisk } = await leasedVdisk(store, vdiskId);
     if ((await attachmentsOf(store, vdiskId)).length > 0) await detach(vdisk.name);
   }
+}
+
+/** Of a vdisk whose container has this quota. */
+function largest(quotaBytes: number | null): number {
+  if (quotaBytes === null) return MAX_SIZE_BYTES;
+  return Math.max(BLOCK_BYTES, Math.min(MAX_SIZE_BYTES, Math.floor(quotaBytes / BLOCK_BYTES) * BLOCK_BYTES));
 }
 
 const isLost = (error: unknown): boolean => error instanceof GatepathError && error.code === 'ERR_LEASE_LOST';

@@ -29,6 +29,8 @@ export interface ManagedNode {
   lastProblem(vdiskId: string): { readonly at: string; readonly cause: string } | null;
   /** What a vdisk with a quota, controlled here, may have used up by the time that it is counted again; null: there is none. */
   reservedBytes(vdiskId: string): number | null;
+  /** What the vdisks of a container with a quota used together when they were last counted, one copy of each. */
+  usedBytes(container: string): Promise<number>;
   space(): { readonly freeBytes: number; readonly totalBytes: number };
   /** The other nodes of the system; null where there is no other. */
   readonly cluster: ManagedCluster | null;

@@ -14,7 +14,8 @@ export const createVdiskRequest = z.strictObject({
 export const beginImportRequest = z.strictObject({
   /** The name that the vdisk is to have. */
   name: text,
-  sizeBytes: z.number().int().positive(),
+  /** Missing: it is known only at the end. The vdisk is as large as its container lets it be until then. */
+  sizeBytes: z.number().int().positive().optional(),
   container: text.optional(),
   /** Where the client finds it: default as with attach. */
   host: text.optional(),

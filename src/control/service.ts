@@ -1,17 +1,17 @@
 import { GatepathError } from '../base/errors.js';
 import { formatSize, wholeBlocks } from '../base/size.js';
 import { findExport, findHost, isExported, listExports, listHosts, parseExport, waitForKey } from '../meta/hosts.js';
-import {
-  containerRecord,
-  keys,
-  type AttachmentRecord,
-  type ExportRecord,
-  type HostRecord,
-  type LeaseRecord,
-  type VdiskRecord,
-} from '../meta/model.js';
+import { keys, type AttachmentRecord, type ExportRecord, type HostRecord, type LeaseRecord, type VdiskRecord } from '../meta/model.js';
 import { activate, attach, detach, holderOf, isOver, listAttachments } from '../meta/attachments.js';
-import { createContainer, createVdisk, DEFAULT_CONTAINER, findVdisk, markDeleting, setContainer } from '../meta/operations.js';
+import {
+  createContainer,
+  createVdisk,
+  DEFAULT_CONTAINER,
+  findContainer,
+  findVdisk,
+  markDeleting,
+  setContainer,
+} from '../meta/operations.js';
 import { attachmentsOf, leaseOf } from '../meta/found.js';
 import { listLeases } from '../meta/leases.js';
 import { setDraining } from '../meta/nodes.js';
@@ -69,6 +69,8 @@ export class ControlService {
       attach: (name, wanted) => this.#attach(name, wanted, true),
       detach: name => this.detach(name),
       shrink: (name, sizeBytes) => this.commands.resize(name, { sizeBytes, shrink: true }),
+      checkShrinks: () => this.commands.checkNodes('a stream of unknown length is not imported', '; or say how long it is: --size'),
+      openQuota: container => this.#openQuota(container),
     });
   }
 
@@ -144,7 +146,7 @@ export class ControlService {
   async createVdisk({ name, sizeBytes, container }: CreateVdiskRequest): Promise<VdiskView> {
     const { store, node } = this.options;
     const wanted = { name, sizeBytes: wholeBlocks(sizeBytes), ...(container === undefined ? {} : { container }) };
-    await this.#checkQuota(container ?? DEFAULT_CONTAINER);
+    await this.#openQuota(container ?? DEFAULT_CONTAINER);
     const vdisk = await createVdisk(store, wanted, record => node.place(record));
     await node.serve(vdisk);
     return this.showVdisk(name);
@@ -270,13 +272,14 @@ export class ControlService {
 
   // ---------------------------------------------------------------- helpers
 
-  /** A vdisk that could not take a single block is refused. */
-  async #checkQuota(container: string): Promise<void> {
-    const found = await this.options.store.get(keys.container(container));
-    if (found === null || (containerRecord.parse(found.value).quotaBytes ?? null) === null) return;
-    const { quotaBytes, allocatedBytes, logBytes } = await this.showContainer(container);
-    if (quotaBytes === null || allocatedBytes + logBytes < quotaBytes) return;
-    const message = `the quota of container "${container}" is used up: ${formatSize(allocatedBytes + logBytes)} of ${formatSize(quotaBytes)}`;
+  /** Null: there is none. A vdisk that could not take a single block is refused. */
+  async #openQuota(container: string): Promise<number | null> {
+    const { store, node } = this.options;
+    const { quotaBytes } = await findContainer(store, container);
+    if (quotaBytes === null) return null;
+    const usedBytes = await node.usedBytes(container);
+    if (usedBytes < quotaBytes) return quotaBytes;
+    const message = `the quota of container "${container}" is used up: ${formatSize(usedBytes)} of ${formatSize(quotaBytes)}`;
     const action = `delete or trim there, or raise it: gatepath container set ${container} --quota SIZE`;
     throw new GatepathError('noSpace', 'ERR_QUOTA', message, action);
   }

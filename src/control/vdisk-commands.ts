@@ -5,7 +5,7 @@ import { listExports, waitForKey } from '../meta/hosts.js';
 import { keys, RESIZE_LOG_FORMAT, vdiskRecord, type VdiskRecord } from '../meta/model.js';
 import { listAttachments } from '../meta/attachments.js';
 import { groupOf, listNodes } from '../meta/nodes.js';
-import { findVdisk } from '../meta/operations.js';
+import { findContainer, findVdisk, refuseBeyondQuota } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import { MapFlags, type VdiskAnswer, type VdiskCommand } from '../wire/vdisk-command.js';
 import type { ManagedNode, NodeStatus } from './node.js';
@@ -38,10 +38,11 @@ export class VdiskCommands {
   async resize(name: string, { sizeBytes, shrink = false }: ResizeRequest): Promise<ResizeView> {
     const vdisk = await findVdisk(this.options.store, name);
     const toBytes = checkSize(sizeBytes);
-    await this.#checkNodes(name);
+    await this.checkNodes(`vdisk "${name}" is not resized`);
     const beforeBytes = await this.#sizeOf(vdisk);
     const cutBytes = toBytes < beforeBytes ? await this.#dataIn(vdisk, toBytes, beforeBytes) : 0;
     if (toBytes < beforeBytes && !shrink) throw wouldCut(name, beforeBytes, toBytes, cutBytes);
+    if (toBytes > beforeBytes) refuseBeyondQuota(await findContainer(this.options.store, vdisk.container), toBytes);
     await this.#resizeFrom(vdisk, beforeBytes, toBytes);
     const isRecorded = await this.#whenRecorded(vdisk.id, toBytes);
     const hosts = isRecorded ? await this.#whenOffered(vdisk.id, toBytes) : [];
@@ -72,11 +73,11 @@ export class VdiskCommands {
   // ---------------------------------------------------------------- the size
 
   /** A node of before resizes were entries would pass over them, and have another vdisk than the others. */
-  async #checkNodes(name: string): Promise<void> {
+  async checkNodes(whatIsNotDone: string, orElse = ''): Promise<void> {
     const old = (await listNodes(this.options.store)).filter(({ logFormat }) => logFormat < RESIZE_LOG_FORMAT).map(({ id }) => `"${id}"`);
     if (old.length === 0) return;
-    const message = `vdisk "${name}" is not resized: the version that was started last on ${old.join(', ')} does not know resizes`;
-    throw new GatepathError('retryable', 'ERR_OLD_NODES', message, 'upgrade these nodes, or remove them, and try again');
+    const message = `${whatIsNotDone}: the version that was started last on ${old.join(', ')} does not know resizes`;
+    throw new GatepathError('retryable', 'ERR_OLD_NODES', message, `upgrade these nodes, or remove them, and try again${orElse}`);
   }
 
   async #resizeFrom(vdisk: VdiskRecord, fromBytes: number, toBytes: number): Promise<void> {

@@ -11,6 +11,8 @@ import { LEASE_LAPSE_MS, LEASE_LOOK_MS } from './limits.js';
 export interface LapsedLeasesOptions {
   readonly store: MetadataStore;
   readonly log: Logger;
+  /** Something is about to be deleted, perhaps what has filled the file system. */
+  readonly makeRoom: () => void;
   /** A vdisk has been marked as being deleted. */
   readonly onDeleting: () => void;
   readonly lapseMs?: number;
@@ -72,7 +74,8 @@ export class LapsedLeases {
 
   /** In steps, of which each may be the last one before an interruption: the lease goes last, so that the next look goes on. */
   async #end({ vdiskId, vdiskName, purpose }: LeaseRecord, asOf: Versioned): Promise<void> {
-    const { store, log, onDeleting } = this.options;
+    const { store, log, makeRoom, onDeleting } = this.options;
+    makeRoom();
     for (const { record } of await attachmentsOf(store, vdiskId)) {
       // Its client is no more to use it, should it come back.
       await detach(store, record.vdiskName, record.host);

@@ -11,6 +11,7 @@ import { listNodes } from '../meta/nodes.js';
 import type { TcpEndpoint } from '../meta/wire-store.js';
 import type { NodeQuestion } from '../wire/meta.js';
 import { COMMAND_TIMEOUT_MS } from './limits.js';
+import type { UsedElsewhere } from './space-policies.js';
 import { spaceOf } from './space.js';
 import type { StargateHost } from './stargate-host.js';
 import { SOFTWARE, VERSION } from './version.js';
@@ -21,7 +22,7 @@ type ConnectTcp = (endpoint: TcpEndpoint) => Socket;
 export function managedNode(host: StargateHost, events: EventRing, connectTcp: ConnectTcp | null): ManagedNode {
   const { nodeId, dataDirectory, shards } = host.options;
   const others = host.metadata.isShared ? cluster(host, connectTcp) : null;
-  if (others !== null) host.reservedElsewhere = () => reservedElsewhere(host, others);
+  if (others !== null) host.usedElsewhere = () => usedElsewhere(host, others);
   return {
     id: nodeId,
     storeUuid: host.directory.storeUuid,
@@ -37,19 +38,23 @@ export function managedNode(host: StargateHost, events: EventRing, connectTcp: C
     hops: shard => host.hops(shard, one => one.snapshot()),
     lastProblem: vdiskId => events.lastProblem(vdiskId),
     space: () => spaceOf(dataDirectory),
-    reservedBytes: vdiskId => host.reservedBytes(vdiskId),
+    reservedBytes: vdiskId => host.policies?.reservedBytes(vdiskId) ?? null,
+    usedBytes: async container => (await host.policies?.usedBytes(container)) ?? 0,
     cluster: others,
   };
 }
 
 /** Of nodes that live; those that do not answer are left out. */
-async function reservedElsewhere(host: StargateHost, others: ManagedCluster): Promise<ReadonlyMap<string, number>> {
+async function usedElsewhere(host: StargateHost, others: ManagedCluster): Promise<ReadonlyMap<string, UsedElsewhere>> {
   const living = new Set(others.living().map(({ id }) => id));
   const nodes = (await listNodes(host.store)).filter(({ id }) => id !== host.options.nodeId && living.has(id));
   const answers = await Promise.all(nodes.map(({ id, addresses, control }) => others.ask({ id, tcp: addresses.tcp, control })));
   const vdisks = answers.flatMap(one => one?.vdisks ?? []);
   return new Map(
-    vdisks.map(({ vdiskId, allocatedBytes, logBytes, reservedBytes }) => [vdiskId, reservedBytes ?? allocatedBytes + logBytes]),
+    vdisks.map(({ vdiskId, allocatedBytes, logBytes, reservedBytes }) => {
+      const usedBytes = allocatedBytes + logBytes;
+      return [vdiskId, { usedBytes, reservedBytes: reservedBytes ?? usedBytes }];
+    }),
   );
 }
 

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
 import { Follower } from '../meta/follower.js';
-import { containerRecord, keys, vdiskRecord, type ContainerRecord, type VdiskRecord } from '../meta/model.js';
+import { isUnfinishedImport } from '../meta/leases.js';
+import { containerRecord, keys, vdiskRecord, type ContainerRecord, type EnospcPolicy, type VdiskRecord } from '../meta/model.js';
 import { parse } from '../meta/records.js';
 import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore } from '../meta/store.js';
@@ -15,8 +16,14 @@ export interface SpacePoliciesOptions {
   readonly tell: (space: VdiskSpace) => void;
   /** Of the vdisks that are controlled here; null: a shard does not answer now. */
   readonly usage: () => Promise<readonly VdiskUsage[] | null>;
-  /** Of the vdisks that other nodes control: what they may have used up by the time that those count again. */
-  readonly reservedElsewhere: () => Promise<ReadonlyMap<string, number>>;
+  /** Of the vdisks that other nodes control. */
+  readonly usedElsewhere: () => Promise<ReadonlyMap<string, UsedElsewhere>>;
+}
+
+export interface UsedElsewhere {
+  readonly usedBytes: number;
+  /** What it may have used up by the time that its node counts again. */
+  readonly reservedBytes: number;
 }
 
 /** How often what the vdisks of a container with a quota use is counted. */
@@ -35,7 +42,9 @@ export class SpacePolicies {
   readonly #inside = new Map<string, Map<string, VdiskRecord>>();
   readonly #told = new Map<string, VdiskSpace>();
   readonly #reserved = new Map<string, number>();
-  readonly #elsewhere = new Map<string, number>();
+  /** What it used when it was last counted. */
+  readonly #used = new Map<string, number>();
+  readonly #elsewhere = new Map<string, UsedElsewhere>();
   #isFollowing = false;
   #reading: Promise<void> = Promise.resolve();
   #round = 0;
@@ -91,6 +100,13 @@ export class SpacePolicies {
     return this.#reserved.get(vdiskId) ?? null;
   }
 
+  /** What the vdisks of a container with a quota used together when they were last counted; those that have been deleted since left out. */
+  async usedBytes(container: string): Promise<number> {
+    await this.#read();
+    const ids = [...(this.#inside.get(container)?.keys() ?? [])];
+    return ids.reduce((sum, id) => sum + (this.#used.get(id) ?? this.#elsewhere.get(id)?.usedBytes ?? 0), 0);
+  }
+
   /** One after the other. */
   #read(): Promise<void> {
     this.#reading = this.#reading.catch(() => undefined).then(() => this.#readNow());
@@ -113,7 +129,7 @@ export class SpacePolicies {
     }
     for (const { before, after } of changed) {
       if (after !== null) this.#tellPolicy(after);
-      else for (const of of [this.#told, this.#reserved, this.#elsewhere]) of.delete(before!.id);
+      else for (const of of [this.#told, this.#reserved, this.#used, this.#elsewhere]) of.delete(before!.id);
     }
   }
 
@@ -134,7 +150,8 @@ export class SpacePolicies {
 
   #tellPolicy(vdisk: VdiskRecord): void {
     const { id } = vdisk;
-    const { enospc: onFull = 'wait', quotaBytes = null } = this.#containerOf(vdisk) ?? {};
+    const { quotaBytes = null } = this.#containerOf(vdisk) ?? {};
+    const onFull = this.#onFull(vdisk);
     const before = this.#told.get(id);
     const isLimited = before !== undefined && before.limitBytes !== Infinity;
     if (quotaBytes === null) this.#reserved.delete(id);
@@ -143,13 +160,18 @@ export class SpacePolicies {
     else this.#tell({ vdiskId: id, onFull, limitBytes: Infinity, endBytes: Infinity });
   }
 
+  /** An import is refused what there is no space for, and so ends: nothing waits behind it but its client. */
+  #onFull(vdisk: VdiskRecord): EnospcPolicy {
+    return isUnfinishedImport(vdisk) ? 'error' : (this.#containerOf(vdisk)?.enospc ?? 'wait');
+  }
+
   async #count(): Promise<void> {
     const limited = [...this.#containers.values()].filter(({ quotaBytes }) => quotaBytes !== null);
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     if (limited.length === 0 || this.#look.isClosed) return;
     try {
-      for (const [id, bytes] of await this.options.reservedElsewhere()) this.#elsewhere.set(id, bytes);
+      for (const [id, used] of await this.options.usedElsewhere()) this.#elsewhere.set(id, used);
       const usage = await this.options.usage();
       if (usage !== null) this.#deal(limited, new Map(usage.map(one => [one.vdiskId, one])));
     } finally {
@@ -159,22 +181,24 @@ export class SpacePolicies {
 
   #deal(limited: readonly ContainerRecord[], usage: ReadonlyMap<string, VdiskUsage>): void {
     this.#round++;
-    for (const { name, quotaBytes, enospc: onFull } of limited) {
+    for (const { name, quotaBytes } of limited) {
       const inside = [...(this.#inside.get(name)?.values() ?? [])];
       const here = inside.filter(({ id }) => usage.has(id));
       const others = inside.filter(({ id }) => !usage.has(id));
-      for (const { id } of others) this.#reserved.delete(id);
+      for (const { id } of others) for (const of of [this.#reserved, this.#used]) of.delete(id);
       const counted = here.map(({ id }) => {
         const { usedBytes, takenBytes } = usage.get(id)!;
         return { usedBytes, openBytes: Math.max(0, (this.#told.get(id)?.limitBytes ?? 0) - takenBytes) };
       });
-      const reservedBytes = others.reduce((sum, { id }) => sum + (this.#elsewhere.get(id) ?? 0), 0);
+      const reservedBytes = others.reduce((sum, { id }) => sum + (this.#elsewhere.get(id)?.reservedBytes ?? 0), 0);
       const grants = deal(quotaBytes!, counted, { reservedBytes, vdisks: others.length }, this.#round);
-      here.forEach(({ id: vdiskId }, i) => {
+      here.forEach((vdisk, i) => {
+        const vdiskId = vdisk.id;
         const { usedBytes, takenBytes } = usage.get(vdiskId)!;
         const { bytes, endBytes } = grants[i]!;
+        this.#used.set(vdiskId, usedBytes);
         this.#reserved.set(vdiskId, usedBytes + Math.max(bytes, counted[i]!.openBytes));
-        this.#tell({ vdiskId, onFull, limitBytes: takenBytes + bytes, endBytes: takenBytes + endBytes });
+        this.#tell({ vdiskId, onFull: this.#onFull(vdisk), limitBytes: takenBytes + bytes, endBytes: takenBytes + endBytes });
       });
     }
   }

@@ -51,7 +51,7 @@ import {
 } from './limits.js';
 import { NodeMetadata } from './node-metadata.js';
 import type { StargateSettings, TcpListening } from './shard-worker.js';
-import { SpacePolicies } from './space-policies.js';
+import { SpacePolicies, type UsedElsewhere } from './space-policies.js';
 import { DELETION_RESERVE_BYTES, SpaceReserve, startReserveBytes } from './space-reserve.js';
 import { CONTROL_SOCKET } from './sockets.js';
 import { SOFTWARE } from './version.js';
@@ -94,9 +94,10 @@ export class StargateHost {
   readonly #removed = new Map<string, () => void>();
   readonly #terms = new Map<string, VdiskDescription>();
   /** What the vdisks that other nodes control may have used up by now; set by whoever can ask them. */
-  reservedElsewhere: () => Promise<ReadonlyMap<string, number>> = () => Promise.resolve(new Map());
+  usedElsewhere: () => Promise<ReadonlyMap<string, UsedElsewhere>> = () => Promise.resolve(new Map());
   #status: ShardQuestions<StargateStatus> | null = null;
-  #policies: SpacePolicies | null = null;
+  /** Null: it does not serve. */
+  policies: SpacePolicies | null = null;
   #pool: ShardPool | null = null;
   #meta: MetaServer | null = null;
   #deletions: Deletions | null = null;
@@ -182,7 +183,7 @@ export class StargateHost {
     pool.on(StargateTopic.created, message => this.#served.get((message as CreatedReply).vdiskId)?.((message as CreatedReply).problem));
     pool.on(StargateTopic.removed, message => this.#removed.get((message as { vdiskId: string }).vdiskId)?.());
     this.#status = new ShardQuestions(pool, StargateTopic.status, StargateTopic.statusReply, STATUS_TIMEOUT_MS);
-    this.#policies = this.#makePolicies(pool);
+    this.policies = this.#makePolicies(pool);
     if (this.metadata.isShared) {
       const { store } = this;
       this.#replicas = new Replicas({
@@ -212,12 +213,17 @@ export class StargateHost {
     });
     await this.#meta.listen(metaSocketOf(this.options.stargateSocket));
     this.#replicas?.follow();
-    this.#policies?.follow();
+    this.policies?.follow();
     for (const reserve of Object.values(this.reserves)) reserve.keep();
     const { store, metadata } = this;
     this.#deletions = new Deletions({ store, self: metadata.member, log: this.options.log, remove: vdiskId => this.#removeData(vdiskId) });
     this.#checkPages();
-    this.#leases = new LapsedLeases({ store, log: this.options.log, onDeleting: () => this.remove() });
+    this.#leases = new LapsedLeases({
+      store,
+      log: this.options.log,
+      makeRoom: () => this.reserves.deletion.makeRoom(),
+      onDeleting: () => this.remove(),
+    });
   }
 
   #checkPages(): void {
@@ -245,7 +251,7 @@ export class StargateHost {
 
   /** A vdisk that is in the metadata now: wins its term and serves it. */
   async serveNew(vdisk: VdiskRecord): Promise<void> {
-    await this.#policies?.admit(vdisk);
+    await this.policies?.admit(vdisk);
     if ((await this.#replicas?.isReplicated(vdisk.id)) === true) return this.#replicas!.served(vdisk);
     await this.#winTerms([vdisk]);
     const description = this.#terms.get(vdisk.id);
@@ -273,11 +279,6 @@ export class StargateHost {
     return (await this.#status!.ask(vdiskId === undefined ? {} : { vdiskId })).map(({ shard, answer: status }) => ({ shard, status }));
   }
 
-  /** What the vdisk may have used up by the time that it is counted again; null: it has no quota, or is not controlled here. */
-  reservedBytes(vdiskId: string): number | null {
-    return this.#policies?.reservedBytes(vdiskId) ?? null;
-  }
-
   #makePolicies(pool: ShardPool): SpacePolicies {
     const questions = new ShardQuestions<UsageReply>(pool, StargateTopic.usage, StargateTopic.usageReply, STATUS_TIMEOUT_MS);
     return new SpacePolicies({
@@ -288,7 +289,7 @@ export class StargateHost {
         const answers = await questions.ask();
         return answers.length < pool.count ? null : answers.flatMap(({ answer }) => answer.vdisks);
       },
-      reservedElsewhere: () => this.reservedElsewhere(),
+      usedElsewhere: () => this.usedElsewhere(),
     });
   }
 
@@ -320,7 +321,7 @@ export class StargateHost {
     this.#replicas?.close();
     this.#deletions?.close();
     this.#leases?.close();
-    this.#policies?.close();
+    this.policies?.close();
     for (const reserve of Object.values(this.reserves)) reserve.close();
     this.#sizes?.close();
     const pages = this.#pages;
@@ -367,7 +368,7 @@ export class StargateHost {
     const living = (await this.#ownVdisks()).filter(({ id }) => !replicated.some(one => one.vdiskId === id));
     const strange = await this.#winTerms(living.filter(({ id }) => !isDamaged.has(id)));
     const refused = [...strange, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
-    await this.#policies?.begin();
+    await this.policies?.begin();
     pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values(), ...replicated], refused } satisfies ServeRequest);
   }
 

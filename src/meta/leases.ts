@@ -27,13 +27,16 @@ export async function beginImport(
 ): Promise<Leased> {
   checkName(wanted.name);
   await refuseTaken(store, wanted.name);
-  let lease: LeaseRecord | null = null;
-  const vdisk = await createVdisk(store, { ...wanted, name: `importing-${randomUUID()}` }, place, ({ id }) => {
-    lease = { vdiskId: id, purpose: 'import', vdiskName: wanted.name, beat: 0, since: now() };
-    return [{ put: keys.lease(id), value: lease }];
-  });
-  return { vdisk, lease: lease! };
+  const id = randomUUID();
+  const lease: LeaseRecord = { vdiskId: id, purpose: 'import', vdiskName: wanted.name, beat: 0, since: now() };
+  const vdisk = await createVdisk(store, { ...wanted, id, name: ownName(id) }, place, () => [{ put: keys.lease(id), value: lease }]);
+  return { vdisk, lease };
 }
+
+/** Nobody but its import uses it. */
+export const isUnfinishedImport = ({ id, name }: VdiskRecord): boolean => name === ownName(id);
+
+const ownName = (vdiskId: string): string => `importing-${vdiskId}`;
 
 /** So that a long import does not find out at its end; what counts is looked at then, again. */
 async function refuseTaken(store: MetadataStore, name: string): Promise<void> {

@@ -99,6 +99,13 @@ function newContainer(containerName: string, wish: ContainerWish): ContainerReco
   };
 }
 
+/** Throws ERR_NOT_FOUND. */
+export async function findContainer(store: MetadataStore, name: string): Promise<ContainerRecord> {
+  const found = await store.get(keys.container(name));
+  if (found === null) throw notFound(name);
+  return parse(containerRecord, found);
+}
+
 export async function listContainers(store: MetadataStore): Promise<ContainerRecord[]> {
   return (await store.range(keys.containers)).items.map(item => parse(containerRecord, item));
 }
@@ -111,15 +118,15 @@ export type Place = (container: ContainerRecord) => Promise<readonly GroupMember
 /** The group is placed, and its first record written, together with the vdisk; `beside`: what else is. */
 export async function createVdisk(
   store: MetadataStore,
-  wanted: { readonly name: string; readonly sizeBytes: number; readonly container?: string },
+  wanted: { readonly name: string; readonly sizeBytes: number; readonly container?: string; readonly id?: string },
   place: Place = () => Promise.resolve(null),
   beside: (record: VdiskRecord) => readonly Operation[] = () => [],
 ): Promise<VdiskRecord> {
-  const { name, sizeBytes, container = DEFAULT_CONTAINER } = wanted;
+  const { name, sizeBytes, container = DEFAULT_CONTAINER, id = randomUUID() } = wanted;
   checkName(name);
   checkName(container);
   const parsed = vdiskRecord.safeParse({
-    id: randomUUID(),
+    id,
     name,
     container,
     sizeBytes,
@@ -139,7 +146,7 @@ export async function createVdisk(
     if (found === null) throw notFound(container);
     if ((await store.get(nameKey)) !== null) throw nameTaken(name);
     const policy = parse(containerRecord, found);
-    if (policy.quotaBytes !== null && sizeBytes > policy.quotaBytes) throw beyondQuota(record, policy.quotaBytes);
+    refuseBeyondQuota(policy, sizeBytes);
     const members = await place(policy);
     const compares = [
       { key: nameKey, version: 0 },
@@ -155,10 +162,11 @@ export async function createVdisk(
   });
 }
 
-/** It could never be filled. */
-function beyondQuota({ container, sizeBytes }: VdiskRecord, quotaBytes: number): GatepathError {
+/** A vdisk that could never be filled. Throws ERR_QUOTA. */
+export function refuseBeyondQuota({ name: container, quotaBytes }: ContainerRecord, sizeBytes: number): void {
+  if (quotaBytes === null || sizeBytes <= quotaBytes) return;
   const message = `a vdisk of ${formatSize(sizeBytes)} never fits into container "${container}", whose quota is ${formatSize(quotaBytes)}`;
-  return invalid('ERR_QUOTA', message, `make it smaller, or raise the quota: gatepath container set ${container} --quota SIZE`);
+  throw invalid('ERR_QUOTA', message, `make it smaller, or raise the quota: gatepath container set ${container} --quota SIZE`);
 }
 
 /** Nobody serves it before the controller has won a term. */

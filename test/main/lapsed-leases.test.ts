@@ -35,7 +35,16 @@ afterEach(async () => {
 });
 
 function start(lapseMs: number, over: MetadataStore = store): void {
-  running.push(new LapsedLeases({ store: over, log: silentLogger, onDeleting: () => void deletions++, lapseMs, lookMs: lapseMs / 10 }));
+  running.push(
+    new LapsedLeases({
+      store: over,
+      log: silentLogger,
+      makeRoom: () => undefined,
+      onDeleting: () => void deletions++,
+      lapseMs,
+      lookMs: lapseMs / 10,
+    }),
+  );
 }
 
 async function importing(name: string): Promise<string> {

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs';
 import { GatepathError } from '../../base/errors.js';
-import { formatSize, MAX_SIZE_BYTES } from '../../base/size.js';
+import { formatSize } from '../../base/size.js';
 import type { ControlClient } from '../../control/client.js';
 import type { VdiskView } from '../../control/schemas.js';
 import { withProgress } from '../progress.js';
 import { copyInto } from './copy.js';
 import { openImage, openNbd, type Source } from './image.js';
+import { withLack } from './lack.js';
 import { Lease } from './lease.js';
 import { usage, type Place } from './place.js';
 import { socketNode } from './qemu.js';
@@ -30,12 +31,21 @@ export interface Imported {
 export async function importVdisk(connect: () => Promise<ControlClient>, wish: ImportWish, interrupted: AbortSignal): Promise<Imported> {
   const { name, from, container, host } = wish;
   const source = await sourceOf(wish, interrupted);
-  const sizeBytes = source?.sizeBytes ?? wish.sizeBytes ?? MAX_SIZE_BYTES;
-  const wanted = { name, sizeBytes, ...(container === undefined ? {} : { container }), ...(host === undefined ? {} : { host }) };
+  const sizeBytes = source?.sizeBytes ?? wish.sizeBytes;
+  const wanted = {
+    name,
+    ...(sizeBytes === null ? {} : { sizeBytes }),
+    ...(container === undefined ? {} : { container }),
+    ...(host === undefined ? {} : { host }),
+  };
   const lease = await Lease.begin(connect, client => client.beginImport(wanted));
   return whileLeased(lease, interrupted, async signal => {
     const to = localExport(lease);
-    const bytes = source === null ? await importStream(wish, to, signal) : await importSource(source, to, signal);
+    const limitBytes = lease.attachment.sizeBytes;
+    const copied = source === null ? importStream(wish, to, limitBytes, signal) : importSource(source, to, signal);
+    const bytes = await copied.catch(async (error: unknown) => {
+      throw await withLack(error, connect, name, container);
+    });
     source?.refuseChanged();
     const vdisk = await lease.finishImport(from.kind === 'stream' ? { sizeBytes: bytes } : {});
     return { vdisk, bytes };
@@ -57,8 +67,8 @@ async function sourceOf({ from, sizeBytes }: ImportWish, signal: AbortSignal): P
   return source;
 }
 
-function importStream({ sizeBytes }: ImportWish, to: NbdExport, signal: AbortSignal): Promise<number> {
-  const lengths = { wantedBytes: sizeBytes, limitBytes: MAX_SIZE_BYTES };
+function importStream({ sizeBytes }: ImportWish, to: NbdExport, limitBytes: number, signal: AbortSignal): Promise<number> {
+  const lengths = { wantedBytes: sizeBytes, limitBytes };
   return withProgress(sizeBytes, progress => writeStream(process.stdin, to, lengths, { signal, onBytes: bytes => progress.at(bytes) }));
 }
 

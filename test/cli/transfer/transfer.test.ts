@@ -1,11 +1,14 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ControlClient } from '../../../src/control/client.js';
 import { gatepath, gatepathArgv, GatepathUp, runGatepath } from '../../support/gatepath.js';
 import { check, run, TestProcess, type RunResult } from '../../support/process.js';
+import { NbdClient } from '../../support/nbd/client.js';
 import { missingNote, missingPrograms } from '../../support/programs.js';
 import { seedFromEnvironment } from '../../support/random.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
+import { waitFor } from '../../support/wait.js';
 import { KINDS, makeImage, makeRaw, type RawImage } from './images.js';
 
 const missing = missingPrograms('qemu-img', 'qemu-nbd');
@@ -170,6 +173,59 @@ describe.skipIf(missing.length > 0)(`import and export, seed ${seed}${missingNot
       expect(await names()).toEqual(before);
     },
   );
+
+  /** Bytes that the vdisks of the container use, when all of it is in the extents. */
+  const settledUse = (container: string): Promise<number> =>
+    waitFor('drained', 60_000, async () => {
+      const show = await new ControlClient({ socketPath: join(dataDir, 'control.sock') }).showContainer(container);
+      return show.logBytes === 0 && show.allocatedBytes;
+    });
+
+  it('into a container whose quota does not do: refused at once or as soon as that is seen, nothing is left, and a shrunk vdisk makes room', async () => {
+    const full = at('full.raw');
+    writeFileSync(full, Buffer.alloc(24 << 20, 7));
+    const [tight, inTight] = ['tight', ['--container', 'tight']];
+    await gatepath('container', 'create', tight, '--quota', '32M', '--data', dataDir);
+    await vdisk('import', 't1', full, ...inTight);
+    const before = await names();
+    expect(await settledUse(tight)).toBe(24 << 20);
+    // It has room for the size, and for a part of the data. Its policy is to wait: an import does not.
+    const spent = /is not copied: .*; the quota of container "tight" is used up: .* of 32 MiB.*\n.*nothing of it is left; raise it/;
+    for (const result of [
+      await refused('import', 't2', full, ...inTight),
+      await shell(`f="$1"; shift; "$@" import t2 - --container tight --data ${dataDir} < "$f"`, full),
+    ]) {
+      expect(result).toMatchObject({ code: 1, stdout: '' });
+      expect(result.stderr).toMatch(spent);
+      expect(await names()).toEqual(before);
+      await waitFor('its space', 60_000, async () => (await settledUse(tight)) === 24 << 20);
+    }
+    await vdisk('resize', 't1', '8M', '--shrink');
+    await waitFor('what was cut off', 60_000, async () => (await settledUse(tight)) === 8 << 20);
+    await vdisk('import', 't2', full, ...inTight);
+    // Grown again it reads zeroes, and has no space for data.
+    await vdisk('resize', 't1', '24M');
+    await gatepath('container', 'set', tight, '--enospc', 'error', '--data', dataDir);
+    await gatepath('attach', 't1', '--data', dataDir);
+    const client = await NbdClient.connect({ socket: system.socket }, 't1');
+    expect((await client.read(8 << 20, 1 << 20)).every(byte => byte === 0)).toBe(true);
+    await expect(client.write(8 << 20, Buffer.alloc(1 << 20, 1))).rejects.toMatchObject({ errnoCode: 28 });
+    await client.write(0, Buffer.alloc(1 << 20, 1));
+    await client.disconnect();
+    expect(await settledUse(tight)).toBe(32 << 20);
+    for (const [args, text] of [
+      [['create', 't3', '4M', ...inTight], /quota of container "tight" is used up: .* of 32 MiB/],
+      [['import', 't3', full, ...inTight], /quota of container "tight" is used up: .* of 32 MiB/],
+      [['resize', 't1', '33M'], /a vdisk of 33 MiB never fits/],
+    ] as [string[], RegExp][]) {
+      const result = await refused(...args);
+      expect(result.code).toBe(1);
+      expect(result.stderr).toMatch(text);
+    }
+    // A vdisk that is deleted counts no more at once.
+    await vdisk('delete', 't2');
+    await vdisk('create', 't3', '4M', ...inTight);
+  });
 
   it('what is no whole source of its own is refused, with what to do', async () => {
     const [backed, disguised, base] = [at('backed.qcow2'), at('disguised.raw'), at('base.qcow2')];
