@@ -1,11 +1,12 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { ManagedNode } from '../../src/control/node.js';
+import { ControlService } from '../../src/control/service.js';
 import { VdiskCommands } from '../../src/control/vdisk-commands.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
 import { keys, nodeRecord, type GroupMember } from '../../src/meta/model.js';
 import { registerNode } from '../../src/meta/nodes.js';
-import { createContainer, createVdisk } from '../../src/meta/operations.js';
+import { createContainer, createVdisk, listVdisks } from '../../src/meta/operations.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
 const KIB = 1 << 10;
@@ -67,6 +68,21 @@ it('a resize is refused, and asked of nobody, while a node runs a version that w
   await start(n2);
   await expect(commands.resize('v', { sizeBytes: 128 * KIB })).rejects.toMatchObject({ code: 'ERR_NO_SPACE' });
   expect(asked).toEqual(['map', 'resize']);
+});
+
+it('so is an import of a stream of unknown length, which ends in one: at its beginning', async () => {
+  const node = {
+    ...controller,
+    place: () => Promise.resolve([n1]),
+    serve: () => Promise.reject(new Error('it is wanted to be served')),
+    makeRoom: () => {},
+  };
+  const { leases } = new ControlService({ store, node, defaultHost: 'here' });
+  const old = { code: 'ERR_OLD_NODES', message: expect.stringMatching(/stream .* not imported: .* "n2" does not know/) as string };
+  await expect(leases.beginImport({ name: 'w', container: 'one' })).rejects.toMatchObject(old);
+  expect(await listVdisks(store)).toHaveLength(1);
+  // One of a known length gets further.
+  await expect(leases.beginImport({ name: 'w', container: 'one', sizeBytes: 64 * KIB })).rejects.toThrow('wanted to be served');
 });
 
 it('what an older version has written of a node says that it does not know resizes', async () => {
