@@ -34,8 +34,14 @@ export function reportError(error: unknown): number {
   }
   const { message, stack } = error instanceof Error ? error : new Error(String(error));
   console.error(`error: ${process.env['GATEPATH_DEBUG'] === undefined ? message : stack}`);
+  if (FULL.has((error as NodeJS.ErrnoException).code ?? '')) {
+    console.error('       a file system is full, that of the data directory where a node is started: make room there, and try again');
+  }
   return 1;
 }
+
+/** A file system, or a user's part of it. */
+const FULL = new Set(['ENOSPC', 'EDQUOT']);
 
 /** What can be seen in the arguments alone. */
 const USAGE_CODES = new Set(['ERR_SIZE', 'ERR_NAME', 'ERR_URL', 'ERR_URI', 'ERR_USAGE']);

@@ -1,16 +1,19 @@
+import { appendFileSync } from 'node:fs';
 import { afterAll, describe, expect, it } from 'vitest';
 import { gatepath, GatepathUp, runGatepath } from '../../support/gatepath.js';
 import { NbdClient } from '../../support/nbd/client.js';
 import { Random, seedFromEnvironment } from '../../support/random.js';
 import { SmallDisk } from '../../support/small-disk.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
-import { sleep, within } from '../../support/wait.js';
+import { sleep, waitFor, within } from '../../support/wait.js';
 import { Region, VerifiedLoad, verifyRegions } from '../load/load.js';
 
 const MIB = 2 ** 20;
 const ENOSPC = 28;
 /** Of each of two vdisks: more than a segment of the log, which gives room again only when all of it is in the extents. */
 const GIVEN_BACK_MIB = 96;
+/** More than the log takes when it is full. */
+const IMAGE_MIB = 768;
 const isRoot = process.getuid?.() === 0;
 
 // The log takes all that it may of it, and leaves some for data.
@@ -53,6 +56,10 @@ describe.skipIf(!isRoot)('a file system that is full at random moments (needs ro
         if (logBytes === 0) expect([show['allocatedBytes'], show['physicalBytes']]).toEqual([GIVEN_BACK_MIB * MIB, GIVEN_BACK_MIB * MIB]);
       }
     }
+  };
+  const inOrder = async (): Promise<void> => {
+    const { code, stdout, stderr } = await runGatepath('verify', data);
+    expect([code, code === 0 ? '' : stdout + stderr]).toEqual([0, '']);
   };
   const verified = async (): Promise<void> => {
     const client = await connect();
@@ -125,7 +132,67 @@ describe.skipIf(!isRoot)('a file system that is full at random moments (needs ro
     expect(next.faults, `seed ${seed}`).toEqual([]);
     await verified();
     await system.stop();
-    const { code, stdout, stderr } = await runGatepath('verify', data);
-    expect([code, code === 0 ? '' : stdout + stderr]).toEqual([0, '']);
+    await inOrder();
+  });
+
+  it('keeps what was acknowledged over two restarts while writes wait, and they go on when there is space', async () => {
+    disk.empty();
+    await system.start();
+    await gatepath('container', 'set', 'default', '--enospc', 'wait', '--data', data);
+    const waiting = async (): Promise<VerifiedLoad> => {
+      const load = new VerifiedLoad({ connect, regions, random });
+      await load.start();
+      await sleep(random.between(500, 3_000));
+      disk.fill();
+      await within('the disk is full', 90_000, standsStill(load));
+      return load;
+    };
+    const endOf = async (load: VerifiedLoad): Promise<void> => {
+      await within('end of the load', 10_000, load.ended());
+      expect(load.faults, `seed ${seed}`).toEqual([]);
+      // Whoever writes beside it takes what it has not taken.
+      disk.fill();
+    };
+    let load = await waiting();
+    await system.kill();
+    await endOf(load);
+    await within('a start while the disk is full', 60_000, system.start());
+    await verified();
+    load = await waiting();
+    await system.kill();
+    await endOf(load);
+    // What was kept back for a start is used up.
+    await expect(system.start()).rejects.toThrow(/ENOSPC.*\n.*file system is full.*make room|ERR_OPLOG_SPACE|make space/);
+    disk.empty();
+    await system.start();
+    await verified();
+    load = await waiting();
+    disk.empty();
+    await within('goes on', 30_000, goesOn(load));
+    await load.stop();
+    expect(load.faults, `seed ${seed}`).toEqual([]);
+    await verified();
+    await system.stop();
+    await inOrder();
+  });
+
+  it('ends an import that finds no space, also where writes wait, and has its space back', async () => {
+    await system.start();
+    const names = async () =>
+      (JSON.parse(await gatepath('vdisk', 'list', '--json', '--data', data)) as { name: string }[]).map(({ name }) => name);
+    const [before, freeBytes] = [await names(), disk.freeBytes];
+    const image = `${dir}/image.raw`;
+    for (let i = 0; i < IMAGE_MIB; i++) appendFileSync(image, Buffer.alloc(MIB, 1 + (i % 255)));
+    // Some is left: it has begun, and gets into the extents, when there is none.
+    const filling = sleep(1_000).then(() => disk.fill());
+    const { code, stderr } = await runGatepath('vdisk', 'import', 'big', image, '--data', data);
+    await filling;
+    expect([code, stderr]).toEqual([1, expect.stringMatching(/vdisk "big" is not copied: .*; there is no space on /)]);
+    expect(await names()).toEqual(before);
+    disk.empty();
+    await waitFor('its space', 60_000, async () => (await status()).vdisks.deleting === 0 && disk.freeBytes >= freeBytes - 2 * 64 * MIB);
+    await verified();
+    await system.stop();
+    await inOrder();
   });
 });
