@@ -47,6 +47,8 @@ export const DEFAULT_FAILBACK_MS = 10_000;
 export const MAX_FAILBACK_HOLD_MS = 600_000;
 /** A return lasts when the path stays at the local node for so long. */
 export const FAILBACK_KEPT_MS = 60_000;
+/** Term floors of which, with each new one, it is asked whether their vdisk is there still: more than come, so that there are less and less of those that are not. */
+export const FLOORS_LOOKED_AT = 2;
 /** Between two looks at the open paths, and two at the local Stargate while some vdisk would come back to it. */
 export const WATCH_INTERVAL_MS = 250;
 export const PROBE_INTERVAL_MS = 1_000;

@@ -5,7 +5,7 @@ import type { MetadataStore } from '../meta/store.js';
 import { ShardQuestions, type AskedShards } from '../shard/questions.js';
 import { AttachmentWatcher } from './attach.js';
 import { ExportTable } from './export-table.js';
-import { createTermFloor, createTermFloorAt, termOf } from './floor.js';
+import { TermFloors } from './floors.js';
 import { HandOver, type DatapathState, type HandedOverDatapath } from './hand-over.js';
 import { STATUS_TIMEOUT_MS } from './limits.js';
 import type { KnownGroup, KnownNode } from './nodes.js';
@@ -88,8 +88,7 @@ export class DatapathMain {
   readonly #exports = new ExportTable<Export>();
   /** Those that clients do not find yet. */
   readonly #starting = new Set<Export>();
-  /** Kept over detach and attach: an old controller stays an old one. */
-  readonly #floors = new Map<string, SharedArrayBuffer>();
+  readonly #floors: TermFloors;
   readonly #watcher: AttachmentWatcher;
   readonly #probes: DatapathProbes;
   readonly #handOver: HandOver;
@@ -104,7 +103,7 @@ export class DatapathMain {
     this.#probes = new DatapathProbes(shards);
     this.#status = new ShardQuestions(shards, DatapathTopic.status, DatapathTopic.statusReply, STATUS_TIMEOUT_MS);
     this.#handOver = new HandOver(shards, options.acceptingShard);
-    for (const [vdiskId, term] of Object.entries(follows?.floors ?? {})) this.#floors.set(vdiskId, createTermFloorAt(term));
+    this.#floors = new TermFloors(store, vdiskId => this.#exports.of(vdiskId).length > 0, follows?.floors);
     shards.on(DatapathTopic.added, (message, shard) => this.#onAdded(message as ExportKey, shard));
     shards.on(DatapathTopic.removed, (message, shard) => this.#onRemoved(message as ExportKey, shard));
     shards.on(DatapathTopic.activated, (message, shard) => this.#onActivated(message as ExportKey, shard));
@@ -149,8 +148,7 @@ export class DatapathMain {
 
   /** For a process that is to follow this one. */
   get state(): DatapathState {
-    const floors = Object.fromEntries([...this.#floors].map(([vdiskId, memory]) => [vdiskId, termOf(memory)]));
-    return { attachments: this.#watcher.attachments, floors };
+    return { attachments: this.#watcher.attachments, floors: this.#floors.terms };
   }
 
   /** Lets go of all listeners and connections; rejects, and serves on, where that does not come to pass in time. */
@@ -232,8 +230,7 @@ export class DatapathMain {
 
   #attach({ vdiskId, vdiskName, generation, sizeBytes, shared, activatedAt }: AttachmentRecord): void {
     const { shards, acceptingShard, log } = this.options;
-    const floor = this.#floors.get(vdiskId) ?? createTermFloor();
-    this.#floors.set(vdiskId, floor);
+    const floor = this.#floors.of(vdiskId);
     const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, shared, floor };
     const none = { told: new Set<number>(), added: new Set<number>(), removed: new Set<number>(), resizing: new Set<number>() };
     const one: Export = { description, ...none, activating: null, removing: false, sizeBytes, offeredBytes: sizeBytes };

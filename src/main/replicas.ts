@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
-import { casGroup, idOf, replicatedVdisk, replicatedVdisks, viewOf, whenTermWon, type ReplicatedVdisk } from '../meta/groups.js';
+import { casGroup, idOf, replicatedVdisk, viewOf, whenTermWon, type ReplicatedVdisk } from '../meta/groups.js';
 import { keys, type BeatRecord, type GroupMember, type RemovedNodeRecord, type VdiskRecord } from '../meta/model.js';
 import { groupOf, isSame, listNodes } from '../meta/nodes.js';
 import type { Candidate } from '../meta/placement.js';
 import { removedNode } from '../meta/removals.js';
+import { ReplicatedVdisks } from '../meta/replicated-vdisks.js';
 import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
 import type { ShardPool } from '../shard/pool.js';
@@ -45,15 +46,21 @@ const RETRY_MS = 500;
 export class Replicas {
   /** Told to a shard already → in which history. */
   readonly #known = new Map<string, number>();
+  /** Being deleted here. */
   readonly #forgotten = new Set<string>();
   /** With `durability: flush`. */
   readonly #forgetful = new Set<string>();
-  readonly #watches: Watch[] = [];
+  readonly #vdisks: ReplicatedVdisks;
+  #nodesWatch: Watch | null = null;
+  /** The next look is at all vdisks, not at those alone that have changed. */
+  #isAllWanted = true;
+  /** Single records that are being read. */
+  #asked = 0;
   /** Node → its fault domain. */
   #domains: ReadonlyMap<string, string | null> = new Map();
   #timer: NodeJS.Timeout | undefined;
   readonly #look = new Rerun(
-    () => this.#readAll(),
+    () => this.#readChanged(),
     async error => {
       this.options.log.log('warn', 'the records of groups are read again later', { error: String(error) });
       await delay(RETRY_MS);
@@ -63,7 +70,10 @@ export class Replicas {
   #isRemoved = false;
 
   constructor(readonly options: ReplicasOptions) {
-    const { pool } = options;
+    const { pool, store } = options;
+    this.#vdisks = new ReplicatedVdisks(store, () => {
+      if (this.#nodesWatch !== null) this.#look.ask();
+    });
     pool.on(StargateTopic.groupCas, (message, shard) => void this.#cas(message as GroupCasRequest, shard));
     pool.on(StargateTopic.readGroup, (message, shard) => void this.#read(message as GroupReadRequest, shard));
     pool.on(StargateTopic.replicaWanted, message => void this.#wanted((message as { vdiskId: string }).vdiskId));
@@ -72,7 +82,7 @@ export class Replicas {
   /** Those of which this node is a member, or may hold a replica from before. */
   async descriptions(): Promise<VdiskDescription[]> {
     await this.#sendNodes();
-    const all = await replicatedVdisks(this.options.store);
+    const { changed: all } = await this.#vdisks.read();
     const descriptions = all.map(one => this.#description(one));
     for (const { vdiskId, historyId } of descriptions) this.#known.set(vdiskId, historyId);
     return descriptions;
@@ -80,8 +90,10 @@ export class Replicas {
 
   /** From here on new vdisks and other controllers are noticed. */
   follow(): void {
-    const { store } = this.options;
-    for (const prefix of [keys.groups, keys.nodes]) this.#watches.push(store.watch(prefix, () => this.#look.ask()));
+    this.#nodesWatch = this.options.store.watch(keys.nodes, () => {
+      this.#isAllWanted = true;
+      this.#look.ask();
+    });
     this.#look.ask();
     this.#timer = setInterval(() => this.#sendLiving(), LIVING_INTERVAL_MS);
   }
@@ -89,7 +101,8 @@ export class Replicas {
   close(): void {
     this.#look.close();
     clearInterval(this.#timer);
-    for (const watch of this.#watches) watch.close();
+    this.#nodesWatch?.close();
+    this.#vdisks.close();
   }
 
   isReplicated(vdiskId: string): Promise<boolean> {
@@ -98,6 +111,7 @@ export class Replicas {
 
   /** Resolves when a controller has won a term for it. */
   async served(vdisk: VdiskRecord): Promise<void> {
+    this.#vdisks.notice(vdisk.id);
     this.#look.ask();
     if (await whenTermWon(this.options.store, vdisk.id, 0, CREATE_TIMEOUT_MS)) return;
     const why = 'no member of its group has taken control of it';
@@ -157,7 +171,9 @@ export class Replicas {
   }
 
   async #wanted(vdiskId: string): Promise<void> {
+    this.#asked++;
     const found = await replicatedVdisk(this.options.store, vdiskId).catch(() => null);
+    this.#asked--;
     if (found === null || this.#look.isClosed) return;
     // Wanted by a controller, so it is a learner, which may begin with nothing.
     const description = this.#description(found);
@@ -172,12 +188,29 @@ export class Replicas {
 
   // ---------------------------------------------------------------- changes
 
-  async #readAll(): Promise<void> {
+  async #readChanged(): Promise<void> {
     const sinceMs = performance.now();
-    await this.#sendNodes();
-    for (const one of await replicatedVdisks(this.options.store)) this.#found(one);
-    // Of a thousand vdisks that change hands one by one all are read again and again: half of the time belongs to the changes themselves.
+    const isAll = this.#isAllWanted;
+    this.#isAllWanted = false;
+    try {
+      await this.#sendNodes();
+      const { changed, ended } = await this.#vdisks.read();
+      for (const one of isAll ? this.#vdisks.all() : changed) this.#found(one);
+      this.#endOf(ended);
+    } catch (error) {
+      this.#isAllWanted ||= isAll;
+      throw error;
+    }
+    // Of a thousand vdisks that change hands one by one each asks for a look: half of the time belongs to the changes themselves.
     if (this.#look.isWanted) await delay(performance.now() - sinceMs);
+  }
+
+  /** Nothing is kept of vdisks that are no more. */
+  #endOf(ended: readonly string[]): void {
+    for (const id of ended) for (const of of [this.#known, this.#forgetful]) of.delete(id);
+    // What was asked before may still be answered as it was then.
+    if (this.#asked > 0) return;
+    for (const id of this.#forgotten) if (!this.#vdisks.isLiving(id)) this.#forgotten.delete(id);
   }
 
   #found(one: ReplicatedVdisk): void {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
-import { Follower } from '../meta/follower.js';
+import { Follower, type Change } from '../meta/follower.js';
 import { isUnfinishedImport } from '../meta/leases.js';
 import { containerRecord, keys, vdiskRecord, type ContainerRecord, type EnospcPolicy, type VdiskRecord } from '../meta/model.js';
 import { parse } from '../meta/records.js';
@@ -40,6 +40,8 @@ export class SpacePolicies {
   readonly #vdisks: Follower<VdiskRecord>;
   /** Container → its vdisks. */
   readonly #inside = new Map<string, Map<string, VdiskRecord>>();
+  /** Read, and not looked at yet: what has to be read beside it has not been. */
+  readonly #changed: Change<VdiskRecord>[] = [];
   readonly #told = new Map<string, VdiskSpace>();
   readonly #reserved = new Map<string, number>();
   /** What it used when it was last counted. */
@@ -114,11 +116,13 @@ export class SpacePolicies {
   }
 
   async #readNow(): Promise<void> {
-    const changed = await this.#vdisks.read();
+    this.#changed.push(...(await this.#vdisks.read()));
+    const changed = [...this.#changed];
     // One whose container has not been heard of: it was made before the vdisk.
     for (const { after } of changed)
       if (after !== null && this.#containerOf(after) === null) this.#containers.notice(keys.container(after.container));
     const containers = await this.#containers.read();
+    this.#changed.length = 0;
     for (const { before, after } of changed) {
       if (before !== null) this.#leave(before);
       if (after !== null) this.#enter(after);

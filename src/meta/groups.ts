@@ -152,24 +152,7 @@ export interface ReplicatedVdisk {
   readonly durability: ContainerRecord['durability'];
 }
 
-/** The vdisks of containers with more than one replica, those being deleted left out. Read one after the other: what has just been made may be missing. */
-export async function replicatedVdisks(store: MetadataStore): Promise<ReplicatedVdisk[]> {
-  const [vdisks, groups, containers] = [
-    (await store.range(keys.vdisks)).items.map(item => parse(vdiskRecord, item)),
-    (await store.range(keys.groups)).items.map(item => parse(groupRecord, item)),
-    (await store.range(keys.containers)).items.map(item => parse(containerRecord, item)),
-  ];
-  const groupOf = new Map(groups.map(one => [one.vdiskId, one]));
-  const containerOf = new Map(containers.map(one => [one.name, one]));
-  return vdisks.flatMap(vdisk => {
-    const group = groupOf.get(vdisk.id);
-    const container = containerOf.get(vdisk.container);
-    if (vdisk.deleting || group === undefined || container === undefined || container.replicationFactor === 1) return [];
-    const { replicationFactor, minMembers, durability } = container;
-    return [{ vdisk, group, replicationFactor, minMembers, durability }];
-  });
-}
-
+/** Null: it is none, or is being deleted. */
 export async function replicatedVdisk(store: MetadataStore, vdiskId: string): Promise<ReplicatedVdisk | null> {
   const found = await store.get(keys.vdisk(vdiskId));
   const groupFound = await store.get(keys.group(vdiskId));
