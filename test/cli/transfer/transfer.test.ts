@@ -1,7 +1,10 @@
 import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { pipeline } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ControlClient } from '../../../src/control/client.js';
+import { Authority } from '../../support/certificates.js';
 import { gatepath, gatepathArgv, GatepathUp, runGatepath } from '../../support/gatepath.js';
 import { check, run, TestProcess, type RunResult } from '../../support/process.js';
 import { NbdClient } from '../../support/nbd/client.js';
@@ -11,7 +14,7 @@ import { makeTempDir, removeTempDir } from '../../support/temp.js';
 import { waitFor } from '../../support/wait.js';
 import { KINDS, makeImage, makeRaw, type RawImage } from './images.js';
 
-const missing = missingPrograms('qemu-img', 'qemu-nbd');
+const missing = missingPrograms('qemu-img', 'qemu-nbd', 'nbdkit', 'openssl');
 const seed = seedFromEnvironment();
 const BLOCK = 4_096;
 
@@ -147,6 +150,75 @@ describe.skipIf(missing.length > 0)(`import and export, seed ${seed}${missingNot
       await vdisk('export', 'n', `nbd+unix:///?socket=${to}`);
       expectContent(readFileSync(target));
     } finally {
+      for (const server of servers) await server.kill();
+    }
+  });
+
+  it('an NBD export in TLS, from and to: both sides verified, by the name that was asked for or is said', async () => {
+    const [here, there] = [await Authority.create(dir), await Authority.create(dir, 'elsewhere')];
+    const folder = async (name: string, { ca }: Authority, ...ends: string[]): Promise<string> => {
+      mkdirSync(at(name));
+      copyFileSync(ca, join(at(name), 'ca-cert.pem'));
+      for (const end of ends) {
+        const { cert, key } = await here.issue(`${name}-${end}`);
+        copyFileSync(cert, join(at(name), `${end}-cert.pem`));
+        copyFileSync(key, join(at(name), `${end}-key.pem`));
+      }
+      return at(name);
+    };
+    const [ours, nameless, strange] = [
+      await folder('tls-ours', here, 'server', 'client'),
+      await folder('tls-nameless', here),
+      await folder('tls-strange', there, 'client'),
+    ];
+    const [from, to, target] = [at('tls-from.sock'), at('tls-to.sock'), at('tls-target.raw')];
+    writeFileSync(target, Buffer.alloc(Math.ceil(raw.sizeBytes / BLOCK) * BLOCK, 0xff));
+    const creds = `tls-creds-x509,id=t,endpoint=server,verify-peer=yes,dir=${ours}`;
+    const servers = [
+      TestProcess.start([
+        'nbdkit',
+        '-f',
+        '-r',
+        '-U',
+        from,
+        '--tls=require',
+        `--tls-certificates=${ours}`,
+        '--tls-verify-peer',
+        'file',
+        raw.path,
+      ]),
+      TestProcess.start(['qemu-nbd', '-t', '-f', 'raw', '-k', to, '--object', creds, '--tls-creds', 't', target]),
+    ];
+    const relay = createServer(client => pipeline(client, connect(from), client, () => undefined)).listen(0, '127.0.0.1');
+    try {
+      for (const [i, socket] of [from, to].entries()) await servers[i]!.waitUntil('its socket', 20_000, () => existsSync(socket));
+      const { port } = relay.address() as AddressInfo;
+      const tcp = `nbds://127.0.0.1:${port}/`;
+      const unix = `nbds+unix:///?socket=${from}`;
+      const cases: [string, RegExp][] = [
+        [`${tcp}?tls-certificates=${strange}`, /is not opened: .*certificate/],
+        [`${tcp}?tls-certificates=${nameless}`, /is not opened: /],
+        [`${tcp}?tls-certificates=${ours}&tls-hostname=other.example`, /is not opened: .*(other\.example|hostname|certificate)/],
+        [`${tcp}?tls-certificates=${at('none')}`, /is not opened: .*(none|credentials)/],
+        [`nbd+unix:///?socket=${from}`, /is not opened: .*TLS/],
+      ];
+      const before = await names();
+      for (const [uri, text] of cases) {
+        const result = await refused('import', 'x', uri);
+        expect(result, uri).toMatchObject({ code: 1 });
+        expect(result.stderr, uri).toMatch(text);
+      }
+      expect(await names()).toEqual(before);
+      await vdisk('import', 'tls', `${tcp}?tls-certificates=${ours}`);
+      await expectVdisk('tls');
+      await vdisk('import', 'tls-named', `${unix}&tls-certificates=${ours}&tls-hostname=localhost`);
+      await expectVdisk('tls-named');
+      // Whoever verifies nobody names nobody either.
+      await vdisk('import', 'tls-unverified', `${unix}&tls-certificates=${ours}&tls-hostname=other.example&tls-verify-peer=0`);
+      await vdisk('export', 'tls', `nbds+unix:///?socket=${to}&tls-certificates=${ours}&tls-hostname=localhost`);
+      expectContent(readFileSync(target));
+    } finally {
+      relay.close();
       for (const server of servers) await server.kill();
     }
   });
