@@ -49,7 +49,8 @@ export class OpTable {
     this.fileOffset = new Float64Array(capacity);
     this.flags = new Int32Array(capacity);
     this.doneBytes = new Float64Array(capacity);
-    this.#free = Int32Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
+    this.#free = new Int32Array(capacity);
+    for (let i = 0; i < capacity; i++) this.#free[i] = capacity - 1 - i;
     this.#freeCount = capacity;
   }
 

@@ -22,14 +22,15 @@ export function valuesOf(arena: Arena, data: Gather, offsetBytes: number, pieces
   for (let i = 0; i < data.count; i++) {
     for (let done = 0; done < data.lengths[i]!; done += UNIT_BYTES) starts.push(data.offsets[i]! + done);
   }
-  return pieces.map(({ block, mask }) =>
-    Array.from({ length: UNITS }, (_, unit) => {
-      if ((mask & (1 << unit)) === 0) return DAMAGED;
+  return pieces.map(({ block, mask }) => {
+    const values: number[] = [];
+    for (let unit = 0; unit < UNITS; unit++) {
       const place = (block * BLOCK_BYTES) / UNIT_BYTES + unit;
-      const start = starts[place - offsetBytes / UNIT_BYTES];
-      return start === undefined ? DAMAGED : valueOf(arena, start, place);
-    }),
-  );
+      const start = (mask & (1 << unit)) === 0 ? undefined : starts[place - offsetBytes / UNIT_BYTES];
+      values.push(start === undefined ? DAMAGED : valueOf(arena, start, place));
+    }
+    return values;
+  });
 }
 
 function valueOf({ words }: Arena, start: number, place: number): number {

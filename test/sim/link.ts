@@ -27,6 +27,11 @@ export interface LinkListener {
   onEnded(reason: SessionEnd | 'lost', node?: string): void;
 }
 
+/** Pages of the longest read that a client asks for. */
+const MAX_READ_RANGES = 32;
+const NOTHING = new Gather(1);
+const NO_EXTENTS = new Float64Array(0);
+
 /** What lies between two processes: lets through what arrives, now or when it is whole again. */
 export type Wire = (arrive: () => void) => void;
 const WHOLE: Wire = arrive => arrive();
@@ -202,13 +207,20 @@ export class Link implements Connection {
       this.memory.arena.bytes.set(payload, offset);
       gather.add(offset, payload.length);
     }
+    const { op, offsetBytes, lengthBytes, clientSeq, lowWater, fua } = fields;
+    // All of one shape, as in production: what the node does with them is half of all that is done here.
     const request: PathRequest = {
-      ...fields,
+      op,
+      offsetBytes,
+      lengthBytes,
+      clientSeq,
+      lowWater,
+      fua,
       payload: gather,
       status: IoStatus.ok,
       term: 0,
-      data: new Gather(fields.op === IoOp.read ? 32 : 1),
-      extents: new Float64Array(fields.op === IoOp.map ? 2 * MAX_MAP_EXTENTS : 0),
+      data: op === IoOp.read ? new Gather(MAX_READ_RANGES) : NOTHING,
+      extents: op === IoOp.map ? new Float64Array(2 * MAX_MAP_EXTENTS) : NO_EXTENTS,
       extentCount: 0,
       pathTag: 0,
       submittedNs: 0,

@@ -16,7 +16,13 @@ export class Trace {
 
   add(kind: TraceKind, a = 0, b = 0, c = 0, d = 0, e = 0): void {
     this.events++;
-    for (const value of [this.clock.nowNs, kind.id, a, b, c, d, e]) this.#mix(value);
+    this.#mix(this.clock.nowNs);
+    this.#mix(kind.id);
+    this.#mix(a);
+    this.#mix(b);
+    this.#mix(c);
+    this.#mix(d);
+    this.#mix(e);
     if (this.isRead) this.lines.push(`${this.#time()} ${kind.text(a, b, c, d, e)}`);
   }
 

@@ -60,7 +60,7 @@ export class FaultyEngine extends EngineBase implements Mounted {
     super(arena, capacity.operations, capacity.slots);
     this.nowNs = clock.nowNs;
     disk.mounted.add(this);
-    clock.watchers.add(this.#watch);
+    clock.watchers.push(this.#watch);
     this.files = new SimulatedFileSystem(disk, arena, {
       add: handle => this.adopt(disk.openHandle(handle), 'file'),
       handle: slot => this.#handle(slot),
@@ -129,7 +129,9 @@ export class FaultyEngine extends EngineBase implements Mounted {
     if (this.#turnEvent !== null) this.clock.cancel(this.#turnEvent);
     this.#turnEvent = null;
     this.disk.mounted.delete(this);
-    this.clock.watchers.delete(this.#watch);
+    const { watchers } = this.clock;
+    const at = watchers.indexOf(this.#watch);
+    if (at >= 0) watchers.splice(at, 1);
     this.#running?.();
   }
 

@@ -24,6 +24,8 @@ interface SizeChange {
 
 const SECTORS_PER_BLOCK = BLOCK_BYTES / SECTOR_BYTES;
 const ZEROES = new Uint8Array(BLOCK_BYTES);
+/** Contents are cut from pieces of so many blocks: memory of their own for each would cost more than all that is done with them. */
+const SLAB_BLOCKS = 32;
 /** Of a change that a failed sync was to cover: no later sync writes it, as no kernel does. */
 const FORSAKEN = Infinity;
 
@@ -173,7 +175,7 @@ export class Inode {
   flip(atBytes: number, mask: number): void {
     const index = Math.floor(atBytes / BLOCK_BYTES);
     const rotten = (content: Content): Uint8Array => {
-      const next = content === null ? new Uint8Array(BLOCK_BYTES) : content.slice();
+      const next = copyOf(content);
       next[atBytes % BLOCK_BYTES]! ^= mask;
       return next;
     };
@@ -188,11 +190,11 @@ export class Inode {
 
   #put(data: Uint8Array, atBytes: number, put: (index: number, next: Content, within: number, length: number) => void): void {
     forBlocks(atBytes, data.length, (index, within, length, done) => {
-      const piece = data.subarray(done, done + length);
-      const old = this.#blocks.get(index) ?? null;
-      if (isZero(piece) && (old === null || length === BLOCK_BYTES)) return put(index, null, within, length);
-      if (length === BLOCK_BYTES) return put(index, piece.slice(), within, length);
-      const next = old === null ? new Uint8Array(BLOCK_BYTES) : old.slice();
+      const piece = length === data.length ? data : data.subarray(done, done + length);
+      const isWhole = length === BLOCK_BYTES;
+      const old = isWhole ? null : (this.#blocks.get(index) ?? null);
+      if (old === null && isZero(piece)) return put(index, null, within, length);
+      const next = isWhole ? newContent() : copyOf(old);
       next.set(piece, within);
       put(index, next, within, length);
     });
@@ -222,7 +224,7 @@ export class Inode {
       return;
     }
     const settled = (content: Content): Content => {
-      const patched = content === null ? new Uint8Array(BLOCK_BYTES) : content.slice();
+      const patched = copyOf(content);
       if (next === null) patched.fill(0, within, within + length);
       else patched.set(next.subarray(within, within + length), within);
       return patched;
@@ -241,7 +243,7 @@ export class Inode {
       if (!this.#blocks.has(index)) return;
       const old = this.#blocks.get(index)!;
       if (length === BLOCK_BYTES) this.#change(index, null);
-      else if (old !== null) this.#change(index, old.slice().fill(0, within, within + length));
+      else if (old !== null) this.#change(index, copyOf(old).fill(0, within, within + length));
       if (giveBack && length === BLOCK_BYTES) this.#blocks.delete(index);
     };
     if (known === null) return forBlocks(atBytes, lengthBytes, clear);
@@ -262,7 +264,7 @@ export class Inode {
 
 /** Sector by sector the newest state, the stable one, or one `between`: writes that were carried out, given up, or overtaken. */
 function afterCut({ stable, versions }: Unsynced, newest: number, between: number, random: Random): Content {
-  const left = (versions.at(-1)!.content ?? ZEROES).slice();
+  const left = copyOf(versions.at(-1)!.content);
   for (let sector = 0; sector < SECTORS_PER_BLOCK; sector++) {
     if (random() < newest) continue;
     const older = random() < between ? versions[Math.floor(random() * versions.length)]!.content : stable;
@@ -273,7 +275,27 @@ function afterCut({ stable, versions }: Unsynced, newest: number, between: numbe
 }
 
 function isZero(piece: Uint8Array): boolean {
-  return piece[0] === 0 && Buffer.compare(piece, ZEROES.subarray(0, piece.length)) === 0;
+  if (piece[0] !== 0 || piece[piece.length - 1] !== 0) return false;
+  return Buffer.compare(piece, piece.length === BLOCK_BYTES ? ZEROES : ZEROES.subarray(0, piece.length)) === 0;
+}
+
+let slab = new ArrayBuffer(0);
+let slabUsed = 0;
+
+/** Zeroes. */
+function newContent(): Uint8Array {
+  if (slabUsed === slab.byteLength) {
+    slab = new ArrayBuffer(SLAB_BLOCKS * BLOCK_BYTES);
+    slabUsed = 0;
+  }
+  slabUsed += BLOCK_BYTES;
+  return new Uint8Array(slab, slabUsed - BLOCK_BYTES, BLOCK_BYTES);
+}
+
+function copyOf(content: Content): Uint8Array {
+  const copy = newContent();
+  if (content !== null) copy.set(content);
+  return copy;
 }
 
 /** Calls `visit(block, offset in it, length, bytes before)` for each part of the range that lies in one block. */

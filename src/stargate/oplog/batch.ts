@@ -19,12 +19,29 @@ import { BATCH_BUFFERS, MAX_BATCH_PAYLOAD_BYTES, PAGE_BYTES } from './limits.js'
 import type { Segment } from './segment.js';
 import type { StreamVdiskLog } from './vdisk-log.js';
 
+/** Of each of a row of entry headers the part under its checksum: a view, made at its first use. */
+class CheckedHeaders {
+  readonly #views: Uint8Array[] = [];
+
+  constructor(
+    readonly bytes: Uint8Array,
+    readonly baseOffset: number,
+  ) {}
+
+  view(index: number): Uint8Array {
+    for (let i = this.#views.length; i <= index; i++) {
+      const at = this.baseOffset + i * ENTRY_HEADER_BYTES;
+      this.#views.push(this.bytes.subarray(at, at + EntryAt.headerCrc));
+    }
+    return this.#views[index]!;
+  }
+}
+
 /** Entry headers beyond the first page wait here until the batch closes and the end of the payload is known. One for all batches: only one is open. */
 class HeaderOverflow {
   readonly bytes = new Uint8Array((MAX_BATCH_ENTRIES - ENTRIES_IN_FIRST_PAGE) * ENTRY_HEADER_BYTES);
   readonly view = new DataView(this.bytes.buffer);
-  /** Of each header the part under its checksum. */
-  readonly checked: readonly Uint8Array[] = checkedViews(this.bytes, 0, MAX_BATCH_ENTRIES - ENTRIES_IN_FIRST_PAGE);
+  readonly checked = new CheckedHeaders(this.bytes, 0);
 }
 
 /** A batch and its buffer: `free` → `open` (takes entries) → `closed` (waits for its turn) → `writing` → `written` (acknowledged in order) → `free`. */
@@ -50,10 +67,10 @@ export class Batch {
   readonly tags = new Float64Array(MAX_BATCH_ENTRIES);
   readonly payloadOffsets = new Float64Array(MAX_BATCH_ENTRIES);
   readonly payloadCrcs = new Uint32Array(MAX_BATCH_ENTRIES);
-  /** One view per page, made once: a checksum wants a view, and a view made per entry would be garbage. */
-  readonly #pages: readonly Uint8Array[];
+  /** One view per page, made at its first use: a checksum wants a view, and a view made per entry would be garbage. */
+  readonly #pages: Uint8Array[] = [];
   readonly #checkedPage: Uint8Array;
-  readonly #checkedHeaders: readonly Uint8Array[];
+  readonly #checkedHeaders: CheckedHeaders;
 
   constructor(
     readonly index: number,
@@ -63,11 +80,8 @@ export class Batch {
   ) {
     assert(baseOffset % PAGE_BYTES === 0, 'batch buffers start at a page');
     const { bytes } = arena;
-    this.#pages = Array.from({ length: MAX_BATCH_BYTES / PAGE_BYTES }, (_, i) =>
-      bytes.subarray(baseOffset + i * PAGE_BYTES, baseOffset + (i + 1) * PAGE_BYTES),
-    );
     this.#checkedPage = bytes.subarray(baseOffset + BatchAt.flags, baseOffset + PAGE_BYTES);
-    this.#checkedHeaders = checkedViews(bytes, baseOffset + BATCH_HEADER_BYTES, ENTRIES_IN_FIRST_PAGE);
+    this.#checkedHeaders = new CheckedHeaders(bytes, baseOffset + BATCH_HEADER_BYTES);
   }
 
   open(lsn: number, segment: Segment, roomBytes: number): void {
@@ -115,11 +129,11 @@ export class Batch {
     let hash: number;
     if (index < ENTRIES_IN_FIRST_PAGE) {
       const header = this.baseOffset + BATCH_HEADER_BYTES + index * ENTRY_HEADER_BYTES;
-      hash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders[index]!, log, draft, prevHash, bytes, payloadCrc);
+      hash = encodeEntryHeader(this.arena.view, header, this.#checkedHeaders.view(index), log, draft, prevHash, bytes, payloadCrc);
     } else {
       const i = index - ENTRIES_IN_FIRST_PAGE;
       const { view, checked } = this.overflow;
-      hash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked[i]!, log, draft, prevHash, bytes, payloadCrc);
+      hash = encodeEntryHeader(view, i * ENTRY_HEADER_BYTES, checked.view(i), log, draft, prevHash, bytes, payloadCrc);
     }
     if (!isNext) return lsn;
     log.lastHash = hash;
@@ -140,7 +154,7 @@ export class Batch {
     let crc = 0;
     let page = (at - this.baseOffset) / PAGE_BYTES;
     let left = bytes;
-    for (; left >= PAGE_BYTES; left -= PAGE_BYTES) crc = crc32c(this.#pages[page++]!, crc);
+    for (; left >= PAGE_BYTES; left -= PAGE_BYTES) crc = crc32c(this.#page(page++), crc);
     if (left > 0) {
       // Only control records end within a page.
       memory.fill(0, to, to + PAGE_BYTES - left);
@@ -172,7 +186,7 @@ export class Batch {
     if (pages > 0) {
       const first = 1 + this.payloadBytes / PAGE_BYTES;
       trailerCrc = segment.seed;
-      for (let i = 0; i < pages; i++) trailerCrc = crc32c(this.#pages[first + i]!, trailerCrc);
+      for (let i = 0; i < pages; i++) trailerCrc = crc32c(this.#page(first + i), trailerCrc);
     }
     const { view } = this.arena;
     const { baseOffset, lsn, flags, entries, payloadBytes } = this;
@@ -180,17 +194,20 @@ export class Batch {
     return sealBatch(view, baseOffset, this.#checkedPage, segment.seed);
   }
 
+  #page(index: number): Uint8Array {
+    // One after the other: no holes.
+    for (let i = this.#pages.length; i <= index; i++) {
+      const at = this.baseOffset + i * PAGE_BYTES;
+      this.#pages.push(this.arena.bytes.subarray(at, at + PAGE_BYTES));
+    }
+    return this.#pages[index]!;
+  }
+
   free(): void {
     this.state = 'free';
     this.segment = null;
     this.owners.fill(null, 0, this.entries);
   }
-}
-
-function checkedViews(bytes: Uint8Array, at: number, count: number): Uint8Array[] {
-  return Array.from({ length: count }, (_, i) =>
-    bytes.subarray(at + i * ENTRY_HEADER_BYTES, at + i * ENTRY_HEADER_BYTES + EntryAt.headerCrc),
-  );
 }
 
 const isFree = (batch: Batch): boolean => batch.state === 'free';

@@ -57,7 +57,8 @@ export function openLog(options: OplogOptions): OpenedLog {
     onProgress: options.onProgress,
     laterBatchMeansRot: mutations.laterBatchMeansRot,
   });
-  arena.bytes.fill(0, memory.zeroesOffset, memory.zeroesOffset + PREPARE_CHUNK_BYTES);
+  // No more of it is ever written at once.
+  arena.bytes.fill(0, memory.zeroesOffset, memory.zeroesOffset + Math.min(segmentBytes, PREPARE_CHUNK_BYTES));
   const fillRandom = options.fillRandom ?? (words => void globalThis.crypto.getRandomValues(words));
   const { zeroesOffset, headerOffset } = memory;
   const place: SegmentPlace = { files, arena, directory, segmentBytes, zeroesOffset, headerOffset, fillRandom };

@@ -61,7 +61,7 @@ export interface SegmentPlace {
   readonly arena: Arena;
   readonly directory: string;
   readonly segmentBytes: number;
-  /** PREPARE_CHUNK_BYTES of zeroes in the arena. */
+  /** PREPARE_CHUNK_BYTES of zeroes in the arena, or as many as a segment has. */
   readonly zeroesOffset: number;
   /** One page in the arena for headers. */
   readonly headerOffset: number;

@@ -8,9 +8,45 @@ import type { RecordReader, RecordTransaction } from './records.js';
 /** Few: a simulation makes thousands of stores, and replacement has to happen in it. */
 const SIMULATED_CACHE_SLOTS = 64;
 
-/** What a simulated store has on its disk: survives crashes. Keys as hex, which sorts as the bytes do. */
+/** Records by their keys as hex, which sorts as the bytes do. */
+class SimulatedRecords {
+  readonly #records = new Map<string, Buffer>();
+  /** Ascending. */
+  readonly #keys: string[] = [];
+
+  get(key: string): Buffer | undefined {
+    return this.#records.get(key);
+  }
+
+  set(key: string, record: Buffer): void {
+    if (!this.#records.has(key)) this.#keys.splice(this.#placeOf(key), 0, key);
+    this.#records.set(key, record);
+  }
+
+  delete(key: string): void {
+    if (this.#records.delete(key)) this.#keys.splice(this.#placeOf(key), 1);
+  }
+
+  /** Keys from `from` on that come before `to`. */
+  keys(from: string, to: string): string[] {
+    return this.#keys.slice(this.#placeOf(from), this.#placeOf(to));
+  }
+
+  /** Of the first key that does not come before it. */
+  #placeOf(key: string): number {
+    let low = 0;
+    for (let high = this.#keys.length; low < high;) {
+      const middle = (low + high) >> 1;
+      if (this.#keys[middle]! < key) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+}
+
+/** What a simulated store has on its disk: survives crashes. */
 export class SimulatedStoreDisk {
-  readonly records = new Map<string, Buffer>();
+  readonly records = new SimulatedRecords();
 }
 
 /** The part of the engine that the simulated store needs: virtual time. */
@@ -35,6 +71,8 @@ export class SimulatedStore implements StoreLink {
   commits = 0;
   /** The file system has no room for what comes. */
   isFull = false;
+  /** Commands that were told so: whoever sent them goes on without them, and one that comes again is refused again. */
+  readonly #refused = new Set<number>();
   #listener: (result: StoreResult) => void = () => undefined;
   #queue: StoreCommand[] = [];
   #answers: StoreResult[] = [];
@@ -100,7 +138,8 @@ export class SimulatedStore implements StoreLink {
     const txn = transactionOn(this.disk);
     const batch = this.#queue.splice(0, MAX_COMMANDS_PER_COMMIT);
     for (const command of batch) {
-      const result: StoreResult | null = this.isFull ? { kind: 'full', id: command.id } : applyCommand(txn, command);
+      if (this.isFull) this.#refused.add(command.id);
+      const result: StoreResult | null = this.#refused.has(command.id) ? { kind: 'full', id: command.id } : applyCommand(txn, command);
       if (result === null) this.#queue.push(command);
       else this.#answers.push(result);
     }
@@ -112,7 +151,7 @@ export function readerOf(disk: SimulatedStoreDisk): RecordReader {
   return {
     get: key => disk.records.get(key.toString('hex')),
     *range(start, end) {
-      const keys = sortedKeys(disk, start, end);
+      const keys = keysOf(disk, start, end);
       for (const key of keys) yield [Buffer.from(key, 'hex'), Buffer.from(disk.records.get(key)!)] as const;
     },
     release: () => undefined,
@@ -122,18 +161,15 @@ export function readerOf(disk: SimulatedStoreDisk): RecordReader {
 export function transactionOn(disk: SimulatedStoreDisk): RecordTransaction {
   return {
     get: key => disk.records.get(key.toString('hex')),
-    put: (key, record) => void disk.records.set(key.toString('hex'), Buffer.from(record)),
-    remove: key => void disk.records.delete(key.toString('hex')),
+    put: (key, record) => disk.records.set(key.toString('hex'), Buffer.from(record)),
+    remove: key => disk.records.delete(key.toString('hex')),
     removeRange(start, end, limit) {
-      const keys = sortedKeys(disk, start, end).slice(0, limit);
+      const keys = keysOf(disk, start, end).slice(0, limit);
       for (const key of keys) disk.records.delete(key);
       return keys.length;
     },
   };
 }
 
-function sortedKeys(disk: SimulatedStoreDisk, start: Buffer, end: Buffer): string[] {
-  const from = start.toString('hex');
-  const to = end.toString('hex');
-  return [...disk.records.keys()].filter(key => key >= from && key < to).sort();
-}
+const keysOf = (disk: SimulatedStoreDisk, start: Buffer, end: Buffer): string[] =>
+  disk.records.keys(start.toString('hex'), end.toString('hex'));

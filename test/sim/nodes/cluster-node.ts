@@ -29,6 +29,8 @@ const Says = traceKind(
 export class ClusterNode extends SimNode {
   readonly nodeId: string;
   #incarnation = 1;
+  #member!: MemberId;
+  #self!: MemberId;
   /** Of its starts. */
   process = 0;
   /** As it registers it: an earlier start has ended. */
@@ -60,15 +62,22 @@ export class ClusterNode extends SimNode {
     };
     super(clock, memory, trace, shape, listener, bugs, number);
     this.nodeId = `node-${number}`;
+    this.#rename();
   }
 
   get member(): MemberId {
-    return memberId(this.nodeId, `store${this.number}`, this.#incarnation);
+    return this.#member;
   }
 
   /** Who it is in a group: with `durability: flush` this start of it. */
   get self(): MemberId {
-    return this.cluster.isForgetful ? bootedMember(this.member, this.boot) : this.member;
+    return this.#self;
+  }
+
+  /** With another disk, or started again, it is somebody else. */
+  #rename(): void {
+    this.#member = memberId(this.nodeId, `store${this.number}`, this.#incarnation);
+    this.#self = this.cluster.isForgetful ? bootedMember(this.#member, this.boot) : this.#member;
   }
 
   get #candidate(): LivingNode {
@@ -80,6 +89,7 @@ export class ClusterNode extends SimNode {
     super.replaceDisk();
     if (this.bugs.amnesiacKept === true) this.#isAmnesiac = true;
     else this.#incarnation++;
+    this.#rename();
     this.cluster.metadata.onChanged();
   }
 
@@ -108,6 +118,7 @@ export class ClusterNode extends SimNode {
   override start(): boolean {
     this.process++;
     if (this.bugs.memoryKept !== true || this.boot === 0) this.boot++;
+    this.#rename();
     this.#known.clear();
     this.#isLooking = this.#looksAgain = false;
     this.peers = new SimPeers(this);

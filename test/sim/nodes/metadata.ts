@@ -15,7 +15,13 @@ const Sized = traceKind((vdisk, blocks, node) => `metadata: vdisk ${vdisk} has $
 
 const bits = (mask: number): string => [1, 2, 3, 4].filter(n => (mask & (1 << n)) !== 0).join(' ');
 
-export const numberOf = (member: MemberId): number => Number(/^node-(\d+)/.exec(member)![1]);
+const numbers = new Map<MemberId, number>();
+
+export function numberOf(member: MemberId): number {
+  let number = numbers.get(member);
+  if (number === undefined) numbers.set(member, (number = Number(/^node-(\d+)/.exec(member)![1])));
+  return number;
+}
 
 /** Each change of it is another version. */
 export interface SizeRecord {

@@ -73,6 +73,7 @@ describe('a history that found something once', () => {
     ['a drain round that began while a resync ended spoke of a place that the log had no more', 4_001_203],
     ['a member whose disk was replaced while nobody wrote was kept in the group for ever', 5_002_943],
     ['the tail of a replica without a place in its group held the log of its node for ever', 2_002_971],
+    ['a drain that was refused for want of space was delivered once more by the simulated link, and was let in then', 7_000_864],
   ])('%s', (_what, seed) => {
     const { violations, exception } = new ClusterRun({ seed }).run();
     expect([violations, exception]).toEqual([[], null]);

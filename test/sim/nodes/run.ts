@@ -242,6 +242,7 @@ export class ClusterRun {
   /** Somebody serves it, and every member has applied all there is. */
   #isWhole(vdisk: Vdisk): boolean {
     const record = this.cluster.metadata.groups.get(vdisk.id)!;
+    if (record.members.length < this.cluster.replicationFactor) return false;
     const groups = this.#groupsOf(vdisk);
     const leader = groups.find(([, { controller }]) => controller?.state.term === record.term)?.[1];
     if (leader === undefined) return false;

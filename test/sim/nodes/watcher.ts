@@ -10,6 +10,8 @@ export class Watcher {
   readonly #committed = new Map<string, Map<number, number>>();
   /** Up to where the replica was looked at. */
   readonly #seen = new Map<GroupVdisk, number>();
+  /** Terms whose controller is known to be that of the replica. */
+  readonly #served = new WeakMap<GroupVdisk, number>();
 
   constructor(readonly cluster: Cluster) {}
 
@@ -28,19 +30,23 @@ export class Watcher {
     const { vdiskId } = group;
     const { member } = group.replica;
     const record = cluster.metadata.groups.get(vdiskId)!;
-    const vdisk = cluster.vdisks.findIndex(({ id }) => id === vdiskId);
+    const vdisk = cluster.vdisks[0]!.id === vdiskId ? 0 : 1;
     if (member.promisedTerm > record.epoch)
       this.#complain(
         `vdisk ${vdisk}: node ${node.number} has promised term ${member.promisedTerm}, the record is of epoch ${record.epoch}`,
       );
-    if (group.controller !== null) {
-      const { term } = group.controller.state;
-      const before = this.#controllers.get(`${vdiskId}/${term}`);
-      const process = `node ${node.number}, process ${node.process}`;
-      if (before === undefined) this.#controllers.set(`${vdiskId}/${term}`, process);
-      else if (before !== process) this.#complain(`vdisk ${vdisk}: two controllers in term ${term}: ${before}, and ${process}`);
-    }
+    if (group.controller !== null && this.#served.get(group) !== group.controller.state.term) this.#serves(node, group, vdisk);
     this.#compare(node, group, vdisk);
+  }
+
+  #serves(node: ClusterNode, group: GroupVdisk, vdisk: number): void {
+    const { term } = group.controller!.state;
+    const controllership = `${group.vdiskId}/${term}`;
+    const before = this.#controllers.get(controllership);
+    const process = `node ${node.number}, process ${node.process}`;
+    if (before === undefined) this.#controllers.set(controllership, process);
+    else if (before !== process) this.#complain(`vdisk ${vdisk}: two controllers in term ${term}: ${before}, and ${process}`);
+    this.#served.set(group, term);
   }
 
   /** What is committed is the same wherever it is committed. */
