@@ -1,7 +1,7 @@
 import { GatepathError } from '../base/errors.js';
 import type { AttachmentView } from '../control/schemas.js';
 import { qemuBlockNode, qemuNodeName } from './formats.js';
-import { Qmp } from './qmp.js';
+import { Qmp, QmpError } from './qmp.js';
 
 interface BlockDevice {
   readonly qdev?: string;
@@ -39,10 +39,35 @@ async function deviceOf(qmp: Qmp, qmpPath: string, ...nodes: readonly string[]):
   throw new GatepathError('invalid', 'ERR_NO_DISK', message, action);
 }
 
+/** A device takes only a node that is in the thread that it is in itself: its iothread, from when its guest has begun to use it. */
+async function setDrive(qmp: Qmp, path: string, node: string): Promise<void> {
+  const drive = { path, property: 'drive', value: node };
+  try {
+    await qmp.execute('qom-set', drive);
+  } catch (error) {
+    const iothread = error instanceof QmpError ? await iothreadOf(qmp, path) : null;
+    if (iothread === null) throw error;
+    await qmp.execute('x-blockdev-set-iothread', { 'node-name': node, iothread });
+    await qmp.execute('qom-set', drive);
+  }
+}
+
+/** The id of the object that it was started with; null: there is none. */
+async function iothreadOf(qmp: Qmp, path: string): Promise<string | null> {
+  try {
+    const found = await qmp.execute('qom-get', { path, property: 'iothread' });
+    return typeof found === 'string' && found !== '' ? found.slice(found.lastIndexOf('/') + 1) : null;
+  } catch (error) {
+    // A kind of device that has no such thing.
+    if (error instanceof QmpError) return null;
+    throw error;
+  }
+}
+
 async function replace(qmp: Qmp, device: string, attachment: AttachmentView, from: string, to: string): Promise<void> {
   await qmp.execute('blockdev-add', { ...qemuBlockNode(attachment), 'node-name': to });
   try {
-    await qmp.execute('qom-set', { path: device, property: 'drive', value: to });
+    await setDrive(qmp, device, to);
   } catch (error) {
     await qmp.execute('blockdev-del', { 'node-name': to });
     throw error;

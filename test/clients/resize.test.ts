@@ -142,14 +142,17 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
     expect(await gatepath('vdisk', 'map', 'one', ...data)).toMatch(/OFFSET +LENGTH +STATE\n +0 +4096 +data\n/);
   });
 
-  it('is resized in a running QEMU by --qmp, whose disk has the size then and goes on', async () => {
-    await gatepath('vdisk', 'create', 'two', '64M', ...data);
-    const [blockdev, device] = (await gatepath('attach', 'two', '--format', 'qemu', ...data)).trim().split(' -device ');
-    const socket = join(dir, 'qmp.sock');
+  it.each([
+    ['two', 'in its main thread', [], ''],
+    ['three', 'in an iothread', ['-object', 'iothread,id=io0'], ',iothread=io0'],
+  ])('%s: is resized in a running QEMU by --qmp, %s, whose disk has the size then and goes on', async (name, _, objects, options) => {
+    await gatepath('vdisk', 'create', name, '64M', ...data);
+    const [blockdev, device] = (await gatepath('attach', name, '--format', 'qemu', ...data)).trim().split(' -device ');
+    const socket = join(dir, `${name}.qmp`);
     const qemu = TestProcess.start(
       [
         ...['qemu-system-x86_64', '-S', '-display', 'none', '-machine', 'q35', '-m', '64', '-qmp', `unix:${socket},server=on,wait=off`],
-        ...['-blockdev', blockdev!.replace('-blockdev ', ''), '-device', device!],
+        ...['-blockdev', blockdev!.replace('-blockdev ', ''), ...objects, '-device', device! + options],
       ],
       {},
     );
@@ -159,16 +162,16 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
         ['128M', []],
         ['32M', ['--shrink']],
       ] as const) {
-        const text = await gatepath('vdisk', 'resize', 'two', size, ...flags, '--qmp', socket, ...data);
+        const text = await gatepath('vdisk', 'resize', name, size, ...flags, '--qmp', socket, ...data);
         expect(text).toContain('has been told');
         const qmp = await Qmp.open(socket);
         const disks = (await qmp.execute('query-block')) as { inserted?: { 'node-name': string; image: { 'virtual-size': number } } }[];
         const nodes = (await qmp.execute('query-named-block-nodes')) as { 'node-name': string }[];
         qmp.close();
         expect(disks.flatMap(({ inserted }) => (inserted ? [[inserted['node-name'], inserted.image['virtual-size'] / MIB]] : []))).toEqual([
-          ['gp-two', Number.parseInt(size)],
+          [`gp-${name}`, Number.parseInt(size)],
         ]);
-        expect(nodes.map(one => one['node-name'])).toEqual(['gp-two']);
+        expect(nodes.map(one => one['node-name'])).toEqual([`gp-${name}`]);
       }
       const strange = await runGatepath('vdisk', 'resize', 'one', '4G', '--qmp', socket, ...data);
       expect([strange.code, strange.stderr]).toEqual([1, expect.stringContaining('has no disk with a block node "gp-one"')]);

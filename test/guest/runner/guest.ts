@@ -16,6 +16,10 @@ export type GuestDisk =
       readonly exportName: string;
       /** How long QEMU holds requests back while the server is away, before they fail. Default 0: they fail at once. */
       readonly reconnectDelaySec?: number;
+      /** Of its block node; default: disk and a number. */
+      readonly nodeName?: string;
+      /** Its requests are another thread's than QEMU's main one. */
+      readonly iothread?: boolean;
     }
   | { readonly kind: 'file'; readonly path: string; readonly readOnly?: boolean };
 
@@ -203,16 +207,18 @@ function networkArguments(options: GuestOptions): string[] {
 }
 
 function diskArguments(disk: GuestDisk, index: number): string[] {
-  const node = `disk${index}`;
+  const node = (disk.kind === 'nbd' ? disk.nodeName : undefined) ?? `disk${index}`;
+  const hasThread = disk.kind === 'nbd' && disk.iothread === true;
   const backend =
     disk.kind === 'nbd'
       ? `driver=nbd,server.type=unix,server.path=${disk.socket},export=${disk.exportName},reconnect-delay=${disk.reconnectDelaySec ?? 0}`
       : `driver=raw,file.driver=file,file.filename=${disk.path},file.aio=native,file.cache.direct=on`;
   const readOnly = disk.kind === 'file' && disk.readOnly === true ? ',read-only=on' : '';
   return [
+    ...(hasThread ? ['-object', `iothread,id=io${index}`] : []),
     '-blockdev',
     `${backend},node-name=${node},cache.direct=on,discard=unmap${readOnly}`,
     '-device',
-    `virtio-blk-pci,id=vd${index},drive=${node}`,
+    `virtio-blk-pci,id=vd${index},drive=${node}${hasThread ? `,iothread=io${index}` : ''}`,
   ];
 }
