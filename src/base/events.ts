@@ -29,6 +29,9 @@ export const EVENT_KINDS = [
   'disk-failed',
   'rot-found',
   'rot-mended',
+  /** A record of the metadata cannot be read. */
+  'metadata-damaged',
+  'metadata-mended',
   'disk-full',
   'disk-space-back',
   /** A deletion that a former process has begun goes on. */

@@ -1,7 +1,7 @@
 import type { ProbeSnapshot } from '../base/probe.js';
 import type { BeatRecord, ContainerRecord, GroupMember, VdiskRecord } from '../meta/model.js';
 import type { VdiskAnswer, VdiskCommand } from '../wire/vdisk-command.js';
-import type { CopyView, NodeView, ServedView, ShardView, StorePagesView } from './schemas.js';
+import type { CopyView, DamagedRecordView, NodeView, ServedView, ShardView, StorePagesView } from './schemas.js';
 
 /** The node that the management API manages, as much of it as the API needs. The process that runs a Stargate provides it. */
 export interface ManagedNode {
@@ -92,6 +92,8 @@ export interface NodeStatus {
   readonly removingBytes: number;
   /** How far the check of the block store's pages is; null: it is off, or has not begun. */
   readonly storePages: StorePagesView | null;
+  /** Of the metadata, as they were found last: nobody knows what they say. */
+  readonly damagedRecords: readonly DamagedRecordView[];
   /** Shards that did not answer in time. */
   readonly silentShards: number;
 }

@@ -1,6 +1,7 @@
 import { GatepathError } from '../base/errors.js';
+import { holdBack } from '../meta/damage.js';
 import { historyOf, whenTermWon } from '../meta/groups.js';
-import type { GroupMember, GroupRecord, VdiskRecord } from '../meta/model.js';
+import { keys, type GroupMember, type GroupRecord, type VdiskRecord } from '../meta/model.js';
 import { groupOf } from '../meta/nodes.js';
 import { findVdisk } from '../meta/operations.js';
 import { recoverVdisk } from '../meta/recovery.js';
@@ -40,6 +41,9 @@ export async function lookAtCopies(options: Surveyed, name: string): Promise<Loo
   const vdisk = await findVdisk(store, name);
   const group = await groupOf(store, vdisk.id);
   if (group === null) throw new GatepathError('retryable', 'ERR_NOT_SERVED', `vdisk "${name}" has no group yet`, 'try again in a moment');
+  // Of a node, or what the vdisk's container wants: it may have another way back.
+  const unread = all.damaged.filter(({ key }) => key.startsWith(keys.nodes) || key === keys.container(vdisk.container));
+  holdBack(unread, `vdisk "${name}" is not recovered`);
   const living = all.nodes.filter(({ alive, id }) => alive && id !== node.id);
   const asked = await Promise.all(living.map(one => node.cluster?.askCopy(one, vdisk.id) ?? Promise.resolve(null)));
   const copies = [copyOf(node.id, vdisk.id, status), ...asked.filter(one => one !== null)];

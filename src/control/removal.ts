@@ -1,6 +1,7 @@
 import { GatepathError } from '../base/errors.js';
+import { holdBack } from '../meta/damage.js';
 import type { GroupRecord, NodeRecord, VdiskRecord } from '../meta/model.js';
-import { listNodes, noSuchNode } from '../meta/nodes.js';
+import { noSuchNode, readNodes } from '../meta/nodes.js';
 import { findRemovedNode, forgetFormer, forgetNode, markRemoval } from '../meta/removals.js';
 import type { RemovalView, RemoveNodeRequest } from './schemas.js';
 import { survey, vdiskFacts, type Survey, type Surveyed } from './survey.js';
@@ -57,12 +58,16 @@ function isLost(vdisk: VdiskRecord, all: Survey, id: string): boolean {
 
 export async function removeNode(options: Surveyed, id: string, { force }: RemoveNodeRequest): Promise<RemovalView> {
   const { store, node } = options;
-  const record = (await listNodes(store)).find(one => one.id === id);
+  const { records, damaged } = await readNodes(store);
+  const record = records.find(one => one.id === id);
   if (record === undefined) {
+    holdBack(damaged, `node "${id}" is not looked for`);
     if ((await findRemovedNode(store, id)) === null) throw noSuchNode(id);
     return { node: id, isRemoved: true, lost: [], waitsFor: [], waiting: 0 };
   }
   const all = await survey(options);
+  // What cannot be read may need the node, or name it.
+  holdBack(all.damaged, `node "${id}" is not removed`);
   const stake = atStake(all, id);
   if (node.cluster === null || all.nodes.length === 1)
     throw refused(id, 'ERR_LAST_NODE', 'it is the only node there is', 'stop it instead, and keep or delete its data directory');

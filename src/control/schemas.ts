@@ -382,6 +382,10 @@ export type LastProblemView = z.infer<typeof lastProblemView>;
 export type ServedView = z.infer<typeof servedView>;
 
 /** The pages of the block store's database, read and checked again and again; `damaged` pages and records since the start. */
+/** A record of the metadata that cannot be read. */
+export const damagedRecordView = z.object({ key: z.string(), why: z.string() });
+export type DamagedRecordView = z.infer<typeof damagedRecordView>;
+
 export const storePagesView = z.object({ passes: count, doneBytes: count, totalBytes: count, damaged: count });
 export type StorePagesView = z.infer<typeof storePagesView>;
 
@@ -429,6 +433,8 @@ export const statusView = z.object({
     .nullable(),
   /** Null: it is off, or has not begun. */
   storePages: storePagesView.nullable().default(null),
+  /** Of the metadata. */
+  damagedRecords: z.array(damagedRecordView).default([]),
   shards: z.array(shardView),
   datapath: datapathView.nullable(),
 });

@@ -1,5 +1,6 @@
 import { GatepathError } from '../base/errors.js';
 import { formatSize, wholeBlocks } from '../base/size.js';
+import { damagedRecord, type DamagedRecord } from '../meta/damage.js';
 import { findExport, findHost, isExported, listExports, listHosts, parseExport, waitForKey } from '../meta/hosts.js';
 import { keys, type AttachmentRecord, type ExportRecord, type HostRecord, type LeaseRecord, type VdiskRecord } from '../meta/model.js';
 import { activate, attach, detach, holderOf, isOver, listAttachments } from '../meta/attachments.js';
@@ -10,11 +11,12 @@ import {
   findContainer,
   findVdisk,
   markDeleting,
+  readContainers,
   setContainer,
 } from '../meta/operations.js';
 import { attachmentsOf, leaseOf } from '../meta/found.js';
 import { listLeases } from '../meta/leases.js';
-import { setDraining } from '../meta/nodes.js';
+import { readNodes, setDraining } from '../meta/nodes.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { NodeQuestion } from '../wire/meta.js';
 import type { ContainerView, CreateContainerRequest, SetContainerRequest } from './container-schemas.js';
@@ -89,6 +91,7 @@ export class ControlService {
   async showContainer(name: string): Promise<ContainerView> {
     const found = (await this.listContainers()).find(one => one.name === name);
     if (found !== undefined) return found;
+    refuseDamaged((await readContainers(this.options.store)).damaged, keys.container(name));
     throw new GatepathError('invalid', 'ERR_NOT_FOUND', `there is no container "${name}"`, 'gatepath container list shows those there are');
   }
 
@@ -127,6 +130,7 @@ export class ControlService {
   async showNode(id: string): Promise<NodeView> {
     const found = (await this.listNodes()).find(one => one.id === id);
     if (found !== undefined) return found;
+    refuseDamaged((await readNodes(this.options.store)).damaged, keys.node(id));
     throw new GatepathError('invalid', 'ERR_NOT_FOUND', `there is no node "${id}"`, 'gatepath node list shows those there are');
   }
 
@@ -325,6 +329,12 @@ function view(vdisk: VdiskRecord, all: Survey, around: Around): VdiskView {
     attachments,
     lease: lease === null ? null : { purpose: lease.purpose, vdiskName: lease.vdiskName, since: lease.since },
   };
+}
+
+/** It is there, and cannot be read: that is another thing than none. */
+function refuseDamaged(damaged: readonly DamagedRecord[], key: string): void {
+  const found = damaged.find(one => one.key === key);
+  if (found !== undefined) throw damagedRecord(found);
 }
 
 /** Without what is not given. */

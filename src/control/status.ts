@@ -44,6 +44,7 @@ export class StatusService {
       vdisks: null,
       space: null,
       storePages: null,
+      damagedRecords: [],
       shards: [],
       ...ofStorage?.view,
       datapath: ofDatapath?.view ?? null,
@@ -63,11 +64,13 @@ async function storageStatus(storage: NonNullable<StatusOptions['storage']>) {
       returning: { layers: status.removing, bytes: status.removingBytes },
     },
     storePages: status.storePages,
+    damagedRecords: [...status.damagedRecords],
     shards: [...status.shards],
   };
   const ownProblems = status.silentShards > 0 ? [`${status.silentShards} shards do not answer`] : [];
   const damaged = status.storePages?.damaged ?? 0;
   if (damaged > 0) ownProblems.push(`${damaged} pages or records of the block store's database are damaged: "gatepath events" names them`);
+  ownProblems.push(...damagedProblems(status.damagedRecords));
   try {
     const known = await within(METADATA_TIMEOUT_MS, fromMetadata(storage, status));
     return { isUnavailable: known.isUnavailable, problems: [...known.problems, ...ownProblems], view: { ...view, ...known.view } };
@@ -76,6 +79,11 @@ async function storageStatus(storage: NonNullable<StatusOptions['storage']>) {
     const problems = [`the metadata store does not answer: ${(error as Error).message}`, ...ownProblems];
     return { isUnavailable: false, problems, view };
   }
+}
+
+function damagedProblems(damaged: NodeStatus['damagedRecords']): string[] {
+  const named = damaged.slice(0, MOST_PROBLEMS).map(({ key, why }) => `the metadata record ${key} is damaged: ${why}`);
+  return damaged.length <= MOST_PROBLEMS ? named : [...named, `and ${damaged.length - MOST_PROBLEMS} more records of the metadata`];
 }
 
 async function fromMetadata({ store, node }: NonNullable<StatusOptions['storage']>, status: NodeStatus) {

@@ -1,6 +1,7 @@
-import type { ContainerRecord, GroupRecord, NodeRecord, VdiskRecord } from '../meta/model.js';
-import { groupOf, listGroups, listNodes } from '../meta/nodes.js';
-import { listContainers, listVdisks } from '../meta/operations.js';
+import { damagedRecord, readAs, type DamagedRecord } from '../meta/damage.js';
+import { groupRecord, keys, type ContainerRecord, type GroupRecord, type NodeRecord, type VdiskRecord } from '../meta/model.js';
+import { readGroups, readNodes } from '../meta/nodes.js';
+import { readContainers, readVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
 import type { Health, LastProblemView, NodeView, ResyncView, ServedView } from './schemas.js';
@@ -17,6 +18,8 @@ export interface Survey {
   readonly containers: ReadonlyMap<string, ContainerRecord>;
   /** Node → what it serves; those that did not say are missing. */
   readonly served: ReadonlyMap<string, Served>;
+  /** Of nodes, vdisks, groups and containers: what they say is missing above. */
+  readonly damaged: readonly DamagedRecord[];
 }
 
 /** What a node said that it serves, by vdisk. */
@@ -59,13 +62,16 @@ export interface Surveyed {
 
 /** `status`: of this node, where it is known already. */
 export async function survey({ store, node }: Surveyed, status?: NodeStatus): Promise<Survey> {
-  const [records, everyVdisk, groups, containers, own] = await Promise.all([
-    listNodes(store),
-    listVdisks(store),
-    listGroups(store),
-    listContainers(store),
+  const [{ records, ...ofNodes }, ofVdisks, { groups, ...ofGroups }, ofContainers, own] = await Promise.all([
+    readNodes(store),
+    readVdisks(store),
+    readGroups(store),
+    readContainers(store),
     status ?? node.status(),
   ]);
+  const everyVdisk = ofVdisks.records;
+  const containers = ofContainers.records;
+  const damaged = [ofNodes, ofVdisks, ofGroups, ofContainers].flatMap(of => of.damaged);
   const vdisks = everyVdisk.filter(({ deleting }) => !deleting);
   const known = records.map(record => nodeView(record, node, groups));
   const alive = new Set(known.filter(one => one.alive).map(({ id }) => id));
@@ -77,7 +83,8 @@ export async function survey({ store, node }: Surveyed, status?: NodeStatus): Pr
   });
   const deleting = everyVdisk.length - vdisks.length;
   const served = new Map(said.map(one => [one.node, byVdisk(one)]));
-  return { self: node.id, nodes: told, vdisks, deleting, groups, containers: new Map(containers.map(one => [one.name, one])), served };
+  const byName = new Map(containers.map(one => [one.name, one]));
+  return { self: node.id, nodes: told, vdisks, deleting, groups, containers: byName, served, damaged };
 }
 
 /** Of those that live; those that do not say are left out. `vdiskId`: of this vdisk alone. */
@@ -90,13 +97,14 @@ async function askOthers({ id, cluster }: ManagedNode, nodes: readonly NodeView[
 
 /** What concerns one vdisk, without a look at the others: what the nodes have besides, and who needs them, is left out. */
 export async function surveyVdisk({ store, node }: Surveyed, vdisk: VdiskRecord): Promise<Survey> {
-  const [records, group, containers, own] = await Promise.all([
-    listNodes(store),
-    groupOf(store, vdisk.id),
-    listContainers(store),
+  const [{ records, ...ofNodes }, { group, ...ofGroup }, { records: containers, ...ofContainers }, own] = await Promise.all([
+    readNodes(store),
+    readGroup(store, vdisk.id),
+    readContainers(store),
     node.status(vdisk.id),
   ]);
   const groups = new Map(group === null ? [] : [[vdisk.id, group]]);
+  const damaged = [ofNodes, ofGroup, ofContainers].flatMap(of => of.damaged);
   const nodes = records.map(record => nodeView(record, node, groups));
   const said = [servedBy(node, own), ...(await askOthers(node, nodes, vdisk.id))];
   const served = new Map(said.map(one => [one.node, byVdisk(one)]));
@@ -108,7 +116,14 @@ export async function surveyVdisk({ store, node }: Surveyed, vdisk: VdiskRecord)
     groups,
     containers: new Map(containers.map(one => [one.name, one])),
     served,
+    damaged,
   };
+}
+
+async function readGroup(store: MetadataStore, vdiskId: string): Promise<{ group: GroupRecord | null; damaged: DamagedRecord[] }> {
+  const found = await store.get(keys.group(vdiskId));
+  const read = found === null ? { data: null, why: null } : readAs(groupRecord, found);
+  return read.why === null ? { group: read.data, damaged: [] } : { group: null, damaged: [{ key: found!.key, why: read.why }] };
 }
 
 /** Most that are named. */
@@ -198,7 +213,8 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   const group = of.groups.get(id);
   const controller = group?.controller ?? of.self;
   const said = of.served.get(controller);
-  const served = said?.vdisks.get(id);
+  const serving = group === undefined ? [...of.served.values()].find(one => one.vdisks.has(id)) : said;
+  const served = serving?.vdisks.get(id);
   const { replicationFactor: copies = 1, minMembers = 1 } = of.containers.get(container) ?? {};
   const members = group?.members.map(member => member.node) ?? [of.self];
   const silent = members.filter(member => group !== undefined && !of.nodes.some(one => one.id === member && one.alive));
@@ -216,6 +232,8 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   const facts = { ...base, missing, lastProblem: served?.lastProblem ?? null };
   const refusal = said?.problems.get(id) ?? of.served.get(of.self)?.problems.get(id);
   if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal };
+  const unread = of.damaged.find(({ key }) => key === keys.group(id) || key === keys.container(container));
+  if (unread !== undefined) return unreadable(facts, unread);
   if (kept === 0 && said === undefined) {
     return { ...facts, health: 'unavailable', problem: `${silent.join(' and ')}, with its data, ${verb(silent)} not answer` };
   }
@@ -237,6 +255,12 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
     return { ...facts, health: 'degraded', problem: `its controller ${controller} does not answer; another member can take over` };
   }
   return { ...facts, health: 'degraded', problem: `kept on ${kept} of ${copies} nodes now${who}` };
+}
+
+/** Who serves it, or how many copies it is to have, is not known. What is served goes on. */
+function unreadable(facts: Omit<VdiskFacts, 'health' | 'problem'>, unread: DamagedRecord): VdiskFacts {
+  const isServed = facts.allocatedBytes !== null;
+  return { ...facts, health: isServed ? 'degraded' : 'unavailable', problem: damagedRecord(unread).message };
 }
 
 function inWords({ node, share, leftMs }: ResyncView): string {

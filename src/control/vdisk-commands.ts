@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { GatepathError } from '../base/errors.js';
 import { BLOCK_BYTES, formatSize, MAX_SIZE_BYTES, wholeBlocks } from '../base/size.js';
+import { holdBack } from '../meta/damage.js';
 import { listExports, waitForKey } from '../meta/hosts.js';
 import { keys, RESIZE_LOG_FORMAT, vdiskRecord, type VdiskRecord } from '../meta/model.js';
 import { listAttachments } from '../meta/attachments.js';
-import { groupOf, listNodes } from '../meta/nodes.js';
+import { groupOf, listNodes, readNodes } from '../meta/nodes.js';
 import { findContainer, findVdisk, refuseBeyondQuota } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import { MapFlags, type VdiskAnswer, type VdiskCommand } from '../wire/vdisk-command.js';
@@ -74,7 +75,9 @@ export class VdiskCommands {
 
   /** A node of before resizes were entries would pass over them, and have another vdisk than the others. */
   async checkNodes(whatIsNotDone: string, orElse = ''): Promise<void> {
-    const old = (await listNodes(this.options.store)).filter(({ logFormat }) => logFormat < RESIZE_LOG_FORMAT).map(({ id }) => `"${id}"`);
+    const { records, damaged } = await readNodes(this.options.store);
+    holdBack(damaged, whatIsNotDone);
+    const old = records.filter(({ logFormat }) => logFormat < RESIZE_LOG_FORMAT).map(({ id }) => `"${id}"`);
     if (old.length === 0) return;
     const message = `${whatIsNotDone}: the version that was started last on ${old.join(', ')} does not know resizes`;
     throw new GatepathError('retryable', 'ERR_OLD_NODES', message, `upgrade these nodes, or remove them, and try again${orElse}`);

@@ -1,8 +1,9 @@
 import type { Logger } from '../base/log.js';
 import { Follower } from '../meta/follower.js';
 import { attachmentRecord, keys, type AttachmentRecord } from '../meta/model.js';
+import { parse } from '../meta/records.js';
 import { Rerun } from '../meta/rerun.js';
-import type { MetadataStore, Versioned } from '../meta/store.js';
+import type { MetadataStore } from '../meta/store.js';
 import { ATTACH_RETRY_MS, MAX_EXPORTS } from './limits.js';
 
 export interface AttachmentListener {
@@ -22,6 +23,8 @@ export interface AttachmentListener {
 export class AttachmentWatcher {
   readonly #attached = new Map<string, AttachmentRecord>();
   readonly #records: Follower<AttachmentRecord>;
+  /** Keys of records that are damaged. */
+  readonly #toldDamaged = new Set<string>();
   #isListed = false;
   /** There are more than are followed. */
   #isOverfull = false;
@@ -34,7 +37,7 @@ export class AttachmentWatcher {
 
   constructor(
     store: MetadataStore,
-    host: string,
+    private readonly host: string,
     private readonly listener: AttachmentListener,
     private readonly log: Logger,
     /** What the process before this one has exported: it stays until the store says otherwise. */
@@ -47,7 +50,7 @@ export class AttachmentWatcher {
     this.#records = new Follower(
       store,
       keys.attachmentsOf(host),
-      item => this.#parse(item),
+      item => parse(attachmentRecord, item),
       () => this.#look.ask(),
     );
     this.#look.ask();
@@ -67,18 +70,23 @@ export class AttachmentWatcher {
     const changes = await this.#records.read();
     this.#unreachable = false;
     if (this.#look.isClosed) return;
+    this.#tellDamaged();
     const wanted = new Map(changes.map(({ before, after }) => [(after ?? before!).vdiskId, after]));
-    if (!this.#isListed) for (const vdiskId of this.#attached.keys()) if (!wanted.has(vdiskId)) wanted.set(vdiskId, null);
+    for (const vdiskId of this.#isListed ? [] : this.#attached.keys())
+      if (!wanted.has(vdiskId) && !this.#records.damaged.has(keys.attachment(this.host, vdiskId))) wanted.set(vdiskId, null);
     this.#isListed = true;
     this.#apply(wanted);
   }
 
-  /** One that cannot be read is taken for none. */
-  #parse({ value }: Versioned): AttachmentRecord | null {
-    const parsed = attachmentRecord.safeParse(value);
-    if (parsed.success) return parsed.data;
-    this.log.log('error', 'an attachment record is not readable; it is ignored', { error: parsed.error.message });
-    return null;
+  /** What they are of stays as it was: attached, or not. */
+  #tellDamaged(): void {
+    const { damaged } = this.#records;
+    for (const key of [...this.#toldDamaged]) if (!damaged.has(key)) this.#toldDamaged.delete(key);
+    for (const [key, error] of damaged) {
+      if (this.#toldDamaged.has(key)) continue;
+      this.#toldDamaged.add(key);
+      this.log.log('error', 'an attachment record cannot be read: what it is of stays as it was', { error });
+    }
   }
 
   #later(error: Error): void {

@@ -30,6 +30,8 @@ export class TopologyWatcher {
   #staleGroups: Set<string> | null = new Set();
   readonly #vdisks = new Set<string>();
   #nodesText = '';
+  /** Of nodes, as they were read last. */
+  #records: ReadonlyMap<string, NodeRecord> = new Map();
   readonly #epochs = new Map<string, number>();
   #running = false;
   #timer: NodeJS.Timeout | null = null;
@@ -126,12 +128,18 @@ export class TopologyWatcher {
   #applyNodes(items: readonly Versioned[]): void {
     const { log, onNodes } = this.options;
     const records: NodeRecord[] = [];
+    const kept = new Map<string, NodeRecord>();
     for (const { key, value } of items) {
       const parsed = nodeRecord.safeParse(value);
-      if (!parsed.success) log.log('error', 'a node record is not readable; it is ignored', { key, error: parsed.error.message });
-      else if (records.length === MAX_NODES) log.log('error', `more than ${MAX_NODES} nodes; the others are ignored`);
-      else records.push(parsed.data);
+      // Where it was is the best that is known.
+      const record = parsed.data ?? this.#records.get(key);
+      if (!parsed.success) log.log('error', 'a node record is not readable', { key, error: parsed.error.message });
+      if (record === undefined) continue;
+      kept.set(key, record);
+      if (records.length === MAX_NODES) log.log('error', `more than ${MAX_NODES} nodes; the others are ignored`);
+      else records.push(record);
     }
+    this.#records = kept;
     const nodes = knownNodes(records, this.options.local, this.options.localNode);
     const text = JSON.stringify(nodes);
     if (this.#closed || text === this.#nodesText) return;

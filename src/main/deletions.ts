@@ -2,7 +2,7 @@ import type { Logger } from '../base/log.js';
 import { leaveDeletedVdisk } from '../meta/groups.js';
 import { Follower } from '../meta/follower.js';
 import { keys, vdiskRecord, type GroupMember, type VdiskRecord } from '../meta/model.js';
-import { concerns, listNodes } from '../meta/nodes.js';
+import { concerns } from '../meta/nodes.js';
 import { parse } from '../meta/records.js';
 import { Rerun } from '../meta/rerun.js';
 import type { MetadataStore, Watch } from '../meta/store.js';
@@ -96,7 +96,8 @@ export class Deletions {
 
   async #leave({ id, name }: VdiskRecord): Promise<void> {
     const { store, self, log } = this.options;
-    const nodes = new Set((await listNodes(store)).map(one => one.id));
+    // By their keys: one whose record is damaged is a node, too.
+    const nodes = new Set((await store.keys(keys.nodes)).map(key => key.slice(keys.nodes.length)));
     const waitsFor = await leaveDeletedVdisk(store, id, one => concerns({ members: [one] }, self) || !nodes.has(one.node));
     if (waitsFor.length === 0 || this.#told.has(id)) return;
     this.#told.add(id);

@@ -1,3 +1,4 @@
+import { GatepathError } from '../base/errors.js';
 import type { Logger } from '../base/log.js';
 import { detach } from '../meta/attachments.js';
 import { attachmentsOf } from '../meta/found.js';
@@ -68,7 +69,17 @@ export class LapsedLeases {
     for (const { record, versioned } of leases) {
       const before = this.#heard.get(record.vdiskId);
       if (before?.beat !== record.beat) this.#heard.set(record.vdiskId, { beat: record.beat, atMs: nowMs });
-      else if (nowMs - before.atMs >= this.#lapseMs) await this.#end(record, versioned);
+      else if (nowMs - before.atMs >= this.#lapseMs) await this.#tryToEnd(record, versioned);
+    }
+  }
+
+  /** One of which a record is damaged holds up no other. */
+  async #tryToEnd(lease: LeaseRecord, asOf: Versioned): Promise<void> {
+    try {
+      await this.#end(lease, asOf);
+    } catch (error) {
+      if (!(error instanceof GatepathError) || error.code !== 'ERR_METADATA') throw error;
+      this.options.log.log('warn', `an ${lease.purpose} is not ended yet`, { vdisk: lease.vdiskName, error: error.message });
     }
   }
 

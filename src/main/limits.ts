@@ -43,6 +43,8 @@ export const HANDOVER_PAUSE_MS = 5_000;
 export const HANDOVER_END_MS = 10_000;
 /** Of one message between the two. */
 export const MAX_HANDOVER_BYTES = 16 << 20;
+/** All metadata is read that often, for records that are damaged. */
+export const METADATA_CHECK_MS = 20_000;
 /** Of `gatepath up --nodes`. */
 export const MOST_NODES = 16;
 

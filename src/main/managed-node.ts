@@ -112,6 +112,7 @@ async function nodeStatus(host: StargateHost, shards: number, vdiskId?: string):
     removing: answers.reduce((sum, { status }) => sum + status.removing, 0),
     removingBytes: answers.reduce((sum, { status }) => sum + status.removingBytes, 0),
     storePages: host.storePages,
+    damagedRecords: host.damagedRecords,
     silentShards: shards - answers.length,
   };
 }

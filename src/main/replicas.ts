@@ -1,9 +1,18 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger } from '../base/log.js';
 import { GatepathError } from '../base/errors.js';
+import { holdBack } from '../meta/damage.js';
 import { casGroup, idOf, replicatedVdisk, viewOf, whenTermWon, type ReplicatedVdisk } from '../meta/groups.js';
-import { keys, type BeatRecord, type GroupMember, type RemovedNodeRecord, type VdiskRecord } from '../meta/model.js';
-import { groupOf, isSame, listNodes } from '../meta/nodes.js';
+import {
+  keys,
+  type BeatRecord,
+  type GroupMember,
+  type GroupRecord,
+  type NodeRecord,
+  type RemovedNodeRecord,
+  type VdiskRecord,
+} from '../meta/model.js';
+import { groupOf, isSame, readNodes } from '../meta/nodes.js';
 import type { Candidate } from '../meta/placement.js';
 import { removedNode } from '../meta/removals.js';
 import { ReplicatedVdisks } from '../meta/replicated-vdisks.js';
@@ -56,6 +65,8 @@ export class Replicas {
   #isAllWanted = true;
   /** Single records that are being read. */
   #asked = 0;
+  /** Node → its record, as it was read last. */
+  #records: ReadonlyMap<string, NodeRecord> = new Map();
   /** Node → its fault domain. */
   #domains: ReadonlyMap<string, string | null> = new Map();
   #timer: NodeJS.Timeout | undefined;
@@ -158,15 +169,19 @@ export class Replicas {
   async #read({ vdiskId, readId }: GroupReadRequest, shard: number): Promise<void> {
     const { store, pool } = this.options;
     const group = await groupOf(store, vdiskId).catch(() => null);
-    const seen = this.#forgetful.has(vdiskId) ? await this.#seen().catch(() => null) : undefined;
+    const seen = group !== null && this.#forgetful.has(vdiskId) ? await this.#seen(group).catch(() => null) : undefined;
     if (group !== null && seen !== null && !this.#look.isClosed)
       pool.send(shard, StargateTopic.groupRead, { vdiskId, readId, group: viewOf(group), seen } satisfies GroupRead);
   }
 
-  /** Each start of a node is registered before it serves: an earlier one than that has ended. */
-  async #seen(): Promise<Seen> {
-    const nodes = await listNodes(this.options.store);
-    const current = nodes.map(({ id: node, storeUuid, incarnation, bootCount }) => idOf({ node, storeUuid, incarnation, boot: bootCount }));
+  /** Each start of a node is registered before it serves: an earlier one than that has ended. Throws where nobody knows of a member which start is its last. */
+  async #seen({ members }: GroupRecord): Promise<Seen> {
+    const { records, damaged } = await readNodes(this.options.store);
+    const unknown = damaged.filter(({ key }) => members.some(({ node }) => keys.node(node) === key));
+    holdBack(unknown, 'nobody takes over');
+    const current = records.map(({ id: node, storeUuid, incarnation, bootCount }) =>
+      idOf({ node, storeUuid, incarnation, boot: bootCount }),
+    );
     return { current, living: this.options.living().map(({ id }) => id) };
   }
 
@@ -252,9 +267,18 @@ export class Replicas {
     pool.broadcast(StargateTopic.living, candidates);
   }
 
+  /** One whose record is damaged is what it was, or unknown. */
+  async #nodes(): Promise<NodeRecord[]> {
+    const { records, damaged } = await readNodes(this.options.store);
+    const kept = damaged.flatMap(({ key }) => this.#records.get(key.slice(keys.nodes.length)) ?? []);
+    const all = [...records, ...kept];
+    this.#records = new Map(all.map(one => [one.id, one]));
+    return all;
+  }
+
   async #sendNodes(): Promise<void> {
-    const { store, self, pool } = this.options;
-    const all = await listNodes(store);
+    const { self, pool } = this.options;
+    const all = await this.#nodes();
     this.#domains = new Map(all.map(({ id, faultDomain }) => [id, faultDomain]));
     const nodes = all.filter(({ id }) => id !== self.node);
     const peers = nodes.map(({ id: node, storeUuid, incarnation, bootCount, addresses, shards, streams }): PeerNode => ({

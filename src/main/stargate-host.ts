@@ -6,9 +6,10 @@ import { silentEvents, type EventSink } from '../base/events.js';
 import type { LmdbDamage } from '../base/lmdb-image.js';
 import type { Logger } from '../base/log.js';
 import type { Probe } from '../base/probe.js';
+import type { DamagedRecord } from '../meta/damage.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
-import { concerns, listGroups, winTerms } from '../meta/nodes.js';
-import { listContainers, livingVdisks } from '../meta/operations.js';
+import { winTerms } from '../meta/nodes.js';
+import { listContainers } from '../meta/operations.js';
 import type { SizedVdisk } from '../meta/sizes.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ContainerRecord, GroupMember, RemovedNodeRecord, ReplicationFactor, VdiskRecord } from '../meta/model.js';
@@ -35,6 +36,9 @@ import type { NodeQuestion } from '../wire/meta.js';
 import { shardOfStream, streamOf } from '../wire/placement.js';
 import type { VdiskAnswer, VdiskCommand } from '../wire/vdisk-command.js';
 import { PageCheck, storeDamaged, StoreHandle, type PageCheckProgress } from '../stargate/store/index.js';
+import { tellBadBlock } from './bad-block.js';
+import { MetadataCheck } from './metadata-check.js';
+import { ownVdisks } from './own-vdisks.js';
 import { Replicas } from './replicas.js';
 import { Sizes } from './sizes.js';
 import { VdiskCommands } from './vdisk-commands.js';
@@ -105,6 +109,7 @@ export class StargateHost {
   #commands: VdiskCommands | null = null;
   #sizes: Sizes | null = null;
   #pages: PageCheck | null = null;
+  #records: MetadataCheck | null = null;
   #replicas: Replicas | null = null;
   #serving: Promise<void> = Promise.resolve();
 
@@ -169,17 +174,7 @@ export class StargateHost {
     const { log, events, onFatal, onRemoved = () => undefined } = this.options;
     pool.on(Topic.meta, message => this.#onMetaConnection(message as MovedMeta));
     pool.on(StargateTopic.fatal, message => onFatal(message as string));
-    pool.on(StargateTopic.badBlock, message => {
-      const { errno, ...block } = message as BadBlock;
-      const { vdiskId, ...place } = block;
-      const cause =
-        errno === 0
-          ? 'blocks are damaged, and no other node has them: reads of them fail'
-          : 'blocks cannot be read: the disk gives errors, and no other node has them';
-      const event = { kind: 'rot-found', severity: 'error', vdiskId, cause, details: { ...place, errno } } as const;
-      if (events === undefined) log.log('error', cause, { ...block, errno });
-      else events.emit({ ...event, action: 'replace the disk if there are more of them' });
-    });
+    pool.on(StargateTopic.badBlock, message => tellBadBlock(message as BadBlock, events, log));
     pool.on(StargateTopic.created, message => this.#served.get((message as CreatedReply).vdiskId)?.((message as CreatedReply).problem));
     pool.on(StargateTopic.removed, message => this.#removed.get((message as { vdiskId: string }).vdiskId)?.());
     this.#status = new ShardQuestions(pool, StargateTopic.status, StargateTopic.statusReply, STATUS_TIMEOUT_MS);
@@ -218,6 +213,7 @@ export class StargateHost {
     const { store, metadata } = this;
     this.#deletions = new Deletions({ store, self: metadata.member, log: this.options.log, remove: vdiskId => this.#removeData(vdiskId) });
     this.#checkPages();
+    this.#records = new MetadataCheck({ store, events: this.options.events ?? silentEvents, log: this.options.log });
     this.#leases = new LapsedLeases({
       store,
       log: this.options.log,
@@ -242,6 +238,11 @@ export class StargateHost {
   /** Of the block store's database; null: it is off, or serving has not begun. */
   get storePages(): PageCheckProgress | null {
     return this.#pages?.progress ?? null;
+  }
+
+  /** Of the metadata, as they were found last. */
+  get damagedRecords(): readonly DamagedRecord[] {
+    return this.#records?.damaged ?? [];
   }
 
   /** Who is to hold a new vdisk of the container; null: this node, and there is no other. */
@@ -321,6 +322,7 @@ export class StargateHost {
     this.#replicas?.close();
     this.#deletions?.close();
     this.#leases?.close();
+    this.#records?.close();
     this.policies?.close();
     for (const reserve of Object.values(this.reserves)) reserve.close();
     this.#sizes?.close();
@@ -365,20 +367,14 @@ export class StargateHost {
     });
     const isDamaged = new Set(damaged.map(({ vdiskId }) => vdiskId));
     const replicated = (await this.#replicas?.descriptions()) ?? [];
-    const living = (await this.#ownVdisks()).filter(({ id }) => !replicated.some(one => one.vdiskId === id));
+    const own = await ownVdisks(this.store, this.metadata.member);
+    const living = own.vdisks.filter(({ id }) => !replicated.some(one => one.vdiskId === id));
     const strange = await this.#winTerms(living.filter(({ id }) => !isDamaged.has(id)));
-    const refused = [...strange, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
+    const unreadable = own.refused.filter(({ vdiskId }) => !replicated.some(one => one.vdiskId === vdiskId));
+    const refused = [...strange, ...unreadable, ...damaged.filter(({ vdiskId }) => living.some(({ id }) => id === vdiskId))];
     await this.policies?.begin();
-    pool.broadcast(StargateTopic.serve, { vdisks: [...this.#terms.values(), ...replicated], refused } satisfies ServeRequest);
-  }
-
-  /** Those in whose group this node is. Of one without a group nothing has been written yet. */
-  async #ownVdisks(): Promise<VdiskRecord[]> {
-    const [living, groups] = [await livingVdisks(this.store), await listGroups(this.store)];
-    return living.filter(({ id }) => {
-      const group = groups.get(id);
-      return group === undefined || concerns(group, this.metadata.member);
-    });
+    const vdisks = [...this.#terms.values(), ...replicated];
+    pool.broadcast(StargateTopic.serve, { vdisks, refused } satisfies ServeRequest);
   }
 
   #whenServing(pool: ShardPool): Promise<void> {

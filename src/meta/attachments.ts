@@ -1,3 +1,4 @@
+import { readRecords } from './damage.js';
 import { attachmentRecord, groupRecord, keys, type AttachmentRecord, type LeaseRecord } from './model.js';
 import { attachmentsOf, leaseLost, leaseOf, now, vdiskByName, versionOf } from './found.js';
 import { checkName, invalid, parse, retry, retryable, settled } from './records.js';
@@ -156,6 +157,7 @@ export async function detach(store: MetadataStore, name: string, host?: string):
   });
 }
 
-export async function listAttachments(store: MetadataStore): Promise<AttachmentRecord[]> {
-  return (await store.range(keys.attachments)).items.map(item => parse(attachmentRecord, item));
+/** Those whose records can be read. */
+export async function listAttachments(store: MetadataStore): Promise<readonly AttachmentRecord[]> {
+  return (await readRecords(store, keys.attachments, attachmentRecord)).records;
 }

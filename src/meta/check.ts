@@ -1,6 +1,7 @@
 import { GatepathError } from '../base/errors.js';
 import { MAX_META_KEY_LENGTH, MAX_META_TRANSACTION, MAX_META_TRANSACTION_BYTES, MAX_META_VALUE_BYTES } from '../wire/limits.js';
 import { encodeMetaValue, META_KEY, META_PREFIX } from '../wire/meta.js';
+import { damageOfValue } from './damage.js';
 import type { Compare, Operation } from './store.js';
 
 /**
@@ -58,7 +59,7 @@ export function checkTransaction(compares: readonly Compare[], operations: reado
 export const keyOf = (operation: Operation): string => ('put' in operation ? operation.put : operation.remove);
 
 function encode(key: string, value: unknown): Uint8Array {
-  if (value === undefined || !isPlain(value, MAX_DEPTH)) {
+  if (value === undefined || damageOfValue(value) !== null || !isPlain(value, MAX_DEPTH)) {
     throw invalid(
       'ERR_META_VALUE',
       `the value for ${shown(key)} is not made of null, booleans, numbers, strings, bytes, arrays and plain objects`,

@@ -1,6 +1,6 @@
-import { GatepathError } from '../base/errors.js';
 import { decodeMetaValue } from '../wire/meta.js';
 import { checkKey, checkPrefix, checkTransaction, keyOf } from './check.js';
+import { damagedValue } from './damage.js';
 import { MetaUnavailable } from './errors.js';
 import { EtcdEndpoint, loadEtcd, unavailable, type IRangeRequest, type IRangeResponse, type ITxnRequest } from './etcd-endpoint.js';
 import { checkEtcdOptions, type EtcdOptions } from './etcd-options.js';
@@ -166,12 +166,11 @@ export class EtcdStore implements MetadataStore {
   }
 
   #versioned({ key, value, mod_revision }: IRangeResponse['kvs'][number]): Versioned {
-    const name = this.#keyOf(key);
+    const version = toVersion(mod_revision);
     try {
-      return { key: name, value: decodeMetaValue(value), version: toVersion(mod_revision) };
+      return { key: this.#keyOf(key), value: decodeMetaValue(value), version };
     } catch (cause) {
-      const message = `the metadata record ${name} in etcd is not what Gatepath wrote`;
-      throw new GatepathError('corrupt', 'ERR_METADATA', message, 'restore it from a backup', { cause });
+      return { key: this.#keyOf(key), value: damagedValue(`it is not what Gatepath wrote: ${(cause as Error).message}`), version };
     }
   }
 }

@@ -1,3 +1,4 @@
+import { GatepathError } from '../base/errors.js';
 import { MAX_META_HINT_KEYS } from '../wire/limits.js';
 import type { MetadataStore, Versioned, Watch, WatchHint } from './store.js';
 
@@ -8,18 +9,26 @@ export interface Change<T> {
   readonly after: T | null;
 }
 
+class Damage {
+  constructor(readonly message: string) {}
+}
+
 /**
  * The records under a prefix, as they were read last, for somebody who follows them. A hint that names what has changed costs a read of that; one that does not, a break, and a read that
  * has failed cost a read of all. What counts is what was read: a hint is none before {@link read} has been called after it.
  */
 export class Follower<T> {
   readonly #records = new Map<string, { readonly version: number; readonly value: T }>();
+  readonly #damaged = new Map<string, string>();
   /** What is to be read again; null: all. */
   #stale: Set<string> | null = null;
   #isReading = false;
   readonly #watch: Watch;
 
-  /** `parse`: null for a record that is to be taken for none; what it throws {@link read} throws. `onHint`: there is something to be read. */
+  /**
+   * `parse`: null for a record that is to be taken for none. Throws it ERR_METADATA, the record is damaged: it stays what it was when it was read last, if ever it was, and
+   * {@link damaged} has it. What else it throws {@link read} throws. `onHint`: there is something to be read.
+   */
   constructor(
     private readonly store: MetadataStore,
     private readonly prefix: string,
@@ -35,6 +44,11 @@ export class Follower<T> {
   /** With the next {@link read} this key is read, hint or no hint. */
   notice(key: string): void {
     this.#stale?.add(key);
+  }
+
+  /** Key → what is wrong with it. */
+  get damaged(): ReadonlyMap<string, string> {
+    return this.#damaged;
   }
 
   get(key: string): T | null {
@@ -54,8 +68,10 @@ export class Follower<T> {
     try {
       const isAll = stale === null || stale.size > MAX_META_HINT_KEYS;
       const found = isAll ? await this.#all() : await this.#some(stale);
-      const news = found.filter(({ key, item }) => (item?.version ?? 0) !== (this.#records.get(key)?.version ?? 0));
-      return news.map(({ key, item }) => ({ key, item, after: item === null ? null : this.parse(item) })).flatMap(one => this.#take(one));
+      const news = found.filter(
+        ({ key, item }) => this.#damaged.has(key) || (item?.version ?? 0) !== (this.#records.get(key)?.version ?? 0),
+      );
+      return news.map(({ key, item }) => ({ key, item, after: item === null ? null : this.#parse(item) })).flatMap(one => this.#take(one));
     } catch (error) {
       this.#stale = null;
       throw error;
@@ -76,7 +92,7 @@ export class Follower<T> {
   async #all(): Promise<{ readonly key: string; readonly item: Versioned | null }[]> {
     const { items } = await this.store.range(this.prefix);
     const there = new Set(items.map(({ key }) => key));
-    const gone = [...this.#records.keys()].filter(key => !there.has(key));
+    const gone = [...this.#records.keys(), ...this.#damaged.keys()].filter(key => !there.has(key));
     return [...gone.map(key => ({ key, item: null })), ...items.map(item => ({ key: item.key, item }))];
   }
 
@@ -84,8 +100,23 @@ export class Follower<T> {
     return Promise.all([...keys].map(async key => ({ key, item: await this.store.get(key) })));
   }
 
-  #take({ key, item, after }: { readonly key: string; readonly item: Versioned | null; readonly after: T | null }): Change<T>[] {
+  #parse(item: Versioned): T | null | Damage {
+    try {
+      return this.parse(item);
+    } catch (error) {
+      if (!(error instanceof GatepathError) || error.code !== 'ERR_METADATA') throw error;
+      return new Damage(error.message);
+    }
+  }
+
+  #take({ key, item, after }: { readonly key: string; readonly item: Versioned | null; readonly after: T | null | Damage }): Change<T>[] {
     const before = this.get(key);
+    if (after instanceof Damage) {
+      this.#damaged.set(key, after.message);
+      if (before !== null) this.#records.set(key, { version: item!.version, value: before });
+      return [];
+    }
+    this.#damaged.delete(key);
     if (item === null || after === null) this.#records.delete(key);
     else this.#records.set(key, { version: item.version, value: after });
     return before === null && after === null ? [] : [{ key, before, after }];

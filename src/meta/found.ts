@@ -1,5 +1,14 @@
 import type { GatepathError } from '../base/errors.js';
-import { attachmentRecord, keys, leaseRecord, vdiskRecord, type AttachmentRecord, type LeaseRecord, type VdiskRecord } from './model.js';
+import {
+  attachmentRecord,
+  keys,
+  leaseRecord,
+  uuid,
+  vdiskRecord,
+  type AttachmentRecord,
+  type LeaseRecord,
+  type VdiskRecord,
+} from './model.js';
 import { checkName, invalid, parse, retry } from './records.js';
 import type { MetadataStore, Versioned } from './store.js';
 
@@ -15,7 +24,7 @@ export async function vdiskByName(store: MetadataStore, name: string): Promise<F
   return retry(async () => {
     const named = await store.get(keys.vdiskName(name));
     if (named === null) throw invalid('ERR_NOT_FOUND', `there is no vdisk named "${name}"`, 'gatepath vdisk list shows those there are');
-    const versioned = await store.get(keys.vdisk(String(named.value)));
+    const versioned = await store.get(keys.vdisk(parse(uuid, named)));
     const record = versioned === null ? null : parse(vdiskRecord, versioned);
     return versioned === null || record!.deleting ? undefined : { record: record!, versioned };
   });

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { readAs } from './damage.js';
 import { attachmentsOf, leaseLost, leaseOf, nameTaken, now, vdiskByName, versionOf, type Found } from './found.js';
 import { keys, leaseRecord, vdiskRecord, type LeaseRecord, type VdiskRecord } from './model.js';
 import { createVdisk, type Place } from './operations.js';
@@ -149,9 +150,13 @@ export async function endLease(store: MetadataStore, vdiskId: string, asOf?: Com
 const stillAttached = (name: string, host: string) =>
   invalid('ERR_ATTACHED', `the vdisk of the import or export of "${name}" is attached at host "${host}" still`, 'try again in a moment');
 
+/** Those whose records can be read: of another one nobody knows when it was renewed last, so it is neither ended nor over. */
 export async function listLeases(store: MetadataStore): Promise<Found<LeaseRecord>[]> {
   const { items } = await store.range(keys.leases);
-  return items.map(versioned => ({ record: parse(leaseRecord, versioned), versioned }));
+  return items.flatMap(versioned => {
+    const { data: record = null } = readAs(leaseRecord, versioned) as { readonly data?: LeaseRecord };
+    return record === null ? [] : [{ record, versioned }];
+  });
 }
 
 async function held(store: MetadataStore, vdiskId: string): Promise<{ vdisk: Found<VdiskRecord>; lease: Found<LeaseRecord> }> {

@@ -1,6 +1,7 @@
 import { crc32c } from '@node-rs/crc32';
 import { Packr, unpack } from 'msgpackr';
-import { GatepathError } from '../base/errors.js';
+import type { GatepathError } from '../base/errors.js';
+import { DAMAGED_VERSION, damagedRecord, damagedValue } from './damage.js';
 
 /**
  * A record of the metadata store of one node. LMDB has no checksums of its own:
@@ -37,13 +38,30 @@ export function encodeRecord(key: string, { value, version }: StoredRecord): Buf
 
 /** Throws GatepathError `ERR_METADATA` for a record that is damaged, or lies under another key. */
 export function decodeRecord(key: string, record: Uint8Array): StoredRecord {
-  const bytes = Buffer.from(record.buffer, record.byteOffset, record.byteLength);
-  if (bytes.length <= MetaRecordAt.body || bytes[MetaRecordAt.mark] !== MARK) throw damaged(key, 'it is no record');
-  if (bytes[MetaRecordAt.version] !== RECORD_VERSION) throw damaged(key, `version ${bytes[MetaRecordAt.version]} is not known`);
-  if (crcOf(key, bytes) !== bytes.readUInt32LE(MetaRecordAt.crc)) throw damaged(key, 'its checksum differs');
-  const [version, value] = unpack(bytes.subarray(MetaRecordAt.body)) as [number, unknown];
+  const why = damageOf(key, record);
+  if (why !== null) throw damaged(key, why);
+  return bodyOf(record);
+}
+
+/** As {@link decodeRecord}; of one that is damaged the value says so, and its version is above all others. */
+export function readRecord(key: string, record: Uint8Array): StoredRecord {
+  const why = damageOf(key, record);
+  return why === null ? bodyOf(record) : { value: damagedValue(why), version: DAMAGED_VERSION };
+}
+
+function damageOf(key: string, record: Uint8Array): string | null {
+  const bytes = bytesOf(record);
+  if (bytes.length <= MetaRecordAt.body || bytes[MetaRecordAt.mark] !== MARK) return 'it is no record';
+  if (bytes[MetaRecordAt.version] !== RECORD_VERSION) return `version ${bytes[MetaRecordAt.version]} is not known`;
+  return crcOf(key, bytes) === bytes.readUInt32LE(MetaRecordAt.crc) ? null : 'its checksum differs';
+}
+
+function bodyOf(record: Uint8Array): StoredRecord {
+  const [version, value] = unpack(bytesOf(record).subarray(MetaRecordAt.body)) as [number, unknown];
   return { value, version };
 }
+
+const bytesOf = (record: Uint8Array): Buffer => Buffer.from(record.buffer, record.byteOffset, record.byteLength);
 
 export function isOldRecord(record: Uint8Array): boolean {
   return record[MetaRecordAt.mark] !== MARK;
@@ -66,11 +84,4 @@ function crcOf(key: string, record: Buffer): number {
   return crc32c(record.subarray(MetaRecordAt.body), crc32c(record.subarray(0, MetaRecordAt.crc), crc32c(Buffer.from(key, 'utf8'))));
 }
 
-function damaged(key: string, why: string): GatepathError {
-  return new GatepathError(
-    'corrupt',
-    'ERR_METADATA',
-    `the metadata record ${key} is damaged: ${why}`,
-    'restore the metadata from a backup; "gatepath verify" says what else is damaged',
-  );
-}
+const damaged = (key: string, why: string): GatepathError => damagedRecord({ key, why });

@@ -4,9 +4,10 @@ import { open, type RootDatabase } from 'lmdb';
 import { GatepathError } from '../base/errors.js';
 import { LmdbImage } from '../base/lmdb-image.js';
 import { checkKey, checkPrefix, checkTransaction, keyOf } from './check.js';
+import { DAMAGED_VERSION } from './damage.js';
 import { DueHint } from './due-hint.js';
 import { MetaUnavailable } from './errors.js';
-import { decodeOldRecord, decodeRecord, encodeRecord, isOldRecord, type StoredRecord } from './lmdb-record.js';
+import { decodeOldRecord, decodeRecord, encodeRecord, isOldRecord, readRecord, type StoredRecord } from './lmdb-record.js';
 import type { Compare, MetadataStore, Operation, RangeResult, TransactionResult, Versioned, Watch, WatchListener } from './store.js';
 
 /** Behind all characters that a key may have. */
@@ -15,6 +16,8 @@ const AFTER_KEYS = '\x7f';
 const FIRST_KEY = '0';
 /** Where the version counter is kept: no key of the model, and before all of them. */
 export const COUNTER_KEY = '!version';
+/** More transactions than a store sees in its life. */
+const COUNTER_LEAP = 2 ** 32;
 
 interface LocalWatch {
   readonly prefix: string;
@@ -33,20 +36,24 @@ export class LmdbStore implements MetadataStore {
 
   private constructor(readonly database: RootDatabase<Buffer, string>) {}
 
-  /** Throws GatepathError `ERR_METADATA` where the file is damaged: the library would end the process, now or later. */
+  /**
+   * Throws GatepathError `ERR_METADATA` where a page of the file is damaged: the library would end the process, now or later. A record that is damaged, in a page that is whole, is
+   * read as one that says so (damage.ts), and a transaction that compares it is refused.
+   */
   static open(directory: string): LmdbStore {
     checkFile(join(directory, 'data.mdb'));
     // overlappingSync would make a transaction visible before it is durable.
     const database = open<Buffer, string>({ path: directory, encoding: 'binary', overlappingSync: false, maxDbs: 1 });
     renewOldRecords(database);
+    renewCounter(database);
     return new LmdbStore(database);
   }
 
   get(key: string): Promise<Versioned | null> {
     return this.#run(() => {
       checkKey(key);
-      const stored = this.#read(key);
-      return stored === undefined ? null : { key, ...stored };
+      const record = this.database.get(key);
+      return record === undefined ? null : { key, ...readRecord(key, record) };
     });
   }
 
@@ -56,7 +63,7 @@ export class LmdbStore implements MetadataStore {
       const items: Versioned[] = [];
       const start = prefix === '' ? FIRST_KEY : prefix;
       for (const { key, value } of this.database.getRange({ start, end: prefix + AFTER_KEYS }))
-        items.push({ key, ...decodeRecord(key, value) });
+        items.push({ key, ...readRecord(key, value) });
       return { items };
     });
   }
@@ -142,8 +149,28 @@ function renewOldRecords(database: RootDatabase<Buffer, string>): void {
   if (counter === undefined || !isOldRecord(counter)) return;
   database.transactionSync(() => {
     for (const { key, value } of [...database.getRange({})]) {
-      if (isOldRecord(value)) void database.put(key, encodeRecord(key, decodeOldRecord(key, value)));
+      if (isOldRecord(value)) renewOldRecord(database, key, value);
     }
+  });
+}
+
+function renewOldRecord(database: RootDatabase<Buffer, string>, key: string, value: Buffer): void {
+  try {
+    void database.put(key, encodeRecord(key, decodeOldRecord(key, value)));
+  } catch (error) {
+    // It is damaged: it stays as it is, and is read as such.
+    if (!(error instanceof GatepathError)) throw error;
+  }
+}
+
+/** A damaged counter says nothing that is not known otherwise: any number does that is above all versions there have ever been. */
+function renewCounter(database: RootDatabase<Buffer, string>): void {
+  const counter = database.get(COUNTER_KEY);
+  if (counter === undefined || readRecord(COUNTER_KEY, counter).version !== DAMAGED_VERSION) return;
+  database.transactionSync(() => {
+    const versions = [...database.getRange({ start: FIRST_KEY })].map(({ key, value }) => readRecord(key, value).version);
+    const highest = versions.reduce((max, version) => (version === DAMAGED_VERSION ? max : Math.max(max, version)), 0);
+    void database.put(COUNTER_KEY, encodeRecord(COUNTER_KEY, { value: null, version: highest + COUNTER_LEAP }));
   });
 }
 

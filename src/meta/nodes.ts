@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { GatepathError } from '../base/errors.js';
 import { MAX_META_TRANSACTION } from '../wire/limits.js';
+import { damagedRecord, readAs, readRecords, type DamagedRecord, type RecordsRead } from './damage.js';
 import {
   groupRecord,
   keys,
@@ -110,9 +111,12 @@ export async function setDraining(store: MetadataStore, id: string, isDraining: 
 export const noSuchNode = (id: string): GatepathError =>
   invalid('ERR_NOT_FOUND', `there is no node "${id}"`, 'gatepath node list shows those there are');
 
-export async function listNodes(store: MetadataStore): Promise<NodeRecord[]> {
-  return (await store.range(keys.nodes)).items.map(item => parse(nodeRecord, item));
+/** Those whose records can be read: of the others nothing is known but that they are there ({@link readNodes}). */
+export async function listNodes(store: MetadataStore): Promise<readonly NodeRecord[]> {
+  return (await readNodes(store)).records;
 }
+
+export const readNodes = (store: MetadataStore): Promise<RecordsRead<NodeRecord>> => readRecords(store, keys.nodes, nodeRecord);
 
 export interface WonTerm {
   readonly term: number;
@@ -159,7 +163,9 @@ async function nextTerm(
 ): Promise<(Proposal & { readonly value: GroupRecord }) | string | null> {
   const key = keys.group(vdiskId);
   const found = await store.get(key);
-  const known = found === null ? null : parse(groupRecord, found);
+  const read = found === null ? { data: null, why: null } : readAs(groupRecord, found);
+  if (read.why !== null) return damagedRecord({ key, why: read.why }).message;
+  const known = read.data;
   if (known !== null && !known.members.some(one => isSame(one, member))) return concerns(known, member) ? strangerTo(known, member) : null;
   if (known !== null && known.members.length > 1) return null;
   const epoch = (known?.epoch ?? 0) + 1;
@@ -195,10 +201,15 @@ function strangerTo({ members }: GroupRecord, member: GroupMember): string {
   return `its data is with ${members.map(name).join('; ')}; this is ${name(member)}, an emptied or older data directory: put that one back`;
 }
 
-/** By vdisk. */
-export async function listGroups(store: MetadataStore): Promise<Map<string, GroupRecord>> {
-  const groups = (await store.range(keys.groups)).items.map(item => parse(groupRecord, item));
-  return new Map(groups.map(group => [group.vdiskId, group]));
+export interface GroupsRead {
+  /** By vdisk. */
+  readonly groups: ReadonlyMap<string, GroupRecord>;
+  readonly damaged: readonly DamagedRecord[];
+}
+
+export async function readGroups(store: MetadataStore): Promise<GroupsRead> {
+  const { records, damaged } = await readRecords(store, keys.groups, groupRecord);
+  return { groups: new Map(records.map(group => [group.vdiskId, group])), damaged };
 }
 
 export async function groupOf(store: MetadataStore, vdiskId: string): Promise<GroupRecord | null> {

@@ -14,6 +14,7 @@ import {
 } from './model.js';
 import type { GatepathError } from '../base/errors.js';
 import { formatSize } from '../base/size.js';
+import { readRecords, type RecordsRead } from './damage.js';
 import { FIRST_HISTORY } from './groups.js';
 import { attachmentsOf, nameTaken, now, vdiskByName, versionOf } from './found.js';
 import { checkName, invalid, parse, retry, settled } from './records.js';
@@ -106,9 +107,13 @@ export async function findContainer(store: MetadataStore, name: string): Promise
   return parse(containerRecord, found);
 }
 
-export async function listContainers(store: MetadataStore): Promise<ContainerRecord[]> {
-  return (await store.range(keys.containers)).items.map(item => parse(containerRecord, item));
+/** Those whose records can be read ({@link readContainers}). */
+export async function listContainers(store: MetadataStore): Promise<readonly ContainerRecord[]> {
+  return (await readContainers(store)).records;
 }
+
+export const readContainers = (store: MetadataStore): Promise<RecordsRead<ContainerRecord>> =>
+  readRecords(store, keys.containers, containerRecord);
 
 // ---------------------------------------------------------------- vdisks
 
@@ -175,8 +180,11 @@ function firstGroup(vdiskId: string, members: readonly GroupMember[]): GroupReco
 }
 
 /** Those being deleted too. */
-export async function listVdisks(store: MetadataStore): Promise<VdiskRecord[]> {
-  return (await store.range(keys.vdisks)).items.map(item => parse(vdiskRecord, item));
+export const readVdisks = (store: MetadataStore): Promise<RecordsRead<VdiskRecord>> => readRecords(store, keys.vdisks, vdiskRecord);
+
+/** Those whose records can be read. */
+export async function listVdisks(store: MetadataStore): Promise<readonly VdiskRecord[]> {
+  return (await readVdisks(store)).records;
 }
 
 export async function livingVdisks(store: MetadataStore): Promise<VdiskRecord[]> {

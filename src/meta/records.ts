@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { GatepathError } from '../base/errors.js';
+import { damagedRecord, readAs } from './damage.js';
 import { MetaUnavailable } from './errors.js';
 import { name as nameSchema } from './model.js';
 import type { TransactionResult, Versioned } from './store.js';
@@ -31,15 +32,11 @@ export async function settled(transaction: Promise<TransactionResult>, isDone: (
   }
 }
 
-export function parse<T>(schema: z.ZodType<T>, { key, value }: Versioned): T {
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  throw new GatepathError(
-    'corrupt',
-    'ERR_METADATA',
-    `the metadata record ${key} is damaged: ${parsed.error.issues[0]!.message}`,
-    'restore the metadata from a backup',
-  );
+/** Throws GatepathError `ERR_METADATA`. */
+export function parse<T>(schema: z.ZodType<T>, item: Versioned): T {
+  const read = readAs(schema, item);
+  if (read.why === null) return read.data;
+  throw damagedRecord({ key: item.key, why: read.why });
 }
 
 /** Names go into keys: checked before each use. */

@@ -1,3 +1,4 @@
+import { readRecords } from './damage.js';
 import { groupRecord, keys, nodeRecord, removedNodeRecord, type GroupMember, type NodeRecord, type RemovedNodeRecord } from './model.js';
 import { invalid, parse, retry, settled } from './records.js';
 import type { MetadataStore } from './store.js';
@@ -17,7 +18,7 @@ export async function removedNode(store: MetadataStore, { storeUuid }: Store): P
 
 /** By its id; of those that have had it, the last one. */
 export async function findRemovedNode(store: MetadataStore, id: string): Promise<RemovedNodeRecord | null> {
-  const all = (await store.range(keys.removedNodes)).items.map(item => parse(removedNodeRecord, item));
+  const all = (await readRecords(store, keys.removedNodes, removedNodeRecord)).records;
   const found = all.filter(one => one.id === id).sort((a, b) => (a.at < b.at ? -1 : 1));
   return found.at(-1) ?? null;
 }

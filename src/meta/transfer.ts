@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { MAX_META_TRANSACTION } from '../wire/limits.js';
+import { damageOf, holdBack, type DamagedRecord } from './damage.js';
 import { groupRecord, keys, nodeRecord, vdiskRecord, type GroupMember, type GroupRecord } from './model.js';
 import { invalid, parse } from './records.js';
 import type { MetadataStore, Operation, Versioned } from './store.js';
@@ -32,6 +33,8 @@ const KEPT = /^(container|host)\//;
 /** Throws GatepathError, with nothing changed, where a name is taken in the cluster, or the node is not the one of the metadata. */
 export async function transferAll({ from, to, nodeId, storeUuid }: Transfer): Promise<Transferred> {
   const items = (await from.range('')).items.filter(({ key }) => !key.startsWith(MARKS));
+  const damaged = items.map(item => ({ key: item.key, why: damageOf(item) })).filter((one): one is DamagedRecord => one.why !== null);
+  holdBack(damaged, 'the metadata is not moved, and nothing was changed');
   const member = memberOf(items, nodeId, storeUuid);
   const records = new Map<string, unknown>([...items.map(({ key, value }) => [key, value] as const), ...missingGroups(items, member)]);
   const there = new Map((await to.range('')).items.map(({ key, value }) => [key, value]));

@@ -1,26 +1,9 @@
 import { statSync } from 'node:fs';
-import type { z } from 'zod';
 import { GatepathError } from '../base/errors.js';
+import { RECORD_CLASSES, vdiskOfKey } from './damage.js';
 import { COUNTER_KEY, imageOf } from './lmdb.js';
 import { decodeOldRecord, decodeRecord, isOldRecord } from './lmdb-record.js';
-import {
-  attachmentRecord,
-  beatRecord,
-  clusterRecord,
-  containerRecord,
-  exportRecord,
-  groupRecord,
-  hostRecord,
-  keys,
-  leaseRecord,
-  nodeRecord,
-  removedNodeRecord,
-  uuid,
-  vdiskRecord,
-  type GroupRecord,
-  type NodeRecord,
-  type VdiskRecord,
-} from './model.js';
+import { keys, type GroupRecord, type NodeRecord, type VdiskRecord } from './model.js';
 
 /** What the offline verifier of the metadata of one node found wrong. */
 export interface MetaFinding {
@@ -39,22 +22,6 @@ export interface VerifiedMetadata {
   readonly groups: ReadonlyMap<string, GroupRecord>;
   readonly nodes: readonly NodeRecord[];
 }
-
-/** What is under each prefix; the longest one counts. */
-const SCHEMAS: readonly (readonly [prefix: string, schema: z.ZodType])[] = [
-  [keys.removedNodes, removedNodeRecord],
-  [keys.beats, beatRecord],
-  [keys.nodes, nodeRecord],
-  [keys.containers, containerRecord],
-  [keys.vdiskNames, uuid],
-  [keys.vdisks, vdiskRecord],
-  [keys.groups, groupRecord],
-  [keys.attachments, attachmentRecord],
-  [keys.hosts, hostRecord],
-  [keys.exports, exportRecord],
-  [keys.leases, leaseRecord],
-  [keys.cluster, clusterRecord],
-];
 
 /** Checks the database file `path`, each record, and that they name each other. Offline: nobody writes meanwhile. Changes nothing. */
 export function verifyMetadata(path: string): VerifiedMetadata {
@@ -101,7 +68,7 @@ class MetadataVerifier implements VerifiedMetadata {
   #takeValue(key: string, value: unknown, version: number): void {
     this.#highest = Math.max(this.#highest, version);
     this.#records.set(key, value);
-    const schema = SCHEMAS.find(([prefix]) => key.startsWith(prefix))?.[1];
+    const schema = RECORD_CLASSES.find(({ prefix }) => key.startsWith(prefix))?.schema;
     const parsed = schema?.safeParse(value);
     if (parsed?.success === false)
       return this.#tell('meta-record', key, `the record is not what Gatepath wrote: ${parsed.error.issues[0]!.message}`);
@@ -134,12 +101,7 @@ class MetadataVerifier implements VerifiedMetadata {
     }
   }
 
-  #tell(code: string, key: string, message: string, vdiskId: string | null = vdiskOf(key)): void {
+  #tell(code: string, key: string, message: string, vdiskId: string | null = vdiskOfKey(key)): void {
     this.findings.push({ severity: 'error', code, key, vdiskId, message });
   }
-}
-
-function vdiskOf(key: string): string | null {
-  const isOfVdisk = [keys.vdisks, keys.groups, keys.attachments, keys.leases, keys.exports].some(prefix => key.startsWith(prefix));
-  return isOfVdisk ? key.slice(key.lastIndexOf('/') + 1) : null;
 }

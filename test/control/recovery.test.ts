@@ -51,7 +51,17 @@ function at({ copies }: World): { store: LmdbStore; node: ManagedNode } {
     const problems = copy === 'damaged' ? [{ vdiskId: id, message: 'its log is damaged' }] : [];
     const replica = { vdiskId: id, allocatedBytes: 0, logBytes: 0, sessions: 0, drainedSeq: 0, resync: null };
     const replicas = copy == null || typeof copy === 'string' ? [] : [{ ...replica, ...copy, office: copy.isServing ? 'serving' : 'idle' }];
-    return { vdisks: [], replicas, problems, shards: [], removing: 0, removingBytes: 0, storePages: null, silentShards: 0 };
+    return {
+      vdisks: [],
+      replicas,
+      problems,
+      shards: [],
+      removing: 0,
+      removingBytes: 0,
+      storePages: null,
+      damagedRecords: [],
+      silentShards: 0,
+    };
   };
   const cluster: ManagedNode['cluster'] = {
     living: () => beats,

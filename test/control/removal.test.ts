@@ -4,9 +4,9 @@ import type { ManagedNode } from '../../src/control/node.js';
 import { removeNode } from '../../src/control/removal.js';
 import { casGroup, idOf, viewOf } from '../../src/meta/groups.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
-import type { BeatRecord, GroupMember } from '../../src/meta/model.js';
+import { keys, type BeatRecord, type GroupMember } from '../../src/meta/model.js';
 import { groupOf, listNodes, registerNode, setDraining } from '../../src/meta/nodes.js';
-import { createContainer, createVdisk } from '../../src/meta/operations.js';
+import { createContainer, createVdisk, findVdisk } from '../../src/meta/operations.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
 const member = (node: string): GroupMember => ({ node, storeUuid: `a0d6f1a4-37d6-4a0e-8df7-0f9ff5a3a11${node.slice(1)}`, incarnation: 1 });
@@ -117,6 +117,23 @@ describe('a node is removed', () => {
     expect(await remove('n4')).toMatchObject({ isRemoved: true });
     expect((await groupOf(store, id))!.former).toEqual([]);
   });
+
+  it.each(['group', 'vdisk', 'container', 'node'] as const)(
+    'not while a record cannot be read that may name it, or need it: of a %s',
+    async what => {
+      const id = await make('v', [n1, n2]);
+      const { container } = await findVdisk(store, 'v');
+      await setDraining(store, 'n4', true);
+      const key = { group: keys.group(id), vdisk: keys.vdisk(id), container: keys.container(container), node: keys.node('n2') }[what];
+      const whole = store.database.get(key)!;
+      store.database.putSync(key, Buffer.from('damaged'));
+      const damaged = { code: 'ERR_METADATA', message: expect.stringContaining(`record ${key} is damaged`) as string };
+      await expect(remove('n4')).rejects.toMatchObject(damaged);
+      expect(await recordOf('n4')).toMatchObject({ removal: null });
+      store.database.putSync(key, whole);
+      expect(await remove('n4')).toMatchObject({ isRemoved: true });
+    },
+  );
 
   it('not where a vdisk would be lost, of one that lives or is dead, unless that is said', async () => {
     await make('alone', [n4]);

@@ -85,6 +85,18 @@ it('so is an import of a stream of unknown length, which ends in one: at its beg
   await expect(leases.beginImport({ name: 'w', container: 'one', sizeBytes: 64 * KIB })).rejects.toThrow('wanted to be served');
 });
 
+it('a resize is refused while nobody knows which version a node runs: its record is damaged', async () => {
+  await start(n2);
+  store.database.putSync(keys.node('n2'), Buffer.from('damaged'));
+  const commands = new VdiskCommands({ store, node: controller });
+  const damaged = {
+    code: 'ERR_METADATA',
+    message: expect.stringContaining('"v" is not resized: the metadata record node/n2 is damaged') as string,
+  };
+  await expect(commands.resize('v', { sizeBytes: 128 * KIB })).rejects.toMatchObject(damaged);
+  expect(asked).toEqual([]);
+});
+
 it('what an older version has written of a node says that it does not know resizes', async () => {
   const { logFormat: _unknown, ...older } = nodeRecord.parse((await store.get(keys.node('n1')))!.value);
   expect(nodeRecord.parse(older)).toMatchObject({ id: 'n1', logFormat: 1 });

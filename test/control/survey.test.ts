@@ -27,12 +27,25 @@ interface World {
   readonly said: readonly string[];
   readonly problem?: string;
   readonly minMembers?: number;
+  /** Key of a record that cannot be read. */
+  readonly damaged?: string;
   /** The one that left first in front. */
   readonly former?: readonly string[];
   readonly resyncing?: ServedView['vdisks'][number]['resyncing'];
 }
 
-function world({ copies, members, silent = [], serving, said, problem, minMembers = 1, former = [], resyncing = null }: World): Survey {
+function world({
+  copies,
+  members,
+  silent = [],
+  serving,
+  said,
+  problem,
+  minMembers = 1,
+  former = [],
+  resyncing = null,
+  damaged,
+}: World): Survey {
   const node = (id: string): NodeView => ({
     ...{ id, alive: !silent.includes(id), storeUuid: STORE, incarnation: 1, faultDomain: null, unix: '', tcp: null, control: null },
     ...{
@@ -74,9 +87,10 @@ function world({ copies, members, silent = [], serving, said, problem, minMember
     nodes: ['a', 'b', 'c'].map(node),
     vdisks: [vdisk],
     deleting: 0,
-    groups: new Map([[ID, group]]),
-    containers: new Map([['c', container]]),
+    groups: new Map(damaged?.startsWith('group/') === true ? [] : [[ID, group]]),
+    containers: new Map(damaged?.startsWith('container/') === true ? [] : [['c', container]]),
     served: new Map(said.map(id => [id, byVdisk(served(id))])),
+    damaged: damaged === undefined ? [] : [{ key: damaged, why: 'its checksum differs' }],
   };
 }
 
@@ -85,6 +99,24 @@ describe('the health of a vdisk', () => {
     ['served here', { copies: 1, members: ['a'], serving: 'a', said: ['a'] }, 'healthy', null],
     ['not served here', { copies: 1, members: ['a'], said: ['a'] }, 'unavailable', 'its node does not serve it, or did not say so in time'],
     ['refused here', { copies: 1, members: ['a'], said: ['a'], problem: 'its log is damaged' }, 'unavailable', 'its log is damaged'],
+    [
+      'served here, with a group record that is damaged',
+      { copies: 1, members: ['a'], serving: 'a', said: ['a'], damaged: `group/${ID}` },
+      'degraded',
+      `the metadata record group/${ID} is damaged: its checksum differs`,
+    ],
+    [
+      'served elsewhere, with a group record that is damaged',
+      { copies: 1, members: ['b'], serving: 'b', said: ['a', 'b'], damaged: `group/${ID}` },
+      'degraded',
+      `the metadata record group/${ID} is damaged: its checksum differs`,
+    ],
+    [
+      'not served, with a container record that is damaged',
+      { copies: 1, members: ['b'], said: ['a'], damaged: 'container/c' },
+      'unavailable',
+      'the metadata record container/c is damaged: its checksum differs',
+    ],
     ['served by another node', { copies: 1, members: ['b'], serving: 'b', said: ['a', 'b'] }, 'healthy', null],
     ['not served by it', { copies: 1, members: ['b'], said: ['a', 'b'] }, 'unavailable', 'b does not serve it, or did not say so in time'],
     ['of a node that cannot be asked, and lives', { copies: 1, members: ['b'], said: ['a'] }, 'healthy', null],

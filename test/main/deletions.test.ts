@@ -91,6 +91,19 @@ describe('a vdisk that is deleted', () => {
     await waitFor('it is forgotten', WAIT_MS, () => isForgotten(id));
   });
 
+  it('waits for a node of which the record is damaged', async () => {
+    const [a, b] = [await register('n1'), await register('n2')];
+    const id = await makeVdisk([a, b]);
+    await markDeleting(store, 'v');
+    store.database.putSync(keys.node('n2'), Buffer.from('damaged'));
+    start(a);
+    await waitFor('one has left', WAIT_MS, async () => (await groupOf(store, id))?.members.length === 1);
+    await sleep(100);
+    expect(await groupOf(store, id)).toMatchObject({ members: [{ node: 'n2' }] });
+    start(b);
+    await waitFor('it is forgotten', WAIT_MS, () => isForgotten(id));
+  });
+
   it('does not wait for a node that the cluster has no more', async () => {
     const [a, b] = [await register('n1'), await register('n2')];
     const id = await makeVdisk([a, b]);

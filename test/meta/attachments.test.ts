@@ -35,7 +35,7 @@ const codeOf = (done: Promise<unknown>): Promise<string> =>
 /** "h1 holds, h2 shared" */
 async function told(): Promise<string> {
   const all = await listAttachments(store);
-  return all
+  return [...all]
     .sort((one, other) => (one.host < other.host ? -1 : 1))
     .map(one => `${one.host} ${one.shared ? 'shared' : isOver(one, all) ? 'over' : 'holds'}`)
     .join(', ');

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { MetaUnavailable } from '../../src/meta/errors.js';
 import { LmdbStore } from '../../src/meta/lmdb.js';
 import { keys, type NodeRecord } from '../../src/meta/model.js';
-import { concerns, groupOf, listGroups, listNodes, registerNode, setDraining, winTerms } from '../../src/meta/nodes.js';
+import { concerns, groupOf, listNodes, readGroups, registerNode, setDraining, winTerms } from '../../src/meta/nodes.js';
 import type { MetadataStore } from '../../src/meta/store.js';
 import { keepBoot, openDataDirectory } from '../../src/stargate/data-directory.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -206,7 +206,7 @@ describe('terms', () => {
     await store.transaction([], [{ put: keys.group(vdisk(2)), value: pair }]);
     const { won, refused } = await winTerms(store, [vdisk(1), vdisk(2), vdisk(3)], member);
     expect([[...won.keys()], [...refused.keys()]]).toEqual([[vdisk(3)], []]);
-    const groups = await listGroups(store);
+    const { groups } = await readGroups(store);
     expect([groups.get(vdisk(1))?.term, groups.get(vdisk(2))]).toEqual([1, pair]);
     expect([1, 2, 3].map(i => concerns(groups.get(vdisk(i))!, member))).toEqual([false, true, true]);
   });

@@ -56,6 +56,7 @@ export class Counters {
       notServed: status?.problems.length ?? 0,
       silentShards: Math.max(status?.silentShards ?? 0, exports?.silentShards ?? 0),
       storePages: status?.storePages ?? null,
+      damagedRecords: (status?.damagedRecords ?? []).map(({ key }) => key),
       space: storage?.node.space() ?? null,
     };
   }

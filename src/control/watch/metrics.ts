@@ -277,6 +277,15 @@ export const METRICS: readonly MetricDefinition[] = [
     values: ({ storePages }) => (storePages === null ? [] : [{ labels: {}, value: storePages.damaged }]),
   },
   {
+    ...{
+      name: 'gatepath_metadata_damaged',
+      type: 'gauge',
+      help: 'A record of the metadata that cannot be read: 1.',
+      labels: ['key'],
+    },
+    values: ({ damagedRecords }) => damagedRecords.map(key => ({ labels: { key }, value: 1 })),
+  },
+  {
     ...{ name: 'gatepath_space_free_bytes', type: 'gauge', help: 'Free space of the file system with the data.', labels: [] },
     values: ({ space }) => (space === null ? [] : [{ labels: {}, value: space.freeBytes }]),
   },

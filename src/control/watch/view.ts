@@ -80,6 +80,8 @@ export const countersView = z.object({
   silentShards: count,
   /** Of the block store's database; null: its pages are not checked. */
   storePages: z.object({ passes: count, damaged: count }).nullable().default(null),
+  /** Keys of the metadata's records that cannot be read. */
+  damagedRecords: z.array(z.string()).default([]),
   space: z.object({ freeBytes: count, totalBytes: count }).nullable(),
 });
 export type CountersView = z.infer<typeof countersView>;

@@ -7,6 +7,7 @@ import type { AttachmentView } from '../../control/schemas.js';
 import { ControlService } from '../../control/service.js';
 import { StatusService } from '../../control/status.js';
 import { GatepathError } from '../../base/errors.js';
+import type { Logger } from '../../base/log.js';
 import type { EngineChoice } from '../../shard/run.js';
 import type { ShardPool } from '../../shard/pool.js';
 import type { MetricsAddress } from '../config/metrics.js';
@@ -102,7 +103,7 @@ export async function runUp(options: UpOptions): Promise<void> {
   stopOnSignal(log, stop);
   const attached = await orStop(stop, async () => {
     await host.serve();
-    const all = await attachAll(service, options.vdisks);
+    const all = await attachAll(service, options.vdisks, log);
     await control.listen(controlSocket);
     if (options.metrics !== null) await watch.listen({ ...options.metrics, tls: null });
     return all;
@@ -139,14 +140,24 @@ async function stopAll({ data, sockets, control, watch, datapath, pool, host }: 
   await host.close();
 }
 
-/** Creates those that are missing, and attaches all to this host. One that is there keeps its size. */
-async function attachAll(service: ControlService, vdisks: UpOptions['vdisks']): Promise<AttachmentView[]> {
+/** Creates those that are missing, and attaches all to this host. One that is there keeps its size; one of which a record of the metadata is damaged stays as it is. */
+async function attachAll(service: ControlService, vdisks: UpOptions['vdisks'], log: Logger): Promise<AttachmentView[]> {
   const attached: AttachmentView[] = [];
   for (const vdisk of vdisks) {
-    await service.createVdisk(vdisk).catch((error: unknown) => {
-      if (!(error instanceof GatepathError && error.code === 'ERR_EXISTS')) throw error;
-    });
-    attached.push(await service.attach(vdisk.name, { host: hostName() }));
+    try {
+      await service.createVdisk(vdisk).catch(unless('ERR_EXISTS'));
+      attached.push(await service.attach(vdisk.name, { host: hostName() }));
+    } catch (error) {
+      unless('ERR_METADATA')(error);
+      log.log('error', 'a vdisk is not attached', { vdisk: vdisk.name, why: (error as Error).message });
+    }
   }
   return attached;
 }
+
+/** Throws what has another code. */
+const unless =
+  (code: string) =>
+  (error: unknown): void => {
+    if (!(error instanceof GatepathError && error.code === code)) throw error;
+  };

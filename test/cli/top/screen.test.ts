@@ -48,6 +48,7 @@ function look(atS: number, probes: SessionProbes | null, { cpuS = atS, hits = 0,
     notServed: 0,
     silentShards: 0,
     storePages: null,
+    damagedRecords: [],
     space: { freeBytes: 25, totalBytes: 100 },
   });
 }
