@@ -3,7 +3,7 @@ import { CommanderError } from 'commander';
 import { BAD_USAGE, reportError } from '../cli/output.js';
 import { gatepathCommand } from './program.js';
 
-// Exit status: 0 done, 1 failed, 2 bad usage.
+// Exit status: 0 done, 1 failed, 2 bad usage; of the services also 78: service/exit-status.ts.
 try {
   await gatepathCommand().parseAsync();
 } catch (error) {

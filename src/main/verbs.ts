@@ -17,6 +17,7 @@ import {
   MOST_NODES,
 } from './limits.js';
 import type { UpOptions } from './up/up.js';
+import { endOnBadConfiguration } from './service/exit-status.js';
 
 interface UpFlags {
   readonly data: string;
@@ -88,15 +89,19 @@ export function addProcessVerbs(program: Command): void {
     .description('run the storage service of a node')
     .requiredOption('--config <file>', 'its configuration; "gatepath config example stargate" prints one')
     .addOption(logFormat())
-    .action(async (flags: ProcessFlags) => (await import('./stargated.js')).runStargate(flags.config, flags.logFormat));
+    .action((flags: ProcessFlags) =>
+      endOnBadConfiguration(async () => (await import('./stargated.js')).runStargate(flags.config, flags.logFormat)),
+    );
   program
     .command('datapath')
     .description('run the NBD endpoint of a host')
     .requiredOption('--config <file>', 'its configuration; "gatepath config example datapath" prints one')
     .option('--replace', 'take over from the datapath that runs here, with the connections of its guests; it ends then')
     .addOption(logFormat())
-    .action(async (flags: ProcessFlags & { replace?: true }) =>
-      (await import('./datapathd.js')).runDatapath(flags.config, flags.logFormat, flags.replace === true),
+    .action((flags: ProcessFlags & { replace?: true }) =>
+      endOnBadConfiguration(async () =>
+        (await import('./datapathd.js')).runDatapath(flags.config, flags.logFormat, flags.replace === true),
+      ),
     );
   addConfigVerb(program);
 }

@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BAD_CONFIGURATION } from '../../src/main/service/exit-status.js';
 import { GatepathUp, gatepath, runGatepath } from '../support/gatepath.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 
@@ -36,13 +37,13 @@ describe('bad input to a process', () => {
     expect(says).toContain(`error: ${path}`);
     expect(says).toContain(message);
     expect(says).toContain('gatepath config example');
-    expect(status).toBe(1);
+    expect(status).toBe(BAD_CONFIGURATION);
   });
 
   it('configuration that is not there', async () => {
     const { status, says } = await refused('datapath', '--config', join(dir, 'nowhere.yaml'));
     expect(says).toContain('nowhere.yaml cannot be read: ENOENT');
-    expect(status).toBe(1);
+    expect(status).toBe(BAD_CONFIGURATION);
   });
 
   it('a directory that is not ours, which stays as it is', async () => {

@@ -1,7 +1,9 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { BAD_USAGE } from '../../src/cli/output.js';
 import { ControlClient } from '../../src/control/client.js';
+import { BAD_CONFIGURATION } from '../../src/main/service/exit-status.js';
 import { gatepath, gatepathArgv, runGatepath } from '../support/gatepath.js';
 import { TestProcess } from '../support/process.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -37,6 +39,26 @@ describe('gatepath config check', () => {
     const { code, stdout, stderr } = await runGatepath('config', 'check', file('wrong.yaml', text));
     expect(stderr).toContain(message);
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  });
+});
+
+describe('a service whose configuration is wrong', () => {
+  it.each([
+    ['stargate', 'a key that there is not', `data: ${dir}/no\nsocket: ${dir}/s\ncashe: 1G\n`, 'line 3: cashe'],
+    ['datapath', 'no YAML', 'socket: [\n', 'line 2'],
+    ['datapath', 'no file', null, 'cannot be read'],
+  ])('ends with the status of a start that no other one would help: %s, %s', async (kind, _what, text, message) => {
+    const path = text === null ? join(dir, 'none.yaml') : file('wrong.yaml', text);
+    const { code, stderr } = await runGatepath(kind, '--config', path);
+    expect(stderr).toContain(message);
+    expect(code).toBe(BAD_CONFIGURATION);
+    expect((await runGatepath(kind)).code).toBe(BAD_USAGE);
+  });
+
+  it('and with another one where the next start may help: the data directory cannot be made yet', async () => {
+    const inFile = `${file('a-file', '')}/data`;
+    const { code } = await runGatepath('stargate', '--config', file('good.yaml', `data: ${inFile}\nsocket: ${dir}/s.sock\n`));
+    expect(code).toBe(1);
   });
 });
 

@@ -2,6 +2,8 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
+import { BAD_USAGE } from '../../../src/cli/output.js';
+import { BAD_CONFIGURATION } from '../../../src/main/service/exit-status.js';
 import { run } from '../../support/process.js';
 import { missingPrograms } from '../../support/programs.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
@@ -25,6 +27,9 @@ async function verify(kind: string, change: (text: string) => string = text => t
 describe.skipIf(missingPrograms('systemd-analyze').length > 0)('units', () => {
   it.each(['stargate', 'datapath'])('systemd finds nothing wrong with the unit of the %s', async kind => {
     expect(await verify(kind)).toBe('0: ');
+    expect(readFileSync(join(UNITS, `gatepath-${kind}.service`), 'utf8')).toMatch(
+      new RegExp(`^Restart=(on-failure|always)\\n[^]*^RestartPreventExitStatus=${BAD_USAGE} ${BAD_CONFIGURATION}$`, 'm'),
+    );
     expect(await verify(kind, text => text.replace('WatchdogSec=30', 'WatchdogSecs=30'))).toContain('WatchdogSecs');
   });
 });
