@@ -3,6 +3,7 @@ import { request } from 'node:https';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { METRICS } from '../../src/control/watch/metrics.js';
+import { BAD_CONFIGURATION } from '../../src/main/service/exit-status.js';
 import { check, run, TestProcess } from '../support/process.js';
 import { gatepath, gatepathArgv, GatepathUp, runGatepath } from '../support/gatepath.js';
 import { NbdClient } from '../support/nbd/client.js';
@@ -166,7 +167,7 @@ describe('metrics for other machines', () => {
   it('are refused without TLS, unless the network is trusted', async () => {
     const { code, stderr } = await runGatepath('stargate', '--config', stargate('metrics: 0.0.0.0:0'));
     expect(stderr).toContain('line 5: metrics: whoever reaches 0.0.0.0:0 could read the names of all disks');
-    expect(code).toBe(1);
+    expect(code).toBe(BAD_CONFIGURATION);
   });
 
   it('who has no certificate of the authority is not told', async () => {
