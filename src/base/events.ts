@@ -43,6 +43,8 @@ export const EVENT_KINDS = [
   'attachment-moved',
   'path-opened',
   'path-lost',
+  /** One controller after the other has died while it had the same request of this vdisk: it is served to nobody until it is released. */
+  'vdisk-quarantined',
   'node-draining',
   'node-drained',
   'node-undrained',

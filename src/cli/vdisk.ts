@@ -6,6 +6,7 @@ import { continueMigration } from './migration.js';
 import { printFields, printJson, printTable, usedText } from './output.js';
 import { addMapVerb } from './map.js';
 import { addRecoverVerb } from './recover.js';
+import { addReleaseVerb } from './release.js';
 import { addResizeVerb } from './resize.js';
 import { connectSystem, systemOptions, type SystemOptions } from './system.js';
 import { addTransferVerbs } from './transfer/verbs.js';
@@ -70,6 +71,7 @@ export function addVdiskVerbs(program: Command): void {
   addResizeVerb(vdisk);
   addMapVerb(vdisk);
   addRecoverVerb(vdisk);
+  addReleaseVerb(vdisk);
   addTransferVerbs(vdisk);
   systemOptions(vdisk.command('delete <name>'))
     .description('delete a vdisk and its data; refused while it is attached')

@@ -37,7 +37,17 @@ import {
   type StatusView,
   type VdiskView,
 } from './schemas.js';
-import { commandView, mapView, resizeView, type CommandView, type MapView, type ResizeRequest, type ResizeView } from './vdisk-schemas.js';
+import {
+  commandView,
+  mapView,
+  releasedView,
+  resizeView,
+  type CommandView,
+  type MapView,
+  type ReleasedView,
+  type ResizeRequest,
+  type ResizeView,
+} from './vdisk-schemas.js';
 import { countersView, type CountersView } from './watch/view.js';
 
 export type { ContainerView };
@@ -176,6 +186,11 @@ export class ControlClient {
   /** Resolves when a controller serves it, or after a while. */
   recoverVdisk(name: string, wanted: RecoverRequest): Promise<RecoveredView> {
     return this.#ask('POST', `${pathOf(name)}/recovery`, recoveredView, wanted);
+  }
+
+  /** Gives what had held it. */
+  releaseVdisk(name: string): Promise<ReleasedView> {
+    return this.#ask('POST', `${pathOf(name)}/release`, releasedView, {});
   }
 
   /** What the node that is asked has of a vdisk. */

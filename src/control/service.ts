@@ -39,7 +39,8 @@ import type {
   ServedView,
   VdiskView,
 } from './schemas.js';
-import type { CommandView } from './vdisk-schemas.js';
+import { releaseVdisk } from '../meta/quarantine.js';
+import type { CommandView, ReleasedView } from './vdisk-schemas.js';
 import { copyOf, lookAtCopies, recover } from './recovery.js';
 import { LeaseService } from './leases.js';
 import { removeNode } from './removal.js';
@@ -210,6 +211,13 @@ export class ControlService {
   /** Goes on from one copy, with the loss of what only others had (rule 11). Throws where it has another way back, or the loss is not accepted. */
   recoverVdisk(vdiskName: string, wanted: RecoverRequest): Promise<RecoveredView> {
     return recover(this.options, vdiskName, wanted);
+  }
+
+  /** A quarantined one (rule 19): its requests go on. */
+  async releaseVdisk(vdiskName: string): Promise<ReleasedView> {
+    const quarantine = await releaseVdisk(this.options.store, vdiskName);
+    const { host, at, requests, nodes } = quarantine;
+    return { vdisk: vdiskName, host, at, requests, nodes };
   }
 
   /** What this node has of a vdisk, for others that ask. */

@@ -2,6 +2,7 @@ import { damagedRecord, readAs, type DamagedRecord } from '../meta/damage.js';
 import { groupRecord, keys, type ContainerRecord, type GroupRecord, type NodeRecord, type VdiskRecord } from '../meta/model.js';
 import { readGroups, readNodes } from '../meta/nodes.js';
 import { readContainers, readVdisks } from '../meta/operations.js';
+import { accusedInWords, quarantineOf } from '../meta/quarantine.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
 import type { Health, LastProblemView, NodeView, ResyncView, ServedView } from './schemas.js';
@@ -231,6 +232,8 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
   const base = { ...space, sessions: served?.sessions ?? 0, resyncing: served?.resyncing ?? null };
   const facts = { ...base, missing, lastProblem: served?.lastProblem ?? null };
   const refusal = said?.problems.get(id) ?? of.served.get(of.self)?.problems.get(id);
+  const quarantine = quarantineOf(group ?? null);
+  if (quarantine !== null) return { ...facts, health: 'unavailable', problem: `its requests wait: ${accusedInWords(quarantine)}` };
   if (refusal !== undefined && served === undefined) return { ...facts, health: 'unavailable', problem: refusal };
   const unread = of.damaged.find(({ key }) => key === keys.group(id) || key === keys.container(container));
   if (unread !== undefined) return unreadable(facts, unread);

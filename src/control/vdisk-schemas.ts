@@ -42,3 +42,13 @@ export const mapView = z.object({
   copies: z.array(z.object({ node: z.string(), allocatedBytes: count.nullable() })),
 });
 export type MapView = z.infer<typeof mapView>;
+
+/** A vdisk that was quarantined (rule 19): by whose datapath, and what the controllers had that died, where. */
+export const releasedView = z.object({
+  vdisk: z.string(),
+  host: z.string(),
+  at: z.string(),
+  requests: z.array(z.object({ op: z.string(), offsetBytes: count, lengthBytes: count })),
+  nodes: z.array(z.string()),
+});
+export type ReleasedView = z.infer<typeof releasedView>;

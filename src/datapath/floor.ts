@@ -1,8 +1,8 @@
-import type { TermFloor } from './session.js';
+import type { TermFloor } from './session-ports.js';
 
 /** Memory of one vdisk's {@link SharedTermFloor}, for all shards of the datapath. */
 export function createTermFloor(): SharedArrayBuffer {
-  return new SharedArrayBuffer(8);
+  return new SharedArrayBuffer(12);
 }
 
 /** The term in it, for another process; and what that one makes of it. */
@@ -13,7 +13,7 @@ export function createTermFloorAt(term: number): SharedArrayBuffer {
   return memory;
 }
 
-/** Rule 17: the highest term that any shard of this datapath has seen of a vdisk. */
+/** Rule 17: the highest term that any shard of this datapath has seen of a vdisk; and what else its sessions there share of rule 19. */
 export class SharedTermFloor implements TermFloor {
   readonly #cell: Int32Array;
 
@@ -27,6 +27,18 @@ export class SharedTermFloor implements TermFloor {
 
   addUnsettled(change: 1 | -1): void {
     Atomics.add(this.#cell, 1, change);
+  }
+
+  isHeld(): boolean {
+    return Atomics.load(this.#cell, 2) !== 0;
+  }
+
+  hold(): void {
+    Atomics.store(this.#cell, 2, 1);
+  }
+
+  release(): void {
+    Atomics.store(this.#cell, 2, 0);
   }
 
   current(): number {

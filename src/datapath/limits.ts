@@ -8,6 +8,17 @@ export const MAX_UNANSWERED = 2_048;
  */
 export const MAX_WAITING = 1_048_576;
 
+/**
+ * A controller that dies has died of what it got so lately, if of a request at all (rule 19). It is no longer silent before: a path without a sign of life is given up after
+ * SUSPECT_AFTER_MS.
+ */
+export const DIES_WITHIN_MS = 1_000;
+
+/** What a dead controller had is sent one by one to the next, so many of them; then more and more at once. So it is known which one the next has died of, if it does. */
+export const SENT_ALONE = 32;
+/** Requests that a quarantine names. */
+export const MAX_ACCUSED = 8;
+
 /** Between two rounds over all nodes that may serve a vdisk: doubles from the first to the last. */
 export const RECONNECT_FIRST_MS = 5;
 export const RECONNECT_LAST_MS = 250;

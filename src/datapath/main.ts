@@ -10,10 +10,12 @@ import { HandOver, type DatapathState, type HandedOverDatapath } from './hand-ov
 import { STATUS_TIMEOUT_MS } from './limits.js';
 import type { KnownGroup, KnownNode } from './nodes.js';
 import type { PathTarget } from './paths.js';
+import { Quarantines } from './quarantines.js';
 import { TopologyWatcher } from './topology.js';
 import { DatapathProbes, type DatapathHops, type VdiskProbes } from './probes.js';
 import {
   DatapathTopic,
+  type Accusation,
   type ExportDescription,
   type ExportKey,
   type ExportResize,
@@ -57,6 +59,8 @@ export interface ExportStatus {
   readonly exported: boolean;
   /** Detached, and not let go of yet. */
   readonly ending: boolean;
+  /** Why its requests wait until somebody releases it; null: they do not. */
+  readonly quarantine: string | null;
 }
 
 export interface DatapathStatus {
@@ -89,10 +93,13 @@ export class DatapathMain {
   /** Those that clients do not find yet. */
   readonly #starting = new Set<Export>();
   readonly #floors: TermFloors;
+  /** Of the process before this one, and not attached here yet. */
+  readonly #followed: Set<string>;
   readonly #watcher: AttachmentWatcher;
   readonly #probes: DatapathProbes;
   readonly #handOver: HandOver;
   readonly #topology: TopologyWatcher | null;
+  readonly #quarantines: Quarantines;
   /** By vdisk; told to a shard again when the vdisk is attached again. */
   readonly #groups = new Map<string, KnownGroup>();
   readonly #status: ShardQuestions<ShardStatus>;
@@ -104,6 +111,9 @@ export class DatapathMain {
     this.#status = new ShardQuestions(shards, DatapathTopic.status, DatapathTopic.statusReply, STATUS_TIMEOUT_MS);
     this.#handOver = new HandOver(shards, options.acceptingShard);
     this.#floors = new TermFloors(store, vdiskId => this.#exports.of(vdiskId).length > 0, follows?.floors);
+    this.#followed = new Set(follows?.attachments.map(({ vdiskId }) => vdiskId));
+    this.#quarantines = new Quarantines({ store, host, log, floorOf: vdiskId => this.#floors.of(vdiskId) });
+    shards.on(DatapathTopic.accused, message => this.#quarantines.accused(message as Accusation));
     shards.on(DatapathTopic.added, (message, shard) => this.#onAdded(message as ExportKey, shard));
     shards.on(DatapathTopic.removed, (message, shard) => this.#onRemoved(message as ExportKey, shard));
     shards.on(DatapathTopic.activated, (message, shard) => this.#onActivated(message as ExportKey, shard));
@@ -168,7 +178,9 @@ export class DatapathMain {
 
   async status(): Promise<DatapathStatus> {
     const answered = await this.#status.ask();
-    const sessions = answered.flatMap(({ shard, answer }) => answer.sessions.map(session => ({ ...session, shard })));
+    const sessions = answered.flatMap(({ shard, answer }) =>
+      answer.sessions.map(session => ({ ...session, problem: this.#quarantines.problemOf(session.vdiskId) ?? session.problem, shard })),
+    );
     sessions.sort((a, b) => a.name.localeCompare(b.name) || a.shard - b.shard);
     return {
       exports: this.exports,
@@ -191,6 +203,7 @@ export class DatapathMain {
   close(): void {
     this.#watcher.close();
     this.#topology?.close();
+    this.#quarantines.close();
   }
 
   #isExported({ removing, added }: Export): boolean {
@@ -201,7 +214,16 @@ export class DatapathMain {
     const { description, offeredBytes: sizeBytes, activating, removing } = one;
     const { vdiskId, name, generation } = description;
     const shared = activating === null || activating.size > 0;
-    return { vdiskId, name, generation, sizeBytes, shared, exported: this.#isExported(one), ending: removing };
+    return {
+      vdiskId,
+      name,
+      generation,
+      sizeBytes,
+      shared,
+      exported: this.#isExported(one),
+      ending: removing,
+      quarantine: this.#quarantines.problemOf(vdiskId),
+    };
   }
 
   #startTopology(): TopologyWatcher | null {
@@ -216,6 +238,7 @@ export class DatapathMain {
         this.#broadcast(DatapathTopic.nodes, nodes satisfies readonly KnownNode[]);
         onNodes?.(records);
       },
+      onRead: (vdiskId, record) => this.#quarantines.read(vdiskId, record),
       onGroup: group => {
         this.#groups.set(group.vdiskId, group);
         this.#broadcast(DatapathTopic.group, group);
@@ -231,6 +254,8 @@ export class DatapathMain {
   #attach({ vdiskId, vdiskName, generation, sizeBytes, shared, activatedAt }: AttachmentRecord): void {
     const { shards, acceptingShard, log } = this.options;
     const floor = this.#floors.of(vdiskId);
+    // What the process before this one has handed over is not held.
+    if (this.#topology !== null && !this.#followed.delete(vdiskId)) this.#quarantines.attached(vdiskId);
     const description: ExportDescription = { vdiskId, generation, name: vdiskName, sizeBytes, shared, floor };
     const none = { told: new Set<number>(), added: new Set<number>(), removed: new Set<number>(), resizing: new Set<number>() };
     const one: Export = { description, ...none, activating: null, removing: false, sizeBytes, offeredBytes: sizeBytes };
@@ -316,6 +341,7 @@ export class DatapathMain {
     if (this.#exports.of(vdiskId).length > 0) return;
     this.#groups.delete(vdiskId);
     this.#topology?.drop(vdiskId);
+    this.#quarantines.detached(vdiskId);
   }
 
   #resize(attachment: AttachmentRecord): void {

@@ -26,6 +26,8 @@ export const DatapathTopic = {
   statusReply: 'datapath.status-reply',
   /** shard → main: SessionProbesOpened */
   probes: 'datapath.probes',
+  /** shard → main: Accusation */
+  accused: 'datapath.accused',
   /** main → shard: HandOverRequest; answered by ShardHandedOver */
   handOver: 'datapath.hand-over',
   handedOver: 'datapath.handed-over',
@@ -58,6 +60,14 @@ export interface ExportDescription extends ExportKey {
 
 export interface ExportResize extends ExportKey {
   readonly sizeBytes: number;
+}
+
+/** Two controllers have died while they had these requests, one after the other: it was one of them. The vdisk is held in all shards. */
+export interface Accusation extends ExportKey {
+  readonly requests: readonly { readonly op: string; readonly offsetBytes: number; readonly lengthBytes: number }[];
+  /** Where they were, and their terms. */
+  readonly nodes: readonly string[];
+  readonly terms: readonly number[];
 }
 
 export interface HandOverRequest {

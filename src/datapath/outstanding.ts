@@ -1,6 +1,6 @@
 import { SESSION_WINDOW } from '../wire/limits.js';
 import { IoOp } from '../wire/path.js';
-import { MAX_UNANSWERED, MAX_WAITING } from './limits.js';
+import { MAX_ACCUSED, MAX_UNANSWERED, MAX_WAITING, SENT_ALONE } from './limits.js';
 import type { SessionRequest } from './session-request.js';
 
 const MASK = SESSION_WINDOW - 1;
@@ -19,6 +19,13 @@ export class Outstanding {
   #nextToSend = 1;
   /** Highest number ever sent, to tell replays. */
   #sentUpTo = 0;
+  /** At the path. */
+  #out = 0;
+  /** So many may be, while what is replayed is suspected (rule 19); else Infinity. */
+  #mostOut = Infinity;
+  #sentAlone = 0;
+  /** The last of those that it goes for. */
+  #carefulUpTo = 0;
   #waitingFirst: SessionRequest | null = null;
   #waitingLast: SessionRequest | null = null;
   #waitingCount = 0;
@@ -85,28 +92,40 @@ export class Outstanding {
 
   /** The next one for the path, from now on counted as sent. */
   takeUnsent(): SessionRequest | null {
-    while (this.#nextToSend < this.#nextSeq) {
+    while (this.#nextToSend < this.#nextSeq && this.#out < this.#mostOut) {
       const request = this.#window[this.#nextToSend++ & MASK];
       // Answered before the path was lost.
       if (request == null) continue;
       if (request.clientSeq > this.#sentUpTo) this.#sentUpTo = request.clientSeq;
       request.lowWater = this.#lowWater;
+      this.#out++;
       return request;
     }
     return null;
   }
 
-  /** A new path: all that have numbers are to be sent, from the oldest on. How many numbers that repeats. */
+  /** Numbered, and neither answered nor at the path. */
+  get hasUnsent(): boolean {
+    return this.#nextToSend < this.#nextSeq;
+  }
+
+  /**
+   * A new path: all that have numbers are to be sent, from the oldest on. How many numbers that repeats. Where one of them is suspected, SENT_ALONE go one by one, each when
+   * the one before it is answered; then two, then four at once: so a controller that dies of one had few others.
+   */
   startReplay(): number {
     this.#nextToSend = this.#lowWater;
+    this.#out = 0;
+    this.#mostOut = this.#isAnySuspected() ? 1 : Infinity;
+    this.#sentAlone = 0;
+    this.#carefulUpTo = this.#sentUpTo;
     return Math.max(0, Math.min(this.#sentUpTo + 1, this.#nextSeq) - this.#lowWater);
   }
 
   /** The path has let go of every request: what it had added to their answers is void. */
   takeBack(): void {
-    for (let seq = this.#lowWater; seq < this.#nextSeq; seq++) {
-      const request = this.#window[seq & MASK];
-      if (request == null) continue;
+    this.#out = 0;
+    for (const request of this.#numbered()) {
       request.path = null;
       request.extentCount = 0;
       if (request.op === IoOp.read) request.data.clear();
@@ -120,6 +139,7 @@ export class Outstanding {
     this.#heldBytes -= heldBytesOf(request);
     while (this.#lowWater < this.#nextSeq && this.#window[this.#lowWater & MASK] === null) this.#lowWater++;
     if (this.#nextToSend < this.#lowWater) this.#nextToSend = this.#lowWater;
+    if (request.path !== null && --this.#out === 0) this.#grow();
   }
 
   /** About to be answered, numbered or not. */
@@ -128,6 +148,25 @@ export class Outstanding {
     const request = this.#window[this.#lowWater & MASK]!;
     this.settle(request);
     return request;
+  }
+
+  /**
+   * The controller of this term has hung up: what it got since then is suspected of that, and still was not answered. Gives those that were suspected before, at a
+   * controller of another term, the oldest first.
+   */
+  suspect(term: number, sinceNs: number): SessionRequest[] {
+    const twice: SessionRequest[] = [];
+    for (const request of this.#numbered()) {
+      if (request.path === null || request.sentNs < sinceNs) continue;
+      if (request.suspectedTerm === 0) request.suspectedTerm = term;
+      else if (request.suspectedTerm !== term && twice.length < MAX_ACCUSED) twice.push(request);
+    }
+    return twice;
+  }
+
+  /** The controller of this term lives, after all; without a term: nothing is suspected any more. */
+  acquit(term?: number): void {
+    for (const request of this.#numbered()) if (term === undefined || request.suspectedTerm === term) request.suspectedTerm = 0;
   }
 
   /** The invariants, after each event of the session. */
@@ -146,6 +185,24 @@ export class Outstanding {
       (this.#heldBytes === 0 || !this.isEmpty);
     if (!sound)
       throw new Error(`session: invariant broken (low-water ${this.#lowWater}, next ${this.#nextSeq}, unanswered ${this.#unanswered})`);
+  }
+
+  #isAnySuspected(): boolean {
+    for (const { suspectedTerm } of this.#numbered()) if (suspectedTerm !== 0) return true;
+    return false;
+  }
+
+  /** All that were sent are answered. */
+  #grow(): void {
+    if (this.#lowWater > this.#carefulUpTo) this.#mostOut = Infinity;
+    else if (++this.#sentAlone >= SENT_ALONE) this.#mostOut *= 2;
+  }
+
+  *#numbered(): Generator<SessionRequest> {
+    for (let seq = this.#lowWater; seq < this.#nextSeq; seq++) {
+      const request = this.#window[seq & MASK];
+      if (request != null) yield request;
+    }
   }
 
   #hasRoom(): boolean {

@@ -63,6 +63,9 @@ const NS_PER_MS = 1e6;
 const POLL_TAG = 0xff_ffff;
 const WATCH_TAG = 0xff_fffe;
 
+/** The main thread knows what is known of it. */
+const HELD = 'it is quarantined, or the metadata has not said yet that it is not';
+
 /** A datapath's part in one shard: the NBD server, and a session for each vdisk that is used here. */
 export class DatapathShard implements ShardPart, EngineClient {
   readonly nbd: NbdServer;
@@ -199,7 +202,8 @@ export class DatapathShard implements ShardPart, EngineClient {
     return [...this.#mounted.values()].map(({ description, session, nbd }) => {
       const { vdiskId, generation, name } = description;
       const { state, unanswered, waiting, heldBytes, counters, gapNs } = session.session;
-      const { problem, path, node, term, since } = session;
+      const { path, node, term, since } = session;
+      const problem = session.isHeld ? HELD : session.problem;
       return {
         vdiskId,
         generation,

@@ -44,6 +44,8 @@ export class SessionRequest implements PathRequest {
   path: StargatePath | null = null;
   next: SessionRequest | null = null;
   arrivedNs = 0;
+  /** Term of a controller that has died while it had this (rule 19); 0: of none. */
+  suspectedTerm = 0;
   sentNs = 0;
 
   constructor(
@@ -76,5 +78,6 @@ export class SessionRequest implements PathRequest {
     this.extentCount = 0;
     this.fua = false;
     this.timedOut = false;
+    this.suspectedTerm = 0;
   }
 }

@@ -1,9 +1,12 @@
 import type { Gather } from 'uring-engine';
 import type { SessionProbes } from '../base/probe.js';
 import { IoOp, type PathRequestOwner, type StargatePath, type PathRequest } from '../wire/path.js';
+import type { PathLoss } from '../transport/path-listener.js';
 import type { SessionEnd, SessionRefusal } from '../wire/serving.js';
 import { IoStatus } from '../wire/status.js';
+import { DIES_WITHIN_MS } from './limits.js';
 import { Outstanding } from './outstanding.js';
+import type { SessionCounters, SessionPorts } from './session-ports.js';
 import { SessionRequest } from './session-request.js';
 
 /**
@@ -38,46 +41,6 @@ const TRANSITIONS: Readonly<Record<SessionState['kind'], Partial<Record<SessionE
   closed: {},
 };
 
-export interface SessionPorts {
-  /**
-   * Opens a path; `session.opened`, `refused` or `pathEnded` follow with the same `epoch`, later than this call or during it. `failures`: attempts
-   * in a row that came to nothing, for the choice of the path.
-   */
-  openPath(epoch: number, failures: number): void;
-  /** Gives up the attempt that has not been answered. */
-  abandonPath(epoch: number): void;
-  /** Calls `session.retry(epoch)` after the delay that is right for so many failures. */
-  startRetry(epoch: number, failures: number): void;
-  /** Detached: tells Stargate that the session is over for good. Best effort: the next exclusive attachment ends it anyway. */
-  endSession(): void;
-  /** Time of the turn. */
-  nowNs(): number;
-  readonly floor: TermFloor;
-  /** Called once, before the first request: where it is written down what they took. */
-  openProbes(): SessionProbes;
-}
-
-/** Rule 17: highest term seen of the vdisk, over all shards of the datapath. */
-export interface TermFloor {
-  current(): number;
-  raise(term: number): void;
-  /** Rule 19: sessions that have given up something of which nobody knows yet whether it has taken effect. */
-  unsettled(): number;
-  /** One more (1) or one less (-1). */
-  addUnsettled(change: 1 | -1): void;
-}
-
-export interface SessionCounters {
-  opened: number;
-  lost: number;
-  replayed: number;
-  /** Replies that came from a controller whose term has passed. */
-  belowFloor: number;
-  staleEvents: number;
-  /** Answered with an error, for the time that they had waited. */
-  givenUp: number;
-}
-
 export class Session implements PathRequestOwner {
   readonly counters: SessionCounters = { opened: 0, lost: 0, replayed: 0, belowFloor: 0, staleEvents: 0, givenUp: 0 };
   #state: SessionState = { kind: 'disconnected' };
@@ -88,6 +51,10 @@ export class Session implements PathRequestOwner {
   #resting = true;
   /** It has given up what it had sent, and has had no path since: one of {@link TermFloor.unsettled}. */
   #isUnsettled = false;
+  /** Of the controller that the path leads to, or led to last. */
+  #term = 0;
+  /** That one has hung up, and with it the second controller that had these requests; proved by the next one's term. */
+  #accused: readonly SessionRequest[] = [];
   readonly #requests = new Outstanding();
   #probes: SessionProbes | null = null;
   #sending = false;
@@ -138,7 +105,10 @@ export class Session implements PathRequestOwner {
 
   /** Opens the path ahead of the first request. No effect unless it rests. */
   start(): void {
-    if (this.#resting) this.#open();
+    if (!this.#resting) return;
+    if (!this.ports.floor.isHeld()) return this.#open();
+    this.#resting = false;
+    this.ports.startRetry(this.#epoch, this.#failures);
   }
 
   /** Another process has used the session up to here; before the first use. */
@@ -222,7 +192,7 @@ export class Session implements PathRequestOwner {
     this.#failures = 0;
     this.#requests.settle(request);
     this.#deliver(request, request.status);
-    if (this.#requests.admit()) this.#send();
+    if (this.#requests.admit() || this.#requests.hasUnsent) this.#send();
     this.#requests.check();
   }
 
@@ -244,6 +214,11 @@ export class Session implements PathRequestOwner {
       return;
     }
     this.ports.floor.raise(term);
+    this.#judge(term);
+    if (this.ports.floor.isHeld()) {
+      this.#losePath('lost');
+      return;
+    }
     this.counters.opened++;
     this.counters.replayed += this.#requests.startReplay();
     this.#send();
@@ -259,8 +234,11 @@ export class Session implements PathRequestOwner {
     else this.#disconnect('refused');
   }
 
-  /** The path of this epoch is gone: 'lost' (connection broke, silence), or as its controller said. */
-  pathEnded(epoch: number, reason: SessionEnd | 'lost'): void {
+  /**
+   * The path of this epoch is gone: 'lost' (connection broke, silence), or as its controller said. 'hung-up': perhaps because its process has died, and perhaps of
+   * what it had got.
+   */
+  pathEnded(epoch: number, reason: SessionEnd | PathLoss): void {
     const { kind } = this.#state;
     if (epoch !== this.#epoch || (kind !== 'opening' && kind !== 'open')) {
       this.counters.staleEvents++;
@@ -268,7 +246,10 @@ export class Session implements PathRequestOwner {
     }
     if (reason === 'closed') this.#close('ended', 'other');
     else if (kind === 'opening') this.#disconnect('lost');
-    else this.#losePath(reason);
+    else {
+      if (reason === 'hung-up') this.#accused = this.#requests.suspect(this.#term, this.ports.nowNs() - DIES_WITHIN_MS * 1e6);
+      this.#losePath(reason === 'fenced' ? 'fenced' : 'lost');
+    }
   }
 
   /** What is known of the controller says that it does not get on: as if the path were lost. */
@@ -299,6 +280,22 @@ export class Session implements PathRequestOwner {
     this.#requests.check();
   }
 
+  /**
+   * Another term: the controller of the one before is over, and what is accused was with two that ended so. The same: it was the connection alone, and the controller
+   * lives.
+   */
+  #judge(term: number): void {
+    const accused = this.#accused.filter(request => this.#requests.has(request));
+    this.#accused = [];
+    if (term === this.#term) this.#requests.acquit(term);
+    else if (accused.length > 0) {
+      this.ports.floor.hold();
+      this.ports.accuse(accused, [accused[0]!.suspectedTerm, this.#term]);
+      this.#requests.acquit();
+    }
+    this.#term = term;
+  }
+
   #setUnsettled(isUnsettled: boolean): void {
     if (this.#isUnsettled === isUnsettled) return;
     this.#isUnsettled = isUnsettled;
@@ -314,6 +311,7 @@ export class Session implements PathRequestOwner {
   retry(epoch: number): void {
     if (epoch !== this.#epoch || this.#state.kind !== 'disconnected') return;
     if (this.#mustWait()) this.ports.startRetry(epoch, 1);
+    else if (this.ports.floor.isHeld()) this.ports.startRetry(epoch, this.#failures++);
     else this.#open();
   }
 

@@ -2,19 +2,21 @@ import type { ClientId, Gather, TimerId } from 'uring-engine';
 import type { EventDraft, EventKind, EventSeverity } from '../base/events.js';
 import { createSessionProbes, SESSION_PROBES_BYTES, type SessionProbes } from '../base/probe.js';
 import { MAIN, type ShardContext } from '../shard/context.js';
-import type { PathListener } from '../transport/path-listener.js';
+import { inWords } from '../meta/quarantine.js';
+import type { PathListener, PathLoss } from '../transport/path-listener.js';
 import type { ShardTransport } from '../transport/shard-transport.js';
 import { SUSPECT_AFTER_MS } from '../wire/limits.js';
-import { Blocker, type StargatePath } from '../wire/path.js';
+import { Blocker, IoOp, type StargatePath } from '../wire/path.js';
 import type { OpenedSession, SessionEnd, SessionRefusal, SessionRequest, VdiskServing } from '../wire/serving.js';
 import { Failback } from './failback.js';
 import { SharedTermFloor } from './floor.js';
 import { CUT_OFF_AFTER_MS, STUCK_HOLD_FIRST_MS, STUCK_HOLD_LAST_MS } from './limits.js';
-import { DatapathTopic, type SessionProbesOpened } from './messages.js';
+import { DatapathTopic, type Accusation, type SessionProbesOpened } from './messages.js';
 import type { NodeTable } from './nodes.js';
 import { closeSessionAt, openPathAt } from './path-open.js';
 import { PathSearch } from './path-search.js';
 import { addressOf, backOffMs, isShunned, type Candidate, type HealthTable } from './paths.js';
+import type { SessionRequest as SessionIo } from './session-request.js';
 import { Session } from './session.js';
 
 const NS_PER_MS = 1e6;
@@ -38,6 +40,10 @@ export interface SessionParts {
 /** Code of a session that was ended by another attachment. */
 const SUPERSEDED = 'ERR_SUPERSEDED';
 
+/** Code of a session whose vdisk is quarantined. */
+const QUARANTINED = 'ERR_QUARANTINED';
+const OP_NAMES = new Map<IoOp, string>(Object.entries(IoOp).map(([name, op]) => [op, name]));
+
 /** Timers of one session at the engine. */
 const Timer = { retry: 0, search: 1 } as const;
 export const TIMERS_PER_SESSION = 2;
@@ -59,6 +65,9 @@ export class ShardSession {
   #pathId = 0;
   #at: Candidate | null = null;
   #term = 0;
+  readonly #floor: SharedTermFloor;
+  /** Where the last two controllers were that have hung up. */
+  #hungUpAt: readonly string[] = [];
   /** The node that was lost last. */
   #left: string | null = null;
   #stuckHoldMs = STUCK_HOLD_FIRST_MS;
@@ -80,6 +89,7 @@ export class ShardSession {
   ) {
     const { engine } = parts.context;
     this.#sinceNs = engine.nowNs;
+    this.#floor = new SharedTermFloor(floor);
     this.#search = new PathSearch(
       {
         ask: (id, candidate) => this.#ask(id, candidate),
@@ -100,7 +110,8 @@ export class ShardSession {
         startRetry: (epoch, failures) => this.#startRetry(epoch, failures),
         endSession: () => this.#endSession(),
         nowNs: () => engine.nowNs,
-        floor: new SharedTermFloor(floor),
+        floor: this.#floor,
+        accuse: (request, terms) => this.#accuse(request, terms),
         openProbes: () => this.#openProbes(),
       },
       parts.nothing,
@@ -111,6 +122,11 @@ export class ShardSession {
   get path(): StargatePath | null {
     const { state } = this.session;
     return state.kind === 'open' ? state.path : null;
+  }
+
+  /** The vdisk is quarantined, or it is not known yet whether it is. */
+  get isHeld(): boolean {
+    return this.#floor.isHeld();
   }
 
   /** Where the path leads, and the term of the controller there; while there is none, where it led last. */
@@ -188,7 +204,10 @@ export class ShardSession {
     if (ioTimeoutMs !== null) this.#giveUp(nowNs - ioTimeoutMs * NS_PER_MS);
     const { path } = this;
     if (path === null) return;
-    if (this.#isStuck(path, nowNs)) {
+    if (this.isHeld) {
+      this.#pathGone('fenced');
+      this.session.leave();
+    } else if (this.#isStuck(path, nowNs)) {
       this.#trouble(`node "${this.node}" is held up by ${path.blockedBy?.() === Blocker.itself ? 'its own disk' : 'other members'}`);
       this.#pathGone('lost');
       this.session.leave();
@@ -284,14 +303,16 @@ export class ShardSession {
     } else this.#search.refused(id, node);
   }
 
-  #onEnded(id: number, candidate: Candidate, reason: SessionEnd | 'lost', message: string, node?: string): void {
+  #onEnded(id: number, candidate: Candidate, reason: SessionEnd | PathLoss, message: string, node?: string): void {
     this.#forget(id);
+    const isLost = reason === 'lost' || reason === 'hung-up';
     if (reason === 'closed') this.#superseded(candidate);
     else this.#trouble(`${candidate.node}: ${reason}: ${message}`, reason === 'fenced' && node !== undefined);
     if (id === this.#pathId) {
-      if (reason !== 'closed') this.#pathGone(reason, node);
+      if (reason === 'hung-up') this.#hungUpAt = [...this.#hungUpAt.slice(-1), this.node!];
+      if (reason !== 'closed') this.#pathGone(isLost ? 'lost' : 'fenced', node);
       this.session.pathEnded(this.#epoch, reason);
-    } else if (reason === 'lost') this.#search.lost(id);
+    } else if (isLost) this.#search.lost(id);
     else this.#onRefused(id, candidate, reason === 'closed' ? 'closed' : 'not-served', message, node);
   }
 
@@ -301,6 +322,24 @@ export class ShardSession {
     this.#pathId = 0;
     this.#search.pathGone(this.#where!, how, hint);
     if (how === 'lost') this.#left = this.node;
+  }
+
+  /** The main thread writes it into the group's record; until then, and from then on, this datapath asks no controller of the vdisk. */
+  #accuse(accused: readonly SessionIo[], terms: readonly [number, number]): void {
+    const { vdiskId, generation } = this.identity;
+    const requests = accused.map(({ op, offsetBytes, lengthBytes }) => ({ op: OP_NAMES.get(op)!, offsetBytes, lengthBytes }));
+    const nodes = this.#hungUpAt;
+    this.parts.context.send(MAIN, DatapathTopic.accused, { vdiskId, generation, requests, nodes, terms } satisfies Accusation);
+    const request = requests[0]!;
+    const cause = `vdisk "${this.name}" is quarantined: ${nodes.join(' and ')} died, one after the other, while they had ${inWords(requests)}; its requests wait`;
+    const action = `find out why they died (their logs say it), then: gatepath vdisk release ${this.name}`;
+    this.#emit(
+      'vdisk-quarantined',
+      'error',
+      cause,
+      { code: QUARANTINED, accused: requests.length, ...request, nodes: nodes.join(', '), terms: terms.join(', ') },
+      action,
+    );
   }
 
   /** In memory that the main thread reads. A vdisk that nobody uses has none. */

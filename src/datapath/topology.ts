@@ -1,5 +1,5 @@
 import type { Logger } from '../base/log.js';
-import { groupRecord, keys, nodeRecord, type NodeRecord } from '../meta/model.js';
+import { groupRecord, keys, nodeRecord, type GroupRecord, type NodeRecord } from '../meta/model.js';
 import type { MetadataStore, Versioned, Watch, WatchHint } from '../meta/store.js';
 import { ATTACH_RETRY_MS, MAX_NODES, TOPOLOGY_PAUSE_MS } from './limits.js';
 import type { KnownGroup, KnownNode } from './nodes.js';
@@ -14,6 +14,8 @@ export interface TopologyOptions {
   readonly log: Logger;
   readonly onNodes: (nodes: readonly KnownNode[], records: readonly NodeRecord[]) => void;
   readonly onGroup: (group: KnownGroup) => void;
+  /** At each reading of an attached vdisk's group; null: it has none, or its record is damaged. */
+  readonly onRead: (vdiskId: string, record: GroupRecord | null) => void;
 }
 
 /** Groups of more vdisks than this are read by one range over all. */
@@ -118,7 +120,13 @@ export class TopologyWatcher {
         ids.length > MOST_GETS
           ? (await store.range(keys.groups)).items
           : await Promise.all(ids.map(vdiskId => store.get(keys.group(vdiskId))));
-      for (const group of groups) if (group !== null) this.#applyGroup(group);
+      const left = new Set(ids);
+      for (const group of groups) {
+        if (group === null) continue;
+        left.delete(group.key.slice(keys.groups.length));
+        this.#applyGroup(group);
+      }
+      for (const vdiskId of left) if (!this.#closed && this.#vdisks.has(vdiskId)) this.options.onRead(vdiskId, null);
     } catch (error) {
       this.#staleGroups = null;
       throw error;
@@ -151,10 +159,13 @@ export class TopologyWatcher {
     const parsed = groupRecord.safeParse(value);
     if (!parsed.success) {
       this.options.log.log('error', 'a group record is not readable; it is ignored', { key, error: parsed.error.message });
+      this.options.onRead(key.slice(keys.groups.length), null);
       return;
     }
     const { vdiskId, epoch, controller, members } = parsed.data;
-    if (this.#closed || !this.#vdisks.has(vdiskId) || epoch <= (this.#epochs.get(vdiskId) ?? -1)) return;
+    if (this.#closed || !this.#vdisks.has(vdiskId)) return;
+    this.options.onRead(vdiskId, parsed.data);
+    if (epoch <= (this.#epochs.get(vdiskId) ?? -1)) return;
     this.#epochs.set(vdiskId, epoch);
     this.options.onGroup({ vdiskId, epoch, controller, members: members.map(({ node }) => node) });
   }

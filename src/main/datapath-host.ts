@@ -68,7 +68,7 @@ export class DatapathHost implements ManagedDatapath {
   async counters(): Promise<DatapathCounters> {
     const { exports, sessions, shards } = await this.main.status();
     const probes = new Map(this.main.vdiskProbes().map(one => [one.vdiskId, one.probes]));
-    const all = exports.map(({ vdiskId, generation, name, sizeBytes }): ExportCounters => {
+    const all = exports.map(({ vdiskId, generation, name, sizeBytes, quarantine }): ExportCounters => {
       const own = sessions.filter(one => one.vdiskId === vdiskId && one.generation === generation);
       const sum = (field: 'connections' | 'unanswered' | 'heldBytes' | 'lost' | 'replayed'): number =>
         own.reduce((all, one) => all + one[field], 0);
@@ -78,6 +78,7 @@ export class DatapathHost implements ManagedDatapath {
         heldBytes: sum('heldBytes'),
         replayed: sum('replayed'),
         isCutOff: own.some(({ state, problem }) => state !== 'open' && problem !== ''),
+        isQuarantined: quarantine !== null,
         probes:
           told === undefined
             ? null

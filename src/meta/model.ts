@@ -126,6 +126,20 @@ export type GroupMember = z.infer<typeof groupMember>;
 /** Of a group, remembered: a node each. */
 export const MAX_FORMER_MEMBERS = 64;
 
+/** Two controllers of the vdisk have died, one after the other, while they had the same request (rule 19). */
+const quarantine = z.object({
+  id: uuid,
+  at: z.string(),
+  /** Whose datapath has seen it. */
+  host: name,
+  /** What both had, and nobody has answered: the first of them. */
+  requests: z.array(z.object({ op: z.string(), offsetBytes: counter, lengthBytes: counter })).max(8),
+  nodes: z.array(z.string()).max(8),
+  /** Its requests go on since then. It stays in the record: whoever has not heard of the end knows it by its id. */
+  releasedAt: z.string().optional(),
+});
+export type Quarantine = z.infer<typeof quarantine>;
+
 /** Rule 7's group record: who serves a vdisk. Term 0: nobody has yet. */
 export const groupRecord = z.object({
   vdiskId: uuid,
@@ -154,6 +168,8 @@ export const groupRecord = z.object({
       at: z.string(),
     })
     .optional(),
+  /** The last one. A version that does not know of it drops it, and its datapaths go on. */
+  quarantine: quarantine.optional(),
 });
 export type GroupRecord = z.infer<typeof groupRecord>;
 export type Recovered = NonNullable<GroupRecord['recovered']>;

@@ -15,7 +15,7 @@ import { FrameReceiver, KEEP, REFUSE, type FrameHandler } from './frame-receiver
 import { FrameSender } from './frame-sender.js';
 import { CHUNK_BYTES, CLOSE_TIMEOUT_MS, OPEN_TIMEOUT_MS } from './limits.js';
 import { newShareCounts, type MemoryShare, type TransportMemory } from './memory.js';
-import type { PathListener } from './path-listener.js';
+import type { PathListener, PathLoss } from './path-listener.js';
 import { RequestRing } from './request-ring.js';
 
 export interface ClientParts {
@@ -38,6 +38,8 @@ export type Purpose = 'open' | 'close' | 'probe';
 type State = 'connecting' | 'greeting' | 'open' | 'closing' | 'closed';
 
 const MS = 1e6;
+const EPIPE = 32;
+const ECONNRESET = 104;
 
 /** The client's end of a connection: one session's path over a Unix socket or TCP. */
 export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryShare {
@@ -130,7 +132,7 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
       if (nowNs - this.#startedNs > limitMs * MS) this.#lose(`the Stargate did not answer within ${limitMs} ms`);
       return;
     }
-    if (this.#sendError !== 0) this.#lose(`sending to the Stargate failed (error ${this.#sendError})`);
+    if (this.#sendError !== 0) this.#end(lossOf(this.#sendError), `sending to the Stargate failed (error ${this.#sendError})`);
     if (this.#state !== 'open') return;
     // This shard itself stood still: what came meanwhile has not been received yet.
     if (stalled) this.#receiver!.lastReceivedNs = nowNs;
@@ -303,7 +305,10 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
   }
 
   onLost(result: number): void {
-    this.#lose(result === 0 ? 'the Stargate closed the connection' : `receiving from the Stargate failed (error ${-result})`);
+    this.#end(
+      lossOf(-result),
+      result === 0 ? 'the Stargate closed the connection' : `receiving from the Stargate failed (error ${-result})`,
+    );
   }
 
   #onReply(header: FrameHeader, payloadOffset: number): void {
@@ -381,12 +386,12 @@ export class UnixPath implements StargatePath, TableEntry, FrameHandler, MemoryS
     this.#end('lost', message);
   }
 
-  #end(reason: SessionEnd | 'lost', message: string, node?: string): void {
+  #end(reason: SessionEnd | PathLoss, message: string, node?: string): void {
     this.#tearDown();
     this.#tell(reason, message, node);
   }
 
-  #tell(reason: SessionEnd | 'lost', message: string, node?: string): void {
+  #tell(reason: SessionEnd | PathLoss, message: string, node?: string): void {
     const listener = this.#listener;
     this.#listener = null;
     listener?.onEnded(reason, message, node);
@@ -427,3 +432,6 @@ function dataBytes(request: PathRequest): number {
 function encodeInto(frame: Uint8Array, header: FrameHeader): void {
   encodeHeader(new DataView(frame.buffer), 0, header);
 }
+
+/** 0: the end of the stream. */
+const lossOf = (error: number): PathLoss => (error === 0 || error === EPIPE || error === ECONNRESET ? 'hung-up' : 'lost');

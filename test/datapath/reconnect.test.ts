@@ -1,6 +1,6 @@
 import { Gather } from 'uring-engine';
 import { describe, expect, it } from 'vitest';
-import { createTermFloor } from '../../src/datapath/floor.js';
+import { createTermFloor, SharedTermFloor } from '../../src/datapath/floor.js';
 import { NodeTable } from '../../src/datapath/nodes.js';
 import { HealthTable } from '../../src/datapath/paths.js';
 import { ShardSession } from '../../src/datapath/shard-session.js';
@@ -19,6 +19,7 @@ const PLACES = 600;
 class Load implements SessionFrontEnd {
   readonly session: ShardSession;
   readonly world: PathWorld;
+  readonly floor = createTermFloor();
   readonly #free = Array.from({ length: PLACES }, (_, i) => Area.client + i * BLOCK);
   /** Writes in the order of submission. */
   readonly writes: { block: number; value: number }[] = [];
@@ -42,7 +43,7 @@ class Load implements SessionFrontEnd {
       client: world.client.register({ onCompletion: timer => this.session.onTimer(timer) }),
       nothing: new Gather(1),
     };
-    this.session = new ShardSession(parts, world.session(), 'test', createTermFloor(), 0);
+    this.session = new ShardSession(parts, world.session(), 'test', this.floor, 0);
     this.session.session.start();
   }
 
@@ -82,8 +83,9 @@ class Load implements SessionFrontEnd {
     }
   }
 
-  /** Lets go of read data some time after it came. */
+  /** Lets go of read data some time after it came; and of the vdisk, when kills follow each other so fast that it is held (rule 19). */
   releaseDue(all = false): void {
+    new SharedTermFloor(this.floor).release();
     for (let i = this.#held.length - 1; i >= 0; i--) {
       if (!all && this.#held[i]!.atNs > this.world.network.nowNs) continue;
       this.session.session.release(this.#held.splice(i, 1)[0]!.request);

@@ -23,7 +23,7 @@ function reporting(store: MemoryMetadata) {
 }
 
 const exported = (vdiskId: string, generation = 1): ExportStatus => ({
-  ...{ vdiskId, name: 'v', generation, sizeBytes: 4_096, shared: false, exported: true, ending: false },
+  ...{ vdiskId, name: 'v', generation, sizeBytes: 4_096, shared: false, exported: true, ending: false, quarantine: null },
 });
 const ending = (vdiskId: string, generation = 1): ExportStatus => ({ ...exported(vdiskId, generation), exported: false, ending: true });
 const said = async (store: MemoryMetadata): Promise<string[]> =>

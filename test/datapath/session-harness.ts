@@ -1,8 +1,10 @@
 import type { Gather } from 'uring-engine';
 import { createSessionProbes } from '../../src/base/probe.js';
-import { Session, type SessionPorts } from '../../src/datapath/session.js';
+import { Session } from '../../src/datapath/session.js';
+import type { SessionPorts } from '../../src/datapath/session-ports.js';
 import type { SessionRequest } from '../../src/datapath/session-request.js';
 import { IoOp, type PathRequest, type StargatePath } from '../../src/wire/path.js';
+import type { PathLoss } from '../../src/transport/path-listener.js';
 import type { SessionEnd, SessionRefusal } from '../../src/wire/serving.js';
 import { IoStatus } from '../../src/wire/status.js';
 
@@ -27,6 +29,7 @@ export class SessionScript {
   #floor = 0;
   #nowNs = 0;
   #unsettled = 0;
+  #isHeld = false;
   #path = 0;
   /** Answers writes during `submit`. */
   #synchronous = false;
@@ -44,12 +47,21 @@ export class SessionScript {
         say(`retry later epoch=${epoch} failures=${failures}`);
       },
       endSession: () => say('end session'),
+      accuse: (requests, terms) =>
+        say(
+          `accuse ${requests.map(({ context, clientSeq }) => `${String(context)} #${clientSeq}`).join(', ')}: terms ${terms.join(' and ')}`,
+        ),
       nowNs: () => this.#nowNs,
       floor: {
         unsettled: () => this.#unsettled,
         addUnsettled: change => {
           this.#unsettled += change;
           say(`unsettled ${this.#unsettled}`);
+        },
+        isHeld: () => this.#isHeld,
+        hold: () => {
+          this.#isHeld = true;
+          say('held');
         },
         current: () => this.#floor,
         raise: term => {
@@ -81,13 +93,14 @@ export class SessionScript {
     if (verb === 'start') session.start();
     else if (verb === 'opened') session.opened(epoch, this.#newPath(), numberOf('term', 1));
     else if (verb === 'refused') session.refused(epoch, args[0] as SessionRefusal);
-    else if (verb === 'ended') session.pathEnded(epoch, args[0] as SessionEnd | 'lost');
+    else if (verb === 'ended') session.pathEnded(epoch, args[0] as SessionEnd | PathLoss);
     else if (verb === 'retry') session.retry(numberOf('epoch', this.#retryEpoch));
     else if (verb === 'reply') this.#reply(args[0]!, args[1] as keyof typeof IoStatus, numberOf('term', Math.max(1, this.#floor)));
     else if (verb === 'release') session.release(this.#requests.get(args[0]!)!);
     else if (verb === 'time') this.#nowNs = Number(args[0]);
     else if (verb === 'giveup') session.giveUpBefore(Number(args[0]));
     else if (verb === 'unsettled') this.#unsettled = Number(args[0]);
+    else if (verb === 'held') this.#isHeld = args[0] === 'on';
     else if (verb === 'detach') session.detach();
     else if (verb === 'floor') this.#floor = Number(args[0]);
     else if (verb === 'synchronous') this.#synchronous = args[0] === 'on';

@@ -48,10 +48,13 @@ class FarEnd {
       abandonPath: () => undefined,
       startRetry: epoch => void (this.retryEpoch = epoch),
       endSession: () => undefined,
+      accuse: () => undefined,
       nowNs: () => 0,
       floor: {
         unsettled: () => 0,
         addUnsettled: () => undefined,
+        isHeld: () => false,
+        hold: () => undefined,
         current: () => this.floor,
         raise: term => void (this.floor = Math.max(this.floor, term)),
       },

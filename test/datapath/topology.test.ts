@@ -66,6 +66,7 @@ describe('topology of a datapath', () => {
       localNode: null,
       log: silentLogger,
       onNodes: (known: readonly KnownNode[]) => void nodes.push(known.map(({ id }) => id)),
+      onRead: () => undefined,
       onGroup: one => void groups.push(one),
     }));
   }

@@ -30,6 +30,7 @@ export class OnePath implements ClientPaths {
             if (!client.isDead) this.session.retry(epoch);
           }),
         endSession: () => undefined,
+        accuse: () => undefined,
         nowNs: () => clock.nowNs,
         floor: new SharedTermFloor(floor),
         openProbes: createSessionProbes,

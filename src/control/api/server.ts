@@ -149,6 +149,7 @@ export class ControlServer {
     http.post<Named>('/v1/vdisks/:name/recovery', request =>
       service.recoverVdisk(request.params.name, parse(recoverRequest, request.body ?? {})),
     );
+    http.post<Named>('/v1/vdisks/:name/release', request => service.releaseVdisk(request.params.name));
     http.put<Named>('/v1/vdisks/:name/attachment', request =>
       service.attach(request.params.name, parse(attachRequest, request.body ?? {})),
     );

@@ -147,6 +147,15 @@ export const METRICS: readonly MetricDefinition[] = [
     values: view => view.exports.map(({ name, isCutOff }) => ({ labels: { vdisk: name }, value: Number(isCutOff) })),
   },
   {
+    ...{
+      name: 'gatepath_vdisk_quarantined',
+      type: 'gauge',
+      help: '1: two controllers have died of it, one after the other; its requests wait until it is released.',
+      labels: ['vdisk'],
+    },
+    values: view => view.exports.map(({ name, isQuarantined }) => ({ labels: { vdisk: name }, value: Number(isQuarantined) })),
+  },
+  {
     ...{ name: 'gatepath_vdisk_path_losses_total', type: 'counter', help: 'How often a path was lost.', labels: ['vdisk'] },
     values: view => view.exports.map(({ name, lost }) => ({ labels: { vdisk: name }, value: lost })),
   },

@@ -43,6 +43,8 @@ const exportView = z.object({
   replayed: count,
   /** Requests wait: there is no path. */
   isCutOff: z.boolean(),
+  /** And will wait until somebody releases it. */
+  isQuarantined: z.boolean().default(false),
   /** By what they ask for, with their whole time in the datapath, and the part of it at the path; null: nobody has used it. */
   probes: z.object({ read: probeView, write: probeView, other: probeView, path: probeView }).nullable(),
 });

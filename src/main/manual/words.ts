@@ -57,6 +57,7 @@ export const WORDS: Readonly<Record<string, VerbWords>> = {
     examples: ['gatepath vdisk resize web1 40G --qmp /run/web1.qmp', 'gatepath vdisk resize web1 10G --shrink'],
   },
   'vdisk map': { arguments: { name: vdisk }, examples: ['gatepath vdisk map web1 --json'] },
+  'vdisk release': { arguments: { name: vdisk }, examples: ['gatepath vdisk release web1'] },
   'vdisk recover': {
     arguments: { name: vdisk },
     examples: ['gatepath vdisk recover web1', 'gatepath vdisk recover web1 --from node-2 --accept-data-loss'],

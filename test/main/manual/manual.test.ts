@@ -76,7 +76,7 @@ it('options take a value everywhere, or nowhere', () => {
 describe('completion', () => {
   const CASES: [words: string, offered: string[], not?: string[]][] = [
     ['gatepath vd', ['vdisk']],
-    ['gatepath vdisk re', ['recover', 'resize'], ['create']],
+    ['gatepath vdisk re', ['recover', 'release', 'resize'], ['create']],
     ['gatepath config example ', ['stargate', 'datapath']],
     ['gatepath attach --form', ['--format']],
     ['gatepath attach --format q', ['qemu'], ['uri']],
