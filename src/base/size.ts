@@ -16,7 +16,12 @@ export function parseSize(text: string): number {
   const bytes = Number(match[1]) * UNITS[match[2]!.toUpperCase()]!;
   if (bytes === 0) throw new GatepathError('invalid', 'ERR_SIZE', 'a size of 0 is too small', action);
   if (bytes > MAX_SIZE_BYTES)
-    throw new GatepathError('invalid', 'ERR_SIZE', `${text} is more than a vdisk can have (8 PiB less 4 KiB)`, action);
+    throw new GatepathError(
+      'invalid',
+      'ERR_SIZE',
+      `${text} is more than a vdisk can have (8 PiB less 4 KiB)`,
+      'choose a smaller one, like 10G',
+    );
   return bytes;
 }
 

@@ -31,7 +31,7 @@ export function addContainerVerbs(program: Command): void {
     .addOption(new Option('--rf <n>', 'on how many nodes each of its vdisks is kept').choices(['1', '2', '3']).default('1'))
     .addOption(new Option('--min-members <n>', 'with fewer of them, writes wait (default: 1, with --rf 3: 2)').choices(['1', '2', '3']))
     .addOption(
-      new Option('--durability <when>', 'when a write is answered: on stable storage, or in memory until a flush (--rf 1 only)')
+      new Option('--durability <when>', 'when a write is answered: on stable storage, or in memory of its nodes until a flush')
         .choices(['always', 'flush'])
         .default('always'),
     )

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { GatepathError } from '../base/errors.js';
 import { formatSize, parseSize } from '../base/size.js';
 import type { ControlClient } from '../control/client.js';
 import type { ResizeView } from '../control/vdisk-schemas.js';
@@ -24,12 +25,20 @@ export function addResizeVerb(vdisk: Command): void {
 async function resize(name: string, size: string, options: ResizeOptions): Promise<void> {
   const { shrink, qmp, json } = options;
   const client = await connectSystem(options);
+  if (qmp !== undefined) await refuseUnattached(client, name);
   const done = await client.resizeVdisk(name, { sizeBytes: parseSize(size), ...(shrink && { shrink }) });
   if (json) printJson(done);
   else print(done, qmp !== undefined);
   if (qmp === undefined) return;
   await resizeInGuest(qmp, await attachmentAt(client, done), done.sizeBytes);
   if (!json) console.log(`the guest at ${qmp} has been told`);
+}
+
+/** Before anything is done: to attach it for a guest that does not have it would help nobody. */
+async function refuseUnattached(client: ControlClient, name: string): Promise<void> {
+  if ((await client.showVdisk(name)).attachments.length > 0) return;
+  const message = `vdisk "${name}" is attached nowhere, so that no guest has it`;
+  throw new GatepathError('invalid', 'ERR_NOT_ATTACHED', message, 'leave out --qmp; whoever attaches it later sees its new size');
 }
 
 /** That of the datapath whose guest it is: where the vdisk is attached already, attaching changes nothing. */

@@ -45,7 +45,7 @@ export async function createContainer(store: MetadataStore, containerName: strin
   const record = newContainer(containerName, wish);
   const { replicationFactor, minMembers } = record;
   if (minMembers > replicationFactor) {
-    const message = `a vdisk with ${replicationFactor} members never has the ${minMembers} that its writes would wait for`;
+    const message = `a vdisk with ${replicationFactor} ${replicationFactor === 1 ? 'member' : 'members'} never has the ${minMembers} that its writes would wait for`;
     throw invalid('ERR_MIN_MEMBERS', message, 'lower --min-members, or raise --rf');
   }
   const key = keys.container(containerName);

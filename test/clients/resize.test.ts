@@ -173,6 +173,11 @@ describe.skipIf(missing.length > 0)(`a vdisk that is resized${missingNote(missin
         ]);
         expect(nodes.map(one => one['node-name'])).toEqual([`gp-${name}`]);
       }
+      await gatepath('detach', 'one', ...data);
+      const alone = await runGatepath('vdisk', 'resize', 'one', '5G', '--qmp', socket, ...data);
+      expect([alone.code, alone.stderr]).toEqual([1, expect.stringContaining('attached nowhere')]);
+      expect(await gatepath('vdisk', 'show', 'one', ...data)).toMatch(/size +[34] GiB[^]*attached +nowhere/);
+      await gatepath('attach', 'one', ...data);
       const strange = await runGatepath('vdisk', 'resize', 'one', '4G', '--qmp', socket, ...data);
       expect([strange.code, strange.stderr]).toEqual([1, expect.stringContaining('has no disk with a block node "gp-one"')]);
     } finally {

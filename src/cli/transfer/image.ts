@@ -31,7 +31,8 @@ type ImageInfo = z.infer<typeof imageInfo>;
 
 export async function openNbd(place: Extract<Place, { kind: 'nbd' }>, signal: AbortSignal): Promise<Source> {
   const node = nbdNode(place);
-  const info = await infoOf(place.text, described(node), signal);
+  const info = await infoOf(place.text, described(node), signal, 'see to its server, and to the URI');
+  if (info['virtual-size'] === 0) throw isEmpty(place.text);
   return { node, sizeBytes: info['virtual-size'], refuseChanged: () => undefined };
 }
 
@@ -43,7 +44,7 @@ export async function openImage(place: FilePlace, signal: AbortSignal): Promise<
   const info = await infoOf(path, described(node), signal);
   refuseOtherFiles(path, info);
   if (format !== 'raw' && !isDevice) await refuseCut(place, info, node, signal);
-  if (info['virtual-size'] === 0) throw bad('ERR_SOURCE', `${path} is empty`, 'give a source that has data');
+  if (info['virtual-size'] === 0) throw isEmpty(path);
   const refuseChanged = (): void => {
     if (!isDevice && fileState(place) !== before) {
       throw bad('ERR_SOURCE_CHANGED', `${path} was changed while it was read`, 'stop who writes to it, and try again');
@@ -72,10 +73,14 @@ async function refuseOtherFormat({ path, format, isSaid, isDevice }: FilePlace, 
   throw bad('ERR_FORMAT', message, `say which: --format ${found}, or --format ${format} to take it as that`);
 }
 
-async function infoOf(text: string, image: readonly string[], signal: AbortSignal): Promise<ImageInfo> {
+async function infoOf(
+  text: string,
+  image: readonly string[],
+  signal: AbortSignal,
+  action = 'see to the source, or say what it is: --format',
+): Promise<ImageInfo> {
   const ended = await qemuImg(['info', '--output=json', ...image], { signal });
-  if (ended.status !== 0)
-    throw bad('ERR_SOURCE', `${text} is not opened: ${complaint(ended)}`, 'see to the source, or say what it is: --format');
+  if (ended.status !== 0) throw bad('ERR_SOURCE', `${text} is not opened: ${complaint(ended)}`, action);
   return imageInfo.parse(JSON.parse(ended.stdout));
 }
 
@@ -149,4 +154,5 @@ function endIn(line: string): number {
   return data && offset !== undefined ? offset + length : 0;
 }
 
+const isEmpty = (text: string): GatepathError => bad('ERR_SOURCE', `${text} is empty`, 'give a source that has data');
 const bad = (code: string, message: string, action: string): GatepathError => new GatepathError('invalid', code, message, action);

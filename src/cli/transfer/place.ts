@@ -44,6 +44,12 @@ export function parsePlace(text: string, wanted: string | undefined): Place {
   }
   if (text === '-') return { kind: 'stream' };
   if (isUri) return nbdPlace(text);
+  if (/^[a-z][a-z\d+.-]*:\/\//i.test(text)) {
+    throw usage(
+      `${text}: of URIs only those of NBD are known here`,
+      'get the file first, or pipe it: curl URL | gatepath vdisk import NAME -',
+    );
+  }
   if (text.includes('\0')) throw usage('the name of a file has no NUL', 'give another file');
   const path = resolve(text);
   const isDevice = statSync(path, { throwIfNoEntry: false })?.isBlockDevice() === true;
