@@ -64,7 +64,7 @@ async function runAll(seeds: number, from: number, jobs: number): Promise<number
           filename: new URL('batch.ts', import.meta.url).href,
           minThreads: jobs,
           maxThreads: jobs,
-          resourceLimits: { maxYoungGenerationSizeMb: 128 },
+          resourceLimits: { maxYoungGenerationSizeMb: 48 },
         });
   const work = async (): Promise<void> => {
     while (next < from + seeds && failed < MAX_FAILED) {

@@ -144,8 +144,7 @@ export class Leader {
   /** The oldest entry that somebody may still have to be sent comes behind this one. */
   get sentToAllSeq(): number {
     let seq = this.committedSeq;
-    for (const peer of this.#peers.values())
-      if (peer.state.kind !== 'sealing' || peer.confirmedSeq > 0) seq = Math.min(seq, peer.confirmedSeq);
+    for (const peer of this.#peers.values()) if (peer.isPlaced) seq = Math.min(seq, peer.confirmedSeq);
     return seq;
   }
 

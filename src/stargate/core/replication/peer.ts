@@ -67,6 +67,11 @@ export class Peer {
     return !this.isLearner && !this.isClosed && this.state.kind === 'attached';
   }
 
+  /** It is known how far its log is mine: what it has to be sent yet is known too. */
+  get isPlaced(): boolean {
+    return this.state.kind !== 'sealing' || this.confirmedSeq > 0;
+  }
+
   send(message: Message): void {
     const { nowMs, out } = this.context;
     this.lastSentMs = nowMs;

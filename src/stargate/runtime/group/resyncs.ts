@@ -14,6 +14,7 @@ export class Resyncs {
   /** After a resync the log is kept a moment longer: until the learner has begun to follow it. */
   #holdSeq = Infinity;
   #holdUntilMs = 0;
+  #broughtUp: MemberId | null = null;
 
   constructor(readonly group: GroupVdisk) {}
 
@@ -42,6 +43,7 @@ export class Resyncs {
       parts.endResync();
       group.events.resync(isDone ? 'resync-done' : 'resync-failed', member, source.sentBlocks);
       this.#holdUntilMs = isDone ? parts.nowMs + RESYNC_HOLD_MS : 0;
+      this.#broughtUp = member;
       if (isDone) group.step({ kind: 'addMember', member });
     });
     this.#source = source;
@@ -70,7 +72,13 @@ export class Resyncs {
     this.#source?.onTick(nowMs);
     if (this.#source !== null && this.group.replica.takeover.leader?.term !== this.#source.term) this.#source.end(false);
     if (this.#target !== null && nowMs - this.#targetMs > RESYNC_TIMEOUT_MS * 2) this.#giveUp(this.#target);
-    if (this.#source === null && nowMs >= this.#holdUntilMs) this.#holdSeq = Infinity;
+    if (this.#source === null && (nowMs >= this.#holdUntilMs || this.#isFollowing)) this.#holdSeq = Infinity;
+  }
+
+  /** The leader itself knows from here on what the learner still needs. Kept for longer, a log that is small for what is written would be full. */
+  get #isFollowing(): boolean {
+    const { leader } = this.group.replica.takeover;
+    return this.#broughtUp !== null && leader?.peer(this.#broughtUp)?.isPlaced === true;
   }
 
   #giveUp(target: ResyncTarget): void {
