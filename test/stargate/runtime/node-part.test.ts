@@ -73,6 +73,23 @@ describe.each(['io_uring', 'libuv'] as const)('one node over %s', kind => {
     });
   });
 
+  it('opens what is asked for while it starts with what its log has, and not as if that were empty', async () => {
+    const content = pattern(4096, 7);
+    await start(1).run(function* (rig): Scenario {
+      yield rig.serving;
+      const session = (yield rig.open()) as TestSession;
+      expect(yield session.write(0, content)).toBe(IoStatus.ok);
+    });
+    await new Rig(kind, directory.path, disk, null).run(function* (rig): Scenario {
+      expect(yield resume => rig.node.create(describeVdisk(2), resume)).toBe('this Stargate is starting');
+      rig.node.serve([describeVdisk(2)]);
+      yield rig.serving;
+      expect(yield resume => rig.node.create(describeVdisk(2), resume)).toBe('');
+      const session = (yield rig.open()) as TestSession;
+      expect(yield session.read(0, 4096)).toEqual(content);
+    });
+  });
+
   it('refuses what it is told to refuse, and keeps its log', async () => {
     const content = pattern(4096, 7);
     await start(1).run(function* (rig): Scenario {

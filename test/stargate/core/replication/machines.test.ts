@@ -270,6 +270,14 @@ describe('a history of the vdisk that is over (rule 11)', () => {
     expect([replica.takeover.state.kind, replica.member.log.lastSeq]).toEqual(['serving', 1_000]);
   });
 
+  it('gives up what is not known to be committed, before the extents of another one take its place', () => {
+    const recovered = recoveredWith(chain(2, 2));
+    const replica = new Replica(context(), recovered);
+    expect(told(replica.step({ kind: 'cutTail' }))).toEqual(['persist #1 cut after 1']);
+    expect(replica.member.log.lastSeq).toBe(1);
+    expect(told(replica.step({ kind: 'cutTail' }))).toEqual([]);
+  });
+
   it('ends the office of its controller', () => {
     const replica = new Replica({ ...context(), replicationFactor: 2 }, recoveredWith(chain(2)));
     replica.step({ kind: 'takeOver', insteadOf: 'b' });

@@ -19,6 +19,8 @@ class Rig {
   readonly commits: { readonly toSeq: number; readonly seq: Float64Array }[] = [];
   readonly problems: string[] = [];
   readonly later: (() => void)[] = [];
+  /** What its machines are told. */
+  readonly steps: string[] = [];
   /** As the store says it: block 0 of segment 0, zeroed by this entry … */
   seqOfBlock = 0;
   /** … and how far the segment is drained. */
@@ -31,7 +33,8 @@ class Rig {
     vdiskId: 'v',
     options: { layer: 1 },
     hasRecorded: true,
-    step: () => undefined,
+    repair: { isBusy: false },
+    step: ({ kind }: { readonly kind: string }) => void this.steps.push(kind),
     local: { drained: { seq: 0, hash: 0, term: 0 }, headRecord: () => ({ at: { seq: 0, hash: 0, term: 0 }, sizeBytes: 0, sessions: [] }) },
     parts: Object.assign(Object.create(this.clock) as object, {
       ports: {
@@ -151,5 +154,20 @@ describe('a replica that is given a resync', () => {
     ask({ kind: 'close', toSeq: 20 });
     expect(rig.commits.length).toBe(segments);
     expect(rig.problems.length).toBe(1 - segments);
+  });
+});
+
+describe('whoever gets a resync', () => {
+  it('gives up what is not known to be committed first, and says that it is ready when that is on the disk', () => {
+    const rig = new Rig();
+    const group = rig.group as unknown as { hasRecorded: boolean };
+    group.hasRecorded = false;
+    new ResyncTarget(rig.group, PEER, 3, 'a').onRequest({ id: 'a', step: 1, kind: 'begin' }, NO_ENTRIES);
+    expect(rig.steps).toEqual(['cutTail']);
+    rig.later.shift()!();
+    expect(rig.kinds).toEqual([]);
+    group.hasRecorded = true;
+    rig.later.shift()!();
+    expect(rig.kinds).toEqual(['ok']);
   });
 });
