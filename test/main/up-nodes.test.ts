@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import type { ClusterReport } from '../../src/main/verify/cluster.js';
 import { gatepath, gatepathArgv, readClusterFile, runGatepath } from '../support/gatepath.js';
 import { GatepathCluster, isAlive, pidsOf } from '../support/gatepath-cluster.js';
 import { NbdClient } from '../support/nbd/client.js';
@@ -215,6 +216,14 @@ describe.skipIf(missing.length > 0)(`gatepath up --nodes${missingNote(missing)}`
     expect((await read(cluster)).equals(Buffer.alloc(PAGE, 9))).toBe(true);
     await cluster.stop();
     expect(pidsOf(upgraded).filter(isAlive)).toEqual([]);
+    const [one, two] = [1, 2].map(i => join(data, `node-${i}`)) as [string, string];
+    const said = await gatepath('verify', data);
+    for (const node of [one, two]) expect(said).toMatch(new RegExp(`^${node}: clean: 1 vdisks`, 'm'));
+    expect(said).toMatch(/^between nodes: clean: the logs of 1 vdisks that more than one of them has\netcd was not read/m);
+    // By name; of one that is a copy of another one neither is the cluster's.
+    const { code, stdout } = await runGatepath('verify', '--json', one, two, one);
+    expect(code).toBe(1);
+    expect((JSON.parse(stdout) as ClusterReport).problems).toMatchObject([{ code: 'directory-twice', file: `${one}, ${one}` }]);
   });
 
   it('a drained node controls nothing, also when the controller dies; a vdisk is deleted on all its nodes: one that was dead does so when it is back', async () => {

@@ -32,12 +32,29 @@ export interface VerifyReport {
   readonly problems: readonly Problem[];
 }
 
+/** With what is held against other nodes'. */
+export interface VerifiedNode {
+  readonly report: VerifyReport;
+  /** Null: its directory does not say. */
+  readonly identity: Pick<HeldDirectory, 'storeUuid' | 'clusterId'> | null;
+  readonly replicas: VerifiedStargate['replicas'];
+}
+
 /** Checks all of a data directory that nobody uses, and changes nothing. Throws GatepathError where there is none, or it is in use. */
 export function verifyDirectory(
   directory: string,
   onProgress: (doneBytes: number, totalBytes: number) => void,
   memory: Pick<Engine, 'files' | 'arena'> = verifyMemory(),
 ): VerifyReport {
+  return verifyNode(directory, onProgress, memory).report;
+}
+
+/** As {@link verifyDirectory}. */
+export function verifyNode(
+  directory: string,
+  onProgress: (doneBytes: number, totalBytes: number) => void,
+  memory: Pick<Engine, 'files' | 'arena'>,
+): VerifiedNode {
   let held: HeldDirectory;
   try {
     held = holdDataDirectory(directory);
@@ -51,7 +68,8 @@ export function verifyDirectory(
       message: `${error.message}; ${error.action}`,
       ...NO_PLACE,
     } as const;
-    return { directory, ok: false, vdisks: 0, logBytes: 0, extentBytes: 0, problems: [problem] };
+    const report = { directory, ok: false, vdisks: 0, logBytes: 0, extentBytes: 0, problems: [problem] };
+    return { report, identity: null, replicas: new Map() };
   }
   try {
     return verifyHeld(directory, held, onProgress, memory);
@@ -72,7 +90,7 @@ function verifyHeld(
   held: HeldDirectory,
   onProgress: (doneBytes: number, totalBytes: number) => void,
   memory: Pick<Engine, 'files' | 'arena'>,
-): VerifyReport {
+): VerifiedNode {
   const metadata = held.clusterId === null ? readMetadata(directory) : null;
   const stargate = readStargate(directory, held, metadata, onProgress, memory);
   const nameOf = (id: string | null): string | null => (id === null ? null : (metadata?.vdisks.get(id)?.name ?? null));
@@ -95,7 +113,9 @@ function verifyHeld(
     problems.push({ severity, code, file: `stargate/${file}`, vdiskId, vdisk: nameOf(vdiskId), ...place, message });
   }
   const { vdisks, logBytes, extentBytes } = stargate;
-  return { directory, ok: problems.every(({ severity }) => severity !== 'error'), vdisks, logBytes, extentBytes, problems };
+  const ok = problems.every(({ severity }) => severity !== 'error');
+  const report = { directory, ok, vdisks, logBytes, extentBytes, problems };
+  return { report, identity: held, replicas: stargate.replicas };
 }
 
 const META_FILE = 'meta/data.mdb';
@@ -122,6 +142,7 @@ function readStargate(
     directory: join(directory, 'stargate'),
     streams: held.streams,
     onProgress,
+    keepReplicas: held.clusterId !== null,
     ...(isWhole ? { known: (id: string) => stateOf(metadata.vdisks.get(id)) } : {}),
   });
 }

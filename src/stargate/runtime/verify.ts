@@ -36,12 +36,24 @@ export interface VerifyStargateOptions {
   /** What the metadata says of it. Missing: the metadata is elsewhere. */
   readonly known?: (vdiskId: string) => 'there' | 'deleting' | 'unknown';
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+  /** What replicas have is kept, for a look at several nodes. */
+  readonly keepReplicas?: boolean;
+}
+
+/** What the log of a replica has, to be held against another one's. */
+export interface VerifiedReplica {
+  readonly historyId: number;
+  /** The last entry that its extents have. */
+  readonly drained: { readonly seq: number; readonly term: number; readonly hash: number };
+  readonly entries: readonly { readonly seq: number; readonly creationTerm: number; readonly hash: number }[];
 }
 
 export interface VerifiedStargate {
   readonly findings: readonly StargateFinding[];
   /** Highest term that the log of a vdisk knows. */
   readonly terms: ReadonlyMap<string, number>;
+  /** Of vdisks that several nodes hold, by vdisk; empty unless it was asked for. */
+  readonly replicas: ReadonlyMap<string, VerifiedReplica>;
   readonly vdisks: number;
   readonly logBytes: number;
   readonly extentBytes: number;
@@ -56,10 +68,10 @@ export function verifyStargate(options: VerifyStargateOptions): VerifiedStargate
   try {
     image = new StoreImage(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && isNew(options)) return { findings: [], terms: new Map(), ...NOTHING };
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && isNew(options)) return { findings: [], ...NOTHING };
     const message = `the block store cannot be read: ${(error as Error).message}`;
     const finding = { severity: 'error', code: 'store-database', file: 'store/data.mdb', ...NO_PLACE, message } as const;
-    return { findings: [finding], terms: new Map(), ...NOTHING };
+    return { findings: [finding], ...NOTHING };
   }
   try {
     return verifyStargateRecords(options, image);
@@ -76,7 +88,7 @@ export function verifyStargateRecords(options: VerifyStargateOptions, records: S
 /** The records of a block store, and what is wrong with the database that has them. */
 export type StoreRecords = RecordReader & Pick<StoreImage, 'check'>;
 
-const NOTHING = { vdisks: 0, logBytes: 0, extentBytes: 0 };
+const NOTHING = { terms: new Map(), replicas: new Map(), vdisks: 0, logBytes: 0, extentBytes: 0 };
 const NO_PLACE = { vdiskId: null, offsetBytes: -1, lengthBytes: -1 };
 
 /** A start that was killed before there was anything. */
@@ -93,6 +105,7 @@ class StargateVerifier {
   readonly #pending = new Map<LayerId, BlockIndex>();
   readonly #replicated = new Set<LayerId>();
   readonly #terms = new Map<string, number>();
+  readonly #replicas = new Map<string, VerifiedReplica>();
   readonly #sound = new Set<string>();
   #vdisks = 0;
   #logBytes = 0;
@@ -118,7 +131,7 @@ class StargateVerifier {
     this.#verifyReferences();
     this.#verifyExtents();
     const [vdisks, logBytes, extentBytes] = [this.#vdisks, this.#logBytes, this.#extentBytes];
-    return { findings: this.#findings, terms: this.#terms, vdisks, logBytes, extentBytes };
+    return { findings: this.#findings, terms: this.#terms, replicas: this.#replicas, vdisks, logBytes, extentBytes };
   }
 
   #verifyStream(stream: number): void {
@@ -154,6 +167,11 @@ class StargateVerifier {
     const vdisk = collector.vdisks.get(vdiskId);
     const layers = this.#facts.layersOf(vdiskId);
     this.#terms.set(vdiskId, log.lastTerm);
+    if (this.options.keepReplicas === true && vdisk?.replica?.head != null) {
+      const { head, entries } = vdisk.replica;
+      const kept = [...entries.values()].map(({ seq, creationTerm, hash }) => ({ seq, creationTerm, hash }));
+      this.#replicas.set(vdiskId, { historyId: log.historyId, drained: head.drained, entries: kept });
+    }
     if (vdisk !== undefined) {
       for (const layer of layers) {
         this.#pending.set(layer, pendingOf(vdisk, this.#facts));
