@@ -276,6 +276,10 @@ export class ControlClient {
   }
 
   #silent(cause: NodeJS.ErrnoException): GatepathError {
+    if (cause.code === 'EACCES' || cause.code === 'EPERM') {
+      const message = `this user may not manage the Gatepath at ${this.#where}: ${cause.message}`;
+      return new GatepathError('invalid', 'ERR_NOT_ALLOWED', message, 'call it as the user that runs it, or as root', { cause });
+    }
     const why = cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED' ? 'nobody listens there' : cause.message;
     const action = 'start it with "gatepath up" or "gatepath stargate", or say where it is with --data DIR or --url URL';
     return new GatepathError('retryable', 'ERR_NOT_RUNNING', `no Gatepath answers at ${this.#where}: ${why}`, action, { cause });

@@ -41,6 +41,8 @@ describe('many vdisks on one node', () => {
       return (await reads()) - before;
     };
     try {
+      // Whether it is used up is asked for each new one.
+      await client.setContainer('default', { quotaBytes: 2 ** 40 });
       await make(0, 10);
       const few = await costOf('few');
       await make(10, 40);
