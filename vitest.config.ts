@@ -12,6 +12,7 @@ const SYSTEM = [
   'test/drills/cluster.test.ts',
   'test/main/up-nodes.test.ts',
   'test/main/flush-nodes.test.ts',
+  'test/main/quarantine.test.ts',
   'test/drills/real.test.ts',
   'test/datapath/cluster.test.ts',
   'test/datapath/migration.test.ts',

@@ -16,6 +16,8 @@ const BLOCKS = 32;
 const POISONED_BYTES = 5 << 20;
 /** Long enough for another takeover, and whatever would follow it. */
 const STILL_MS = 1_500;
+/** A verb is a process. */
+const ASK_EVERY_MS = 400;
 
 interface Shown {
   readonly controller: string;
@@ -28,7 +30,7 @@ describe.skipIf(missing.length > 0)(`a request that its controllers die of${miss
   const dir = makeTempDir('quarantine');
   const poison = join(dir, 'poison');
   const mutant = new URL('poison.mjs', import.meta.url);
-  const cluster = new GatepathCluster({ dataDir: join(dir, 'data'), nodes: 3, extraArgs: ['--restart'], mutant });
+  const cluster = new GatepathCluster({ dataDir: join(dir, 'data'), nodes: 3, extraArgs: ['--restart', '--rf', '3'], mutant });
   const data = cluster.options.dataDir;
   afterAll(async () => {
     await cluster.kill();
@@ -53,9 +55,8 @@ describe.skipIf(missing.length > 0)(`a request that its controllers die of${miss
   it('costs two of them and not the third, which serves the other vdisks; its own waits until it is released, and has lost nothing', async () => {
     process.env['GATEPATH_POISON'] = poison;
     await cluster.start();
-    await verb('container', 'create', 'three', '--rf', '3');
     for (const name of ['sick', 'well']) {
-      await verb('vdisk', 'create', name, '64M', '--container', 'three');
+      await verb('vdisk', 'create', name, '64M');
       await verb('attach', name);
     }
     const [sick, well] = [await connect('sick'), await connect('well')];
@@ -67,10 +68,15 @@ describe.skipIf(missing.length > 0)(`a request that its controllers die of${miss
     const failures: unknown[] = [];
     for (let i = 0; i < 8; i++) sick.write((BLOCKS + i) * PAGE, Buffer.alloc(PAGE, 7)).catch((error: unknown) => failures.push(error));
     sick.write(POISONED_BYTES, Buffer.alloc(PAGE, 7)).catch((error: unknown) => failures.push(error));
-    const quarantined = await waitFor('the quarantine', WAIT_MS, async () => {
-      const said = await show('sick').catch(() => undefined);
-      return said?.problem?.includes('quarantined') === true && said;
-    });
+    const quarantined = await waitFor(
+      'the quarantine',
+      WAIT_MS,
+      async () => {
+        const said = await show('sick').catch(() => undefined);
+        return said?.problem?.includes('quarantined') === true && said;
+      },
+      ASK_EVERY_MS,
+    );
     expect(quarantined.health).toBe('unavailable');
     expect(quarantined.problem).toMatch(new RegExp(`node-\\d and node-\\d died, .* a write of ${PAGE} bytes at ${POISONED_BYTES}`));
     expect(before.filter(isAlive)).toHaveLength(1);
