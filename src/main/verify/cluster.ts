@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { LAYOUT } from '../up/nodes/layout.js';
 import type { VerifiedReplica } from '../../stargate/runtime/verify.js';
 import { verifyMemory, verifyNode, type Problem, type VerifiedNode, type VerifyReport } from './directory.js';
 
@@ -15,7 +16,7 @@ export interface ClusterReport {
 /** What the directories of nodes are, where `path` is a directory that `gatepath up --nodes` keeps them in; else itself. */
 export function nodeDirectories(path: string): readonly string[] {
   const isNode = (directory: string): boolean => existsSync(join(directory, MARK));
-  if (isNode(path) || !existsSync(path)) return [path];
+  if (!existsSync(join(path, LAYOUT))) return [path];
   const below = readdirSync(path, { withFileTypes: true }).filter(one => one.isDirectory());
   const nodes = below.map(({ name }) => join(path, name)).filter(isNode);
   return nodes.length === 0 ? [path] : nodes.sort();

@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { LAYOUT } from '../../../src/main/up/nodes/layout.js';
 import { between, nodeDirectories } from '../../../src/main/verify/cluster.js';
 import type { VerifiedNode } from '../../../src/main/verify/directory.js';
 import type { VerifiedReplica } from '../../../src/stargate/runtime/verify.js';
@@ -10,9 +11,11 @@ const dir = makeTempDir('verify-cluster');
 afterAll(() => removeTempDir(dir));
 
 describe('the directories that are meant', () => {
-  it('are those of the nodes below one that is none; else what is named', () => {
+  it('are those of the nodes of an `up --nodes`; else what is named', () => {
     for (const name of ['node-2', 'node-1', 'etcd-1', 'run']) mkdirSync(join(dir, name));
     for (const name of ['node-1', 'node-2']) writeFileSync(join(dir, name, 'gatepath.json'), '{}');
+    expect(nodeDirectories(dir)).toEqual([dir]);
+    writeFileSync(join(dir, LAYOUT), '{}');
     expect(nodeDirectories(dir)).toEqual([join(dir, 'node-1'), join(dir, 'node-2')]);
     for (const path of [join(dir, 'node-1'), join(dir, 'run'), join(dir, 'none')]) expect(nodeDirectories(path)).toEqual([path]);
   });

@@ -14,7 +14,7 @@ import { writeFileDurably } from '../../write-file.js';
  * because the members of etcd know each other by their ports.
  */
 
-const LAYOUT = 'cluster-layout.json';
+export const LAYOUT = 'cluster-layout.json';
 const HARMLESS = /^(lock|authority|lost\+found|.*\.tmp)$/;
 const HOW: Readonly<Record<Network, string>> = { unix: 'over Unix sockets', tcp: 'over TCP', namespaces: 'in network namespaces' };
 /** In namespaces nobody else listens; and no connection that is made there has one of these, as it may have one that was free once. */
