@@ -1,5 +1,6 @@
 import { RangeMap } from '../../base/range-map.js';
 import { BlockTable } from './block-table.js';
+import { ChangeQueue } from './change-queue.js';
 import { SMALL_ZERO_BLOCKS } from './limits.js';
 import { BLOCKS_PER_SEGMENT } from './ports.js';
 
@@ -16,11 +17,31 @@ export interface FoundBlock {
 /** What one vdisk segment has in the log and not yet in the extents. */
 export class SegmentIndex {
   readonly blocks = new BlockTable();
+  /** What of `blocks` came when; some of it may be overtaken. */
+  readonly changes = new ChangeQueue();
   /** Zeroed ranges of blocks → seq. */
   readonly zeroes = new RangeMap();
 
   get isEmpty(): boolean {
     return this.blocks.size === 0 && this.zeroes.size === 0;
+  }
+
+  set(block: number, seq: number, lsn: number, crc: number): void {
+    this.blocks.set(block, seq, lsn, crc);
+    this.changes.push(seq, block, 1);
+  }
+
+  /** Everything up to `seq` is in the extents. */
+  drained(seq: number): void {
+    const { blocks, changes } = this;
+    for (; changes.length > 0 && changes.seqAt(0) <= seq; changes.dropOldest()) {
+      const first = changes.blockAt(0);
+      for (let block = first, end = first + changes.blocksAt(0); block < end; block++) {
+        const place = blocks.find(block);
+        if (place >= 0 && blocks.seqAt(place) <= seq) blocks.remove(place);
+      }
+    }
+    this.zeroes.removeUpTo(seq);
   }
 }
 
@@ -55,7 +76,7 @@ export class BlockIndex {
   }
 
   setWritten(block: number, seq: number, lsn: number, crc: number): void {
-    this.#ensure(Math.floor(block / BLOCKS_PER_SEGMENT)).blocks.set(block % BLOCKS_PER_SEGMENT, seq, lsn, crc);
+    this.#ensure(Math.floor(block / BLOCKS_PER_SEGMENT)).set(block % BLOCKS_PER_SEGMENT, seq, lsn, crc);
   }
 
   setZero(block: number, blocks: number, seq: number): void {
@@ -70,7 +91,7 @@ export class BlockIndex {
   setSegmentZero(segment: number, inSegment: number, blocks: number, seq: number): void {
     const index = this.#ensure(segment);
     if (blocks > SMALL_ZERO_BLOCKS) index.zeroes.assign(inSegment, inSegment + blocks, seq);
-    else for (let i = 0; i < blocks; i++) index.blocks.set(inSegment + i, seq, -1, 0);
+    else for (let i = 0; i < blocks; i++) index.set(inSegment + i, seq, -1, 0);
   }
 
   segment(segment: number): SegmentIndex | undefined {
@@ -84,8 +105,7 @@ export class BlockIndex {
   drained(segment: number, seq: number): void {
     const index = this.#segments.get(segment);
     if (index === undefined) return;
-    index.blocks.removeUpTo(seq);
-    index.zeroes.removeUpTo(seq);
+    index.drained(seq);
     if (index.isEmpty) {
       this.#segments.delete(segment);
       this.#lastSegment = -1;

@@ -1,5 +1,7 @@
 const EMPTY = 0;
 const INITIAL_CAPACITY = 16;
+/** With fewer than one place in so many taken the table shrinks. */
+const SPARSE = 16;
 
 /**
  * Blocks of one segment that the log holds and the extents do not yet: block → (seq, lsn, crc). Open addressing in typed arrays,
@@ -53,22 +55,31 @@ export class BlockTable {
     }
   }
 
-  /** Forgets the blocks whose seq is at most `seq`. */
-  removeUpTo(seq: number): void {
-    let kept = 0;
-    for (let i = 0; i < this.#keys.length; i++) if (this.#keys[i] !== EMPTY && this.#seqs[i]! > seq) kept++;
-    if (kept === this.size) return;
-    let capacity = INITIAL_CAPACITY;
-    while (kept * 2 > capacity) capacity *= 2;
-    this.size = kept;
-    this.#rebuild(capacity, seq);
+  /** Forgets the block at a place that `find` gave. */
+  remove(place: number): void {
+    const mask = this.#keys.length - 1;
+    this.size--;
+    if (this.#lsns[place]! >= 0) this.written--;
+    // Whoever follows without a gap may stand here because its own place was taken.
+    let hole = place;
+    for (let i = (place + 1) & mask; this.#keys[i] !== EMPTY; i = (i + 1) & mask) {
+      const home = hash(this.#keys[i]! - 1) & mask;
+      if (((i - home) & mask) < ((i - hole) & mask)) continue;
+      this.#move(i, hole);
+      hole = i;
+    }
+    this.#keys[hole] = EMPTY;
+    if (this.size * SPARSE < this.#keys.length && this.#keys.length >= INITIAL_CAPACITY * 4) this.#resize(this.#keys.length / 4);
+  }
+
+  #move(from: number, to: number): void {
+    this.#keys[to] = this.#keys[from]!;
+    this.#seqs[to] = this.#seqs[from]!;
+    this.#lsns[to] = this.#lsns[from]!;
+    this.#crcs[to] = this.#crcs[from]!;
   }
 
   #resize(capacity: number): void {
-    this.#rebuild(capacity, -1);
-  }
-
-  #rebuild(capacity: number, aboveSeq: number): void {
     const keys = this.#keys;
     const seqs = this.#seqs;
     const lsns = this.#lsns;
@@ -77,14 +88,12 @@ export class BlockTable {
     this.#seqs = new Float64Array(capacity);
     this.#lsns = new Float64Array(capacity);
     this.#crcs = new Uint32Array(capacity);
-    this.written = 0;
     for (let i = 0; i < keys.length; i++) {
-      if (keys[i] === EMPTY || seqs[i]! <= aboveSeq) continue;
+      if (keys[i] === EMPTY) continue;
       const place = this.#freePlace(keys[i]! - 1);
       this.#keys[place] = keys[i]!;
       this.#seqs[place] = seqs[i]!;
       this.#lsns[place] = lsns[i]!;
-      if (lsns[i]! >= 0) this.written++;
       this.#crcs[place] = crcs[i]!;
     }
   }

@@ -1,80 +1,143 @@
 import type { SegmentIndex } from './block-index.js';
 import { SMALL_ZERO_BLOCKS } from './limits.js';
+import { BlockState } from './ports.js';
 
-/** Neighbouring blocks of one segment that are written, or zeroed, together. Columns hold a value per block; of a zeroed run only `seq[0]`. */
+/** How much one plan has: `runBlocks` of a run that is written, `blocks` of all of them, or a little more: one entry of the log is not divided. */
+export interface DrainBounds {
+  readonly runBlocks: number;
+  readonly blocks: number;
+}
+
+/** Neighbouring blocks of one segment that are written, or zeroed, together. */
 export interface DrainRun {
   readonly block: number;
   blocks: number;
   readonly isZero: boolean;
-  readonly seq: number[];
-  readonly lsn: number[];
-  readonly crc: number[];
+  /** Where the plan's columns have its first block; each further one that is written has the next place, and a zeroed run has no other. */
+  readonly at: number;
 }
 
+/** Columns: a place for each written block and for each zeroed run, ascending, not overlapping. */
 export interface DrainPlan {
-  /** Ascending, not overlapping. */
+  /** With it the segment's extents hold everything up to this entry. */
+  readonly toSeq: number;
   readonly runs: readonly DrainRun[];
+  readonly block: Int32Array;
+  /** 1 of a written block. */
+  readonly blocks: Int32Array;
+  readonly state: Uint8Array;
+  readonly seq: Float64Array;
+  /** -1 of zeroes. */
+  readonly lsn: Float64Array;
+  readonly crc: Uint32Array;
 }
 
-interface Item {
-  readonly block: number;
-  readonly blocks: number;
-  readonly seq: number;
-  readonly lsn: number;
-  readonly crc: number;
+/** In the order in which they were found. */
+class Items {
+  readonly block: number[] = [];
+  readonly blocks: number[] = [];
+  readonly seq: number[] = [];
+  readonly lsn: number[] = [];
+  readonly crc: number[] = [];
+
+  get count(): number {
+    return this.block.length;
+  }
+
+  add(block: number, blocks: number, seq: number, lsn: number, crc: number): void {
+    this.block.push(block);
+    this.blocks.push(blocks);
+    this.seq.push(seq);
+    this.lsn.push(lsn);
+    this.crc.push(crc);
+  }
 }
+
+/** Changes that are looked at for one that is planned, at the most: what was overwritten since costs a look, and no more. */
+const LOOKS_PER_BLOCK = 8;
 
 /**
- * What has to be done so that a segment's extents hold everything up to `toSeq`: the newest version of each block, in order. Blocks whose newest
- * version is newer than `toSeq` are left out: the log keeps them for the next round.
+ * What has to be done next so that a segment's extents hold everything up to `toSeq`, or, where that is more than the bounds, up to an entry before it:
+ * the newest version of each block. Blocks whose newest version is newer than the plan are left out: the log keeps them for the next round.
  */
-export function planDrain(index: SegmentIndex, toSeq: number, maxRunBlocks: number): DrainPlan {
-  const items = writtenItems(index, toSeq);
-  zeroItems(index, toSeq, items);
-  items.sort((a, b) => a.block - b.block);
-  const runs: DrainRun[] = [];
-  for (const { block, blocks, seq, lsn, crc } of items) {
-    const isZero = lsn < 0;
-    const last = runs.at(-1);
-    const joins = last !== undefined && !isZero && !last.isZero && last.block + last.blocks === block && last.blocks < maxRunBlocks;
-    if (joins) {
-      last.blocks++;
-      last.seq.push(seq);
-      last.lsn.push(lsn);
-      last.crc.push(crc);
-    } else runs.push({ block, blocks, isZero, seq: [seq], lsn: [lsn], crc: [crc] });
-  }
-  return { runs };
+export function planDrain(index: SegmentIndex, toSeq: number, bounds: DrainBounds): DrainPlan {
+  const items = new Items();
+  const upTo = takeWritten(index, toSeq, bounds.blocks, items);
+  takeZeroed(index, upTo, items);
+  return planOf(items, upTo, bounds.runBlocks);
 }
 
-function writtenItems(index: SegmentIndex, toSeq: number): Item[] {
-  const items: Item[] = [];
-  index.blocks.forEach((block, seq, lsn, crc) => {
-    if (seq <= toSeq && index.zeroes.at(block) < seq) items.push({ block, blocks: 1, seq, lsn, crc });
-  });
-  return items;
+/** Gives the entry up to which it came. */
+function takeWritten({ changes, blocks, zeroes }: SegmentIndex, toSeq: number, maxBlocks: number, items: Items): number {
+  let looks = 0;
+  let last = 0;
+  for (let i = 0; i < changes.length; i++) {
+    const seq = changes.seqAt(i);
+    if (seq > toSeq) return toSeq;
+    if (seq > last && (items.count >= maxBlocks || looks >= maxBlocks * LOOKS_PER_BLOCK)) return last;
+    last = seq;
+    const first = changes.blockAt(i);
+    const count = changes.blocksAt(i);
+    looks += count;
+    for (let block = first; block < first + count; block++) {
+      const place = blocks.find(block);
+      if (place < 0 || blocks.seqAt(place) !== seq || (zeroes.size > 0 && zeroes.at(block) >= seq)) continue;
+      items.add(block, 1, seq, blocks.lsnAt(place), blocks.crcAt(place));
+    }
+  }
+  return toSeq;
 }
 
 /** Zeroed ranges, without the blocks that were written later. */
-function zeroItems(index: SegmentIndex, toSeq: number, items: Item[]): void {
-  index.zeroes.forEach((start, end, seq) => {
+function takeZeroed({ blocks, zeroes }: SegmentIndex, toSeq: number, items: Items): void {
+  zeroes.forEach((start, end, seq) => {
     if (seq > toSeq) return;
     const written: number[] = [];
-    if (end - start <= index.blocks.size + SMALL_ZERO_BLOCKS) {
+    if (end - start <= blocks.size + SMALL_ZERO_BLOCKS) {
       for (let block = start; block < end; block++) {
-        const place = index.blocks.find(block);
-        if (place >= 0 && index.blocks.seqAt(place) > seq) written.push(block);
+        const place = blocks.find(block);
+        if (place >= 0 && blocks.seqAt(place) > seq) written.push(block);
       }
     } else {
-      index.blocks.forEach((block, writtenSeq) => {
+      blocks.forEach((block, writtenSeq) => {
         if (block >= start && block < end && writtenSeq > seq) written.push(block);
       });
       written.sort((a, b) => a - b);
     }
     let from = start;
     for (const block of [...written, end]) {
-      if (block > from) items.push({ block: from, blocks: block - from, seq, lsn: -1, crc: 0 });
+      if (block > from) items.add(from, block - from, seq, -1, 0);
       from = block + 1;
     }
   });
+}
+
+/** Items are numbered in so many bits when they are sorted; blocks of a segment need 20 of the 53 that a number has. */
+const NUMBER = 2 ** 32;
+
+function planOf(items: Items, toSeq: number, maxRunBlocks: number): DrainPlan {
+  const { count } = items;
+  const order = Float64Array.from(items.block, (block, i) => block * NUMBER + i).sort();
+  const block = new Int32Array(count);
+  const blocks = new Int32Array(count);
+  const state = new Uint8Array(count);
+  const seq = new Float64Array(count);
+  const lsn = new Float64Array(count);
+  const crc = new Uint32Array(count);
+  const runs: DrainRun[] = [];
+  let last: DrainRun | undefined;
+  for (let at = 0; at < count; at++) {
+    const from = order[at]! % NUMBER;
+    const isZero = items.lsn[from]! < 0;
+    block[at] = items.block[from]!;
+    blocks[at] = items.blocks[from]!;
+    state[at] = isZero ? BlockState.zero : BlockState.data;
+    seq[at] = items.seq[from]!;
+    lsn[at] = items.lsn[from]!;
+    crc[at] = items.crc[from]!;
+    const joins = last !== undefined && !isZero && !last.isZero && last.block + last.blocks === block[at] && last.blocks < maxRunBlocks;
+    if (joins) last!.blocks++;
+    else runs.push((last = { block: block[at]!, blocks: blocks[at]!, isZero, at }));
+  }
+  return { toSeq, runs, block, blocks, state, seq, lsn, crc };
 }

@@ -41,18 +41,21 @@ export class DrainRound {
 
   #nextSegment(): void {
     if (this.#stopped) return this.#end('stopped');
-    const segment = this.#segments.shift();
+    while (this.#segments.length > 0 && this.vdisk.index.segment(this.#segments[0]!) === undefined) this.#segments.shift();
+    const segment = this.#segments[0];
     if (segment === undefined) {
       if (this.#lacksSpace) return this.#end('no-space');
       this.#state = 'head';
       return this.#writeHead();
     }
-    this.#drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.mutations, outcome => {
+    const drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.mutations, outcome => {
       this.#lacksSpace ||= outcome === 'no-space';
+      if (outcome === 'no-space' || (outcome === 'done' && drain.toSeq === this.#to.seq)) this.#segments.shift();
       if (outcome === 'done' || outcome === 'no-space') this.#nextSegment();
       else this.#end(outcome);
     });
-    this.#drain.start();
+    this.#drain = drain;
+    drain.start();
   }
 
   #writeHead(): void {

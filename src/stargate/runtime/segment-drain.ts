@@ -4,8 +4,8 @@ import { Where, type BlockIndex } from '../core/block-index.js';
 import type { Drainable } from '../core/drainable.js';
 import { planDrain, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
 import { MAX_REREADS } from '../core/limits.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type ReadOwner, type StoreOwner } from '../core/ports.js';
-import { DRAIN_LANES, MAX_RUN_BLOCKS } from './limits.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ReadOwner, type StoreOwner } from '../core/ports.js';
+import { DRAIN_BOUNDS, DRAIN_LANES } from './limits.js';
 
 /** unreadable: the log gives read errors, and is kept. */
 export type DrainOutcome = 'done' | 'no-space' | 'unreadable' | 'failed' | 'stopped';
@@ -23,7 +23,7 @@ const EIO = 5;
 const SEVERITY: Readonly<Record<DrainOutcome, number>> = { done: 0, stopped: 1, unreadable: 2, 'no-space': 3, failed: 4 };
 
 /**
- * Brings one segment of a vdisk up to `toSeq`. Crash order: (1) holes are punched and runs written in the extents, in any order; (2) the
+ * Brings one segment of a vdisk up to `toSeq`, or, where that is much, up to an entry before it: what is done for it in one turn is bounded. Crash order: (1) holes are punched and runs written in the extents, in any order; (2) the
  * extents are synced, and what the round leaves out because there is something newer is on stable storage, newer; (3) one transaction of the block store says state, checksum and seq of each block, and the segment's drainSeq. A crash
  * before (3) is durable leaves the old drainSeq: the log still has everything after it, and the drain is done again.
  */
@@ -46,11 +46,11 @@ export class SegmentDrain {
   constructor(
     readonly vdisk: Drainable,
     readonly segment: number,
-    readonly toSeq: number,
+    toSeq: number,
     readonly mutations: DrainMutations,
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
-    this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, MAX_RUN_BLOCKS);
+    this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, DRAIN_BOUNDS);
     this.#newestSeq = vdisk.committedSeq;
     this.#beganNs = vdisk.ports.clock.nowNs;
     this.#index = vdisk.index;
@@ -59,9 +59,17 @@ export class SegmentDrain {
     this.#fromSeq = vdisk.ports.store.drainSeq(vdisk.state.layer, segment);
   }
 
+  /** Up to here the segment is drained when this is done. */
+  get toSeq(): number {
+    return this.#plan.toSeq;
+  }
+
   start(): void {
-    // Everything here is newer than the round: the next one takes it.
-    if (this.#plan.runs.length === 0) return this.onEnd('done');
+    if (this.#plan.runs.length === 0) {
+      // All of it is overtaken by what is newer: a later round takes that.
+      this.#index.drained(this.segment, this.toSeq);
+      return this.onEnd('done');
+    }
     for (let i = 0; i < DRAIN_LANES; i++) this.#lane();
   }
 
@@ -147,12 +155,12 @@ export class SegmentDrain {
   #cached(run: DrainRun, i: number): number {
     const { index, cacheOwner, ports } = this.vdisk;
     const block = this.segment * BLOCKS_PER_SEGMENT + run.block + i;
-    const isCurrent = index.find(block) === Where.log && index.found.seq === run.seq[i];
+    const isCurrent = index.find(block) === Where.log && index.found.seq === this.#plan.seq[run.at + i];
     return isCurrent ? ports.cache.find(cacheOwner, block) : -1;
   }
 
   #isGood(run: DrainRun, i: number, at: number): boolean {
-    return crc32c(this.vdisk.ports.arena.bytes.subarray(at, at + BLOCK_BYTES)) === run.crc[i];
+    return crc32c(this.vdisk.ports.arena.bytes.subarray(at, at + BLOCK_BYTES)) === this.#plan.crc[run.at + i];
   }
 
   /**
@@ -180,7 +188,7 @@ export class SegmentDrain {
         });
       },
     };
-    vdisk.ports.log.readPayload(run.lsn[i]!, BLOCK_BYTES, to, owner, 0);
+    vdisk.ports.log.readPayload(this.#plan.lsn[run.at + i]!, BLOCK_BYTES, to, owner, 0);
   }
 
   #numberOf(run: DrainRun, i: number): number {
@@ -190,7 +198,9 @@ export class SegmentDrain {
   #fromOthers(run: DrainRun, i: number, to: number, done: (isFound: boolean) => void): void {
     const { copies } = this.vdisk.host;
     if (copies === undefined) return done(false);
-    copies.fetch({ block: this.#numberOf(run, i), seqs: [run.seq[i]!], crcs: [run.crc[i]!] }, to, ([isGood]) => done(isGood === true));
+    const { seq, crc } = this.#plan;
+    const at = run.at + i;
+    copies.fetch({ block: this.#numberOf(run, i), seqs: [seq[at]!], crcs: [crc[at]!] }, to, ([isGood]) => done(isGood === true));
   }
 
   #written(): void {
@@ -229,30 +239,8 @@ export class SegmentDrain {
   #storeStates(): void {
     const { store } = this.vdisk.ports;
     const { layer } = this.vdisk.state;
-    const { runs } = this.#plan;
-    const count = runs.reduce((sum, run) => sum + (run.isZero ? 1 : run.blocks), 0);
-    const commit = {
-      layer,
-      segment: this.segment,
-      fromSeq: this.#fromSeq,
-      toSeq: this.toSeq,
-      count,
-      block: new Int32Array(count),
-      blocks: new Int32Array(count),
-      state: new Uint8Array(count),
-      crc: new Uint32Array(count),
-      seq: new Float64Array(count),
-    };
-    let at = 0;
-    for (const run of runs) {
-      for (let i = 0; i < (run.isZero ? 1 : run.blocks); i++, at++) {
-        commit.block[at] = run.block + i;
-        commit.blocks[at] = run.isZero ? run.blocks : 1;
-        commit.state[at] = run.isZero ? BlockState.zero : BlockState.data;
-        commit.crc[at] = run.crc[i] ?? 0;
-        commit.seq[at] = run.seq[i]!;
-      }
-    }
+    const { toSeq, block, blocks, state, crc, seq } = this.#plan;
+    const commit = { layer, segment: this.segment, fromSeq: this.#fromSeq, toSeq, count: block.length, block, blocks, state, crc, seq };
     const owner: StoreOwner = {
       onCommitted: (_tag, ok) => {
         assert(ok, 'the door of a segment was shut for its only drain');

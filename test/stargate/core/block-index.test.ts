@@ -2,9 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BlockIndex, Where } from '../../../src/stargate/core/block-index.js';
 import { BlockTable } from '../../../src/stargate/core/block-table.js';
-import { planDrain } from '../../../src/stargate/core/drain-planner.js';
+import { ChangeQueue } from '../../../src/stargate/core/change-queue.js';
+import { planDrain, type DrainPlan } from '../../../src/stargate/core/drain-planner.js';
 import { SMALL_ZERO_BLOCKS } from '../../../src/stargate/core/limits.js';
-import { BLOCKS_PER_SEGMENT } from '../../../src/stargate/core/ports.js';
+import { BLOCKS_PER_SEGMENT, BlockState } from '../../../src/stargate/core/ports.js';
 
 /** Blocks on both sides of the border between segments 0 and 1. */
 const SPAN = 60;
@@ -117,10 +118,10 @@ describe('the block table', () => {
         const table = new BlockTable();
         const model = new Map<number, number>();
         steps.forEach(({ block, remove }, i) => {
-          if (remove && i % 10 === 0) {
-            const upTo = i - (block % 60);
-            table.removeUpTo(upTo);
-            for (const [one, seq] of model) if (seq <= upTo) model.delete(one);
+          if (remove) {
+            const place = table.find(block);
+            expect(place >= 0).toBe(model.delete(block));
+            if (place >= 0) table.remove(place);
           } else {
             table.set(block, i + 1, i * 4096, i);
             model.set(block, i + 1);
@@ -138,6 +139,59 @@ describe('the block table', () => {
   });
 });
 
+/** What a plan makes of each block, in its order. */
+function planned(plan: DrainPlan, segment: number, runBlocks: number): Map<number, Newest> {
+  const made = new Map<number, Newest>();
+  let next = 0;
+  let place = 0;
+  for (const { block, blocks, isZero, at } of plan.runs) {
+    expect(block).toBeGreaterThanOrEqual(next);
+    next = block + blocks;
+    expect(at).toBe(place);
+    place += isZero ? 1 : blocks;
+    if (!isZero) expect(blocks).toBeLessThanOrEqual(runBlocks);
+    for (let i = 0; i < blocks; i++) {
+      const column = isZero ? at : at + i;
+      expect([plan.block[column], plan.blocks[column]]).toEqual(isZero ? [block, blocks] : [block + i, 1]);
+      made.set(segment * BLOCKS_PER_SEGMENT + block + i, { seq: plan.seq[column]!, lsn: plan.lsn[column]!, crc: plan.crc[column]! });
+    }
+  }
+  expect(plan.block.length).toBe(place);
+  return made;
+}
+
+describe('a large block table', () => {
+  it('that is emptied again finds what is left', () => {
+    const table = new BlockTable();
+    for (let block = 0; block < 5000; block++) table.set(block * 7, block + 1, block, block);
+    for (let block = 0; block < 5000; block++) {
+      table.remove(table.find(block * 7));
+      if (block % 500 !== 0) continue;
+      let found = 0;
+      for (let other = 0; other < 5000; other++) found += Number(table.find(other * 7) >= 0 === other > block);
+      expect(found).toBe(5000);
+    }
+    expect([table.size, table.written]).toEqual([0, 0]);
+  });
+});
+
+describe('the queue of changes', () => {
+  it('gives them back in order, whatever its ring looks like', () => {
+    const queue = new ChangeQueue();
+    const model: [number, number, number][] = [];
+    for (let seq = 1; seq <= 500; seq++) {
+      queue.push(seq, seq * 3, 1);
+      queue.push(seq, seq * 3 + 1, 1);
+      queue.push(seq, 0, 2);
+      model.push([seq, seq * 3, 2], [seq, 0, 2]);
+      for (let i = seq % 4; i > 0; i--, model.shift()) queue.dropOldest();
+      const found = Array.from({ length: queue.length }, (_, i) => [queue.seqAt(i), queue.blockAt(i), queue.blocksAt(i)]);
+      expect(found).toEqual(model);
+    }
+    expect(() => queue.push(1, 0, 1)).toThrow('change 1 comes after 500');
+  });
+});
+
 describe('the plan of a drain', () => {
   it('has the newest version of each block, once, in order, and leaves out what is newer than the round', () => {
     fc.assert(
@@ -145,36 +199,39 @@ describe('the plan of a drain', () => {
         fc.array(change, { maxLength: 40 }),
         fc.integer({ min: 0, max: 40 }),
         fc.integer({ min: 1, max: 5 }),
-        (changes, toSeq, maxRun) => {
+        fc.integer({ min: 1, max: 40 }),
+        (changes, toSeq, runBlocks, maxBlocks) => {
           const { index, model } = play(changes, () => undefined);
           for (const segment of index.segments()) {
-            const { runs } = planDrain(index.segment(segment)!, toSeq, maxRun);
-            const planned = new Map<number, Newest>();
-            let next = 0;
-            for (const run of runs) {
-              expect(run.block).toBeGreaterThanOrEqual(next);
-              next = run.block + run.blocks;
-              if (!run.isZero)
-                expect([run.blocks <= maxRun, run.seq.length, run.lsn.length, run.crc.length]).toEqual([
-                  true,
-                  run.blocks,
-                  run.blocks,
-                  run.blocks,
-                ]);
-              for (let i = 0; i < run.blocks; i++) {
-                const newest = run.isZero
-                  ? { seq: run.seq[0]!, lsn: -1, crc: 0 }
-                  : { seq: run.seq[i]!, lsn: run.lsn[i]!, crc: run.crc[i]! };
-                planned.set(segment * BLOCKS_PER_SEGMENT + run.block + i, newest);
-              }
+            // In parts, each of which is whole up to where it says that it goes.
+            for (let upTo = 0; upTo < toSeq && index.segment(segment) !== undefined;) {
+              const plan = planDrain(index.segment(segment)!, toSeq, { runBlocks, blocks: maxBlocks });
+              expect(plan.toSeq).toBeGreaterThan(upTo);
+              upTo = plan.toSeq;
+              expect(plan.state.filter(state => state === BlockState.data).length).toBeLessThan(maxBlocks + SPAN);
+              const expected = [...model.blocks].filter(([block, { seq }]) => segmentOf(block) === segment && seq <= upTo);
+              expect(planned(plan, segment, runBlocks)).toEqual(new Map(expected.sort(([a], [b]) => a - b)));
+              model.drained(index, segment, upTo);
             }
-            const expected = [...model.blocks].filter(([block, { seq }]) => segmentOf(block) === segment && seq <= toSeq);
-            expect(planned).toEqual(new Map(expected.sort(([a], [b]) => a - b)));
           }
         },
       ),
       { numRuns: 300 },
     );
+  });
+
+  it('looks at a bounded number of changes that are overtaken', () => {
+    const index = new BlockIndex();
+    for (let seq = 1; seq <= 1000; seq++) index.setWritten(7, seq, seq * 4096, seq);
+    let parts = 0;
+    for (let upTo = 0; upTo < 999; parts++) {
+      const plan = planDrain(index.segment(0)!, 999, { runBlocks: 16, blocks: 10 });
+      expect([plan.runs, plan.toSeq - upTo <= 80]).toEqual([[], true]);
+      upTo = plan.toSeq;
+      index.drained(0, upTo);
+    }
+    expect(parts).toBe(13);
+    expect(planDrain(index.segment(0)!, 1000, { runBlocks: 16, blocks: 10 }).runs).toEqual([{ block: 7, blocks: 1, isZero: false, at: 0 }]);
   });
 
   it.each([
@@ -234,13 +291,15 @@ describe('the plan of a drain', () => {
       if (kind === 'zero') index.setZero(at, count, i + 1);
       else for (let block = at; block < at + count; block++) index.setWritten(block, i + 1, block * 4096, block);
     });
-    const { runs } = planDrain(index.segment(0)!, 99, maxRun);
+    const { runs } = planDrain(index.segment(0)!, 99, { runBlocks: maxRun, blocks: 1000 });
     expect(runs.map(({ block, blocks, isZero }) => `${isZero ? 'zero ' : ''}${block}+${blocks}`)).toEqual(expected);
   });
 
   it('of a whole segment of zeroes is one run', () => {
     const index = new BlockIndex();
     index.setZero(0, BLOCKS_PER_SEGMENT, 1);
-    expect(planDrain(index.segment(0)!, 1, 16).runs).toMatchObject([{ block: 0, blocks: BLOCKS_PER_SEGMENT, isZero: true }]);
+    expect(planDrain(index.segment(0)!, 1, { runBlocks: 16, blocks: 1000 }).runs).toMatchObject([
+      { block: 0, blocks: BLOCKS_PER_SEGMENT, isZero: true },
+    ]);
   });
 });
