@@ -24,7 +24,7 @@ import {
 } from './messages.js';
 import { OPLOG_MEMORY_BYTES } from './oplog/index.js';
 import { Delays } from './runtime/delays.js';
-import { REMOVE_RETRY_NS, TRANSFER_BUFFERS } from './runtime/limits.js';
+import { DRAIN_LIMITS, REMOVE_RETRY_NS, TRANSFER_BUFFERS } from './runtime/limits.js';
 import { groupPorts, groupRegionBytes, replicaStatus, type Peers } from './replicas.js';
 import { NodePart } from './runtime/node-part.js';
 import { openBlockStore, type StoreConnection } from './store/index.js';
@@ -81,7 +81,18 @@ export class StargateShard implements ShardPart {
     const removal = new LayerRemoval(store, extents, message => context.log.log('error', message), again, context.events);
     this.node = new NodePart({
       engine,
-      ports: { arena: engine.arena, extents, store, cache: this.#cache, buffers, zeroBlock, controlScratch, probes, clock: engine },
+      ports: {
+        arena: engine.arena,
+        extents,
+        store,
+        cache: this.#cache,
+        buffers,
+        zeroBlock,
+        controlScratch,
+        drains: DRAIN_LIMITS,
+        probes,
+        clock: engine,
+      },
       removal,
       nodeId,
       shard: index,

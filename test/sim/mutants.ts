@@ -6,7 +6,7 @@ import { Flushes } from '../../src/stargate/core/flushes.js';
 import { RequestState, SessionState, SessionTable } from '../../src/stargate/core/sessions.js';
 import { withoutDirectorySync, withoutDsync } from '../support/disk-rig.js';
 import { IoStatus } from '../../src/wire/status.js';
-import type { NodeBugs } from './node.js';
+import { WHOLE_LOG, type NodeBugs } from './node.js';
 import { Run, type RunOptions } from './run.js';
 
 /** A planted bug, and what it takes to come upon it soon. */
@@ -59,7 +59,7 @@ function truncateBeforeHead(): () => void {
     if (draft.kind === EntryKind.head && owner instanceof Controller) {
       const at = draft.payload.offsets[0]!;
       const record = decodeHead(owner.ports.arena.bytes.slice(at, at + draft.payload.totalBytes));
-      if (record.drainedSeq > owner.state.drainedSeq) this.truncate(log, owner.markLsn);
+      if (record.drainedSeq > owner.state.drainedSeq) this.truncate(log, owner.roundEnds.after(owner.state.drainedSeq)!.nextLsn);
     }
     return append.call(this, log, draft, owner, tag);
   };
@@ -148,7 +148,7 @@ export const MUTANTS: readonly Mutant[] = [
     directed: {
       ...TURNED_OVER,
       moments: ['commit', 'batch'],
-      shape: { ...TURNED_OVER.shape, durability: 'flush', maxLatencyNs: 12_000_000 },
+      shape: { ...TURNED_OVER.shape, durability: 'flush', maxLatencyNs: 12_000_000, drains: WHOLE_LOG },
     },
   },
 ];

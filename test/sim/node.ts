@@ -4,6 +4,7 @@ import { createProbes } from '../../src/base/probe.js';
 import { TransferBuffers, transferBufferBytes } from '../../src/stargate/cache/transfer-buffers.js';
 import { UnifiedCache } from '../../src/stargate/cache/unified-cache.js';
 import { MAX_CONTROL_BYTES, type Durability } from '../../src/stargate/core/controller.js';
+import type { DrainLimits } from '../../src/stargate/core/drainable.js';
 import { BLOCK_BYTES } from '../../src/stargate/core/ports.js';
 import { ExtentStore, LayerRemoval } from '../../src/stargate/extents/index.js';
 import { OPLOG_MEMORY_BYTES, type OplogMutations } from '../../src/stargate/oplog/index.js';
@@ -12,7 +13,7 @@ import { NodePart, type NodePartOptions, type StargateMutations } from '../../sr
 import { SimulatedStoreDisk } from '../../src/stargate/store/simulated.js';
 import type { EnospcPolicy } from '../../src/meta/model.js';
 import { Delays } from '../../src/stargate/runtime/delays.js';
-import { REMOVE_RETRY_NS } from '../../src/stargate/runtime/limits.js';
+import { DRAIN_LIMITS, REMOVE_RETRY_NS } from '../../src/stargate/runtime/limits.js';
 import { ENGINE_CAPACITY, TRANSFER_BUFFERS } from './limits.js';
 import type { Memory } from './memory.js';
 import { ResendingStore, type StoreBugs } from './store.js';
@@ -21,6 +22,13 @@ import { VDISK_BYTES } from './workload.js';
 
 /** Directories that the process finds, durable, made by whoever set the node up. */
 export const DIRECTORY = '/data/stargate';
+/** Each round drains all that there is, each segment in one part. */
+export const WHOLE_LOG: DrainLimits = { ...DRAIN_LIMITS, roundsPerLog: 1 };
+/** So that a history of some hundred changes has many rounds and parts. */
+const LITTLE: DrainLimits = { roundsPerLog: 16, part: { runBlocks: 4, blocks: 6 } };
+/** Of the seed itself, not of its clock: other seeds' histories stay what they are. */
+export const drainsOf = (seed: number): DrainLimits => (seed % 2 === 0 ? LITTLE : WHOLE_LOG);
+
 export const oplogDirectory = (stream: number): string => `${DIRECTORY}/oplog/stream-${stream}`;
 export const EXTENTS = `${DIRECTORY}/extents`;
 
@@ -38,6 +46,8 @@ export interface NodeShape {
   readonly onFull?: EnospcPolicy;
   /** Missing: extents are not scrubbed. */
   readonly scrubBytesPerSecond?: number;
+  /** Missing: all at a time. */
+  readonly drains?: DrainLimits;
 }
 
 /** Planted bugs, by the seams that are there for them. */
@@ -225,6 +235,7 @@ export class SimNode {
         buffers: new TransferBuffers(region.take(transferBufferBytes(TRANSFER_BUFFERS)), TRANSFER_BUFFERS),
         zeroBlock,
         controlScratch,
+        drains: shape.drains ?? WHOLE_LOG,
         probes: createProbes(),
         clock: engine,
       },

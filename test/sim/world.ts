@@ -1,7 +1,7 @@
 import type { FaultOperation } from 'uring-engine/faulty';
 import type { Client, ClientPaths } from './client.js';
 import { Load, type Pace } from './load.js';
-import { SimNode, type NodeBugs, type NodeShape } from './node.js';
+import { drainsOf, SimNode, type NodeBugs, type NodeShape } from './node.js';
 import { OnePath } from './one-path.js';
 import { traceKind } from './trace.js';
 
@@ -58,6 +58,7 @@ export class World extends Load {
       segments: 4 + clock.below(4),
       cachePages: [8, 32, 128][clock.below(3)]!,
       maxLatencyNs: [100_000, 300_000, 1_500_000][clock.below(3)]!,
+      drains: drainsOf(seed),
       ...options.shape,
     };
     this.node = new SimNode(clock, this.memory, this.trace, shape, this, options.bugs);

@@ -2,8 +2,10 @@ import type { Arena } from 'uring-engine';
 import type { Probes } from '../../base/probe.js';
 import type { BlockIndex } from './block-index.js';
 import type { Controller } from './controller.js';
+import type { DrainLimits } from './drainable.js';
 import type { BlockStorePort, BufferPort, CachePort, CopyPort, ExtentPort, LayerId, OplogPort } from './ports.js';
 import type { Blocker } from '../../wire/path.js';
+import type { RoundEnds } from './round-ends.js';
 import type { SessionTable } from './sessions.js';
 import type { SpaceRule } from './space-rule.js';
 
@@ -19,6 +21,7 @@ export interface ControllerPorts {
   readonly zeroBlock: number;
   /** A place in the arena of MAX_CONTROL_BYTES for control records on their way to the log. */
   readonly controlScratch: number;
+  readonly drains: DrainLimits;
   readonly probes: Probes;
   /** Time of the shard's turn. */
   readonly clock: { readonly nowNs: number };
@@ -42,6 +45,8 @@ export interface VdiskState {
   readonly sessions: SessionTable;
   drainedSeq: number;
   drainedHash: number;
+  /** Of what its log had at the start; missing: nothing. */
+  readonly roundEnds?: RoundEnds;
   /** Other nodes hold the log too: whoever resumes a session is answered only when they have confirmed that this is still the controller (rule 17). */
   readonly isReplicated?: boolean;
   /** Rule 27; `always`, where it is missing. */

@@ -22,6 +22,7 @@ import { mapRange } from './map-range.js';
 import { OpenPaths } from './open-paths.js';
 import type { ControllerPath } from './path.js';
 import { BLOCK_BYTES, changesHead, EntryKind, NoRoom, type EntryDraft, type LogOwner, type VdiskLog } from './ports.js';
+import { RoundEnds, type RoundEnd } from './round-ends.js';
 import { ReadPath } from './read-path.js';
 import { Resizes } from './resizes.js';
 import { isReadBeyond, isWellFormed } from './well-formed.js';
@@ -64,8 +65,7 @@ export class Controller implements LogOwner, Drainable {
   readonly rule: SpaceRule;
   /** Sessions of the last HEAD that are still to hear that memory was lost. */
   #headUntold = 0;
-  /** Position of the first entry appended since it was last set to -1: a drain round's mark. */
-  markLsn = -1;
+  readonly roundEnds: RoundEnds;
 
   constructor(
     readonly ports: ControllerPorts,
@@ -79,6 +79,7 @@ export class Controller implements LogOwner, Drainable {
     this.index = state.index;
     this.rule = state.rule ?? new SpaceRule();
     this.sessions = state.sessions;
+    this.roundEnds = state.roundEnds ?? new RoundEnds(ports.log.usage.capacityBytes / ports.drains.roundsPerLog);
     this.committedSeq = this.durableSeq = vdiskLog.lastSeq;
     const flushes = state.durability === 'flush' ? new Flushes(this) : null;
     this.#flushes = flushes;
@@ -216,7 +217,7 @@ export class Controller implements LogOwner, Drainable {
       flights.unpush();
       return lsn;
     }
-    if (this.markLsn < 0) this.markLsn = lsn;
+    this.roundEnds.passed(draft.seq, this.vdiskLog.lastHash, lsn);
     flights.kind[at] = draft.kind;
     flights.block[at] = block;
     flights.blocks[at] = blocks;
@@ -373,20 +374,23 @@ export class Controller implements LogOwner, Drainable {
     return !this.isDirty;
   }
 
-  beginRound(): { readonly seq: number; readonly hash: number } {
-    // The first entry behind the round: from there on the log will still be needed.
-    this.markLsn = -1;
-    return { seq: this.lastSeq, hash: this.vdiskLog.lastHash };
+  get drainedSeq(): number {
+    return this.state.drainedSeq;
   }
 
-  endRound({ seq, hash }: { readonly seq: number; readonly hash: number }, done: () => void): boolean {
-    const head = this.head(seq, hash);
+  beginRound(toEnd: boolean): RoundEnd {
+    return this.roundEnds.begin(this.state.drainedSeq, this.lastSeq, this.vdiskLog.lastHash, toEnd);
+  }
+
+  endRound(end: RoundEnd, done: () => void): boolean {
+    const head = this.head(end.seq, end.hash);
     if (head === null) return false;
     const commit = {
       onControlCommitted: () => {
-        this.state.drainedSeq = seq;
-        this.state.drainedHash = hash;
-        this.ports.log.truncate(this.vdiskLog, this.markLsn);
+        this.state.drainedSeq = end.seq;
+        this.state.drainedHash = end.hash;
+        // The first entry behind the round, if only this HEAD: from there on the log is still needed.
+        this.ports.log.truncate(this.vdiskLog, end.nextLsn);
         done();
       },
     };

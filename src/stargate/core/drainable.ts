@@ -1,6 +1,16 @@
 import type { BlockIndex } from './block-index.js';
 import type { ControllerHost, ControllerPorts } from './controller.js';
+import type { DrainBounds } from './drain-planner.js';
 import type { LayerId } from './ports.js';
+import type { RoundEnd } from './round-ends.js';
+
+/** How much is drained at a time. */
+export interface DrainLimits {
+  /** A round takes such a part of the log's capacity. */
+  readonly roundsPerLog: number;
+  /** Of one segment. */
+  readonly part: DrainBounds;
+}
 
 /** A vdisk whose committed changes go from the log to the extents: served here, or held for another node's controller. */
 export interface Drainable {
@@ -18,10 +28,12 @@ export interface Drainable {
   readonly isDirty: boolean;
   /** Nothing but its last HEAD holds the oldest part of the log that it needs: another HEAD lets go of that. */
   readonly isHeldByHead: boolean;
-  /** Up to where a round goes that begins now; it waits until that is drainable. */
-  beginRound(): { readonly seq: number; readonly hash: number };
+  /** Everything up to here is in the extents. */
+  readonly drainedSeq: number;
+  /** Up to where a round goes that begins now; it waits until that is drainable. `toEnd`: to the end of the log, be it ever so far. */
+  beginRound(toEnd: boolean): RoundEnd;
   /** Puts the HEAD into the log that says so; `done` when it is durable, and the log before is needed no more. False: not now. */
-  endRound(to: { readonly seq: number; readonly hash: number }, done: () => void): boolean;
+  endRound(end: RoundEnd, done: () => void): boolean;
   /** The disk is full: what waits for room in the log is told so. */
   onOutOfSpace(): void;
 }

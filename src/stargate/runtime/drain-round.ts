@@ -1,4 +1,6 @@
 import type { Drainable } from '../core/drainable.js';
+import type { DrainBounds } from '../core/drain-planner.js';
+import type { RoundEnd } from '../core/round-ends.js';
 import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-drain.js';
 
 /**
@@ -6,7 +8,8 @@ import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-
  * that is committed the log before is needed no more (rule 21).
  */
 export class DrainRound {
-  readonly #to: { readonly seq: number; readonly hash: number };
+  readonly #to: RoundEnd;
+  readonly #part: DrainBounds;
   #segments: number[] = [];
   #drain: SegmentDrain | null = null;
   #stopped = false;
@@ -16,10 +19,14 @@ export class DrainRound {
 
   constructor(
     readonly vdisk: Drainable,
+    /** All that there is, each segment in one part, holes first: some of it may free the space that the rest needs. */
+    readonly isWhole: boolean,
     readonly mutations: DrainMutations,
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
-    this.#to = vdisk.beginRound();
+    this.#to = vdisk.beginRound(isWhole);
+    const { part } = vdisk.ports.drains;
+    this.#part = isWhole ? { ...part, blocks: Infinity } : part;
   }
 
   /** Goes on if it waits for a commit, for what is to be durable, or for room in the log. */
@@ -48,7 +55,7 @@ export class DrainRound {
       this.#state = 'head';
       return this.#writeHead();
     }
-    const drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.mutations, outcome => {
+    const drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.#part, this.mutations, outcome => {
       this.#lacksSpace ||= outcome === 'no-space';
       if (outcome === 'no-space' || (outcome === 'done' && drain.toSeq === this.#to.seq)) this.#segments.shift();
       if (outcome === 'done' || outcome === 'no-space') this.#nextSegment();

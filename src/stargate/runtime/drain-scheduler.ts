@@ -15,7 +15,10 @@ interface Candidate {
   lacksSpace: boolean;
   /** Not before this time. */
   notBeforeNs: number;
-  lastRoundNs: number;
+  /** When it was last looked at how much is to be drained for its age. */
+  agedNs: number;
+  /** Up to this entry. */
+  agedSeq: number;
 }
 
 /**
@@ -46,7 +49,16 @@ export class DrainScheduler {
   }
 
   add(vdisk: Drainable, log: StreamVdiskLog): void {
-    this.#vdisks.set(vdisk, { vdisk, log, round: null, isStuck: false, lacksSpace: false, notBeforeNs: 0, lastRoundNs: this.engine.nowNs });
+    this.#vdisks.set(vdisk, {
+      vdisk,
+      log,
+      round: null,
+      isStuck: false,
+      lacksSpace: false,
+      notBeforeNs: 0,
+      agedNs: this.engine.nowNs,
+      agedSeq: 0,
+    });
   }
 
   /** Of a vdisk that is being deleted: its round, if one is under way, ends by itself. */
@@ -135,15 +147,18 @@ export class DrainScheduler {
     const now = this.engine.nowNs;
     for (const candidate of this.#vdisks.values()) {
       if (this.#rounds >= MAX_ROUNDS) return;
-      const due = this.#draining !== null || now - candidate.lastRoundNs >= DRAIN_AGE_NS;
-      if (due && candidate.round === null && candidate.notBeforeNs <= now && candidate.vdisk.isDirty) this.#start(candidate);
+      if (candidate.round !== null || candidate.notBeforeNs > now || !candidate.vdisk.isDirty) continue;
+      if (this.#draining !== null || now - candidate.agedNs >= DRAIN_AGE_NS) {
+        candidate.agedNs = now;
+        candidate.agedSeq = candidate.vdisk.committedSeq;
+        this.#start(candidate);
+      } else if (candidate.vdisk.drainedSeq < candidate.agedSeq) this.#start(candidate);
     }
   }
 
   #start(candidate: Candidate): void {
     this.#rounds++;
-    candidate.lastRoundNs = this.engine.nowNs;
-    candidate.round = new DrainRound(candidate.vdisk, this.mutations, outcome => this.#ended(candidate, outcome));
+    candidate.round = new DrainRound(candidate.vdisk, candidate.lacksSpace, this.mutations, outcome => this.#ended(candidate, outcome));
     candidate.round.poke();
   }
 
@@ -159,7 +174,9 @@ export class DrainScheduler {
     candidate.isStuck = candidate.lacksSpace || outcome === 'unreadable';
     this.#noteSpace();
     if (candidate.isStuck) for (const { vdisk } of this.#vdisks.values()) vdisk.onOutOfSpace();
-    if (this.#draining !== null) this.#startForAge();
+    if (this.#stopped) return;
+    if (this.#fill() > DRAIN_FILL) this.#startForSpace();
+    this.#startForAge();
     this.#checkDrained();
   }
 

@@ -1,9 +1,16 @@
+import type { DrainLimits } from '../core/drainable.js';
+
 /** Rounds of drains under way at once on one stream. */
 export const MAX_ROUNDS = 2;
 /** Runs of one segment's drain that are being read or written at once. With too few a disk gives little, and a log that random writes fill is full before its round ends. */
 export const DRAIN_LANES = 8;
-/** Of one part of a segment's drain. A run: what a transfer buffer of the middle class holds. All: each costs the shard a microsecond before and after it is written, in one turn. */
-export const DRAIN_BOUNDS = { runBlocks: 16, blocks: 1024 } as const;
+/** Blocks of one run: what a transfer buffer of the middle class holds. */
+export const MAX_RUN_BLOCKS = 16;
+/**
+ * How much is drained at a time. A round gives room back after a part of the log, wherever the rest is. Each block of a segment's part costs the shard about a
+ * microsecond before and after it is written, in one turn.
+ */
+export const DRAIN_LIMITS: DrainLimits = { roundsPerLog: 16, part: { runBlocks: MAX_RUN_BLOCKS, blocks: 1024 } };
 /** From this share of the log on, rounds are started for space. */
 export const DRAIN_FILL = 0.35;
 /** A vdisk with changes is drained at the latest so long after its last round. */

@@ -320,8 +320,9 @@ export class NodePart implements VdiskServing, ControllerHost {
 
   #openStream(number: number): RecoveryCollector {
     const { engine, ports, oplog, mutations, onDiskFull = () => undefined } = this.options;
-    const visitor = new RecoveryCollector(ports.arena, ports.store);
-    const { stream: log, report } = OplogStream.open({ ...oplog(number), engine, visitor });
+    const options = oplog(number);
+    const visitor = new RecoveryCollector(ports.arena, ports.store, options.capacityBytes / ports.drains.roundsPerLog);
+    const { stream: log, report } = OplogStream.open({ ...options, engine, visitor });
     const scheduler = new DrainScheduler(engine, log, mutations?.drain ?? {}, message => this.#fatal(message), onDiskFull);
     this.streams.push({ number, log, report, scheduler });
     return visitor;

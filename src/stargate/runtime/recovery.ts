@@ -13,6 +13,7 @@ import {
 } from '../core/head.js';
 import { zeroCutOff } from '../core/applied.js';
 import type { Entry } from '../core/replication/entry.js';
+import { RoundEnds } from '../core/round-ends.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, EntryKind, type BlockStorePort, type LayerId } from '../core/ports.js';
 import { SessionTable } from '../core/sessions.js';
 import { EntryFlag, type RecoveredEntry, type RecoveryVisitor, type StreamVdiskLog } from '../oplog/index.js';
@@ -31,6 +32,7 @@ export interface RecoveredVdisk {
   /** Its log is a replica's: what is committed of it is not known yet, so nothing of it is in `index` and `sessions`. */
   replica: RecoveredReplica | null;
   readonly layer: LayerId | null;
+  readonly roundEnds: RoundEnds;
   /** Its last entry is a HEAD: no change was answered that is not in the log (rule 27). */
   endsInHead: boolean;
 }
@@ -53,6 +55,8 @@ export class RecoveryCollector implements RecoveryVisitor {
   constructor(
     readonly arena: Arena,
     readonly store: Pick<BlockStorePort, 'layersOf' | 'drainSeq' | 'segments'>,
+    /** Of the log, between two ends of drain rounds. */
+    readonly roundBytes = Infinity,
   ) {}
 
   onEntry(log: StreamVdiskLog, entry: RecoveredEntry): void {
@@ -72,6 +76,7 @@ export class RecoveryCollector implements RecoveryVisitor {
   #take(vdisk: RecoveredVdisk, entry: RecoveredEntry): void {
     if ((entry.flags & EntryFlag.replicated) !== 0)
       return this.#takeReplicated((vdisk.replica ??= { head: null, promise: null, entries: new Map() }), entry);
+    vdisk.roundEnds.passed(entry.seq, entry.hash, entry.lsn);
     vdisk.endsInHead = entry.kind === EntryKind.head;
     const session = entry.sessionId > 0 ? vdisk.sessions.get(entry.sessionId) : undefined;
     switch (entry.kind) {
@@ -176,7 +181,7 @@ export class RecoveryCollector implements RecoveryVisitor {
     if (vdisk === undefined) {
       const layer = this.store.layersOf(vdiskId).at(-1) ?? null;
       const nothing = { head: null, sizeBytes: null, problem: '', replica: null, endsInHead: false };
-      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), layer, ...nothing };
+      vdisk = { index: new BlockIndex(), sessions: new SessionTable(), layer, roundEnds: new RoundEnds(this.roundBytes), ...nothing };
       this.vdisks.set(vdiskId, vdisk);
     }
     return vdisk;

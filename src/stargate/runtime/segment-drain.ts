@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { crc32c } from '@node-rs/crc32';
 import { Where, type BlockIndex } from '../core/block-index.js';
 import type { Drainable } from '../core/drainable.js';
-import { planDrain, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
+import { planDrain, type DrainBounds, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
 import { MAX_REREADS } from '../core/limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ReadOwner, type StoreOwner } from '../core/ports.js';
-import { DRAIN_BOUNDS, DRAIN_LANES } from './limits.js';
+import { DRAIN_LANES } from './limits.js';
 
 /** unreadable: the log gives read errors, and is kept. */
 export type DrainOutcome = 'done' | 'no-space' | 'unreadable' | 'failed' | 'stopped';
@@ -47,10 +47,11 @@ export class SegmentDrain {
     readonly vdisk: Drainable,
     readonly segment: number,
     toSeq: number,
+    bounds: DrainBounds,
     readonly mutations: DrainMutations,
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
-    this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, DRAIN_BOUNDS);
+    this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, bounds);
     this.#newestSeq = vdisk.committedSeq;
     this.#beganNs = vdisk.ports.clock.nowNs;
     this.#index = vdisk.index;

@@ -161,6 +161,7 @@ function serve(options: OpenVdiskOptions, log: StreamVdiskLog, layer: LayerId): 
     sessions: recovered?.sessions ?? new SessionTable(),
     drainedSeq: recovered?.head?.drainedSeq ?? 0,
     drainedHash: recovered?.head?.drainedHash ?? 0,
+    ...(recovered === undefined ? {} : { roundEnds: recovered.roundEnds }),
     durability,
     rule: options.rule,
   };

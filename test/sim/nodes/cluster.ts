@@ -4,7 +4,7 @@ import type { Group, Seen } from '../../../src/stargate/core/replication/effects
 import { IoStatus } from '../../../src/wire/status.js';
 import type { Client, ClientPaths, Operation } from '../client.js';
 import { Load, type Pace, type Vdisk } from '../load.js';
-import type { NodeBugs, NodeShape } from '../node.js';
+import { drainsOf, type NodeBugs, type NodeShape } from '../node.js';
 import { traceKind } from '../trace.js';
 import { ClusterNode } from './cluster-node.js';
 import { ClusterPath, Home } from './cluster-path.js';
@@ -98,6 +98,7 @@ export class Cluster extends Load {
       cachePages: [8, 32, 128][clock.below(3)]!,
       maxLatencyNs: [300_000, 1_500_000, 6_000_000][clock.below(3)]!,
       onFull: this.waitsForSpace ? 'wait' : 'error',
+      drains: drainsOf(options.seed),
       ...options.shape,
     };
     this.nodes = Array.from({ length: count }, (_, i) => new ClusterNode(this, i + 1, shape, options.bugs));

@@ -7,7 +7,7 @@ import type { GroupVdisk } from '../../../src/stargate/runtime/group/group-vdisk
 import { ReplicaLog, type PersistRecord } from '../../../src/stargate/runtime/group/replica-log.js';
 import { ReplicaState } from '../../../src/stargate/runtime/group/replica-state.js';
 import { dedupeAtAssignment, type Caught } from '../mutants.js';
-import type { NodeBugs } from '../node.js';
+import { WHOLE_LOG, type NodeBugs } from '../node.js';
 import { replace } from './plant.js';
 import * as resizeBugs from './resize-bugs.js';
 import { ClusterRun, type ClusterRunOptions } from './run.js';
@@ -188,7 +188,7 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
     name: 'what a former controller has cached (M17)',
     seeds: 30,
     plant: cacheOutlivesController,
-    directed: { shape: { ...HOT, cachePages: 128 }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
+    directed: { shape: { ...HOT, cachePages: 128, drains: WHOLE_LOG }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
   },
   { name: 'no floor (M18)', plant: noFloor, ...told(stories.FORMER_READ) },
   { name: 'resize: a shrink leaves what it cuts off', plant: resizeBugs.shrinkLeavesData, ...RESIZED },

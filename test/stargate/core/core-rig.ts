@@ -3,6 +3,7 @@ import { ArenaRegion, createArena } from 'uring-engine';
 import { createProbes } from '../../../src/base/probe.js';
 import { TransferBuffers, transferBufferBytes } from '../../../src/stargate/cache/transfer-buffers.js';
 import { UnifiedCache } from '../../../src/stargate/cache/unified-cache.js';
+import { DRAIN_LIMITS } from '../../../src/stargate/runtime/limits.js';
 import { BlockIndex } from '../../../src/stargate/core/block-index.js';
 import {
   Controller,
@@ -84,6 +85,7 @@ export class CoreRig {
       buffers: this.buffers,
       zeroBlock: region.take(BLOCK_BYTES),
       controlScratch: region.take(MAX_CONTROL_BYTES),
+      drains: DRAIN_LIMITS,
       probes: createProbes(),
       clock: { nowNs: 0 },
     };

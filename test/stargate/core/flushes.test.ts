@@ -61,7 +61,7 @@ describe('with durability "flush", a change', () => {
 
   it('waits for the disk while the log there ends in a HEAD: a start would take it for all that there was', () => {
     const { rig, client } = begun();
-    rig.controller.endRound(rig.controller.beginRound(), () => undefined);
+    rig.controller.endRound(rig.controller.beginRound(true), () => undefined);
     rig.log.hold();
     const [first, second] = [client.write(0, blocks(2)), client.write(BLOCK, blocks(3))];
     rig.log.hold();
@@ -135,14 +135,14 @@ describe('with durability "flush", a FLUSH', () => {
   it('makes for another HEAD when a loss was told, though nothing is to be drained', () => {
     const { rig, client } = begun();
     rig.controller.sessions.memoryLost();
-    rig.controller.endRound(rig.controller.beginRound(), () => undefined);
+    rig.controller.endRound(rig.controller.beginRound(true), () => undefined);
     rig.finish();
     expect(rig.controller.isDirty).toBe(false);
     flush(client);
     client.lowWater = client.clientSeq + 1;
     flush(client);
     expect(rig.controller.isDirty).toBe(true);
-    rig.controller.endRound(rig.controller.beginRound(), () => undefined);
+    rig.controller.endRound(rig.controller.beginRound(true), () => undefined);
     rig.finish();
     expect(rig.controller.isDirty).toBe(false);
     expect(rig.log.entries.at(-1)!.kind).toBe(EntryKind.head);

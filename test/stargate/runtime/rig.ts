@@ -9,7 +9,7 @@ import { MAX_CONTROL_BYTES } from '../../../src/stargate/core/controller.js';
 import { ExtentStore, LayerRemoval } from '../../../src/stargate/extents/index.js';
 import { OPLOG_MEMORY_BYTES } from '../../../src/stargate/oplog/index.js';
 import { Delays } from '../../../src/stargate/runtime/delays.js';
-import { REMOVE_RETRY_NS } from '../../../src/stargate/runtime/limits.js';
+import { DRAIN_LIMITS, REMOVE_RETRY_NS } from '../../../src/stargate/runtime/limits.js';
 import { NodePart, type StargateMutations } from '../../../src/stargate/runtime/node-part.js';
 import type { VdiskDescription } from '../../../src/stargate/runtime/vdisks.js';
 import { SimulatedStore, type SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
@@ -80,6 +80,7 @@ export class Rig {
         buffers: new TransferBuffers(region.take(transferBufferBytes(BUFFERS)), BUFFERS),
         zeroBlock: region.take(4096),
         controlScratch: region.take(MAX_CONTROL_BYTES),
+        drains: DRAIN_LIMITS,
         probes: createProbes(),
         clock: engine,
       },

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { MAX_REREADS } from '../../../src/stargate/core/limits.js';
 import type { ReadOwner } from '../../../src/stargate/core/ports.js';
+import { DRAIN_LIMITS } from '../../../src/stargate/runtime/limits.js';
 import { SegmentDrain, type DrainOutcome } from '../../../src/stargate/runtime/segment-drain.js';
 import { IoStatus } from '../../../src/wire/status.js';
 import { expectBytes } from '../bytes.js';
@@ -37,7 +38,7 @@ function drain(...ends: ReadEnd[]) {
   let outcome: DrainOutcome | null = null;
   const { controller } = rig;
   const toSeq = controller.lastSeq;
-  new SegmentDrain(controller, 0, toSeq, {}, ended => (outcome = ended)).start();
+  new SegmentDrain(controller, 0, toSeq, DRAIN_LIMITS.part, {}, ended => (outcome = ended)).start();
   rig.settle();
   log.readPayload = readPayload;
   const free = rig.buffers.free();

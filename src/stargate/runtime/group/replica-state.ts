@@ -8,6 +8,8 @@ import { EntryKind, type LayerId } from '../../core/ports.js';
 import { SessionTable, type SessionTableRecord } from '../../core/sessions.js';
 import { bodyOf } from './entries.js';
 import type { GroupVdisk } from './group-vdisk.js';
+import type { Entry } from '../../core/replication/entry.js';
+import { RoundEnds, type RoundEnd } from '../../core/round-ends.js';
 import { HOLD_FILL, RESTART_RETRY_MS } from './limits.js';
 
 /** What a start has found, or made. */
@@ -51,6 +53,7 @@ export class ReplicaState implements Drainable {
   #headLsn = -1;
   /** Up to here the controller here knows that all members hold its entries. */
   #heldSeq = 0;
+  #roundEnds: RoundEnds;
 
   constructor(
     readonly group: GroupVdisk,
@@ -65,6 +68,9 @@ export class ReplicaState implements Drainable {
     this.#copiesSeq = copiesSeq;
     this.isResized = applied.sizeBytes !== group.options.toldBytes;
     this.ports = { ...parts.ports, log: stream };
+    this.#roundEnds = this.#newRoundEnds();
+    const { log } = group.replica.member;
+    for (let seq = drained.seq + 1; seq <= appliedSeq; seq++) this.#passed(seq, log.at(seq));
     this.host = {
       onLogFailed: errno => group.onLogFailed(errno),
       onBadBlock: (vdiskId, offsetBytes, errno, lengthBytes) => parts.onBadBlock(vdiskId, offsetBytes, errno, lengthBytes),
@@ -87,6 +93,7 @@ export class ReplicaState implements Drainable {
     while (this.appliedSeq < Math.min(member.committedSeq, member.durableSeq)) {
       const seq = ++this.appliedSeq;
       const entry = member.log.at(seq);
+      this.#passed(seq, entry);
       const own = this.group.own.take(seq);
       if (own === undefined) this.#applyOther(seq, bodyOf(entry));
       else {
@@ -201,11 +208,25 @@ export class ReplicaState implements Drainable {
     return this.isRestarting || this.group.resyncs.isTarget || this.group.repair.isBusy;
   }
 
-  beginRound(): { readonly seq: number; readonly hash: number } {
-    return { seq: this.appliedSeq, hash: this.group.replica.member.log.hashAt(this.appliedSeq) };
+  get drainedSeq(): number {
+    return this.drained.seq;
   }
 
-  endRound({ seq }: { readonly seq: number }, done: () => void): boolean {
+  #newRoundEnds(): RoundEnds {
+    const { drains, log } = this.ports;
+    return new RoundEnds(log.usage.capacityBytes / drains.roundsPerLog);
+  }
+
+  #passed(seq: number, entry: Entry): void {
+    const { lsn } = bodyOf(entry);
+    if (lsn >= 0) this.#roundEnds.passed(seq, entry.hash, lsn);
+  }
+
+  beginRound(toEnd: boolean): RoundEnd {
+    return this.#roundEnds.begin(this.drained.seq, this.appliedSeq, this.group.replica.member.log.hashAt(this.appliedSeq), toEnd);
+  }
+
+  endRound({ seq }: RoundEnd, done: () => void): boolean {
     if (!this.group.mayHead || this.isRestarting) return false;
     const drained = this.#placeOf(seq);
     const lsn = this.group.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord(drained)), () => {
@@ -301,6 +322,7 @@ export class ReplicaState implements Drainable {
         this.drained = base;
         this.#headLsn = lsn;
         this.appliedSeq = base.seq;
+        this.#roundEnds = this.#newRoundEnds();
         this.#aheadSeq = Math.max(aheadSeq, at.seq);
         this.#sessionsSeq = at.seq;
         if (to.historyId === undefined) replica.member.restart(base);
