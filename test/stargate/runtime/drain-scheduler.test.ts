@@ -1,8 +1,10 @@
 import type { Engine } from 'uring-engine';
 import { describe, expect, it } from 'vitest';
 import type { Drainable } from '../../../src/stargate/core/drainable.js';
+import type { RoundEnd } from '../../../src/stargate/core/round-ends.js';
 import type { OplogStream, StreamVdiskLog } from '../../../src/stargate/oplog/index.js';
 import { DrainScheduler } from '../../../src/stargate/runtime/drain-scheduler.js';
+import { DRAIN_AGE_NS, DRAIN_LIMITS } from '../../../src/stargate/runtime/limits.js';
 
 /** A stream that is nearly full, over several segments; each vdisk needs its oldest one. */
 const usage = { usedBytes: 90, capacityBytes: 100, oldestSegmentEndLsn: 10, endLsn: 90 };
@@ -18,8 +20,8 @@ function roundsOf(vdisk: Pick<Drainable, 'isDirty' | 'isHeldByHead'>, isShort: b
     () => undefined,
     () => undefined,
   );
-  const beginRound = (): { seq: number; hash: number } => ({ seq: ++rounds, hash: 0 });
-  const drainable = { ...vdisk, drainableSeq: 0, beginRound } as unknown as Drainable;
+  const beginRound = (): RoundEnd => ({ seq: ++rounds, hash: 0, nextLsn: -1 });
+  const drainable = { ...vdisk, drainableSeq: 0, ports: { drains: DRAIN_LIMITS }, beginRound } as unknown as Drainable;
   scheduler.add(drainable, { oldestNeededLsn: 0 } as StreamVdiskLog);
   scheduler.onCommitted(drainable);
   return rounds;
@@ -39,5 +41,43 @@ describe('a round that is to make room in the log', () => {
     ],
   ])('%s', (_what, vdisk, isShort, rounds) => {
     expect(roundsOf(vdisk, isShort)).toBe(rounds);
+  });
+});
+
+describe('what is drained for its age', () => {
+  it('is what was there when the time came, round after round, and no more', () => {
+    let tick = (): void => undefined;
+    const engine = {
+      nowNs: 0,
+      register: ({ onCompletion }: { onCompletion: () => void }) => void (tick = onCompletion),
+      timer: () => 0,
+    };
+    const stream = { usage: { ...usage, usedBytes: 1 } } as unknown as OplogStream;
+    const nothing = (): void => undefined;
+    const scheduler = new DrainScheduler(engine as unknown as Engine, stream, {}, nothing, nothing);
+    const vdisk = {
+      committedSeq: 5,
+      drainableSeq: 100,
+      drainedSeq: 0,
+      isDirty: true,
+      ports: { drains: DRAIN_LIMITS },
+      index: { segments: () => [] },
+      // Something more comes during each round.
+      beginRound: (): RoundEnd => ({ seq: vdisk.drainedSeq + 2, hash: vdisk.committedSeq++, nextLsn: -1 }),
+      endRound: ({ seq }: RoundEnd, done: () => void): boolean => {
+        vdisk.drainedSeq = seq;
+        done();
+        return true;
+      },
+    };
+    scheduler.add(vdisk as unknown as Drainable, { oldestNeededLsn: 0 } as StreamVdiskLog);
+    engine.nowNs = DRAIN_AGE_NS - 1;
+    tick();
+    expect(vdisk.drainedSeq).toBe(0);
+    engine.nowNs++;
+    tick();
+    expect(vdisk.drainedSeq).toBe(6);
+    tick();
+    expect(vdisk.drainedSeq).toBe(6);
   });
 });

@@ -3,6 +3,7 @@ import { BlockIndex } from '../../../../src/stargate/core/block-index.js';
 import { AppliedLog } from '../../../../src/stargate/core/applied.js';
 import { SessionTable } from '../../../../src/stargate/core/sessions.js';
 import type { GroupVdisk } from '../../../../src/stargate/runtime/group/group-vdisk.js';
+import { DRAIN_LIMITS } from '../../../../src/stargate/runtime/limits.js';
 import { ReplicaState } from '../../../../src/stargate/runtime/group/replica-state.js';
 
 const HEAD_LSN = 900;
@@ -17,7 +18,7 @@ class Rig {
   readonly state = new ReplicaState(
     {
       options: { vdiskId: 'v', layer: 1, toldBytes: 0, replicationFactor: 2, historyId: 1 },
-      parts: { ports: {} },
+      parts: { ports: { drains: DRAIN_LIMITS } },
       group: null,
       resyncs: { holdSeq: Infinity, isTarget: false },
       log: { lastSeq: 3, oldestNeededLsn: 0 },
@@ -57,7 +58,7 @@ class Rig {
 
   endRound(seq: number): boolean {
     let isDone = false;
-    const isTaken = this.state.endRound({ seq }, () => (isDone = true));
+    const isTaken = this.state.endRound({ seq, hash: 0, nextLsn: -1 }, () => (isDone = true));
     this.#written();
     return isTaken && isDone;
   }
