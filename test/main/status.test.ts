@@ -115,7 +115,7 @@ describe('gatepath status, of a Stargate and a datapath apart', () => {
     const clients = await Promise.all(Array.from({ length: connections }, () => NbdClient.connect({ socket: system.socket }, 'demo')));
     // Each has a path before it is taken away.
     for (const client of clients) await client.read(0, 4_096);
-    const { pid } = (await datapath());
+    const { pid } = await datapath();
     const before = residentBytes(pid);
     await system.killPart('stargate');
     const writes = clients.flatMap((client, at) =>
