@@ -4,7 +4,7 @@ import { SESSION_WINDOW } from '../wire/limits.js';
 export const MAX_UNANSWERED = 2_048;
 /**
  * Requests behind those, not numbered yet. The front end bounds what it takes in below the sum: connections × requests of each, of which large ones come in pieces
- * (main/limits.ts asserts it for the NBD server, whose buffers bound the bytes too). More is its bug.
+ * (main/nbd.ts asserts it for the NBD server, whose buffers bound the bytes too). More is its bug.
  */
 export const MAX_WAITING = 1_048_576;
 

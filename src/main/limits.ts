@@ -1,6 +1,3 @@
-import { MAX_REQUESTS_PER_CONNECTION } from 'nbd-server-ts';
-import { MAX_UNANSWERED, MAX_WAITING } from '../datapath/limits.js';
-
 /** Streams that a new data directory gets: fixed for its life. */
 export const NEW_STREAMS = 2;
 export const DEFAULT_SHARDS = 2;
@@ -47,7 +44,3 @@ export const MAX_HANDOVER_BYTES = 16 << 20;
 export const METADATA_CHECK_MS = 20_000;
 /** Of `gatepath up --nodes`. */
 export const MOST_NODES = 16;
-
-// Each large one may have been cut into pieces; twice as many at once are more than there ever are.
-if (2 * MAX_NBD_CONNECTIONS * MAX_REQUESTS_PER_CONNECTION > MAX_UNANSWERED + MAX_WAITING)
-  throw new Error('limits: what NBD takes in has to find its place in one session');

@@ -1,9 +1,25 @@
-import { DEFAULT_LIMITS, serverRegionBytes, TlsThread, type ServerLimits, type TlsHandover } from 'nbd-server-ts';
+import assert from 'node:assert/strict';
+import {
+  DEFAULT_LIMITS,
+  MAX_REQUESTS_PER_CONNECTION,
+  serverRegionBytes,
+  TlsThread,
+  type ServerLimits,
+  type TlsHandover,
+} from 'nbd-server-ts';
 import type { Logger } from '../base/log.js';
+import { MAX_UNANSWERED, MAX_WAITING } from '../datapath/limits.js';
 import { DatapathTopic } from '../datapath/messages.js';
 import type { ShardPool } from '../shard/pool.js';
 import type { NbdSettings } from './config/nbd.js';
+import { MAX_NBD_CONNECTIONS } from './limits.js';
 import { endNow } from './process.js';
+
+// Each large one may have been cut into pieces; twice as many at once are more than there ever are.
+assert(
+  2 * MAX_NBD_CONNECTIONS * MAX_REQUESTS_PER_CONNECTION <= MAX_UNANSWERED + MAX_WAITING,
+  'what NBD takes in has its place in one session',
+);
 
 export interface NbdTls {
   /** To be called before the shards start. */

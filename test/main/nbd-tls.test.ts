@@ -4,6 +4,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { datapathConfig } from '../../src/main/config/datapath.js';
 import { nbdSettings } from '../../src/main/config/nbd.js';
+import { BAD_CONFIGURATION } from '../../src/main/service/exit-status.js';
 import { freePorts } from '../../src/main/up/nodes/ports.js';
 import { Certificates } from '../../src/nbd-server-ts/test/support/certificates.js';
 import { RawClient } from '../../src/nbd-server-ts/test/support/raw-client.js';
@@ -79,7 +80,7 @@ describe.skipIf(missing.length > 0)(`NBD over TCP, in TLS${missingNote(missing)}
     await gatepath('attach', 'demo', '--data', data);
 
     const broken = start('datapath', { ...sockets, nbd: { listen: '127.0.0.1:1', tls: { psk: write('psk', 'alice:nothex\n') } } });
-    expect(await broken.exited).toMatchObject({ code: 1 });
+    expect(await broken.exited).toMatchObject({ code: BAD_CONFIGURATION });
     expect(broken.stderr).toContain('nbd.tls.psk: line 1 of');
 
     const [port] = await freePorts(1);
