@@ -7,6 +7,7 @@ import type { Logger } from '../base/log.js';
 import { ShardPool, ShardThreads } from '../shard/pool.js';
 import type { EngineChoice } from '../shard/run.js';
 import { cacheRegionBytes } from '../stargate/cache/cache-region.js';
+import { exitAfter } from './exit.js';
 import { SAME_SIGNAL_MS, SHARD_MEMORY_BYTES, STOP_TIMEOUT_MS } from './limits.js';
 import type { WorkerSettings } from './shard-worker.js';
 
@@ -24,7 +25,9 @@ const CACHE_PART = 0.97;
 
 /** To be called early: they load their code while the process opens its stores. */
 export function startThreads(count: number): ShardThreads {
-  return new ShardThreads(count, WORKER_FILE);
+  const threads = new ShardThreads(count, WORKER_FILE);
+  exitAfter(threads.loaded);
+  return threads;
 }
 
 export interface StartShardsOptions {

@@ -1,7 +1,9 @@
+import { parentPort } from 'node:worker_threads';
 import type { ServerLimits } from 'nbd-server-ts';
 import type { Slot } from 'uring-engine';
 import { DatapathShard } from '../datapath/service.js';
 import type { PathTarget } from '../datapath/paths.js';
+import { CODE_LOADED } from '../shard/context.js';
 import type { ShardTask } from '../shard/pool.js';
 import { runShard, type EngineChoice, type ShardPart } from '../shard/run.js';
 import { StargateShard, type StargateShardSettings } from '../stargate/service.js';
@@ -98,3 +100,5 @@ export default function run(task: ShardTask): Promise<void> {
     return parts;
   });
 }
+
+parentPort?.postMessage(CODE_LOADED);

@@ -26,6 +26,9 @@ export interface ShardContext {
   onMessage(topic: string, listener: (message: unknown, from: number) => void): void;
 }
 
+/** What a thread says that has loaded the worker file: Piscina tells only that there is one. */
+export const CODE_LOADED = 'code-loaded';
+
 export const MAIN = -1;
 
 interface Envelope {

@@ -8,7 +8,7 @@ import type { Logger, LogLevel } from '../base/log.js';
 import { createProbes, PROBES_BYTES, type Probes } from '../base/probe.js';
 import { MAX_SHARDS, STOP_DEADLINE_MS } from './limits.js';
 import { createMailboxBuffers } from './mailbox.js';
-import type { ShardPorts } from './context.js';
+import { CODE_LOADED, type ShardPorts } from './context.js';
 
 /** What a shard's task is given; `settings` is for the parts that the worker file mounts. */
 export interface ShardTask {
@@ -34,6 +34,8 @@ export interface MountFailure {
 /** Threads that have loaded the code of shards, or are about to: a start does that beside what else it has to do. */
 export class ShardThreads {
   readonly pool: Piscina;
+  /** All have loaded their code. */
+  readonly loaded: Promise<void>;
 
   /** `workerFile`: the compiled worker module; its default export runs one {@link ShardTask} until the shard is stopped. */
   constructor(
@@ -52,6 +54,8 @@ export class ShardThreads {
       // Descriptors come from other threads and go to them: Node's books on them would be wrong.
       trackUnmanagedFds: false,
     });
+    let loading = count;
+    this.loaded = new Promise(resolve => this.pool.on('message', message => message === CODE_LOADED && --loading === 0 && resolve()));
   }
 }
 

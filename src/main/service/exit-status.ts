@@ -1,5 +1,6 @@
 import { GatepathError } from '../../base/errors.js';
 import { reportError } from '../../cli/output.js';
+import { exit } from '../exit.js';
 
 /** Exit status of a service that no other start would help: EX_CONFIG of sysexits.h, which systemd shows as CONFIG. The units say that it is not started again. */
 export const BAD_CONFIGURATION = 78;
@@ -25,6 +26,6 @@ export async function endOnBadConfiguration(start: () => Promise<void>): Promise
   } catch (error) {
     if (!(error instanceof GatepathError && CONFIGURATION_CODES.has(error.code))) throw error;
     reportError(error);
-    process.exit(BAD_CONFIGURATION);
+    await exit(BAD_CONFIGURATION);
   }
 }
