@@ -5,7 +5,7 @@ import type { Drainable } from '../core/drainable.js';
 import { planDrain, type DrainBounds, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
 import { MAX_REREADS } from '../core/limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ReadOwner, type StoreOwner } from '../core/ports.js';
-import { DRAIN_LANES } from './limits.js';
+import { CALM_LANES, HURRIED_LANES, HURRY_FILL } from './limits.js';
 
 /** unreadable: the log gives read errors, and is kept. */
 export type DrainOutcome = 'done' | 'no-space' | 'unreadable' | 'failed' | 'stopped';
@@ -71,7 +71,9 @@ export class SegmentDrain {
       this.#index.drained(this.segment, this.toSeq);
       return this.onEnd('done');
     }
-    for (let i = 0; i < DRAIN_LANES; i++) this.#lane();
+    const { usedBytes, capacityBytes } = this.vdisk.ports.log.usage;
+    const lanes = usedBytes > capacityBytes * HURRY_FILL ? HURRIED_LANES : CALM_LANES;
+    for (let i = 0; i < lanes; i++) this.#lane();
   }
 
   /** What is under way ends; nothing more is read from the log, which is about to close. */

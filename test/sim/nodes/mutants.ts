@@ -186,7 +186,7 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
   },
   {
     name: 'what a former controller has cached (M17)',
-    seeds: 30,
+    seeds: 60,
     plant: cacheOutlivesController,
     directed: { shape: { ...HOT, cachePages: 128, drains: WHOLE_LOG }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
   },
