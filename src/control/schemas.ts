@@ -381,11 +381,11 @@ export type ResyncView = z.infer<typeof resyncView>;
 export type LastProblemView = z.infer<typeof lastProblemView>;
 export type ServedView = z.infer<typeof servedView>;
 
-/** The pages of the block store's database, read and checked again and again; `damaged` pages and records since the start. */
 /** A record of the metadata that cannot be read. */
 export const damagedRecordView = z.object({ key: z.string(), why: z.string() });
 export type DamagedRecordView = z.infer<typeof damagedRecordView>;
 
+/** The pages of the block store's database, read and checked again and again; `damaged` pages and records since the start. */
 export const storePagesView = z.object({ passes: count, doneBytes: count, totalBytes: count, damaged: count });
 export type StorePagesView = z.infer<typeof storePagesView>;
 

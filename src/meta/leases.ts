@@ -154,8 +154,8 @@ const stillAttached = (name: string, host: string) =>
 export async function listLeases(store: MetadataStore): Promise<Found<LeaseRecord>[]> {
   const { items } = await store.range(keys.leases);
   return items.flatMap(versioned => {
-    const { data: record = null } = readAs(leaseRecord, versioned) as { readonly data?: LeaseRecord };
-    return record === null ? [] : [{ record, versioned }];
+    const read = readAs(leaseRecord, versioned);
+    return read.why === null ? [{ record: read.data, versioned }] : [];
   });
 }
 
