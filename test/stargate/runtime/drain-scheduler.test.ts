@@ -1,6 +1,8 @@
 import type { Engine } from 'uring-engine';
 import { describe, expect, it } from 'vitest';
+import { BlockIndex } from '../../../src/stargate/core/block-index.js';
 import type { Drainable } from '../../../src/stargate/core/drainable.js';
+import type { ReadOwner } from '../../../src/stargate/core/ports.js';
 import type { RoundEnd } from '../../../src/stargate/core/round-ends.js';
 import type { OplogStream, StreamVdiskLog } from '../../../src/stargate/oplog/index.js';
 import { DrainScheduler } from '../../../src/stargate/runtime/drain-scheduler.js';
@@ -79,5 +81,41 @@ describe('what is drained for its age', () => {
     expect(vdisk.drainedSeq).toBe(6);
     tick();
     expect(vdisk.drainedSeq).toBe(6);
+  });
+});
+
+describe('a round that found no space', () => {
+  it('is followed by one of all that there is: what comes last may free what the first needs', () => {
+    let tick = (): void => undefined;
+    const engine = {
+      nowNs: DRAIN_AGE_NS,
+      register: (one: { onCompletion: () => void }) => void (tick = () => one.onCompletion()),
+      timer: () => 0,
+    };
+    const stream = { usage: { ...usage, usedBytes: 1 } } as unknown as OplogStream;
+    const nothing = (): void => undefined;
+    const scheduler = new DrainScheduler(engine as unknown as Engine, stream, {}, nothing, nothing);
+    const index = new BlockIndex();
+    index.setSegmentZero(0, 0, 100, 1);
+    const toEnd: boolean[] = [];
+    const punch = (_layer: number, _segment: number, _block: number, _blocks: number, owner: ReadOwner): void => owner.onRead(0, -28);
+    const vdisk = {
+      ...{ index, committedSeq: 9, drainableSeq: 9, drainedSeq: 0, isDirty: true, state: { layer: 1 }, onOutOfSpace: nothing },
+      ports: {
+        drains: DRAIN_LIMITS,
+        extents: { punch },
+        buffers: { reserved: null },
+        store: { drainSeq: () => 0 },
+        clock: engine,
+        log: stream,
+      },
+      beginRound: (isToEnd: boolean): RoundEnd => (toEnd.push(isToEnd), { seq: 5, hash: 0, nextLsn: -1 }),
+    };
+    scheduler.add(vdisk as unknown as Drainable, { oldestNeededLsn: 0 } as StreamVdiskLog);
+    for (let i = 0; i < 3; i++) {
+      engine.nowNs += DRAIN_AGE_NS;
+      tick();
+    }
+    expect(toEnd).toEqual([false, true, true]);
   });
 });
