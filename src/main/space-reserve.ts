@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { constants, rmSync, statSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DEFAULT_SEGMENT_BYTES } from '../stargate/oplog/limits.js';
@@ -9,6 +9,7 @@ export const DELETION_RESERVE_BYTES = 16 << 20;
 /** For starts: small files; and a start after a kill may need a segment more for each stream of a full log. */
 export const startReserveBytes = (streams: number): number => (16 << 20) + streams * DEFAULT_SEGMENT_BYTES;
 const CHUNK_BYTES = 1 << 20;
+const { O_WRONLY, O_CREAT, O_TRUNC, O_DSYNC } = constants;
 /** How often a reserve that has been given up is looked after. */
 const LOOK_MS = 5_000;
 
@@ -50,11 +51,15 @@ export class SpaceReserve {
   }
 
   async #look(): Promise<void> {
-    if (this.#isThere || this.#isMaking || spaceOf(this.directory).freeBytes < 2 * this.bytes) return;
+    if (this.#isThere || this.#isMaking) return;
+    // Of an earlier start: whole since it has its name.
+    this.#isThere = statSync(this.#path, { throwIfNoEntry: false })?.size === this.bytes;
+    if (this.#isThere || spaceOf(this.directory).freeBytes < 2 * this.bytes) return;
     this.#isMaking = true;
     const made = `${this.#path}.new`;
     try {
-      const file = await open(made, 'w', 0o600);
+      // Each piece on the disk before the next: all at once would hold up for 100 ms and more whoever else writes to that disk.
+      const file = await open(made, O_WRONLY | O_CREAT | O_TRUNC | O_DSYNC, 0o600);
       try {
         const zeroes = Buffer.alloc(CHUNK_BYTES);
         for (let at = 0; at < this.bytes; at += CHUNK_BYTES) await file.write(zeroes, 0, CHUNK_BYTES, at);
