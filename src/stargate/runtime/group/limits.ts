@@ -1,7 +1,7 @@
-import { MAX_APPEND_ENTRIES, MAX_SENT_ENTRIES } from '../../core/replication/limits.js';
+import { MAX_SENT_ENTRIES } from '../../core/replication/limits.js';
 
-/** Messages with entries that wait for a read of the log, for one member of one vdisk: all that may be under way to it. */
-export const MAX_QUEUED_SENDS = MAX_SENT_ENTRIES / MAX_APPEND_ENTRIES;
+/** Messages with entries that wait for a read of the log, for one member of one vdisk: all that may be under way to it, each with one entry. */
+export const MAX_QUEUED_SENDS = MAX_SENT_ENTRIES;
 /** How often the machines of the groups are told the time. */
 export const GROUP_TICK_MS = 50;
 /** A controller of which nothing has been heard for so long may be followed by another one (rule 11). */
