@@ -4,7 +4,15 @@ import { ConfirmRounds } from './confirm-rounds.js';
 import type { ReplicaContext } from './effects.js';
 import { commonSeq, type EntryBody, type MemberId, type TermRun } from './entry.js';
 import type { GroupChange } from './group-change.js';
-import { HEARTBEAT_MS, MAX_APPEND_ENTRIES, MAX_PEERS, MAX_SENT_ENTRIES, MAX_UNCOMMITTED_ENTRIES, RESEND_MS } from './limits.js';
+import {
+  HEARTBEAT_MS,
+  MAX_APPEND_ENTRIES,
+  MAX_PEERS,
+  MAX_SENT_ENTRIES,
+  MAX_UNCOMMITTED_ENTRIES,
+  RESEND_MS,
+  SEAL_PATIENCE_MS,
+} from './limits.js';
 import type { Member } from './member.js';
 import { Membership } from './membership.js';
 import type { AppendAck, Entries, Message, SealReply, StandIn } from './messages.js';
@@ -28,6 +36,9 @@ export class Leader {
   end: LeaderEnd | null = null;
   /** Who was asked to take over: when this one's term ends, it has most likely come to that. */
   asked: MemberId | null = null;
+  /** The record is of this term, which is not mine, and since when that is known. */
+  #laterTerm = 0;
+  #laterSinceMs: number | null = null;
   readonly #peers = new Map<MemberId, Peer>();
   readonly #membership: Membership;
   readonly #rounds: ConfirmRounds;
@@ -160,6 +171,7 @@ export class Leader {
   tick(): void {
     if (this.end !== null) return;
     const { nowMs } = this.context;
+    if (this.#laterSinceMs !== null && nowMs - this.#laterSinceMs >= SEAL_PATIENCE_MS) return this.#followed();
     this.#membership.forgiveSleep();
     for (const peer of this.#peers.values()) {
       if (peer.state.kind === 'attached' && peer.confirmedSeq === this.member.log.lastSeq) this.#sendWatermark(peer);
@@ -176,8 +188,19 @@ export class Leader {
     this.#addPeer(id, true);
   }
 
+  /**
+   * Somebody has won a later term. One that was asked seals this one as soon as its own tail is frozen; until then all members hold what is answered here, as before its
+   * proposal was known.
+   */
   recordSeen(term: number): void {
-    if (term > this.term) this.#giveUp(`the record is of term ${term}`);
+    if (term <= this.term) return;
+    this.#laterTerm = term;
+    if (this.asked === null) this.#followed();
+    else this.#laterSinceMs ??= this.context.nowMs;
+  }
+
+  #followed(): void {
+    this.#giveUp(`the record is of term ${this.#laterTerm}`);
   }
 
   nodeClosed(node: string): void {

@@ -14,6 +14,8 @@ export const REISSUE_MS = 200;
 export const HANDOVER_RETRY_MS = 300;
 /** And another one, if there is one, after so long. */
 export const HANDOVER_PATIENCE_MS = 1_500;
+/** A controller that has asked another one to take over, and sees that it has, serves on for so long until it is sealed. */
+export const SEAL_PATIENCE_MS = 200;
 /** A replica without a place in its group asks for so long whether its tail may go. It acknowledges nothing meanwhile. */
 export const LET_GO_PATIENCE_MS = 400;
 /** With `durability: flush`: so long a member that has lost its memory waits for those that may have theirs, and give no sign of life, before it takes over without them. */

@@ -33,7 +33,7 @@ interface Node {
  *   > take over a instead of b;  > hand over a b;  > leave a;  > surplus c a [copy]: c has no place in the group that a controls
  *   > late a             a proposal of a that was lost is carried out after all
  *   > write a w1
- *   > confirm a          a round of rule 18
+ *   > confirm a          a round of rule 18;  > seen a: it hears of the record as it is
  *   > sync a             what a has under way is durable
  *   > deliver a b [kind] all that is between them this way; "drop a b [kind]" loses it
  *   > settle [but c]     all disks, messages and the metadata store, until nothing is left; nothing goes to or from c
@@ -73,6 +73,7 @@ export class ReplicationScript {
     else if (verb === 'leave') this.#step(id, { kind: 'leave' });
     else if (verb === 'write') this.#step(id, { kind: 'write', body: taggedBody(other) });
     else if (verb === 'confirm') this.#step(id, { kind: 'confirm' });
+    else if (verb === 'seen') this.#step(id, { kind: 'recordSeen', term: this.#metadata.group.term });
     else if (verb === 'sync') this.#sync(id);
     else if (verb === 'deliver')
       this.#deliver(one => one.from === id && one.to === other && (rest[1] ?? one.message.kind) === one.message.kind);
