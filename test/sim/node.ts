@@ -25,7 +25,10 @@ export const DIRECTORY = '/data/stargate';
 /** Each round drains all that there is, each segment in one part. */
 export const WHOLE_LOG: DrainLimits = { ...DRAIN_LIMITS, roundsPerLog: 1 };
 /** So that a history of some hundred changes has many rounds and parts. */
-const LITTLE: DrainLimits = { roundsPerLog: 16, part: { runBlocks: 4, blocks: 6 } };
+const LITTLE: DrainLimits = {
+  ...{ roundsPerLog: 16, hurryFill: 0.5 },
+  ...{ calm: { lanes: 3, runBlocks: 4, blocks: 6 }, hurried: { lanes: 8, runBlocks: 4, blocks: 6 } },
+};
 /** Of the seed itself, not of its clock: other seeds' histories stay what they are. */
 export const drainsOf = (seed: number): DrainLimits => (seed % 2 === 0 ? LITTLE : WHOLE_LOG);
 

@@ -32,26 +32,59 @@ export interface DrainPlan {
   readonly crc: Uint32Array;
 }
 
-/** In the order in which they were found. */
-class Items {
-  readonly block: number[] = [];
-  readonly blocks: number[] = [];
-  readonly seq: number[] = [];
-  readonly lsn: number[] = [];
-  readonly crc: number[] = [];
+const INITIAL_CAPACITY = 2048;
+/** A plan without bounds may have been large: then its columns are not kept. */
+const KEPT_CAPACITY = 8192;
 
-  get count(): number {
-    return this.block.length;
-  }
+/** In the order in which they were found. The columns are kept from plan to plan: all that is bounded is in one turn of a shard, which others wait for. */
+class Items {
+  count = 0;
+  block = new Int32Array(INITIAL_CAPACITY);
+  blocks = new Int32Array(INITIAL_CAPACITY);
+  seq = new Float64Array(INITIAL_CAPACITY);
+  lsn = new Float64Array(INITIAL_CAPACITY);
+  crc = new Uint32Array(INITIAL_CAPACITY);
+  #order = new Float64Array(INITIAL_CAPACITY);
 
   add(block: number, blocks: number, seq: number, lsn: number, crc: number): void {
-    this.block.push(block);
-    this.blocks.push(blocks);
-    this.seq.push(seq);
-    this.lsn.push(lsn);
-    this.crc.push(crc);
+    const { count } = this;
+    if (count === this.block.length) this.#grow();
+    this.block[count] = block;
+    this.blocks[count] = blocks;
+    this.seq[count] = seq;
+    this.lsn[count] = lsn;
+    this.crc[count] = crc;
+    this.count = count + 1;
+  }
+
+  /** The items' numbers by ascending block, each in the lowest bits of a number. Valid until the next call. */
+  order(): Float64Array {
+    const { count, block } = this;
+    if (this.#order.length < count) this.#order = new Float64Array(block.length);
+    const order = this.#order.subarray(0, count);
+    let isAscending = true;
+    for (let i = 0; i < count; i++) {
+      order[i] = block[i]! * NUMBER + i;
+      isAscending &&= i === 0 || block[i - 1]! <= block[i]!;
+    }
+    return isAscending ? order : order.sort();
+  }
+
+  #grow(): void {
+    const grown = <T extends Int32Array | Uint32Array | Float64Array>(column: T, larger: T): T => {
+      larger.set(column);
+      return larger;
+    };
+    const capacity = this.block.length * 2;
+    this.block = grown(this.block, new Int32Array(capacity));
+    this.blocks = grown(this.blocks, new Int32Array(capacity));
+    this.seq = grown(this.seq, new Float64Array(capacity));
+    this.lsn = grown(this.lsn, new Float64Array(capacity));
+    this.crc = grown(this.crc, new Uint32Array(capacity));
   }
 }
+
+let kept = new Items();
 
 /** Changes that are looked at for one that is planned, at the most: what was overwritten since costs a look, and no more. */
 const LOOKS_PER_BLOCK = 8;
@@ -61,10 +94,13 @@ const LOOKS_PER_BLOCK = 8;
  * the newest version of each block. Blocks whose newest version is newer than the plan are left out: the log keeps them for the next round.
  */
 export function planDrain(index: SegmentIndex, toSeq: number, bounds: DrainBounds): DrainPlan {
-  const items = new Items();
+  const items = kept;
+  items.count = 0;
   const upTo = takeWritten(index, toSeq, bounds.blocks, items);
   takeZeroed(index, upTo, items);
-  return planOf(items, upTo, bounds.runBlocks);
+  const plan = planOf(items, upTo, bounds.runBlocks);
+  if (items.block.length > KEPT_CAPACITY) kept = new Items();
+  return plan;
 }
 
 /** Gives the entry up to which it came. */
@@ -117,7 +153,7 @@ const NUMBER = 2 ** 32;
 
 function planOf(items: Items, toSeq: number, maxRunBlocks: number): DrainPlan {
   const { count } = items;
-  const order = Float64Array.from(items.block, (block, i) => block * NUMBER + i).sort();
+  const order = items.order();
   const block = new Int32Array(count);
   const blocks = new Int32Array(count);
   const state = new Uint8Array(count);
@@ -127,7 +163,8 @@ function planOf(items: Items, toSeq: number, maxRunBlocks: number): DrainPlan {
   const runs: DrainRun[] = [];
   let last: DrainRun | undefined;
   for (let at = 0; at < count; at++) {
-    const from = order[at]! % NUMBER;
+    // Its lowest 32 bits: faster than a remainder.
+    const from = order[at]! - Math.floor(order[at]! / NUMBER) * NUMBER;
     const isZero = items.lsn[from]! < 0;
     block[at] = items.block[from]!;
     blocks[at] = items.blocks[from]!;

@@ -4,12 +4,19 @@ import type { DrainBounds } from './drain-planner.js';
 import type { LayerId } from './ports.js';
 import type { RoundEnd } from './round-ends.js';
 
+/** How a part of one segment is drained: its bounds, and how many of its runs are read or written at once. */
+export interface DrainPace extends DrainBounds {
+  readonly lanes: number;
+}
+
 /** How much is drained at a time. */
 export interface DrainLimits {
   /** A round takes such a part of the log's capacity. */
   readonly roundsPerLog: number;
-  /** Of one segment. */
-  readonly part: DrainBounds;
+  /** From this share of the log on it is drained hurriedly. */
+  readonly hurryFill: number;
+  readonly calm: DrainPace;
+  readonly hurried: DrainPace;
 }
 
 /** A vdisk whose committed changes go from the log to the extents: served here, or held for another node's controller. */

@@ -1,5 +1,4 @@
-import type { Drainable } from '../core/drainable.js';
-import type { DrainBounds } from '../core/drain-planner.js';
+import type { Drainable, DrainPace } from '../core/drainable.js';
 import type { RoundEnd } from '../core/round-ends.js';
 import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-drain.js';
 
@@ -9,7 +8,6 @@ import { SegmentDrain, type DrainMutations, type DrainOutcome } from './segment-
  */
 export class DrainRound {
   readonly #to: RoundEnd;
-  readonly #part: DrainBounds;
   #segments: number[] = [];
   #drain: SegmentDrain | null = null;
   #stopped = false;
@@ -25,8 +23,6 @@ export class DrainRound {
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
     this.#to = vdisk.beginRound(isWhole);
-    const { part } = vdisk.ports.drains;
-    this.#part = isWhole ? { ...part, blocks: Infinity } : part;
   }
 
   /** Goes on if it waits for a commit, for what is to be durable, or for room in the log. */
@@ -55,7 +51,7 @@ export class DrainRound {
       this.#state = 'head';
       return this.#writeHead();
     }
-    const drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.#part, this.mutations, outcome => {
+    const drain = new SegmentDrain(this.vdisk, segment, this.#to.seq, this.#pace, this.mutations, outcome => {
       this.#lacksSpace ||= outcome === 'no-space';
       if (outcome === 'no-space' || (outcome === 'done' && drain.toSeq === this.#to.seq)) this.#segments.shift();
       if (outcome === 'done' || outcome === 'no-space') this.#nextSegment();
@@ -63,6 +59,13 @@ export class DrainRound {
     });
     this.#drain = drain;
     drain.start();
+  }
+
+  get #pace(): DrainPace {
+    const { drains, log } = this.vdisk.ports;
+    const { usedBytes, capacityBytes } = log.usage;
+    const pace = usedBytes > capacityBytes * drains.hurryFill ? drains.hurried : drains.calm;
+    return this.isWhole ? { ...pace, blocks: Infinity } : pace;
   }
 
   #writeHead(): void {

@@ -2,19 +2,19 @@ import type { DrainLimits } from '../core/drainable.js';
 
 /** Rounds of drains under way at once on one stream. */
 export const MAX_ROUNDS = 2;
-/** Runs of one segment's drain that are being read or written at once: few, so that those whom the shard serves meanwhile hardly notice, ... */
-export const CALM_LANES = 3;
-/** ... and from HURRY_FILL on more: a disk gives little to a few, and a log that random writes fill would be full before its round ends. */
-export const HURRIED_LANES = 8;
-/** Share of the log. */
-export const HURRY_FILL = 0.5;
 /** Blocks of one run: what a transfer buffer of the middle class holds. */
 export const MAX_RUN_BLOCKS = 16;
 /**
- * How much is drained at a time. A round gives room back after a part of the log, wherever the rest is. Each block of a segment's part costs the shard about a
- * microsecond before and after it is written, in one turn.
+ * How much is drained at a time. A round gives room back after a part of the log, wherever the rest is. Calm: a few runs at once, and parts whose planning is a turn of
+ * some 50 microseconds, so that those whom the shard serves meanwhile hardly notice. Hurried: a disk gives little to a few, and each part costs it a sync and a commit; a log
+ * that random writes fill would be full before its round ends.
  */
-export const DRAIN_LIMITS: DrainLimits = { roundsPerLog: 4, part: { runBlocks: MAX_RUN_BLOCKS, blocks: 1024 } };
+export const DRAIN_LIMITS: DrainLimits = {
+  roundsPerLog: 4,
+  hurryFill: 0.5,
+  calm: { lanes: 3, runBlocks: MAX_RUN_BLOCKS, blocks: 256 },
+  hurried: { lanes: 8, runBlocks: MAX_RUN_BLOCKS, blocks: 1024 },
+};
 /** From this share of the log on, rounds are started for space. */
 export const DRAIN_FILL = 0.35;
 /** A vdisk with changes is drained at the latest so long after its last round. */

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { crc32c } from '@node-rs/crc32';
 import { Where, type BlockIndex } from '../core/block-index.js';
-import type { Drainable } from '../core/drainable.js';
-import { planDrain, type DrainBounds, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
+import type { Drainable, DrainPace } from '../core/drainable.js';
+import { planDrain, type DrainPlan, type DrainRun } from '../core/drain-planner.js';
 import { MAX_REREADS } from '../core/limits.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, type ReadOwner, type StoreOwner } from '../core/ports.js';
-import { CALM_LANES, HURRIED_LANES, HURRY_FILL } from './limits.js';
 
 /** unreadable: the log gives read errors, and is kept. */
 export type DrainOutcome = 'done' | 'no-space' | 'unreadable' | 'failed' | 'stopped';
@@ -47,11 +46,11 @@ export class SegmentDrain {
     readonly vdisk: Drainable,
     readonly segment: number,
     toSeq: number,
-    bounds: DrainBounds,
+    readonly pace: DrainPace,
     readonly mutations: DrainMutations,
     readonly onEnd: (outcome: DrainOutcome) => void,
   ) {
-    this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, bounds);
+    this.#plan = planDrain(vdisk.index.segment(segment)!, toSeq, pace);
     this.#newestSeq = vdisk.committedSeq;
     this.#beganNs = vdisk.ports.clock.nowNs;
     this.#index = vdisk.index;
@@ -71,9 +70,7 @@ export class SegmentDrain {
       this.#index.drained(this.segment, this.toSeq);
       return this.onEnd('done');
     }
-    const { usedBytes, capacityBytes } = this.vdisk.ports.log.usage;
-    const lanes = usedBytes > capacityBytes * HURRY_FILL ? HURRIED_LANES : CALM_LANES;
-    for (let i = 0; i < lanes; i++) this.#lane();
+    for (let i = 0; i < this.pace.lanes; i++) this.#lane();
   }
 
   /** What is under way ends; nothing more is read from the log, which is about to close. */

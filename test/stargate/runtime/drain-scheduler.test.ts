@@ -5,6 +5,7 @@ import type { Drainable } from '../../../src/stargate/core/drainable.js';
 import type { ReadOwner } from '../../../src/stargate/core/ports.js';
 import type { RoundEnd } from '../../../src/stargate/core/round-ends.js';
 import type { OplogStream, StreamVdiskLog } from '../../../src/stargate/oplog/index.js';
+import { DrainRound } from '../../../src/stargate/runtime/drain-round.js';
 import { DrainScheduler } from '../../../src/stargate/runtime/drain-scheduler.js';
 import { DRAIN_AGE_NS, DRAIN_LIMITS } from '../../../src/stargate/runtime/limits.js';
 
@@ -117,5 +118,30 @@ describe('a round that found no space', () => {
       tick();
     }
     expect(toEnd).toEqual([false, true, true]);
+  });
+});
+
+describe('a round', () => {
+  it.each([
+    ['calm while the log is less than half full', 0.5, DRAIN_LIMITS.calm.lanes],
+    ['hurried from there on', 0.51, DRAIN_LIMITS.hurried.lanes],
+  ])('is %s', (_name, fill, lanes) => {
+    const index = new BlockIndex();
+    for (let i = 0; i < 20; i++) index.setSegmentZero(0, i * 1000, 100, i + 1);
+    let punched = 0;
+    const vdisk = {
+      ...{ index, committedSeq: 20, drainableSeq: 20, state: { layer: 1 } },
+      ports: {
+        drains: DRAIN_LIMITS,
+        extents: { punch: () => void punched++ },
+        buffers: { reserved: null },
+        store: { drainSeq: () => 0 },
+        clock: { nowNs: 0 },
+        log: { usage: { ...usage, usedBytes: fill * usage.capacityBytes } },
+      },
+      beginRound: (): RoundEnd => ({ seq: 20, hash: 0, nextLsn: -1 }),
+    };
+    new DrainRound(vdisk as unknown as Drainable, false, {}, () => undefined).poke();
+    expect(punched).toBe(lanes);
   });
 });

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
-import { CALM_LANES } from '../../../src/stargate/runtime/limits.js';
+import { DRAIN_LIMITS } from '../../../src/stargate/runtime/limits.js';
 import { expectBytes } from '../bytes.js';
 import { delay, describeVdisk, pattern, Rig, VDISK, type Scenario, type Step, type TestSession } from './rig.js';
 
@@ -99,7 +99,7 @@ describe('a full file system', () => {
     const machine = new Machine();
     await machine.run(function* (rig): Scenario {
       const session = (yield machine.open(rig)) as TestSession;
-      machine.break({ path: '/node/extents', operation: 'write', error: 'hang', times: CALM_LANES });
+      machine.break({ path: '/node/extents', operation: 'write', error: 'hang', times: DRAIN_LIMITS.calm.lanes });
       const statuses: unknown[] = [];
       const write = (i: number): void => {
         if (i < 40) session.write(i * MIB, pattern(MIB, i))(status => (statuses.push(status), write(i + 1)));

@@ -38,7 +38,7 @@ function drain(...ends: ReadEnd[]) {
   let outcome: DrainOutcome | null = null;
   const { controller } = rig;
   const toSeq = controller.lastSeq;
-  new SegmentDrain(controller, 0, toSeq, DRAIN_LIMITS.part, {}, ended => (outcome = ended)).start();
+  new SegmentDrain(controller, 0, toSeq, DRAIN_LIMITS.hurried, {}, ended => (outcome = ended)).start();
   rig.settle();
   log.readPayload = readPayload;
   const free = rig.buffers.free();
