@@ -260,9 +260,11 @@ export class Faults {
   #rot(node: ClusterNode, ms: number): void {
     const { clock } = this.cluster;
     if ((this.#rotten !== null && this.#rotten !== node) || node.part === null || !this.#isKept(node)) return;
+    // One that was paused hears now what has come meanwhile, and may have the others taken out.
+    node.engine!.resume();
+    if (!this.#isKept(node)) return;
     this.#rotten = node;
     this.counters.rotten++;
-    node.engine!.resume();
     this.#crash(node, clock.below(2) === 0, ms);
     for (let stream = 0; stream < node.shape.streams; stream++) {
       const durable = batchesOn(node, stream).filter(({ wasDurable }) => wasDurable);
