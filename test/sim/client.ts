@@ -54,6 +54,8 @@ export class Client implements SessionFrontEnd {
   heardDeaths = 0;
   /** Whether the answer has come that told so is not known at the other end. */
   #mayHearAgain = false;
+  /** Changes whose answers say nothing new any more. */
+  readonly #settled = new Set<Operation>();
   /** The session is over: another datapath's has ended it. */
   get isOver(): boolean {
     return this.session.state.kind === 'closed';
@@ -119,8 +121,8 @@ export class Client implements SessionFrontEnd {
         this.session.release(request);
         vdisk.history.hasRead(op, values, request.term);
       } else if (wish.op === IoOp.flush) vdisk.history.flushed(op, this.number, request.term);
-      else vdisk.history.wrote(op, wish.fua === true, request.term);
-    } else if (isChange(operation)) vdisk.history.settled(op);
+      else this.#end(operation, () => vdisk.history.wrote(op, wish.fua === true, request.term));
+    } else if (isChange(operation)) this.#end(operation, () => vdisk.history.settled(op));
     else if (status === IoStatus.lost) vdisk.history.notFlushed(op, this.number, request.term);
     world.answered(this, operation, status, request.term);
     operation.onAnswer?.(status, values);
@@ -130,10 +132,24 @@ export class Client implements SessionFrontEnd {
   die(): Operation[] {
     this.enter(() => this.paths.close());
     this.isDead = true;
-    const open = [...this.outstanding.values()].filter(isChange);
+    const open = [...this.outstanding.values()].filter(one => isChange(one) && !this.#settled.has(one));
     this.world.trace.add(Died, this.number, open.length);
     for (const operation of [...this.outstanding.values()]) this.#forget(operation);
     return open;
+  }
+
+  /** Another attachment holds the vdisk: what of its changes has not taken effect by now never will. */
+  settle(): void {
+    for (const operation of this.outstanding.values()) {
+      if (!isChange(operation) || this.#settled.has(operation)) continue;
+      this.#settled.add(operation);
+      this.vdisk.history.settled(operation.op);
+    }
+  }
+
+  /** The change has its answer. */
+  #end(operation: Operation, tell: () => void): void {
+    if (!this.#settled.delete(operation)) tell();
   }
 
   /** A FLUSH has told it that changes may be lost. False: it has no reason to, and must not. */

@@ -72,7 +72,9 @@ export abstract class Load {
   nextClient = 1;
   nextOperation = 1;
   abstract readonly pace: Pace;
+  /** Of attachments: the newest, and the one that holds the vdisks. */
   #generation = 0;
+  #holding = 0;
 
   constructor({ seed, isRead, vdiskCount, hotBlocks, wholeSegmentsIn = 1, isVolatile = false }: LoadOptions) {
     this.clock = new VirtualClock(seed);
@@ -100,12 +102,25 @@ export abstract class Load {
 
   /** A datapath that takes the vdisks over from any other: of a newer attachment, or another one of the same. */
   startDatapath(shards: number, isDirect: boolean, depth: number, newGeneration: boolean): Datapath {
-    if (newGeneration || this.#generation === 0) this.#generation++;
-    const datapath = new Datapath(this, this.#generation, `datapath-${this.datapaths.length}`, shards, isDirect, depth);
+    if (newGeneration || this.#generation === 0) this.#holding = ++this.#generation;
+    const datapath = new Datapath(this, this.#holding, `datapath-${this.datapaths.length}`, shards, isDirect, depth);
     // Its guest has begun anew.
     if (newGeneration) for (const client of datapath.clients) client.heardDeaths = this.deaths;
     this.datapaths.push(datapath);
     return datapath;
+  }
+
+  /** A datapath of a newer attachment, which is let in beside the one that holds the vdisks (rule 18). */
+  startShared(shards: number, depth: number): Datapath {
+    const datapath = new Datapath(this, ++this.#generation, `datapath-${this.datapaths.length}`, shards, false, depth, true);
+    this.datapaths.push(datapath);
+    return datapath;
+  }
+
+  /** It is told to hold them. */
+  activated(shared: Datapath): void {
+    shared.isShared = false;
+    this.#holding = shared.generation;
   }
 
   /** Clients that live and whose sessions are not over. */

@@ -33,6 +33,8 @@ export interface ClusterShape {
   readonly keepSurplusMs?: number;
   /** Vdisks are resized all the time; missing: in some runs, by their seeds. */
   readonly resizes?: boolean;
+  /** Live migrations, one after the other; missing: in some runs, by their seeds. */
+  readonly migrates?: boolean;
   /** In one run of so many whole segments are zeroed and trimmed. */
   readonly wholeSegmentsIn?: number;
 }
@@ -46,6 +48,7 @@ const KEEP_SURPLUS_MS = [20, 300, 600_000];
 const CUTS_SEGMENTS_IN = 16;
 /** By the remainder of their division by five. */
 const RESIZING_SEEDS: readonly number[] = [0, 4];
+const MIGRATING_SEEDS: readonly number[] = [2];
 /** By the remainder of their division by seven. */
 const WAITING_SEEDS: readonly number[] = [2, 4];
 const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
@@ -123,6 +126,11 @@ export class Cluster extends Load {
   /** Some are resized all the time. Of the seed itself: other seeds' histories stay what they are. */
   get isResizing(): boolean {
     return this.options.shape?.resizes ?? RESIZING_SEEDS.includes(this.options.seed % 5);
+  }
+
+  /** In some a host is let in beside another one, and follows it. */
+  get isMigrating(): boolean {
+    return this.options.shape?.migrates ?? (!this.isResizing && MIGRATING_SEEDS.includes(this.options.seed % 5));
   }
 
   /** What has no space waits for it, in some: nobody hears of a full disk. */

@@ -5,7 +5,9 @@ import { baseOfMember } from '../../../src/wire/replicate.js';
 import { traceKind } from '../trace.js';
 import type { Cluster } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
+import type { ClusterPath } from './cluster-path.js';
 import { batchesOn, rotBatch, rotPayload } from './log-on-disk.js';
+import { numberOf } from './metadata.js';
 
 export type FaultKind =
   | 'kill'
@@ -26,7 +28,9 @@ export type FaultKind =
   | 'ioError'
   | 'full'
   | 'emptied'
-  | 'rot';
+  | 'rot'
+  | 'severed'
+  | 'successor';
 
 /** How often each comes, of all that comes. */
 const WEIGHTS: Readonly<Record<FaultKind, number>> = {
@@ -49,11 +53,17 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   full: 1,
   emptied: 1,
   rot: 3,
+  severed: 4,
+  successor: 8,
 };
 
 const KINDS = Object.keys(WEIGHTS) as FaultKind[];
 /** In one history of so many logs rot: then no disk is emptied. */
 const ROT_IN = 4;
+/** In one of so many who follows a controller that hangs may hang too. */
+const SUCCESSOR_IN = 6;
+/** Between two looks whether somebody has followed. */
+const FOLLOWED_MS = 3;
 const MOST_ROT = 4;
 const MS = 1e6;
 const EIO = 5;
@@ -71,7 +81,7 @@ export interface FaultOptions {
 
 /** Things that go wrong, one after another, each for a while. */
 export class Faults {
-  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0, rotten: 0, full: 0 };
+  readonly counters = { kills: 0, powerCuts: 0, pauses: 0, partitions: 0, emptied: 0, rotten: 0, full: 0, successors: 0 };
   /** The one node in a history whose disk rots. */
   #rotten: ClusterNode | null = null;
   #isOver = false;
@@ -86,8 +96,14 @@ export class Faults {
     readonly replaceDatapath: (isCrash: boolean) => void,
   ) {
     const { clock } = cluster;
-    const rots = cluster.options.seed % ROT_IN === 2;
-    const kinds = options.kinds ?? KINDS.filter(kind => kind !== (rots ? 'emptied' : 'rot'));
+    const { seed } = cluster.options;
+    const isLeftOut: Partial<Record<FaultKind, boolean>> = {
+      emptied: seed % ROT_IN === 2,
+      rot: seed % ROT_IN !== 2,
+      severed: !cluster.isMigrating,
+      successor: seed % SUCCESSOR_IN !== 0,
+    };
+    const kinds = options.kinds ?? KINDS.filter(kind => isLeftOut[kind] !== true);
     this.#kinds = kinds.flatMap(kind => Array<FaultKind>(WEIGHTS[kind]).fill(kind));
     this.#maxGapMs = options.maxGapMs ?? 300;
     cluster.metadata.oneLostIn = [0, 40, 8][clock.below(3)]!;
@@ -173,10 +189,7 @@ export class Faults {
         else counters.powerCuts++;
         return this.#crash(node, kind === 'power', ms);
       case 'pause':
-        if (node.part === null) return;
-        counters.pauses++;
-        node.engine!.pause();
-        return this.#for(ms, () => node.engine?.resume());
+        return this.#pause(node, ms);
       case 'cut':
         counters.partitions++;
         return this.#cut([[node.number, other.number]], clock.below(2) === 0, ms);
@@ -235,7 +248,70 @@ export class Faults {
         return this.#empty(node, ms);
       case 'rot':
         return this.#rot(node, ms);
+      case 'severed':
+        return this.#sever(ms);
+      case 'successor':
+        return this.#hangOneAfterTheOther(ms);
     }
+  }
+
+  /** The machine of a controller is cut off from everything, with the datapaths that are there; others go on without it. */
+  #sever(ms: number): void {
+    const { cluster } = this;
+    const { clock, nodes } = cluster;
+    const { id } = cluster.vdisks[clock.below(cluster.vdisks.length)]!;
+    const controller = this.#controllerOf(id);
+    const { number } = controller;
+    this.counters.partitions++;
+    this.#cut(
+      [0, ...nodes.map(node => node.number)].map((other): [number, number] => [number, other]),
+      true,
+      ms,
+    );
+    this.#takeOver(id, controller);
+    for (const { paths } of cluster.clients) if ((paths as ClusterPath).home.at !== number) paths.cut();
+  }
+
+  #controllerOf(vdiskId: string): ClusterNode {
+    const { metadata } = this.cluster;
+    return this.cluster.node(numberOf(metadata.groups.get(vdiskId)!.controller));
+  }
+
+  /** A controller stands still, and so does whoever has won its place: before it serves, or a moment later. Others follow when they miss it, or are asked to at once. */
+  #hangOneAfterTheOther(ms: number): void {
+    const { cluster } = this;
+    const { clock } = cluster;
+    const { id } = cluster.vdisks[clock.below(cluster.vdisks.length)]!;
+    const first = this.#controllerOf(id);
+    const untilNs = clock.nowNs + ms * MS;
+    const hangs = (node: ClusterNode, forMs: number): void => {
+      this.#pause(node, forMs);
+      if (clock.below(2) === 0) this.#for(1 + clock.below(30), () => this.#takeOver(id, node));
+    };
+    const look = (): void => {
+      const next = this.#controllerOf(id);
+      if (next !== first) {
+        this.counters.successors++;
+        return hangs(next, 1 + clock.below(ms));
+      }
+      if (clock.nowNs < untilNs) this.#for(FOLLOWED_MS, look);
+    };
+    hangs(first, ms);
+    look();
+  }
+
+  /** Another one than that node is asked to, if it has the vdisk. */
+  #takeOver(vdiskId: string, node: ClusterNode): void {
+    const others = this.cluster.nodes.filter(one => one !== node && !one.isPaused && one.part?.groups?.all.has(vdiskId) === true);
+    const other = others[this.cluster.clock.below(Math.max(1, others.length))];
+    other?.turn(part => part.groups!.all.get(vdiskId)?.step({ kind: 'takeOver' }));
+  }
+
+  #pause(node: ClusterNode, ms: number): void {
+    if (node.part === null) return;
+    this.counters.pauses++;
+    node.engine!.pause();
+    this.#for(ms, () => node.engine?.resume());
   }
 
   /** Its disks are replaced by empty ones: once, and where every group keeps a member. */

@@ -110,6 +110,16 @@ function lossUntold(): () => void {
   return replace(Controller.prototype, { tellOfLoss: () => undefined });
 }
 
+/** Rule 18: the sessions of the former holder go on when an attachment that was shared is to hold the vdisk. */
+function holderStays(): () => void {
+  const { endedByMode } = SessionTable.prototype;
+  return replace(SessionTable.prototype, {
+    endedByMode(this: SessionTable, change: Parameters<typeof endedByMode>[0]): ReturnType<typeof endedByMode> {
+      return change.mode === 'exclusive' ? [] : endedByMode.call(this, change);
+    },
+  });
+}
+
 const HOT = { vdiskCount: 1, hotBlocks: 6 };
 const SLOW_DISKS = { maxLatencyNs: 12_000_000 };
 /** Schedules that rare bugs need: somebody takes over while the controller is well and writes; … */
@@ -191,6 +201,24 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
     directed: { shape: { ...HOT, cachePages: 128, drains: WHOLE_LOG }, faults: { kinds: ['takeover', 'path'], maxGapMs: 100 } },
   },
   { name: 'no floor (M18)', plant: noFloor, ...told(stories.FORMER_READ) },
+  {
+    name: 'a shared read without a confirm round (M19)',
+    seeds: 30,
+    bugs: { stargate: { controller: { sharedReadUnconfirmed: true } } },
+    directed: { shape: { ...HOT, nodeCount: 3, migrates: true }, faults: { kinds: ['severed'], maxGapMs: 300 } },
+  },
+  {
+    name: 'who held the vdisk writes on when another attachment is to hold it',
+    seeds: 30,
+    plant: holderStays,
+    directed: { shape: { migrates: true } },
+  },
+  {
+    name: 'no seal, where who has won hangs before it serves (M2)',
+    seeds: 30,
+    bugs: replication('noSeal'),
+    directed: { isLong: true, shape: { ...HOT, minMembers: 1 }, faults: { kinds: ['successor'], maxGapMs: 300 } },
+  },
   { name: 'resize: a shrink leaves what it cuts off', plant: resizeBugs.shrinkLeavesData, ...RESIZED },
   { name: 'resize: a shrink leaves it where a replica only follows', plant: resizeBugs.followerLeavesData, ...RESIZED },
   {
@@ -231,7 +259,7 @@ export function huntInCluster({ bugs, plant, directed }: ClusterMutant, seeds: n
       const { violations } = new ClusterRun({
         seed,
         ...directed,
-        shape: { resizes: false, ...directed?.shape },
+        shape: { resizes: false, migrates: false, ...directed?.shape },
         bugs: { ...bugs, checksEndProcess: true },
       }).run();
       const found = violations.find(({ message }) => OUTCOME.test(message));

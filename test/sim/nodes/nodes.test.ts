@@ -27,6 +27,8 @@ describe('a cluster of nodes, simulated', () => {
       resyncs: 20,
       drains: 500,
       resizes: 100,
+      migrations: 8,
+      successors: 4,
     };
     for (const [name, least] of Object.entries(wanted))
       expect(totals.of(name as keyof ClusterCounters), `${name}\n${totals.text()}`).toBeGreaterThan(least);
@@ -75,7 +77,8 @@ describe('a history that found something once', () => {
     ['the tail of a replica without a place in its group held the log of its node for ever', 2_002_971],
     ['a drain that was refused for want of space was delivered once more by the simulated link, and was let in then', 7_000_864],
   ])('%s', (_what, seed) => {
-    const { violations, exception } = new ClusterRun({ seed }).run();
+    // Before there were migrations.
+    const { violations, exception } = new ClusterRun({ seed, shape: { migrates: false } }).run();
     expect([violations, exception]).toEqual([[], null]);
   });
 });

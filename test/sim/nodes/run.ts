@@ -11,6 +11,7 @@ import type { ClusterNode } from './cluster-node.js';
 import { differences, readReplica } from './contents.js';
 import { Faults, type FaultOptions } from './faults.js';
 import { RECORDED_NS, RECOVERY_NS } from './limits.js';
+import { Migrations } from './migrations.js';
 import { Resizer } from './resizer.js';
 import { Stage, type Story } from './stage.js';
 
@@ -37,6 +38,8 @@ export interface ClusterCounters {
   emptied: number;
   rotten: number;
   full: number;
+  /** Controllers that hung, whose successors did too. */
+  successors: number;
   refilled: number;
   givenUp: number;
   letGo: number;
@@ -54,6 +57,8 @@ export interface ClusterCounters {
   /** Changes of the size, and writes of it to the metadata whose outcome was not known. */
   resizes: number;
   unknownSizes: number;
+  /** Attachments that were shared and have come to hold the vdisks. */
+  migrations: number;
   alarms: number;
   events: number;
   virtualMs: number;
@@ -89,6 +94,7 @@ export class ClusterRun {
   #datapath: Datapath | null = null;
   #faults: Faults | null = null;
   readonly #resizers: Resizer[] = [];
+  #migrations: Migrations | null = null;
 
   constructor(readonly options: ClusterRunOptions) {
     this.cluster = new Cluster(options);
@@ -130,6 +136,12 @@ export class ClusterRun {
     );
     if (cluster.isResizing)
       for (const vdisk of cluster.vdisks) this.#resizers.push(new Resizer(cluster, vdisk, cluster.sizes.get(vdisk)!, options.seed));
+    if (cluster.isMigrating)
+      this.#migrations = new Migrations(
+        cluster,
+        () => this.#datapath!,
+        target => (this.#datapath = target),
+      );
     const endNs = clock.nowNs + length.minLifeNs + clock.below(length.maxLifeNs - length.minLifeNs);
     this.#steps(() => clock.nowNs >= endNs || cluster.complaints.length > 0);
     this.#faults.heal();
@@ -150,6 +162,7 @@ export class ClusterRun {
   #replaceDatapath(isCrash: boolean): void {
     const { cluster } = this;
     const { clock } = cluster;
+    if (this.#migrations?.isActivating === true) return;
     if (isCrash) this.#datapath?.die();
     const shards = 1 + clock.below(2);
     const depth = 1 + clock.below(Math.floor(8 / shards));
@@ -182,6 +195,8 @@ export class ClusterRun {
   #rest(): void {
     const { cluster } = this;
     for (const one of this.#resizers) one.isPaused = true;
+    this.#migrations?.finish();
+    if (!this.#until(() => this.#migrations?.isIdle !== false, RECOVERY_NS, 'the last migration')) return;
     if (!this.#quiet() || !this.#growAll()) return;
     const isWhole = (): boolean => cluster.vdisks.every(vdisk => this.#isWhole(vdisk));
     if (!this.#until(isWhole, RECOVERY_NS, 'all replicas of all vdisks, equal')) return;
@@ -309,7 +324,16 @@ export class ClusterRun {
     const { nodes } = cluster;
     const sessions = cluster.datapaths.flatMap(({ clients }) => clients.map(({ session }) => session.counters));
     const sum = <T>(list: readonly T[], of: (one: T) => number): number => list.reduce((total, one) => total + of(one), 0);
-    const { kills = 0, powerCuts = 0, pauses = 0, partitions = 0, emptied = 0, rotten = 0, full = 0 } = this.#faults?.counters ?? {};
+    const {
+      kills = 0,
+      powerCuts = 0,
+      pauses = 0,
+      partitions = 0,
+      emptied = 0,
+      rotten = 0,
+      full = 0,
+      successors = 0,
+    } = this.#faults?.counters ?? {};
     return {
       asked: cluster.counters.asked,
       changes: cluster.counters.changes,
@@ -317,7 +341,7 @@ export class ClusterRun {
       lostPaths: sum(sessions, ({ lost }) => lost),
       replayed: sum(sessions, ({ replayed }) => replayed),
       dedupeHits: dedupeHits() - this.#dedupeHitsBefore,
-      ...{ kills, powerCuts, pauses, partitions, emptied, rotten, full },
+      ...{ kills, powerCuts, pauses, partitions, emptied, rotten, full, successors },
       refilled: sum(nodes, node => node.counters2.refilled),
       givenUp: sum(nodes, node => node.counters2.discarded),
       letGo: sum(nodes, node => node.counters2.letGo),
@@ -333,6 +357,7 @@ export class ClusterRun {
       toldLosses: cluster.counters.toldLosses,
       resizes: cluster.resized,
       unknownSizes: cluster.metadata.unknownSizes,
+      migrations: this.#migrations?.done ?? 0,
       alarms: sum(nodes, node => node.counters2.alarms),
       events: cluster.trace.events,
       virtualMs: Math.round(cluster.clock.nowNs / 1e6),

@@ -1,47 +1,15 @@
-import { createTermFloor } from '../../../src/datapath/floor.js';
 import { BLOCK_BYTES } from '../../../src/stargate/core/ports.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { findingsIn } from '../checker.js';
-import { Client } from '../client.js';
 import type { Datapath } from '../datapath.js';
 import { MAX_EVENTS } from '../limits.js';
 import type { NodeBugs } from '../node.js';
 import { Cluster } from './cluster.js';
-import type { ClusterPath } from './cluster-path.js';
 import { RECOVERY_NS } from './limits.js';
 import { numberOf } from './metadata.js';
+import { activate } from './migrations.js';
 
-const MAX_THINK_NS = 20e6;
 const HOLDER = 2;
-
-/** A datapath whose attachment is shared (rule 18): it reads, until it is activated. */
-class SharedDatapath {
-  readonly client: Client;
-  isPaused = false;
-  isActivated = false;
-
-  constructor(readonly cluster: Cluster) {
-    const vdiskId = cluster.vdisks[0]!.id;
-    const identity = { vdiskId, generation: 2, datapathUuid: 'shared', shard: 0, shared: true };
-    this.client = new Client(cluster, cluster.vdisks[0]!, identity, createTermFloor(), false);
-    this.#think();
-  }
-
-  activate(): void {
-    (this.client.paths as ClusterPath).shard.activate(true, () => (this.isActivated = true));
-  }
-
-  #think(): void {
-    const { cluster, client } = this;
-    cluster.clock.after(cluster.clock.below(MAX_THINK_NS), () => {
-      if (client.isDead || client.isOver) return;
-      let wish = client.vdisk.workload.next();
-      while (!this.isActivated && wish.op !== IoOp.read) wish = client.vdisk.workload.next();
-      if (!this.isPaused && client.outstanding.size < 4) client.ask(wish);
-      this.#think();
-    });
-  }
-}
 
 export interface MigrationResult {
   readonly violations: readonly string[];
@@ -70,8 +38,9 @@ export class Migration {
     this.#until(() => counters.asked > 20, 'the first answers');
     const controller = this.#controller;
     cluster.nextHome = controller;
-    const shared = new SharedDatapath(cluster);
-    this.#until(() => shared.client.session.counters.opened > 0 && counters.reads > 20, 'reads of the shared attachment');
+    const shared = cluster.startShared(1, 4);
+    const [client] = shared.clients;
+    this.#until(() => client!.session.counters.opened > 0 && counters.reads > 20, 'reads of the shared attachment');
     const takeoversBefore = this.#takeovers;
     for (let other = 0; other <= cluster.nodes.length; other++) {
       network.block(controller, other);
@@ -82,14 +51,15 @@ export class Migration {
     const takeovers = this.#takeovers - takeoversBefore;
     this.#for(clock.below(1e9));
     if (this.#holder.clients.some(client => client.isOver)) cluster.complaints.push('the holder was ended before the activation');
-    shared.activate();
-    this.#until(() => shared.isActivated && this.#holder.clients.every(client => client.isOver), 'the activation');
+    let isActivated = false;
+    activate(cluster, shared, () => (isActivated = true));
+    this.#until(() => isActivated && this.#holder.clients.every(client => client.isOver), 'the activation');
     this.#for(clock.below(1e9));
     shared.isPaused = true;
-    this.#until(() => shared.client.outstanding.size === 0, 'the last answers');
-    for (const { block, blocks } of shared.client.vdisk.workload.runs(8))
-      shared.client.ask({ op: IoOp.read, offsetBytes: block * BLOCK_BYTES, lengthBytes: blocks * BLOCK_BYTES });
-    this.#until(() => shared.client.outstanding.size === 0, 'the final reads');
+    this.#until(() => shared.outstanding === 0, 'the last answers');
+    for (const { block, blocks } of client!.vdisk.workload.runs(8))
+      client!.ask({ op: IoOp.read, offsetBytes: block * BLOCK_BYTES, lengthBytes: blocks * BLOCK_BYTES });
+    this.#until(() => shared.outstanding === 0, 'the final reads');
     const violations = [...cluster.complaints, ...findingsIn(cluster.vdisks).map(({ message }) => message)];
     for (const node of cluster.nodes) node.disk.killAll();
     return { violations, takeovers };
