@@ -62,8 +62,9 @@ function printScrub(shards: readonly ShardView[]): void {
   if (passes.length === 0) console.log('scrub     off');
   else console.log(`scrub     ${formatSize(done)} of ${formatSize(total)} read, at ${formatSize(rate)} a second; passes before: ${times}`);
   const rot = (field: keyof ShardView['rot']): number => shards.reduce((all, one) => all + one.rot[field], 0);
-  if (rot('damagedBlocks') + rot('lostBlocks') === 0) return;
-  console.log(`damage    ${rot('repairedBlocks')} blocks repaired from other nodes; found nowhere whole: ${rot('lostBlocks')}`);
+  if (rot('damagedBlocks') + rot('refilledRecords') + rot('lostBlocks') === 0) return;
+  const records = rot('refilledRecords') === 0 ? '' : `, ${rot('refilledRecords')} records of 64 blocks`;
+  console.log(`damage    ${rot('repairedBlocks')} blocks${records} repaired from other nodes; found nowhere whole: ${rot('lostBlocks')}`);
 }
 
 function printStorePages({ passes, doneBytes, totalBytes, damaged }: StorePagesView): void {

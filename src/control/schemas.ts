@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { rotView } from './watch/view.js';
 
 /** Shapes of the management API, for server and clients. Sizes are bytes; times are ISO 8601. */
 
@@ -230,14 +231,13 @@ export type RecoveredView = z.infer<typeof recoveredView>;
 const times = z.object({ count, meanNs: z.number(), p50Ns: z.number(), p99Ns: z.number(), p999Ns: z.number(), maxNs: z.number() });
 const hop = z.object({ requests: count, bytes: count, queue: times, service: times });
 
-const NO_ROT = { damagedBlocks: 0, fetchedBlocks: 0, repairedBlocks: 0, lostBlocks: 0 };
+const NO_ROT = { damagedBlocks: 0, fetchedBlocks: 0, repairedBlocks: 0, refilledRecords: 0, lostBlocks: 0 };
 
 export const shardView = z.object({
   shard: count,
   cache: z.object({ pages: count, usedPages: count, hits: count, misses: count }),
   oplog: z.array(z.object({ stream: count, usedBytes: count, capacityBytes: count })),
-  /** Damaged blocks since the start: asked of other nodes, found there, written again here, and had by nobody. */
-  rot: z.object({ damagedBlocks: count, fetchedBlocks: count, repairedBlocks: count, lostBlocks: count }).default(NO_ROT),
+  rot: rotView.default(NO_ROT),
   /** The pass over the extents that is under way; null: it is off. */
   scrub: z.object({ passes: count, doneBytes: count, totalBytes: count, bytesPerSecond: z.number() }).nullable().default(null),
   hops: z.record(z.string(), hop),

@@ -256,6 +256,15 @@ export const METRICS: readonly MetricDefinition[] = [
       ),
   },
   {
+    ...{
+      name: 'gatepath_rot_records_total',
+      type: 'counter',
+      help: 'Damaged records of the block store, of 64 blocks each, that were written anew from what another node has.',
+      labels: ['shard'],
+    },
+    values: view => storage(view).map(({ shard, rot }) => ({ labels: { shard }, value: rot.refilledRecords })),
+  },
+  {
     ...{ name: 'gatepath_scrub_passes_total', type: 'counter', help: 'Times that all extents were read and checked.', labels: ['shard'] },
     values: view => scrubs(view).map(({ labels, scrub }) => ({ labels, value: scrub.passes })),
   },

@@ -12,11 +12,20 @@ const histogram = z.object({
 export const probeView = z.object({ requests: count, bytes: count, queue: histogram, service: histogram });
 export type ProbeView = z.infer<typeof probeView>;
 
+/** Damaged blocks since the start: asked of other nodes, found there, written again here, and had by nobody; and records of 64 blocks that were written anew. */
+export const rotView = z.object({
+  damagedBlocks: count,
+  fetchedBlocks: count,
+  repairedBlocks: count,
+  refilledRecords: count.default(0),
+  lostBlocks: count,
+});
+
 /** A Stargate's part of a shard. */
 const storageView = z.object({
   cache: z.object({ pages: count, usedPages: count, hits: count, misses: count }),
   oplog: z.array(z.object({ stream: count, usedBytes: count, capacityBytes: count })),
-  rot: z.object({ damagedBlocks: count, fetchedBlocks: count, repairedBlocks: count, lostBlocks: count }),
+  rot: rotView,
   /** The pass that is under way; null: it is off. */
   scrub: z.object({ passes: count, doneBytes: count, totalBytes: count, bytesPerSecond: count }).nullable(),
 });

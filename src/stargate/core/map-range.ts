@@ -41,11 +41,12 @@ export function mapRange(controller: Controller, request: MapTarget, zeroFlags: 
     }
     const inSegment = block % BLOCKS_PER_SEGMENT;
     const blocks = Math.min(CHUNK_BLOCKS, BLOCKS_PER_SEGMENT - inSegment, Math.ceil((end - at) / BLOCK_BYTES) + 1);
-    if (!controller.ports.store.lookup(controller.state.layer, segment, inSegment, blocks, states)) return IoStatus.corrupt;
+    controller.ports.store.lookup(controller.state.layer, segment, inSegment, blocks, states);
     for (let i = 0; i < blocks && at < end; i++) {
       const where = controller.index.find(block + i);
       const state = where === Where.log ? BlockState.data : where === Where.zero ? BlockState.zero : states.state[i];
-      const flags = state === BlockState.data ? DATA : state === BlockState.zero ? zeroFlags : HOLE_AND_ZERO;
+      // What is lost is for reads to find, and to have told them by others.
+      const flags = state === BlockState.data || state === BlockState.lost ? DATA : state === BlockState.zero ? zeroFlags : HOLE_AND_ZERO;
       const stop = Math.min(end, (block + i + 1) * BLOCK_BYTES);
       if (!add(request, stop - at, flags)) return IoStatus.ok;
       at = stop;

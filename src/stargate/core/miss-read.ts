@@ -19,6 +19,8 @@ export class MissRead implements ReadOwner {
   /** Runs under way, and one while they are being started. */
   pending = 0;
   rounds = 0;
+  /** What damaged records of the block store said of it has been asked of others. */
+  isRefilled = false;
   /** When it began, and when it had its buffers. */
   beganNs = 0;
   startedNs = 0;
@@ -47,6 +49,7 @@ export class MissRead implements ReadOwner {
     this.blocks = blocks;
     this.bufferCount = blocks > MAX_ENTRY_BLOCKS ? 2 : 1;
     this.rounds = 0;
+    this.isRefilled = false;
     this.wanted.fill(1, 0, blocks);
     this.overtaken.fill(0, 0, blocks);
     this.errno.fill(0, 0, blocks);

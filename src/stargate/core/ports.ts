@@ -130,8 +130,8 @@ export interface ReadOwner {
 
 // ---------------------------------------------------------------- extents and their state
 
-/** State of a 4 KiB block in a layer's segment. The numbers are on disk. */
-export const BlockState = { absent: 0, data: 1, zero: 2 } as const;
+/** State of a 4 KiB block in a layer's segment. The numbers are on disk. `lost`: the record that said it was damaged, and nobody here knows any more. */
+export const BlockState = { absent: 0, data: 1, zero: 2, lost: 3 } as const;
 export type BlockState = (typeof BlockState)[keyof typeof BlockState];
 
 /** Node-local number of a layer, given by the block store when the layer is created, never reused. */
@@ -174,8 +174,23 @@ export interface DrainCommit {
   readonly seq: Float64Array;
 }
 
+/** Blocks whose states the block store keeps in one record. */
+export const RECORD_BLOCKS = 64;
+
+/** The blocks of one record as they are in the entries up to `drainSeq`. A block that is `lost` is said nothing of. */
+export interface RecordRefill {
+  readonly layer: LayerId;
+  readonly segment: number;
+  /** First of them in the segment, a multiple of RECORD_BLOCKS. */
+  readonly block: number;
+  /** The door: applied only if the segment's drainSeq equals it. */
+  readonly drainSeq: number;
+  /** RECORD_BLOCKS of each. */
+  readonly states: BlockStates;
+}
+
 export interface BlockStorePort {
-  /** Synchronous. Fills `out` for `blocks` blocks from `block`. False: a record is damaged, and what `out` says is worth nothing. */
+  /** Synchronous. Fills `out` for `blocks` blocks from `block`. False: some are `lost`: a record is damaged, or was when a drain changed it. */
   lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): boolean;
   /** The first block from `block` on that may have been changed after `aboveSeq`; BLOCKS_PER_SEGMENT: none has. Passes over what was never written without looking at it. */
   nextChanged(layer: LayerId, segment: number, block: number, aboveSeq: number): number;
@@ -183,6 +198,11 @@ export interface BlockStorePort {
   drainSeq(layer: LayerId, segment: number): number;
   /** Durable when `owner.onCommitted(tag, ok)` is called; `ok` false: the door was shut (fromSeq differs). A lookup may see it before. */
   commitDrain(commit: DrainCommit, owner: StoreOwner, tag: number): void;
+  /**
+   * What the blocks of a record are that are lost here, from another replica (rule 24). Durable when `owner.onCommitted(tag, ok)` is called; `ok` false: the segment's
+   * drainSeq is not the one that is named, or its record is damaged, too. A record that has lost nothing stays as it is.
+   */
+  refill(refill: RecordRefill, owner: StoreOwner, tag: number): void;
   /** A new empty layer of the vdisk: `owner.onLayerCreated(tag, layer)` when it is durable. */
   createLayer(vdiskId: string, owner: StoreOwner, tag: number): void;
   /** Layers of the vdisk that are not being deleted, oldest first. */
@@ -231,6 +251,8 @@ export interface WantedBlocks {
 export interface CopyPort {
   /** Puts block i at `arenaOffset` + i × BLOCK_BYTES, with `done(good)`, perhaps before this call returns. A block that is not good is left there as anything. */
   fetch(wanted: WantedBlocks, arenaOffset: number, done: (good: readonly boolean[]) => void): void;
+  /** Learns what the blocks of records are that are damaged here. `done(true)`: it is worth while to look them up again. Perhaps before this call returns. */
+  refill(block: number, blocks: number, done: (isRefilled: boolean) => void): void;
   /** Its content is at `arenaOffset`, and is copied: it is written into the extents again, if this version is still theirs. */
   repair(block: number, seq: number, crc: number, arenaOffset: number): void;
 }

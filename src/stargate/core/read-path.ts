@@ -196,17 +196,18 @@ export class ReadPath {
       if (!here) limit = n;
     }
     const { layer } = controller.state;
-    // A damaged record: nobody knows what the blocks are. They stay wanted.
-    if (!store.lookup(layer, segment, inSegment, limit, this.#states)) {
-      miss.seq.fill(0, i, i + limit);
-      return limit;
-    }
-    const isData = this.#states.state[0] === BlockState.data;
+    store.lookup(layer, segment, inSegment, limit, this.#states);
+    const { state } = this.#states;
+    const isData = state[0] === BlockState.data;
+    const isLost = state[0] === BlockState.lost;
     let run = 0;
-    while (run < limit && (this.#states.state[run] === BlockState.data) === isData) {
+    while (run < limit && (state[run] === BlockState.data) === isData && (state[run] === BlockState.lost) === isLost) {
       if (isData) {
         miss.crc[i + run] = this.#states.crc[run]!;
         miss.seq[i + run] = this.#states.seq[run]!;
+      } else if (isLost) {
+        // Nobody here knows what the block is: it stays wanted.
+        miss.seq[i + run] = 0;
       } else this.#fillZero(miss, i + run);
       run++;
     }
@@ -262,6 +263,7 @@ export class ReadPath {
   /** Rule 24: what is damaged here is whole elsewhere, as a rule. */
   #fetchCopies(miss: MissRead, copies: CopyPort): void {
     miss.pending = 1;
+    if (!miss.isRefilled) this.#refill(miss, copies);
     for (let i = 0; i < miss.blocks; i++) {
       const limit = Math.min(miss.blocks, miss.bufferEnd(i));
       let end = i;
@@ -274,6 +276,22 @@ export class ReadPath {
       i = end - 1;
     }
     this.#landed(miss);
+  }
+
+  /** What the blocks are that are lost here. Then all begins once more: their content may be damaged, too. */
+  #refill(miss: MissRead, copies: CopyPort): void {
+    const isLost = (i: number): boolean => miss.wanted[i] === 1 && miss.seq[i] === 0;
+    for (let i = 0; i < miss.blocks; i++) {
+      const from = i;
+      while (i < miss.blocks && isLost(i)) i++;
+      if (i === from) continue;
+      miss.isRefilled = true;
+      miss.pending++;
+      copies.refill(miss.block + from, i - from, isRefilled => {
+        if (isRefilled) miss.rounds = 0;
+        this.#landed(miss);
+      });
+    }
   }
 
   #onCopies(miss: MissRead, first: number, good: readonly boolean[], { seqs, crcs }: WantedBlocks, copies: CopyPort): void {

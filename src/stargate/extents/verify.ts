@@ -116,7 +116,7 @@ function verifyChunk(
       const severity = pending?.(layer, segment, block) === true || mayBeAhead?.(layer) === true ? 'notice' : 'error';
       const message = `CRC32C ${hex(found)}, the store has ${hex(table.crc[i]!)} at seq ${table.seq[i]}`;
       findings.push(finding(severity, 'extent-checksum', layer, segment, block, message));
-    } else if (!ZEROES.equals(bytes) && pending?.(layer, segment, block) !== true) {
+    } else if (table.state[i] !== BlockState.lost && !ZEROES.equals(bytes) && pending?.(layer, segment, block) !== true) {
       // Where holes cannot be punched, what was trimmed stays.
       const isError = table.state[i] === BlockState.absent && mayBeAhead?.(layer) !== true;
       const message = `the file has data, the store says that there is none: the store may be older than its extents`;

@@ -6,10 +6,12 @@ export interface RotCounters {
   fetchedBlocks: number;
   /** Written again into the extents here. */
   repairedBlocks: number;
+  /** Records of the block store, of 64 blocks each, that were written anew from what another replica has. */
+  refilledRecords: number;
   /** Nobody has them: whoever reads them gets EIO. */
   lostBlocks: number;
 }
 
 export function newRotCounters(): RotCounters {
-  return { damagedBlocks: 0, fetchedBlocks: 0, repairedBlocks: 0, lostBlocks: 0 };
+  return { damagedBlocks: 0, fetchedBlocks: 0, repairedBlocks: 0, refilledRecords: 0, lostBlocks: 0 };
 }

@@ -4,7 +4,7 @@ import { Where } from '../core/block-index.js';
 import type { ControllerPorts } from '../core/controller.js';
 import type { Drainable } from '../core/drainable.js';
 import { MAX_REREADS } from '../core/limits.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from '../core/ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, RECORD_BLOCKS, type BlockStates } from '../core/ports.js';
 import { SCRUB_BLOCKS, SCRUB_LOOKUPS, SCRUB_REST_NS, SCRUB_RUN_BLOCKS } from './limits.js';
 
 export interface ScrubberOptions {
@@ -43,6 +43,8 @@ export class Scrubber {
   #left: Drainable[] = [];
   #segments: number[] = [];
   #block = 0;
+  /** The record that others were asked for last, among those of the vdisk. */
+  #refilled = -1;
   #passes = -1;
   #doneBytes = 0;
   #totalBytes = 0;
@@ -113,6 +115,7 @@ export class Scrubber {
 
   #beginVdisk(): void {
     const vdisk = this.#left[0];
+    this.#refilled = -1;
     this.#segments = vdisk === undefined ? [] : this.options.ports.store.segments(vdisk.state.layer).map(one => one.segment);
     this.#block = 0;
   }
@@ -130,8 +133,10 @@ export class Scrubber {
       const within = first % SCRUB_BLOCKS;
       const blocks = SCRUB_BLOCKS - within;
       const isKnown = this.options.ports.store.lookup(vdisk.state.layer, segment, first, blocks, this.#states);
-      if (!isKnown) this.#lost(vdisk, segment, first, blocks);
-      const from = isKnown ? this.#states.state.subarray(0, blocks).indexOf(BlockState.data) : -1;
+      const from = this.#states.state.subarray(0, blocks).indexOf(BlockState.data);
+      const lost = isKnown ? [] : this.#lostBelow(vdisk, segment, first, from < 0 ? blocks : from);
+      if (lost.length > 0 && this.#refill(vdisk, segment, first, offset)) return true;
+      for (const one of lost) this.#lost(vdisk, segment, one.block, one.blocks);
       let count = 0;
       while (from >= 0 && count < SCRUB_RUN_BLOCKS && from + count < blocks && this.#states.state[from + count] === BlockState.data)
         count++;
@@ -155,6 +160,34 @@ export class Scrubber {
     if (block < BLOCKS_PER_SEGMENT) return;
     this.#segments.shift();
     this.#block = 0;
+  }
+
+  /** Ranges of which nobody here knows what they are, and that the log has nothing newer of. */
+  #lostBelow(vdisk: Drainable, segment: number, first: number, blocks: number): { block: number; blocks: number }[] {
+    const ranges: { block: number; blocks: number }[] = [];
+    for (let i = 0; i < blocks; i++) {
+      const block = first + i;
+      if (this.#states.state[i] !== BlockState.lost || vdisk.index.find(segment * BLOCKS_PER_SEGMENT + block) !== Where.notHere) continue;
+      const last = ranges.at(-1);
+      if (last !== undefined && last.block + last.blocks === block) last.blocks++;
+      else ranges.push({ block, blocks: 1 });
+    }
+    return ranges;
+  }
+
+  /** As long as that brings something. False: it was tried. Then it goes on from the same block. */
+  #refill(vdisk: Drainable, segment: number, block: number, offset: number): boolean {
+    const { copies } = vdisk.host;
+    const number = segment * BLOCKS_PER_SEGMENT + block;
+    const record = Math.floor(number / RECORD_BLOCKS);
+    if (copies === undefined || this.#refilled === record) return false;
+    this.#refilled = record;
+    copies.refill(number, 1, isRefilled => {
+      if (isRefilled) this.#refilled = -1;
+      this.options.ports.buffers.give(offset);
+      this.#afterRun(1);
+    });
+    return true;
   }
 
   #lost(vdisk: Drainable, segment: number, block: number, blocks: number): void {

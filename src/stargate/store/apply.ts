@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { BLOCKS_PER_SEGMENT, BlockState } from '../core/ports.js';
+import { BLOCKS_PER_SEGMENT, BlockState, type BlockStates, type RecordRefill } from '../core/ports.js';
 import { CHUNK_MAX_BYTES, ChunkTable, decodeChunk, encodeChunk, placeSeed } from './chunk.js';
 import {
   chunkKey,
@@ -16,11 +16,12 @@ import {
   formatKey,
   keyAfter,
   layerKey,
+  parseKey,
   segmentKey,
   type SegmentRecord,
 } from './format.js';
 import { StoreError } from './errors.js';
-import { CHUNK_BLOCKS, FORGET_RECORDS_PER_COMMIT, MAX_LAYER, MAX_SEGMENTS, MAX_SEQ } from './limits.js';
+import { CHUNK_BLOCKS, CHUNKS_PER_SEGMENT, FORGET_RECORDS_PER_COMMIT, MAX_LAYER, MAX_SEGMENTS, MAX_SEQ } from './limits.js';
 import type { DrainMessage, StoreCommand, StoreResult } from './messages.js';
 import type { RecordTransaction } from './records.js';
 
@@ -32,6 +33,8 @@ export function applyCommand(txn: RecordTransaction, command: StoreCommand): Sto
   switch (command.kind) {
     case 'drain':
       return { kind: 'drain', id: command.id, segment: applyDrain(txn, command.drain) };
+    case 'refill':
+      return { kind: 'refill', id: command.id, segment: applyRefill(txn, command.refill) };
     case 'createLayer':
       return { kind: 'layer', id: command.id, layer: createLayer(txn, command.vdiskId) };
     case 'removeLayer':
@@ -68,9 +71,40 @@ function applyDrain(txn: RecordTransaction, drain: DrainMessage): SegmentRecord 
     if (blocks === BLOCKS_PER_SEGMENT && state !== BlockState.data) writer.setAll(state, drain.seq[run]!);
     else writer.set(block, blocks, state, drain.crc[run]!, drain.seq[run]!);
   }
-  writer.flush();
+  writer.end();
   txn.put(key, encodeSegment(layer, segment, record));
   return record;
+}
+
+/** The segment's record; null when it has been drained further, or is damaged: then nothing is known of where it was drained to. */
+function applyRefill(txn: RecordTransaction, { layer, segment, block, drainSeq, states }: RecordRefill): SegmentRecord | null {
+  const layerRecord = txn.get(layerKey(layer));
+  const stored = txn.get(segmentKey(layer, segment));
+  if (layerRecord === undefined || stored === undefined) return null;
+  try {
+    if (decodeLayer(layer, layerRecord).deleting) return null;
+    const record = decodeSegment(layer, segment, stored);
+    if (record.drainSeq !== drainSeq) return null;
+    const writer = new ChunkWriter(txn, layer, segment, record, drainSeq);
+    if (!writer.refill(block, states)) return record;
+    writer.end();
+    txn.put(segmentKey(layer, segment), encodeSegment(layer, segment, record));
+    return record;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return null;
+  }
+}
+
+/** Throws on a refill that breaks the contract of `RecordRefill`. */
+export function assertRefill({ segment, block, drainSeq, states }: RecordRefill): void {
+  assert(segment >= 0 && segment < MAX_SEGMENTS, `segment ${segment}`);
+  assert(block >= 0 && block < BLOCKS_PER_SEGMENT && block % CHUNK_BLOCKS === 0, `a refill of the record at block ${block}`);
+  for (let i = 0; i < CHUNK_BLOCKS; i++) {
+    const state = states.state[i]!;
+    assert(state <= BlockState.lost, `state ${state} in a refill`);
+    assert(state === BlockState.lost || states.seq[i]! <= drainSeq, `a refill: seq ${states.seq[i]} is above ${drainSeq}`);
+  }
 }
 
 /** Throws on a drain that breaks the contract of `DrainCommit`. */
@@ -84,7 +118,7 @@ export function assertDrain(drain: DrainMessage): void {
     const state = drain.state[run]!;
     const seq = drain.seq[run]!;
     const isInPlace = block >= next && blocks > 0 && block + blocks <= BLOCKS_PER_SEGMENT;
-    const isState = state <= BlockState.zero && (state !== BlockState.data || blocks === 1);
+    const isState = state <= BlockState.lost && (state !== BlockState.data || blocks === 1);
     // What to say is put together only where there is something to say: a drain has a thousand runs.
     if (!isInPlace || !isState || !(seq > drain.fromSeq && seq <= drain.toSeq))
       assert.fail(
@@ -99,6 +133,8 @@ class ChunkWriter {
   readonly #table = scratchTable;
   #chunk = -1;
   #dataBefore = 0;
+  /** A record was damaged: how much of the segment's data it had counted nobody knows. */
+  #isCountLost = false;
 
   constructor(
     readonly txn: RecordTransaction,
@@ -112,11 +148,26 @@ class ChunkWriter {
     for (const end = block + blocks; block < end; block++) {
       const chunk = Math.floor(block / CHUNK_BLOCKS);
       if (chunk !== this.#chunk) this.#open(chunk);
-      const at = block % CHUNK_BLOCKS;
-      this.#table.state[at] = state;
-      this.#table.crc[at] = state === BlockState.data ? crc : 0;
-      this.#table.seq[at] = state === BlockState.absent ? 0 : seq;
+      this.#set(block % CHUNK_BLOCKS, state, crc, seq);
     }
+  }
+
+  #set(at: number, state: BlockState, crc: number, seq: number): void {
+    this.#table.state[at] = state;
+    this.#table.crc[at] = state === BlockState.data ? crc : 0;
+    this.#table.seq[at] = state === BlockState.absent ? 0 : seq;
+  }
+
+  /** Only what is lost: a drain may have written the others meanwhile. False: nothing is to be changed. */
+  refill(block: number, { state, crc, seq }: BlockStates): boolean {
+    this.#open(block / CHUNK_BLOCKS);
+    let isChanged = false;
+    for (let at = 0; at < CHUNK_BLOCKS; at++) {
+      if (this.#table.state[at] !== BlockState.lost || state[at] === BlockState.lost) continue;
+      this.#set(at, state[at] as BlockState, crc[at]!, seq[at]!);
+      isChanged = true;
+    }
+    return isChanged;
   }
 
   /** The whole segment gets one state: its chunks' records go. */
@@ -128,7 +179,21 @@ class ChunkWriter {
     this.record.baseSeq = state === BlockState.absent ? 0 : seq;
   }
 
-  flush(): void {
+  end(): void {
+    this.#flush();
+    if (this.#isCountLost) this.record.dataBlocks = this.#countData();
+  }
+
+  #countData(): number {
+    const table = this.#table;
+    let count = 0;
+    const end = keyAfter(chunkKey(this.layer, this.segment, CHUNKS_PER_SEGMENT - 1));
+    for (const [key, stored] of this.txn.range(chunkKey(this.layer, this.segment, 0), end))
+      if (this.#decode(stored, parseKey(key)!.chunk)) count += table.dataBlocks(0);
+    return count;
+  }
+
+  #flush(): void {
     if (this.#chunk < 0) return;
     this.record.dataBlocks += this.#table.dataBlocks(0) - this.#dataBefore;
     const lengthBytes = encodeChunk(this.#table, 0, placeSeed(this.layer, this.segment, this.#chunk), scratchRecord);
@@ -136,25 +201,24 @@ class ChunkWriter {
     this.#chunk = -1;
   }
 
-  /**
-   * Of a damaged record nobody knows what its blocks were. They become data that no content fits, so that they go on failing to be read, each until
-   * it is written, and the drain of everything else goes on.
-   */
-  #decode(stored: Uint8Array, chunk: number): void {
+  /** Of a damaged record nobody knows what its blocks were: each is lost until it is written, or another replica says it, and the drain of everything else goes on. */
+  #decode(stored: Uint8Array, chunk: number): boolean {
     try {
       decodeChunk(stored, stored.length, placeSeed(this.layer, this.segment, chunk), this.#table, 0);
+      return true;
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
-      this.#table.fill(0, BlockState.data, this.fromSeq);
+      this.#table.fill(0, BlockState.lost, this.fromSeq);
+      return false;
     }
   }
 
   #open(chunk: number): void {
-    this.flush();
+    this.#flush();
     this.#chunk = chunk;
     const stored = this.txn.get(fillChunkKey(scratchKey, this.layer, this.segment, chunk));
     if (stored === undefined) this.#table.fill(0, this.record.baseState, this.record.baseSeq);
-    else this.#decode(stored, chunk);
+    else if (!this.#decode(stored, chunk)) this.#isCountLost = true;
     this.#dataBefore = this.#table.dataBlocks(0);
   }
 }

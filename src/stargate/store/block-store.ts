@@ -8,9 +8,10 @@ import {
   type BlockStorePort,
   type DrainCommit,
   type LayerId,
+  type RecordRefill,
   type StoreOwner,
 } from '../core/ports.js';
-import { assertDrain } from './apply.js';
+import { assertDrain, assertRefill } from './apply.js';
 import { ChunkTable, decodeChunk, placeSeed } from './chunk.js';
 import { StoreError } from './errors.js';
 import {
@@ -88,6 +89,7 @@ export class BlockStore implements BlockStorePort {
     }
     const table = this.#table;
     let missed = false;
+    let isKnown = true;
     let to = 0;
     while (to < blocks) {
       const chunk = Math.floor(block / CHUNK_BLOCKS);
@@ -95,18 +97,28 @@ export class BlockStore implements BlockStorePort {
       if (row < 0) {
         row = this.#load(layer, segment, chunk);
         missed = true;
-        if (row < 0) break;
       }
       const end = Math.min(blocks, to + CHUNK_BLOCKS - (block % CHUNK_BLOCKS));
+      if (row < 0) {
+        isKnown = false;
+        out.state.fill(BlockState.lost, to, end);
+        out.crc.fill(0, to, end);
+        out.seq.fill(0, to, end);
+        block += end - to;
+        to = end;
+        continue;
+      }
       for (let from = row * CHUNK_BLOCKS + (block % CHUNK_BLOCKS); to < end; to++, from++, block++) {
-        out.state[to] = table.state[from]!;
+        const state = table.state[from]!;
+        if (state === BlockState.lost) isKnown = false;
+        out.state[to] = state;
         out.crc[to] = table.crc[from]!;
         out.seq[to] = table.seq[from]!;
       }
     }
     // Also after damage: a snapshot that is kept would be an old one for the next lookup.
     if (missed) this.reader.release();
-    return to === blocks;
+    return isKnown;
   }
 
   nextChanged(layer: LayerId, segment: number, block: number, aboveSeq: number): number {
@@ -145,6 +157,14 @@ export class BlockStore implements BlockStorePort {
     assertDrain(drain);
     this.#viewOf(drain.layer);
     this.#send({ kind: 'drain', id: this.#nextId++, drain }, owner, tag);
+  }
+
+  refill(refill: RecordRefill, owner: StoreOwner, tag: number): void {
+    assertRefill(refill);
+    this.#viewOf(refill.layer);
+    const { state, crc, seq } = refill.states;
+    const states = { state: state.slice(0, CHUNK_BLOCKS), crc: crc.slice(0, CHUNK_BLOCKS), seq: seq.slice(0, CHUNK_BLOCKS) };
+    this.#send({ kind: 'refill', id: this.#nextId++, refill: { ...refill, states } }, owner, tag);
   }
 
   createLayer(vdiskId: string, owner: StoreOwner, tag: number): void {
@@ -224,6 +244,11 @@ export class BlockStore implements BlockStorePort {
         if (result.segment !== null) this.#takeUp(command.drain, result.segment);
         owner.onCommitted(tag, result.segment !== null);
         return;
+      case 'refill':
+        assert(command.kind === 'refill');
+        if (result.segment !== null) this.#takeUpRefill(command.refill, result.segment);
+        owner.onCommitted(tag, result.segment !== null);
+        return;
       case 'layer':
         this.#layers.set(result.layer, { deleting: false, segments: new Map(), dataBlocks: 0 });
         owner.onLayerCreated(tag, result.layer);
@@ -240,9 +265,7 @@ export class BlockStore implements BlockStorePort {
   /** What a commit changed leaves the cache; the next lookup reads it anew. */
   #takeUp(drain: DrainMessage, record: SegmentRecord): void {
     const { layer, segment } = drain;
-    const view = this.#viewOf(layer);
-    view.dataBlocks += record.dataBlocks - (view.segments.get(segment)?.dataBlocks ?? 0);
-    view.segments.set(segment, record);
+    this.#setSegment(layer, segment, record);
     let done = -1;
     for (let run = 0; run < drain.block.length; run++) {
       const first = Math.max(done + 1, Math.floor(drain.block[run]! / CHUNK_BLOCKS));
@@ -251,6 +274,17 @@ export class BlockStore implements BlockStorePort {
       this.#index.removeRange(layer, segment * CHUNKS_PER_SEGMENT + first, last - first + 1);
       done = last;
     }
+  }
+
+  #takeUpRefill({ layer, segment, block }: RecordRefill, record: SegmentRecord): void {
+    this.#setSegment(layer, segment, record);
+    this.#index.remove(layer, segment * CHUNKS_PER_SEGMENT + block / CHUNK_BLOCKS);
+  }
+
+  #setSegment(layer: LayerId, segment: number, record: SegmentRecord): void {
+    const view = this.#viewOf(layer);
+    view.dataBlocks += record.dataBlocks - (view.segments.get(segment)?.dataBlocks ?? 0);
+    view.segments.set(segment, record);
   }
 
   #fail(message: string): void {

@@ -8,7 +8,7 @@ import { CHUNK_BLOCKS } from './limits.js';
  * The record of one chunk: state, CRC32C and seq of 64 blocks. Little-endian.
  *
  * ```
- *   0  u8      version (1)
+ *   0  u8      version: 1; 2 where a block is lost, so that older software takes the record for damaged
  *   1  u8      flags: 1 = all blocks that are not absent have the same seq, which is stored once
  *   2  u8      number of data blocks
  *   3  u8      number of blocks that are not absent
@@ -19,6 +19,7 @@ import { CHUNK_BLOCKS } from './limits.js';
  * ```
  */
 export const CHUNK_VERSION = 1;
+export const CHUNK_VERSION_LOST = 2;
 export const CHUNK_HEADER_BYTES = 8;
 export const CHUNK_STATES_BYTES = CHUNK_BLOCKS / 4;
 export const CHUNK_MAX_BYTES = CHUNK_HEADER_BYTES + CHUNK_STATES_BYTES + CHUNK_BLOCKS * (4 + 6);
@@ -47,8 +48,12 @@ export class ChunkTable {
   }
 
   dataBlocks(row: number): number {
+    return this.count(row, BlockState.data);
+  }
+
+  count(row: number, state: BlockState): number {
     let count = 0;
-    for (let i = row * CHUNK_BLOCKS, end = i + CHUNK_BLOCKS; i < end; i++) if (this.state[i] === BlockState.data) count++;
+    for (let i = row * CHUNK_BLOCKS, end = i + CHUNK_BLOCKS; i < end; i++) if (this.state[i] === state) count++;
     return count;
   }
 }
@@ -66,6 +71,7 @@ export function encodeChunk(table: ChunkTable, row: number, seed: number, out: B
   let present = 0;
   let data = 0;
   let sameSeq = true;
+  let isLost = false;
   let firstSeq = -1;
   for (let i = 0; i < CHUNK_BLOCKS; i++) {
     const state = table.state[from + i]!;
@@ -74,6 +80,7 @@ export function encodeChunk(table: ChunkTable, row: number, seed: number, out: B
     if (present++ === 0) firstSeq = seq;
     else if (seq !== firstSeq) sameSeq = false;
     out[CHUNK_HEADER_BYTES + (i >> 2)]! |= state << ((i & 3) * 2);
+    if (state === BlockState.lost) isLost = true;
     if (state !== BlockState.data) continue;
     data++;
     out.writeUInt32LE(table.crc[from + i]!, at);
@@ -85,7 +92,7 @@ export function encodeChunk(table: ChunkTable, row: number, seed: number, out: B
       if (table.state[from + i] !== BlockState.absent) at = out.writeUIntLE(table.seq[from + i]!, at, 6);
     }
   }
-  out[0] = CHUNK_VERSION;
+  out[0] = isLost ? CHUNK_VERSION_LOST : CHUNK_VERSION;
   out[1] = sameSeq && present > 0 ? SAME_SEQ : 0;
   out[2] = data;
   out[3] = present;
@@ -103,7 +110,8 @@ export function decodeChunk(record: Uint8Array, lengthBytes: number, seed: numbe
   const sameSeq = (scratch[1]! & SAME_SEQ) !== 0;
   const data = scratch[2]!;
   const present = scratch[3]!;
-  if (scratch[0] !== CHUNK_VERSION) throw badChunk(`version ${scratch[0]}`);
+  const version = scratch[0]!;
+  if (version !== CHUNK_VERSION && version !== CHUNK_VERSION_LOST) throw badChunk(`version ${version}`);
   if (crc32c(scratch.subarray(0, lengthBytes), seed) !== stored) throw badChunk('checksum differs');
   let crcAt = CHUNK_HEADER_BYTES + CHUNK_STATES_BYTES;
   let seqAt = crcAt + 4 * data;
@@ -115,7 +123,7 @@ export function decodeChunk(record: Uint8Array, lengthBytes: number, seed: numbe
   let presentSeen = 0;
   for (let i = 0; i < CHUNK_BLOCKS; i++) {
     const state = (scratch[CHUNK_HEADER_BYTES + (i >> 2)]! >> ((i & 3) * 2)) & 3;
-    if (state > BlockState.zero) throw badChunk(`state ${state}`);
+    if (state === BlockState.lost && version !== CHUNK_VERSION_LOST) throw badChunk(`state ${state}`);
     table.state[from + i] = state;
     if (state === BlockState.absent) {
       table.crc[from + i] = 0;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { BLOCKS_PER_SEGMENT } from '../core/ports.js';
+import { BLOCKS_PER_SEGMENT, RECORD_BLOCKS } from '../core/ports.js';
 
 /** Blocks whose states one record holds. */
-export const CHUNK_BLOCKS = 64;
+export const CHUNK_BLOCKS = RECORD_BLOCKS;
 export const CHUNKS_PER_SEGMENT = BLOCKS_PER_SEGMENT / CHUNK_BLOCKS;
 assert.equal(CHUNKS_PER_SEGMENT, 4096);
 

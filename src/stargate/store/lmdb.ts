@@ -113,6 +113,9 @@ export class LmdbReader implements RecordReader {
 export function transactionIn(database: StoreDatabase): RecordTransaction {
   return {
     get: key => database.getBinary(key),
+    *range(start, end) {
+      for (const { key, value } of database.getRange({ start, end })) yield [Buffer.from(key), Buffer.from(value)];
+    },
     put: (key, record) => void database.put(key, record),
     remove: key => void database.remove(key),
     removeRange(start, end, limit) {

@@ -1,19 +1,20 @@
 import assert from 'node:assert/strict';
 import type { WakeHandle } from 'uring-engine';
-import type { DrainCommit } from '../core/ports.js';
+import type { DrainCommit, RecordRefill } from '../core/ports.js';
 import type { SegmentRecord } from './format.js';
 import { MAX_DRAIN_RUNS } from './limits.js';
 
 /** What a shard asks the store thread to write. `id` is answered once. */
 export type StoreCommand =
   | { readonly kind: 'drain'; readonly id: number; readonly drain: DrainMessage }
+  | { readonly kind: 'refill'; readonly id: number; readonly refill: RecordRefill }
   | { readonly kind: 'createLayer'; readonly id: number; readonly vdiskId: string }
   | { readonly kind: 'removeLayer'; readonly id: number; readonly layer: number }
   | { readonly kind: 'forgetLayer'; readonly id: number; readonly layer: number };
 
 /** What the store thread answers, all of it durable. */
 export type StoreResult =
-  | { readonly kind: 'drain'; readonly id: number; readonly segment: SegmentRecord | null }
+  | { readonly kind: 'drain' | 'refill'; readonly id: number; readonly segment: SegmentRecord | null }
   | { readonly kind: 'layer'; readonly id: number; readonly layer: number }
   | { readonly kind: 'done'; readonly id: number; readonly ok: boolean }
   /** Nothing was changed. */

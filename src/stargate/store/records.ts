@@ -11,6 +11,8 @@ export interface RecordReader {
 /** A write transaction: all or nothing. */
 export interface RecordTransaction {
   get(key: Buffer): Uint8Array | undefined;
+  /** Keys from `start` up to and without `end`, ascending, with their records; copies. */
+  range(start: Buffer, end: Buffer): Iterable<readonly [key: Uint8Array, record: Uint8Array]>;
   /** Copies `record`. */
   put(key: Buffer, record: Buffer): void;
   remove(key: Buffer): void;

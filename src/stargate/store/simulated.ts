@@ -150,10 +150,7 @@ export class SimulatedStore implements StoreLink {
 export function readerOf(disk: SimulatedStoreDisk): RecordReader {
   return {
     get: key => disk.records.get(key.toString('hex')),
-    *range(start, end) {
-      const keys = keysOf(disk, start, end);
-      for (const key of keys) yield [Buffer.from(key, 'hex'), Buffer.from(disk.records.get(key)!)] as const;
-    },
+    range: (start, end) => rangeOf(disk, start, end),
     release: () => undefined,
   };
 }
@@ -161,6 +158,7 @@ export function readerOf(disk: SimulatedStoreDisk): RecordReader {
 export function transactionOn(disk: SimulatedStoreDisk): RecordTransaction {
   return {
     get: key => disk.records.get(key.toString('hex')),
+    range: (start, end) => rangeOf(disk, start, end),
     put: (key, record) => disk.records.set(key.toString('hex'), Buffer.from(record)),
     remove: key => disk.records.delete(key.toString('hex')),
     removeRange(start, end, limit) {
@@ -169,6 +167,10 @@ export function transactionOn(disk: SimulatedStoreDisk): RecordTransaction {
       return keys.length;
     },
   };
+}
+
+function* rangeOf(disk: SimulatedStoreDisk, start: Buffer, end: Buffer): Iterable<readonly [Uint8Array, Uint8Array]> {
+  for (const key of keysOf(disk, start, end)) yield [Buffer.from(key, 'hex'), Buffer.from(disk.records.get(key)!)];
 }
 
 const keysOf = (disk: SimulatedStoreDisk, start: Buffer, end: Buffer): string[] =>

@@ -119,6 +119,11 @@ class StoreVerifier {
     if (chunk >= CHUNKS_PER_SEGMENT) throw bad(`chunk ${chunk} lies behind the segment's end`);
     decodeChunk(record, record.length, placeSeed(layer, segment, chunk), this.#table, 0);
     owner.counted += this.#table.dataBlocks(0);
+    const lost = this.#table.count(0, BlockState.lost);
+    if (lost > 0) {
+      const message = `of ${lost} of the 64 blocks from here on nobody knows what they are: the record that said it was damaged`;
+      this.#findings.push(error('store-lost', layer, segment, chunk * CHUNK_BLOCKS, message));
+    }
     const newest = this.#table.seq.reduce((a, b) => Math.max(a, b));
     if (newest > owner.drainSeq) throw bad(`seq ${newest} above the segment's drainSeq ${owner.drainSeq}`);
   }

@@ -24,7 +24,7 @@ function look(atS: number, probes: SessionProbes | null, { cpuS = atS, hits = 0,
         storage: {
           cache: { pages: 10, usedPages: 5, hits, misses: 10 },
           oplog: [{ stream: 0, usedBytes: 50, capacityBytes: 200 }],
-          rot: { damagedBlocks: 0, fetchedBlocks: 0, repairedBlocks: 0, lostBlocks: 0 },
+          rot: { damagedBlocks: 0, fetchedBlocks: 0, repairedBlocks: 0, refilledRecords: 0, lostBlocks: 0 },
           scrub: null,
         },
       },

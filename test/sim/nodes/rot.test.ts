@@ -90,7 +90,7 @@ describe('rot in the extents', () => {
     expect(world.compare()).toHaveLength(3);
     expect(world.ask(IoOp.read, 0, 12)).toBe(IoStatus.ok);
     world.isRepaired(controller, 3);
-    expect(controller.part!.rot).toEqual({ damagedBlocks: 3, fetchedBlocks: 3, repairedBlocks: 3, lostBlocks: 0 });
+    expect(controller.part!.rot).toEqual({ damagedBlocks: 3, fetchedBlocks: 3, repairedBlocks: 3, refilledRecords: 0, lostBlocks: 0 });
     expect(world.compare()).toEqual([]);
     expect([world.bad, world.cluster.complaints]).toEqual([[], []]);
   });

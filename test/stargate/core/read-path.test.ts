@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
 import { MAX_MISS_READS, MAX_REREADS } from '../../../src/stargate/core/limits.js';
-import { BLOCKS_PER_SEGMENT } from '../../../src/stargate/core/ports.js';
+import { BLOCKS_PER_SEGMENT, RECORD_BLOCKS } from '../../../src/stargate/core/ports.js';
 import { chunkKey } from '../../../src/stargate/store/format.js';
 import { expectBytes } from '../bytes.js';
 import type { CoreClient } from './core-client.js';
@@ -210,12 +210,18 @@ describe('a damaged block', () => {
     expect(rig.corrupt).toEqual([]);
   });
 
-  it('a map of what a lost record describes fails, and guesses nothing', () => {
+  it('a map of what a lost record describes takes it for data: whether it can be read a read says', () => {
     const { rig, client } = started();
     rig.drained(0, 0, blocks(1), 1);
     rig.settle();
     rig.storeDisk.records.get(chunkKey(rig.layer, 0, 0).toString('hex'))![9]! ^= 1;
-    expect(client.request(IoOp.map, 0, BLOCK).status).toBe(corrupt);
+    const map = client.request(IoOp.map, 0, BLOCK);
+    expect([map.status, map.request.extents[1]]).toEqual([ok, 0]);
+    expect(read(client, 0, BLOCK).status).toBe(corrupt);
+    // The next record is another one.
+    expect(read(client, RECORD_BLOCKS * BLOCK - BLOCK, 2 * BLOCK).status).toBe(corrupt);
+    expect(rig.corrupt.at(-1)).toBe((RECORD_BLOCKS - 1) * BLOCK);
+    expect(read(client, RECORD_BLOCKS * BLOCK, BLOCK).status).toBe(ok);
   });
 });
 

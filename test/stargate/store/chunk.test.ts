@@ -1,3 +1,4 @@
+import { crc32c } from '@node-rs/crc32';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { CHUNK_MAX_BYTES, ChunkTable, decodeChunk, encodeChunk, placeSeed } from '../../../src/stargate/store/chunk.js';
@@ -46,6 +47,24 @@ describe('chunk records', () => {
         expect(back).toEqual(tableOf(blocks, row, 3));
       }),
     );
+  });
+
+  it('have another version where a block is lost: older software takes such a record for damaged', () => {
+    const out = Buffer.alloc(CHUNK_MAX_BYTES);
+    const blocks = [
+      { state: 1, crc: 1, seq: 5 },
+      { state: 3, crc: 0, seq: 4 },
+      { state: 2, crc: 0, seq: 5 },
+    ];
+    const length = encodeChunk(tableOf(blocks), 0, 7, out);
+    expect(out[0]).toBe(2);
+    const back = new ChunkTable(1);
+    decodeChunk(out, length, 7, back, 0);
+    expect(back).toEqual(tableOf(blocks));
+    out[0] = 1;
+    out.writeUInt32LE(0, 4);
+    out.writeUInt32LE(crc32c(out.subarray(0, length), 7), 4);
+    expect(() => decodeChunk(out, length, 7, back, 0)).toThrow(/state 3/);
   });
 
   it('are small where there is little in them', () => {

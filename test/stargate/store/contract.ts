@@ -100,6 +100,33 @@ export function storeContract(name: string, make: () => Promise<StoreHarness>): 
       return owner.committed.at(-1)![1];
     }
 
+    it('takes up again what is lost, as of where the segment is drained to', async () => {
+      const layer = await layerOf('v');
+      const runs = [
+        { block: 1, state: BlockState.data, crc: 4, seq: 3 },
+        { block: 2, blocks: 62, state: BlockState.lost, seq: 2 },
+        { block: 70, state: BlockState.data, crc: 6, seq: 3 },
+      ];
+      await drain(drainOf(layer, 2, 0, 3, runs));
+      const states = { state: new Uint8Array(64), crc: new Uint32Array(64), seq: new Float64Array(64) };
+      for (let i = 0; i < 3; i++) [states.state[i], states.crc[i], states.seq[i]] = [BlockState.data, 8, 1];
+      const refill = async (drainSeq: number): Promise<boolean> => {
+        harness.store.refill({ layer, segment: 2, block: 0, drainSeq, states }, owner, 0);
+        await harness.settle();
+        return owner.committed.at(-1)![1];
+      };
+      expect(lookup(harness.store, layer, 2, 0, 3)).toEqual([ABSENT, '1:4:3', '3:0:2']);
+      expect(await refill(2)).toBe(false);
+      expect(harness.store.allocatedBytes(layer)).toBe(2 * BLOCK_BYTES);
+      expect(await refill(3)).toBe(true);
+      const after = [ABSENT, '1:4:3', '1:8:1', ABSENT];
+      expect(lookup(harness.store, layer, 2, 0, 4)).toEqual(after);
+      expect(harness.store.allocatedBytes(layer)).toBe(3 * BLOCK_BYTES);
+      await harness.restart();
+      expect(lookup(harness.store, layer, 2, 0, 4)).toEqual(after);
+      expect(harness.store.drainSeq(layer, 2)).toBe(3);
+    });
+
     it('knows nothing of what was never drained', async () => {
       const layer = await layerOf('v');
       expect(lookup(harness.store, layer, 5, 0, 3)).toEqual([ABSENT, ABSENT, ABSENT]);

@@ -1,11 +1,11 @@
-import { crc32c } from '@node-rs/crc32';
 import { describe, expect, it } from 'vitest';
 import { BlockState, type BlockStates } from '../../../src/stargate/core/ports.js';
 import { BlockStore } from '../../../src/stargate/store/block-store.js';
 import { chunkKey, segmentKey } from '../../../src/stargate/store/format.js';
 import { readerOf, SimulatedStoreDisk } from '../../../src/stargate/store/simulated.js';
-import { applyCommand } from '../../../src/stargate/store/apply.js';
+import { applyCommand, applyFormat } from '../../../src/stargate/store/apply.js';
 import { transactionOn } from '../../../src/stargate/store/simulated.js';
+import { verifyStore } from '../../../src/stargate/store/verify.js';
 import { copyDrain } from '../../../src/stargate/store/messages.js';
 import { drainOf } from './contract.js';
 
@@ -14,6 +14,7 @@ const out: BlockStates = { state: new Uint8Array(200), crc: new Uint32Array(200)
 /** A store with a layer and two chunks of segment 3, and a view of it. */
 function made() {
   const disk = new SimulatedStoreDisk();
+  applyFormat(transactionOn(disk));
   const apply = (command: Parameters<typeof applyCommand>[1]) => applyCommand(transactionOn(disk), command);
   apply({ kind: 'createLayer', id: 1, vdiskId: 'v' });
   const runs = [
@@ -33,7 +34,14 @@ function made() {
     const record = disk.records.get(key.toString('hex'))!;
     record[9]! ^= 1;
   };
-  return { disk, store, calls, flip };
+  const states = { state: new Uint8Array(64), crc: new Uint32Array(64), seq: new Float64Array(64) };
+  for (const [block, crc, seq] of [
+    [0, 5, 1],
+    [9, 7, 2],
+  ] as const)
+    [states.state[block], states.crc[block], states.seq[block]] = [BlockState.data, crc, seq];
+  const refill = { layer: 1, segment: 3, block: 0, drainSeq: 2, states };
+  return { disk, store, calls, flip, refill };
 }
 
 describe('a damaged record', () => {
@@ -42,6 +50,7 @@ describe('a damaged record', () => {
     flip(chunkKey(1, 3, 0));
     expect(store.lookup(1, 3, 0, 1, out)).toBe(false);
     expect(store.lookup(1, 3, 60, 20, out)).toBe(false);
+    expect([out.state[3], out.state[4], out.state[10], out.crc[10]]).toEqual([BlockState.lost, BlockState.absent, BlockState.data, 6]);
     // A snapshot that was kept would be an old one for the next lookup.
     expect(calls.at(-1)).toBe('release');
     expect(store.lookup(1, 3, 70, 1, out)).toBe(true);
@@ -56,11 +65,33 @@ describe('a damaged record', () => {
     flip(chunkKey(1, 3, 0));
     const drain = copyDrain(drainOf(1, 3, 2, 9, [{ block: 1, state: BlockState.data, crc: 8, seq: 9 }]));
     expect(applyCommand(transactionOn(disk), { kind: 'drain', id: 3, drain })).toMatchObject({ segment: { drainSeq: 9 } });
-    expect(store.lookup(1, 3, 0, 3, out)).toBe(true);
-    expect(Array.from(out.state.subarray(0, 3))).toEqual([BlockState.data, BlockState.data, BlockState.data]);
-    // No content has these checksums: 0 is not even that of zeroes.
-    expect(Array.from(out.crc.subarray(0, 3))).toEqual([0, 8, 0]);
-    expect(crc32c(new Uint8Array(4096))).not.toBe(0);
+    expect(store.lookup(1, 3, 0, 3, out)).toBe(false);
+    expect(Array.from(out.state.subarray(0, 3))).toEqual([BlockState.lost, BlockState.data, BlockState.lost]);
+    expect(out.crc[1]).toBe(8);
+    expect(verifyStore(readerOf(disk)).map(({ code, block }) => [code, block])).toEqual([['store-lost', 0]]);
+  });
+
+  it('of a chunk: how much data the segment has is counted anew, whatever it had counted of the record', () => {
+    const { disk, flip } = made();
+    flip(chunkKey(1, 3, 0));
+    const drain = copyDrain(drainOf(1, 3, 2, 9, [{ block: 0, blocks: 64, state: BlockState.zero, seq: 9 }]));
+    expect(applyCommand(transactionOn(disk), { kind: 'drain', id: 3, drain })).toMatchObject({ segment: { dataBlocks: 1 } });
+    expect(verifyStore(readerOf(disk))).toEqual([]);
+  });
+
+  it('of a chunk is refilled as of where the segment is drained to, and only in what is lost', () => {
+    const { disk, flip, refill } = made();
+    const apply = (drainSeq: number) => applyCommand(transactionOn(disk), { kind: 'refill', id: 4, refill: { ...refill, drainSeq } });
+    const before = disk.records.get(chunkKey(1, 3, 0).toString('hex'));
+    // Nothing is lost: nothing is changed, whatever is said.
+    expect(apply(2)).toMatchObject({ segment: { dataBlocks: 2 } });
+    expect(disk.records.get(chunkKey(1, 3, 0).toString('hex'))).toBe(before);
+    flip(chunkKey(1, 3, 0));
+    expect(apply(1)).toMatchObject({ segment: null });
+    expect(apply(2)).toMatchObject({ segment: { dataBlocks: 3 } });
+    expect(verifyStore(readerOf(disk))).toEqual([]);
+    flip(segmentKey(1, 3));
+    expect(apply(2)).toMatchObject({ segment: null });
   });
 
   it('of a segment, damaged after it was read: chunks without a record are not guessed', () => {

@@ -4,11 +4,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { BlockState } from '../../../src/stargate/core/ports.js';
+import { BLOCK_BYTES, BlockState } from '../../../src/stargate/core/ports.js';
 // The store thread is a worker, and a worker runs compiled code: this test takes the store from dist (`npm run build` before).
 import { openBlockStore, StoreHandle } from '../../../dist/stargate/store/store-handle.js';
 import { LmdbReader, openDatabase, transactionIn } from '../../../dist/stargate/store/lmdb.js';
-import { encodeFormat, formatKey } from '../../../dist/stargate/store/format.js';
+import { chunkKey, encodeFormat, formatKey } from '../../../dist/stargate/store/format.js';
 import { verifyStore } from '../../../dist/stargate/store/verify.js';
 import type { BlockStore } from '../../../dist/stargate/store/block-store.js';
 import { drainOf, lookup, Recorder, storeContract, type StoreHarness } from './contract.js';
@@ -95,6 +95,39 @@ describe('StoreHandle', () => {
       expect(store.layersOf('v').length).toBe(3);
       await (store.reader as LmdbReader).database.close();
     }
+    await handle.stop();
+  });
+
+  it('counts a segment anew where a record of it was damaged, its own changes among it', async () => {
+    let handle = await StoreHandle.start(directory, fatal);
+    let shard = shardStub();
+    let store = openBlockStore(handle.connect(), shard);
+    const owner = new Recorder();
+    store.createLayer('v', owner, 0);
+    const runs = [1, 65, 129].map(block => ({ block, state: BlockState.data, crc: 5, seq: 1 }));
+    await settle(store, shard);
+    const [layer] = owner.layers as [number];
+    store.commitDrain(drainOf(layer, 0, 0, 1, runs), owner, 0);
+    await settle(store, shard);
+    await (store.reader as LmdbReader).database.close();
+    await handle.stop();
+    const database = openDatabase(join(directory, 'store'));
+    database.transactionSync(() => {
+      const txn = transactionIn(database);
+      const record = Buffer.from(txn.get(chunkKey(layer, 0, 0))!);
+      record[9]! ^= 1;
+      txn.put(chunkKey(layer, 0, 0), record);
+    });
+    await database.close();
+    handle = await StoreHandle.start(directory, fatal);
+    shard = shardStub();
+    store = openBlockStore(handle.connect(), shard);
+    const more = [2, 66].map(block => ({ block, state: BlockState.data, crc: 5, seq: 2 }));
+    store.commitDrain(drainOf(layer, 0, 1, 2, more), owner, 0);
+    await settle(store, shard);
+    // Of the damaged record the one that was written: what else it had nobody knows.
+    expect(store.allocatedBytes(layer)).toBe((1 + 2 + 1) * BLOCK_BYTES);
+    await (store.reader as LmdbReader).database.close();
     await handle.stop();
   });
 

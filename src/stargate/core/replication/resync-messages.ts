@@ -14,9 +14,13 @@ const segment = counter;
 const block = counter.max(BLOCKS_PER_SEGMENT);
 const place = z.object({ seq: counter, hash: counter, term: counter });
 
-/** Neighbouring blocks in one state; of data each has its own seq and checksum. */
+/** Neighbouring blocks in one state; of data each has its own seq and checksum. `lost`: nobody knows what they are; nothing lies beside it for them. Older software refuses it. */
 const run = z
-  .object({ block, blocks: block.min(1), state: z.union([z.literal(BlockState.data), z.literal(BlockState.zero)]) })
+  .object({
+    block,
+    blocks: block.min(1),
+    state: z.union([z.literal(BlockState.data), z.literal(BlockState.zero), z.literal(BlockState.lost)]),
+  })
   .refine(one => one.block + one.blocks <= BLOCKS_PER_SEGMENT);
 
 const request = z.discriminatedUnion('kind', [

@@ -9,6 +9,7 @@ import { decodeCopies, encodeCopies, type HaveCopies, type WantCopies, type Want
 import type { Entry } from '../../core/replication/entry.js';
 import { giveEntries } from './entry-copies.js';
 import type { GroupVdisk } from './group-vdisk.js';
+import { RecordRefills } from './record-refills.js';
 import { COPY_PATIENCE_MS, COPY_TIMEOUT_MS, MAX_COPY_ANSWERS, MAX_COPY_ASKS } from './limits.js';
 
 /** Blocks that are wanted from others. */
@@ -34,10 +35,13 @@ export class BlockCopies {
   readonly #waiting: Ask[] = [];
   readonly #list = new EntryList();
   readonly #found: BlockStates = { state: new Uint8Array(1), crc: new Uint32Array(1), seq: new Float64Array(1) };
+  readonly records: RecordRefills;
   #answering = 0;
   #isStopped = false;
 
-  constructor(readonly group: GroupVdisk) {}
+  constructor(readonly group: GroupVdisk) {
+    this.records = new RecordRefills(group, () => this.#sources());
+  }
 
   /** The same as {@link CopyPort.fetch}. As long as a replica has not answered, and is none that has been given up, the blocks are waited for. */
   fetch(wanted: WantedBlocks, arenaOffset: number, done: (good: readonly boolean[]) => void): void {
@@ -57,6 +61,8 @@ export class BlockCopies {
     if (message === null) return this.group.parts.say('warn', 'a message about copies is none', { vdiskId: this.group.vdiskId, from });
     if (message.kind === 'want') this.#answer(from, message);
     else if (message.kind === 'have') this.#take(from, message, list);
+    else if (message.kind === 'wantStates') this.records.onWanted(from, message);
+    else if (message.kind === 'haveStates') this.records.onHave(from, message);
     else if (message.kind === 'wantEntries') giveEntries(this.group, this.group.senderTo(from), message, this.#entriesTo(message));
   }
 
@@ -69,11 +75,13 @@ export class BlockCopies {
 
   onTick(nowMs: number): void {
     for (const ask of [...this.#asks.values()]) if (nowMs - ask.askedMs >= COPY_TIMEOUT_MS) this.#next(ask);
+    this.records.onTick(nowMs);
   }
 
   /** Nobody is asked any more. */
   stop(): void {
     this.#isStopped = true;
+    this.records.stop();
     for (const ask of [...this.#asks.values(), ...this.#waiting.splice(0)]) this.#end(ask);
   }
 

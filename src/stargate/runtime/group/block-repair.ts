@@ -37,6 +37,10 @@ export class BlockRepair implements CopyPort {
     });
   }
 
+  refill(block: number, blocks: number, done: (isRefilled: boolean) => void): void {
+    this.group.copies.records.refill(block, blocks, done);
+  }
+
   repair(block: number, seq: number, crc: number, arenaOffset: number): void {
     // One that finds no place is found again, by the next read or the scrubber.
     if (this.#isStopped || this.#queue.length >= MAX_REPAIRS || this.#queue.some(one => one.block === block)) return;

@@ -85,6 +85,12 @@ export class GroupEvents {
     }
   }
 
+  /** The record of the block store that begins with the block there. */
+  refilled(offsetBytes: number): void {
+    const cause = 'a damaged record of the block store, of 64 blocks, was written anew from what another replica has';
+    this.#emit({ kind: 'rot-mended', severity: 'warn', cause, details: { offsetBytes } });
+  }
+
   handOver(to: string, why: string): void {
     this.#emit({ kind: 'handover-asked', severity: 'info', subject: to, cause: `node "${to}" is asked to take it over: ${why}` });
   }

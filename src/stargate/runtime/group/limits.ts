@@ -55,6 +55,8 @@ export const MAX_COPY_ANSWERS = 4;
 export const COPY_TIMEOUT_MS = 500;
 /** … and after this long a block counts as lost. A member that does not answer is removed long before. */
 export const COPY_PATIENCE_MS = 5_000;
+/** How often the refill of a damaged record begins anew because a drain has come between. */
+export const REFILL_RETRIES = 8;
 /** Damaged blocks of one replica that wait for being written again. */
 export const MAX_REPAIRS = 256;
 /** After this long without an answer the next node is asked for entries that are damaged here … */

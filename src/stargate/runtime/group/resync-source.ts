@@ -152,8 +152,27 @@ export class ResyncSource {
       if (nowSeq > toSeq) return this.#pass(segment, toSeq, thereSeq, done);
       this.#ask({ kind: 'close', toSeq }, 0, done);
     };
-    this.#seenSeq = toSeq;
+    this.#seenSeq = this.#passSeq = toSeq;
+    this.#refilledAt = -1;
     this.#chunk(segment, 0, aboveSeq, end);
+  }
+
+  /** Where the door was when this pass began. */
+  #passSeq = 0;
+  /** Others were asked what the blocks from here on are: their record is damaged. */
+  #refilledAt = -1;
+
+  #refill(segment: number, block: number, then: () => void): void {
+    this.#refilledAt = block;
+    this.group.repair.refill(segment * BLOCKS_PER_SEGMENT + block, RESYNC_BLOCKS, () => {
+      if (!this.#isOver) then();
+    });
+  }
+
+  /** Nobody knows what they are, nor how old: they go as that. Everything else of the vdisk has to be brought up. */
+  #nameLost(): void {
+    const { state, seq } = this.#states;
+    for (let i = 0; i < RESYNC_BLOCKS; i++) if (state[i] === BlockState.lost && seq[i] === 0) seq[i] = this.#passSeq;
   }
 
   /** Highest seq of a block in this pass. */
@@ -170,7 +189,10 @@ export class ResyncSource {
       const next = store.nextChanged(layer, segment, at, aboveSeq);
       if (next >= BLOCKS_PER_SEGMENT) return done();
       at = next - (next % RESYNC_BLOCKS);
-      if (!store.lookup(layer, segment, at, RESYNC_BLOCKS, states)) return this.#fail('a record of the block store is damaged');
+      if (!store.lookup(layer, segment, at, RESYNC_BLOCKS, states)) {
+        if (this.#refilledAt !== at) return this.#refill(segment, at, () => this.#chunk(segment, at, aboveSeq, done));
+        this.#nameLost();
+      }
       if (states.seq.some((seq, i) => seq > aboveSeq && states.state[i] !== BlockState.absent)) break;
     }
     if (at >= BLOCKS_PER_SEGMENT) return done();
@@ -270,10 +292,5 @@ export class ResyncSource {
     const bytes = encodeSessions(sessions);
     arena.bytes.set(bytes, this.#buffer);
     this.#ask({ kind: 'finish', base: this.base, at, sizeBytes }, bytes.length, () => this.end(true));
-  }
-
-  #fail(why: string): void {
-    this.group.parts.say('error', `a replica cannot be brought up: ${why}`, { vdiskId: this.group.vdiskId, member: this.member });
-    this.end(false);
   }
 }

@@ -97,6 +97,8 @@ export class ResyncTarget {
       };
       let place = offset;
       for (const one of runs) {
+        // Whatever lies there: nobody knows whether it is right.
+        if (one.state === BlockState.lost) continue;
         pending++;
         if (one.state === BlockState.zero) extents.punch(layer, segment, one.block, one.blocks, owner, 0);
         else {
