@@ -29,8 +29,8 @@ export function addVdiskVerbs(program: Command): void {
     .description('all vdisks')
     .option('--json', 'as JSON')
     .action(async (options: Reading) => {
-      const vdisks = await (await connectSystem(options)).listVdisks();
-      if (options.json) return printJson(vdisks);
+      const { vdisks, unread } = await (await connectSystem(options)).listing();
+      if (options.json) return printJson([...vdisks, ...unread]);
       printTable(
         ['NAME', 'SIZE', 'USED', 'CONTAINER', 'HEALTH', 'ATTACHED'],
         vdisks.map(one => [
@@ -42,6 +42,7 @@ export function addVdiskVerbs(program: Command): void {
           attachedText(one),
         ]),
       );
+      for (const { id, name, health, problem } of unread) console.log(`${name === null ? '' : `${name}, `}id ${id}: ${health}: ${problem}`);
     });
   systemOptions(vdisk.command('show <name>'))
     .description('one vdisk')

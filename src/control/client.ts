@@ -47,6 +47,8 @@ import {
   type ReleasedView,
   type ResizeRequest,
   type ResizeView,
+  type VdiskListing,
+  vdiskListing,
 } from './vdisk-schemas.js';
 import { countersView, type CountersView } from './watch/view.js';
 
@@ -139,8 +141,13 @@ export class ControlClient {
     return this.#ask('GET', `/v1/containers/${encodeURIComponent(name)}`, containerView);
   }
 
+  /** Those whose records can be read. */
   async listVdisks(): Promise<VdiskView[]> {
-    return (await this.#ask('GET', '/v1/vdisks', z.object({ vdisks: z.array(vdiskView) }))).vdisks;
+    return (await this.listing()).vdisks;
+  }
+
+  listing(): Promise<VdiskListing> {
+    return this.#ask('GET', '/v1/vdisks', vdiskListing);
   }
 
   createVdisk(wanted: CreateVdiskRequest): Promise<VdiskView> {

@@ -40,13 +40,13 @@ import type {
   VdiskView,
 } from './schemas.js';
 import { releaseVdisk } from '../meta/quarantine.js';
-import type { CommandView, ReleasedView } from './vdisk-schemas.js';
+import type { CommandView, ReleasedView, VdiskListing } from './vdisk-schemas.js';
 import { copyOf, lookAtCopies, recover } from './recovery.js';
 import { LeaseService } from './leases.js';
 import { removeNode } from './removal.js';
 import { totals } from './status.js';
 import { VdiskCommands } from './vdisk-commands.js';
-import { servedBy, survey, surveyVdisk, vdiskFacts, type Survey } from './survey.js';
+import { servedBy, survey, surveyVdisk, unreadVdisks, vdiskFacts, type Survey } from './survey.js';
 
 export interface ControlServiceOptions {
   readonly store: MetadataStore;
@@ -157,7 +157,7 @@ export class ControlService {
     return this.showVdisk(name);
   }
 
-  async listVdisks(): Promise<VdiskView[]> {
+  async listVdisks(): Promise<VdiskListing> {
     const { store } = this.options;
     const [all, leases, attachments, hosts, exports] = await Promise.all([
       survey(this.options),
@@ -168,18 +168,18 @@ export class ControlService {
     ]);
     const leased = new Map(leases.map(({ record }) => [record.vdiskId, record]));
     const [attached, exported] = [byVdiskId(attachments), byVdiskId(exports)];
-    return [...all.vdisks]
-      .sort((a, b) => (a.name < b.name ? -1 : 1))
-      .map(vdisk => {
-        const { id } = vdisk;
-        const around = {
-          lease: leased.get(id) ?? null,
-          attachments: attached.get(id) ?? [],
-          hosts,
-          exports: exported.get(id) ?? [],
-        };
-        return view(vdisk, all, around);
-      });
+    const sorted = [...all.vdisks].sort((a, b) => (a.name < b.name ? -1 : 1));
+    const vdisks = sorted.map(vdisk => {
+      const { id } = vdisk;
+      const around = {
+        lease: leased.get(id) ?? null,
+        attachments: attached.get(id) ?? [],
+        hosts,
+        exports: exported.get(id) ?? [],
+      };
+      return view(vdisk, all, around);
+    });
+    return { vdisks, unread: await unreadVdisks(store, all) };
   }
 
   async showVdisk(vdiskName: string): Promise<VdiskView> {

@@ -6,6 +6,7 @@ import { accusedInWords, quarantineOf } from '../meta/quarantine.js';
 import type { MetadataStore } from '../meta/store.js';
 import type { ManagedNode, NodeStatus } from './node.js';
 import type { Health, LastProblemView, NodeView, ResyncView, ServedView } from './schemas.js';
+import type { UnreadVdiskView } from './vdisk-schemas.js';
 
 /** What all nodes of the system together are and serve, as one of them knows it: by the metadata, by signs of life, and by asking. */
 export interface Survey {
@@ -264,6 +265,20 @@ export function vdiskFacts({ id, container }: VdiskRecord, of: Survey): VdiskFac
 function unreadable(facts: Omit<VdiskFacts, 'health' | 'problem'>, unread: DamagedRecord): VdiskFacts {
   const isServed = facts.allocatedBytes !== null;
   return { ...facts, health: isServed ? 'degraded' : 'unavailable', problem: damagedRecord(unread).message };
+}
+
+/** Vdisks that are there, and nobody knows what their records say. A node that has read one before serves it on. */
+export async function unreadVdisks(store: MetadataStore, of: Survey): Promise<UnreadVdiskView[]> {
+  const unread = of.damaged.filter(({ key }) => key.startsWith(keys.vdisks));
+  if (unread.length === 0) return [];
+  const names = (await store.range(keys.vdiskNames)).items.map(({ key, value }) => [value, key.slice(keys.vdiskNames.length)] as const);
+  const byId = new Map<unknown, string>(names);
+  return unread.map(one => {
+    const id = one.key.slice(keys.vdisks.length);
+    const isServed = [...of.served.values()].some(({ vdisks }) => vdisks.has(id));
+    const problem = `the metadata record ${one.key} is damaged: ${one.why}`;
+    return { id, name: byId.get(id) ?? null, health: isServed ? 'degraded' : 'unavailable', problem };
+  });
 }
 
 function inWords({ node, share, leftMs }: ResyncView): string {

@@ -1,11 +1,24 @@
 import * as z from 'zod';
-import { count } from './schemas.js';
+import { count, health, vdiskView } from './schemas.js';
 import { vdiskAnswer } from '../wire/vdisk-command.js';
 
 /** Shapes of the management API for what the controllers of vdisks do: as in schemas.ts. */
 /** What a node has been told by the controller of a vdisk, where that is there. */
 export const commandView = z.object({ node: z.string(), answer: vdiskAnswer });
 export type CommandView = z.infer<typeof commandView>;
+
+/** A vdisk whose own metadata record cannot be read. */
+export const unreadVdiskView = z.object({
+  id: z.string(),
+  /** Null: no name leads to it. */
+  name: z.string().nullable(),
+  health,
+  problem: z.string(),
+});
+export type UnreadVdiskView = z.infer<typeof unreadVdiskView>;
+
+export const vdiskListing = z.object({ vdisks: z.array(vdiskView), unread: z.array(unreadVdiskView).default([]) });
+export type VdiskListing = z.infer<typeof vdiskListing>;
 
 export const resizeRequest = z.object({
   sizeBytes: z.number().int().positive(),

@@ -4,7 +4,8 @@ import { open } from 'lmdb';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ControlClient } from '../../src/control/client.js';
 import { keys } from '../../src/meta/model.js';
-import { GatepathUp } from '../support/gatepath.js';
+import type { UnreadVdiskView } from '../../src/control/vdisk-schemas.js';
+import { gatepath, GatepathUp } from '../support/gatepath.js';
 import { NbdClient } from '../support/nbd/client.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
 import { waitFor } from '../support/wait.js';
@@ -81,6 +82,7 @@ describe('a node of which records of the metadata are damaged', () => {
     for (const name of NAMES) expect(await isWhole(name), name).toBe(true);
     const shown = await client().showVdisk('group');
     expect(shown).toMatchObject({ health: 'degraded', problem: expect.stringContaining(keys.group(shown.id)) as string });
+    expect((await client().listing()).unread).toMatchObject([{ id: ids.get('vdisk'), name: 'vdisk', health: 'degraded' }]);
   });
 
   it('starts, serves what it can, and says of each why not, by its key', async () => {
@@ -99,6 +101,11 @@ describe('a node of which records of the metadata are damaged', () => {
     const { events } = await client().events({});
     const keysTold = events.filter(({ kind }) => kind === 'metadata-damaged').map(({ details }) => details?.['key']);
     expect(keysTold.sort()).toEqual(damagedKeys().sort());
+
+    const listed = await gatepath('vdisk', 'list', '--data', data);
+    expect(listed).toMatch(new RegExp(`^vdisk, id ${ids.get('vdisk')}: unavailable: the metadata record vdisk/\\S+ is damaged: `, 'm'));
+    const [unread] = (JSON.parse(await gatepath('vdisk', 'list', '--json', '--data', data)) as UnreadVdiskView[]).slice(-1);
+    expect(unread).toMatchObject({ id: ids.get('vdisk'), name: 'vdisk', health: 'unavailable' });
 
     for (const name of ['group', 'container']) {
       const problem = expect.stringMatching(/^the metadata record (group|container)\/\S+ is damaged/) as string;

@@ -122,7 +122,7 @@ export class ControlServer {
     http.post('/v1/containers', request => service.createContainer(parse(createContainerRequest, request.body)));
     http.get<Named>('/v1/containers/:name', request => service.showContainer(request.params.name));
     http.put<Named>('/v1/containers/:name', request => service.setContainer(request.params.name, parse(setContainerRequest, request.body ?? {})));
-    http.get('/v1/vdisks', async () => ({ vdisks: await service.listVdisks() }));
+    http.get('/v1/vdisks', () => service.listVdisks());
     http.post('/v1/vdisks', request => service.createVdisk(parse(createVdiskRequest, request.body)));
     http.get<Named>('/v1/vdisks/:name', request => service.showVdisk(request.params.name));
     http.delete<Named>('/v1/vdisks/:name', async request => {

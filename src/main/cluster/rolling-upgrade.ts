@@ -126,8 +126,10 @@ export class RollingUpgrade {
 
   #whenWhole(when: string): Promise<null> {
     const look = async (): Promise<{ found: null; isDone: boolean; text: string }> => {
-      const ill = (await this.#ask(client => client.listVdisks())).filter(({ health }) => health !== 'healthy');
-      const first = ill.slice(0, 3).map(({ name, problem }) => `vdisk ${name}: ${problem}`);
+      const { vdisks, unread } = await this.#ask(client => client.listing());
+      // A node that starts does not serve those whose records it cannot read.
+      const ill = [...unread, ...vdisks.filter(({ health }) => health !== 'healthy')];
+      const first = ill.slice(0, 3).map(({ id, name, problem }) => `vdisk ${name ?? id}: ${problem}`);
       return { found: null, isDone: ill.length === 0, text: `${ill.length} vdisks are not whole: ${first.join('; ')}` };
     };
     return this.#whileItGoesOn(look, `${when}, not all copies are whole`, 'see "gatepath status"; and call this again when they are');
