@@ -30,6 +30,10 @@ export const RESYNC_REREADS = 8;
 export const RESYNC_DRAIN_POLL_MS = 5;
 /** … and the taker whether its own drains have ended. */
 export const RESYNC_QUIET_POLL_MS = 10;
+/** Up to this share of the stream's space the log is kept for a replica while it is brought up. Then it is let go, and all segments are gone over once more ... */
+export const RESYNC_HOLD_FILL = 0.6;
+/** ... as long as each time takes at the most such a part of the time before: writes wait for a replica that is slower than they are. */
+export const RESYNC_SHRINK = 0.7;
 /** How long the log is kept for a replica that has been brought up, until it follows. */
 export const RESYNC_HOLD_MS = 5_000;
 /** Up to this share of the stream's space, the log is kept for members that may return. */

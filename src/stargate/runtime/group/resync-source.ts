@@ -5,7 +5,7 @@ import type { MemberId } from '../../../wire/replicate.js';
 import { encodeSessions, type PlaceRecord } from '../../core/head.js';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { RESYNC_BLOCKS, RESYNC_DRAIN_POLL_MS, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
+import { RESYNC_BLOCKS, RESYNC_DRAIN_POLL_MS, RESYNC_HOLD_FILL, RESYNC_SHRINK, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from '../../core/replication/resync-messages.js';
 
 /** How far a replica has been brought up. `share`: of the segments, 0 to 1; `leftMs` goes on as fast as it went so far; null: not known yet. */
@@ -18,6 +18,8 @@ export interface ResyncProgress {
 
 /** Too little to tell from it how long the rest takes. */
 const MIN_SHARE = 0.01;
+/** Done, when all segments have been gone over once and some were drained meanwhile. */
+const LATER_SHARE = 0.99;
 
 /** A data block that could not be read whole. */
 interface BadBlock {
@@ -33,12 +35,19 @@ type Wish = ResyncRequest extends infer R ? (R extends ResyncRequest ? Omit<R, '
 
 /**
  * Gives a replica that is too far behind for the log what it lacks of the extents: of each segment the blocks that were changed after it was drained there
- * last. Drains go on meanwhile: a segment is gone over again until none has come between. One question at a time; silence ends it, and the next
- * attempt goes on where the replica is.
+ * last. Drains go on meanwhile: a segment is gone over again until none has come between. The log is kept from where it was drained to at the beginning, so that the replica finds in it
+ * what comes after its extents; where that becomes too much, it is let go, and after this pass over the segments comes another one, from where the log is drained to by then. One question
+ * at a time; silence ends it, and the next attempt goes on where the replica is.
  */
 export class ResyncSource {
-  /** From here on the log is kept for the replica. */
-  readonly base: PlaceRecord;
+  /** All segments have everything up to here when this pass is over. */
+  #base: PlaceRecord;
+  /** The log is kept behind it. */
+  #isHolding = true;
+  /** Not once the replica has been told behind what its log is to begin. */
+  #mayLetGo = true;
+  #passBeganMs: number;
+  #lastPassMs = Infinity;
   readonly #id = randomUUID();
   readonly #list = new EntryList();
   readonly #states: BlockStates = {
@@ -64,12 +73,19 @@ export class ResyncSource {
     readonly term: number,
     readonly onEnd: (isDone: boolean) => void,
   ) {
-    this.base = group.local.drained;
-    this.#askedMs = this.#startedMs = group.parts.nowMs;
+    this.#base = group.local.drained;
+    this.#askedMs = this.#startedMs = this.#passBeganMs = group.parts.nowMs;
   }
 
+  /** The log is kept from behind this entry on. */
+  get holdSeq(): number {
+    return this.#isHolding ? this.#base.seq : Infinity;
+  }
+
+  /** Of the first pass: those behind it bring what was drained meanwhile, and nobody knows how much that will be. */
   get progress(): ResyncProgress {
     const { member, sentBlocks } = this;
+    if (this.#lastPassMs < Infinity) return { member, sentBlocks, share: LATER_SHARE, leftMs: null };
     const share = this.#segments === 0 ? 0 : Math.min(1, (this.#segmentsDone + this.#furthestBlock / BLOCKS_PER_SEGMENT) / this.#segments);
     const tookMs = this.group.parts.nowMs - this.#startedMs;
     return { member, sentBlocks, share, leftMs: share < MIN_SHARE ? null : Math.round((tookMs * (1 - share)) / share) };
@@ -80,9 +96,7 @@ export class ResyncSource {
     const begin = (offset: number): void => {
       this.#buffer = offset;
       if (this.#isOver) return this.#giveBuffer();
-      const segments = this.group.parts.ports.store.segments(this.group.options.layer).map(one => one.segment);
-      this.#segments = segments.length;
-      this.#ask({ kind: 'begin' }, 0, () => this.#nextSegment(segments, 0));
+      this.#ask({ kind: 'begin' }, 0, () => this.#begin());
     };
     const offset = buffers.take(RESYNC_BLOCKS * BLOCK_BYTES);
     if (offset >= 0) begin(offset);
@@ -97,7 +111,11 @@ export class ResyncSource {
   }
 
   onTick(nowMs: number): void {
-    if (this.#then !== null && nowMs - this.#askedMs > RESYNC_TIMEOUT_MS) this.end(false);
+    if (this.#then !== null && nowMs - this.#askedMs > RESYNC_TIMEOUT_MS) return this.end(false);
+    const { usedBytes, capacityBytes } = this.group.stream.usage;
+    if (!this.#isHolding || !this.#mayLetGo || usedBytes <= capacityBytes * RESYNC_HOLD_FILL) return;
+    this.#isHolding = false;
+    this.group.local.forget();
   }
 
   end(isDone: boolean): void {
@@ -128,11 +146,30 @@ export class ResyncSource {
 
   // ---------------------------------------------------------------- segments
 
+  /** A pass over all that there is by now. */
+  #begin(): void {
+    const segments = this.group.parts.ports.store.segments(this.group.options.layer).map(one => one.segment);
+    this.#segments = segments.length;
+    this.#nextSegment(segments, 0);
+  }
+
+  #passEnded(): void {
+    if (this.#isHolding) return this.#finish();
+    const { nowMs } = this.group.parts;
+    const tookMs = nowMs - this.#passBeganMs;
+    this.#mayLetGo = tookMs <= this.#lastPassMs * RESYNC_SHRINK;
+    this.#lastPassMs = tookMs;
+    this.#passBeganMs = nowMs;
+    this.#base = this.group.local.drained;
+    this.#isHolding = true;
+    this.#begin();
+  }
+
   #nextSegment(segments: readonly number[], i: number): void {
     const segment = segments[i];
     this.#segmentsDone = i;
     this.#furthestBlock = 0;
-    if (segment === undefined) return this.#finish();
+    if (segment === undefined) return this.#passEnded();
     this.#ask({ kind: 'open', segment }, 0, ({ drainSeq }) => {
       this.#pass(segment, drainSeq, drainSeq, () => this.#nextSegment(segments, i + 1));
     });
@@ -287,10 +324,11 @@ export class ResyncSource {
   // ---------------------------------------------------------------- the end
 
   #finish(): void {
+    this.#mayLetGo = false;
     const { arena } = this.group.parts.ports;
     const { at, sizeBytes, sessions } = this.group.local.headRecord();
     const bytes = encodeSessions(sessions);
     arena.bytes.set(bytes, this.#buffer);
-    this.#ask({ kind: 'finish', base: this.base, at, sizeBytes }, bytes.length, () => this.end(true));
+    this.#ask({ kind: 'finish', base: this.#base, at, sizeBytes }, bytes.length, () => this.end(true));
   }
 }

@@ -24,7 +24,7 @@ export class Resyncs {
 
   /** The log is kept from behind this entry on. */
   get holdSeq(): number {
-    return this.#holdSeq;
+    return this.#source?.holdSeq ?? this.#holdSeq;
   }
 
   get progress(): ResyncProgress | null {
@@ -40,6 +40,7 @@ export class Resyncs {
     group.events.resync('resync-started', member, 0);
     const source = new ResyncSource(group, member, leader.term, isDone => {
       this.#source = null;
+      this.#holdSeq = source.holdSeq;
       parts.endResync();
       group.events.resync(isDone ? 'resync-done' : 'resync-failed', member, source.sentBlocks);
       this.#holdUntilMs = isDone ? parts.nowMs + RESYNC_HOLD_MS : 0;
@@ -47,7 +48,6 @@ export class Resyncs {
       if (isDone) group.step({ kind: 'addMember', member });
     });
     this.#source = source;
-    this.#holdSeq = source.base.seq;
     source.start();
   }
 

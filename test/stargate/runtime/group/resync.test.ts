@@ -28,6 +28,14 @@ class Rig {
   segments = [0];
 
   readonly clock = { nowMs: 0 };
+  readonly usage = { usedBytes: 0, capacityBytes: 100 };
+  /** Where the log is drained to, and how often it was let go. */
+  readonly local = {
+    drained: { seq: 0, hash: 0, term: 0 },
+    forgets: 0,
+    forget: () => void this.local.forgets++,
+    headRecord: () => ({ at: { seq: 0, hash: 0, term: 0 }, sizeBytes: 0, sessions: [] }),
+  };
 
   readonly group = {
     vdiskId: 'v',
@@ -35,7 +43,8 @@ class Rig {
     hasRecorded: true,
     repair: { isBusy: false },
     step: ({ kind }: { readonly kind: string }) => void this.steps.push(kind),
-    local: { drained: { seq: 0, hash: 0, term: 0 }, headRecord: () => ({ at: { seq: 0, hash: 0, term: 0 }, sizeBytes: 0, sessions: [] }) },
+    local: this.local,
+    stream: { usage: this.usage },
     parts: Object.assign(Object.create(this.clock) as object, {
       ports: {
         arena: createArena(4096),
@@ -98,6 +107,44 @@ describe('whoever gives a resync', () => {
     expect(rig.kinds).toEqual(['begin', 'open', 'blocks', 'close']);
     expect(rig.sent[2]).toMatchObject({ seqs: [20] });
     expect(rig.sent[3]).toMatchObject({ toSeq: 20 });
+  });
+
+  it('keeps the log while there is room, and where there is none lets it go and takes all segments once more', () => {
+    rig.usage.usedBytes = 60;
+    source.onTick(0);
+    expect([source.holdSeq, rig.local.forgets]).toEqual([0, 0]);
+    rig.usage.usedBytes = 61;
+    source.onTick(0);
+    expect([source.holdSeq, rig.local.forgets]).toEqual([Infinity, 1]);
+    // What is drained meanwhile.
+    rig.drainSeq = rig.seqOfBlock = 30;
+    rig.local.drained = { seq: 30, hash: 3, term: 1 };
+    for (let i = 0; i < 3; i++) answer();
+    expect(rig.kinds).toEqual(['begin', 'open', 'blocks', 'close', 'open']);
+    expect([source.holdSeq, source.progress.share]).toEqual([30, 0.99]);
+    rig.usage.usedBytes = 0;
+    for (let i = 0; i < 3; i++) answer();
+    expect(rig.kinds.slice(5)).toEqual(['blocks', 'close', 'finish']);
+    expect(rig.sent.at(-1)).toMatchObject({ base: { seq: 30 } });
+    // It is said already.
+    rig.usage.usedBytes = 100;
+    source.onTick(0);
+    expect(source.holdSeq).toBe(30);
+  });
+
+  it('makes writes wait for a replica that is brought up more slowly than they come', () => {
+    rig.usage.usedBytes = 100;
+    const passesMs = [100, 70, 50, 0];
+    for (let i = 0; i < 100 && rig.kinds.at(-1) !== 'finish'; i++) {
+      source.onTick(0);
+      if (rig.kinds.at(-1) === 'close') {
+        rig.drainSeq = ++rig.seqOfBlock;
+        rig.clock.nowMs += passesMs.shift()!;
+      }
+      answer();
+    }
+    // The third took more than seven tenths of the second: in the fourth the log is kept.
+    expect([rig.kinds.at(-1), passesMs, source.holdSeq]).toEqual(['finish', [], 0]);
   });
 
   it('knows how far it is, and how long the rest takes', () => {
