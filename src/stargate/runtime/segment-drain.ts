@@ -66,7 +66,9 @@ export class SegmentDrain {
 
   start(): void {
     if (this.#plan.runs.length === 0) {
-      // All of it is overtaken by what is newer: a later round takes that.
+      // All of it is overtaken by what is newer: a later round takes that. But that there was something in the segment is kept: a start that finds a RESIZE next in the log
+      // zeroes what it cuts off only where there was, and a replica that has taken up what was there is brought up by that.
+      if (this.#fromSeq === 0) return this.#synced();
       this.#index.drained(this.segment, this.toSeq);
       return this.onEnd('done');
     }

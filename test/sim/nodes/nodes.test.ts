@@ -75,6 +75,7 @@ describe('a history that found something once', () => {
     ['a drain round that began while a resync ended spoke of a place that the log had no more', 4_001_203],
     ['a member whose disk was replaced while nobody wrote was kept in the group for ever', 5_002_943],
     ['the tail of a replica without a place in its group held the log of its node for ever', 2_002_971],
+    ['a start forgot that there had been something where the vdisk was shrunk then, and a replica that had it kept it', 10_502_720],
     ['a drain that was refused for want of space was delivered once more by the simulated link, and was let in then', 7_000_864],
   ])('%s', (_what, seed) => {
     // Before there were migrations.

@@ -93,3 +93,26 @@ describe('a block that only the log has', () => {
     for (const end of ['good', 'rotten', 'error', 'short'] as const) expect(drain(end).free).toEqual([8, 2, 3]);
   });
 });
+
+describe('a part of which all is overtaken by what is newer', () => {
+  it('leaves in the block store that there was something: a RESIZE that a start finds next zeroes it then', () => {
+    const rig = new CoreRig();
+    const client = rig.open();
+    client.write(0, blocks(1));
+    rig.finish();
+    const { controller, store, layer } = rig;
+    const toSeq = controller.lastSeq;
+    client.write(0, blocks(2));
+    rig.finish();
+    const outcomes: DrainOutcome[] = [];
+    const drainTo = (seq: number): void => {
+      new SegmentDrain(controller, 0, seq, DRAIN_LIMITS.calm, {}, ended => outcomes.push(ended)).start();
+      rig.settle();
+    };
+    drainTo(toSeq);
+    expect(store.store.segments(layer)).toEqual([{ segment: 0, drainSeq: toSeq, dataBlocks: 0 }]);
+    drainTo(controller.lastSeq);
+    expect(store.store.segments(layer)).toEqual([{ segment: 0, drainSeq: controller.lastSeq, dataBlocks: 1 }]);
+    expect(outcomes).toEqual(['done', 'done']);
+  });
+});
