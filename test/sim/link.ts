@@ -1,6 +1,7 @@
 import { Gather } from 'uring-engine';
 import type { VirtualClock } from 'uring-engine/faulty';
 import { IoOp, MAX_MAP_EXTENTS, type PathRequest, type StargatePath } from '../../src/wire/path.js';
+import type { PathLoss } from '../../src/transport/path-listener.js';
 import type { OpenedSession, SessionEnd, SessionRefusal, SessionRequest } from '../../src/wire/serving.js';
 import { IoStatus } from '../../src/wire/status.js';
 import { MAX_MESSAGE_NS } from './limits.js';
@@ -10,7 +11,7 @@ import type { SimNode } from './node.js';
 /** A way from a client to its node, which is a path once it is opened. */
 export interface Connection extends StargatePath {
   /** It breaks: the client hears of it at once. */
-  cut(): void;
+  cut(how?: PathLoss): void;
   /** The node's answers do not arrive any more; some time later the client gives the connection up. */
   stall(forNs: number): void;
   /** The node's process is gone. */
@@ -24,7 +25,7 @@ export interface LinkListener {
   /** `node`: where the vdisk is, as the node knows. */
   onRefused(reason: SessionRefusal, message: string, node?: string): void;
   /** Not after `close`. */
-  onEnded(reason: SessionEnd | 'lost', node?: string): void;
+  onEnded(reason: SessionEnd | PathLoss, node?: string): void;
 }
 
 /** Pages of the longest read that a client asks for. */
@@ -123,11 +124,11 @@ export class Link implements Connection {
   }
 
   /** The connection breaks: for the client now, for the node some time later. */
-  cut(): void {
+  cut(how: PathLoss = 'lost'): void {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#up.send(() => this.#atNode(() => this.#closeServer()));
-    this.listener.onEnded('lost');
+    this.listener.onEnded(how);
   }
 
   stall(forNs: number): void {
@@ -136,8 +137,8 @@ export class Link implements Connection {
     this.clock.after(forNs, () => this.cut());
   }
 
-  /** The node's process is gone: what it had sent arrives, or not. */
-  nodeGone(): void {
+  /** The node's process is gone: what it had sent arrives, or not. `how`: what the client makes of it. */
+  nodeGone(how: PathLoss = 'lost'): void {
     this.#isServed = false;
     this.#letGo();
     this.#server = null;
@@ -146,7 +147,7 @@ export class Link implements Connection {
       this.#down.wire(() => {
         if (!this.#isOpen) return;
         this.#isOpen = false;
-        this.listener.onEnded('lost');
+        this.listener.onEnded(how);
       }),
     );
   }

@@ -43,6 +43,7 @@ export class ClusterNode extends SimNode {
   /** Vdisk → of which history. */
   readonly #known = new Map<string, number>();
   #receiveAt = 0;
+  #hangsUp = false;
   #nonces = 0;
   #isLooking = false;
   #looksAgain = false;
@@ -171,11 +172,19 @@ export class ClusterNode extends SimNode {
     if (this.process === process) this.turn(call);
   }
 
+  /** As the kernel ends it, or it itself: its connections are closed without a word. */
+  override kill(): void {
+    this.cluster.watcher.died(this);
+    this.#hangsUp = true;
+    super.kill();
+    this.#hangsUp = false;
+  }
+
   /** The process has gone. */
   gone(): void {
     this.process++;
     this.peers!.isDead = true;
-    for (const link of this.links) link.nodeGone();
+    for (const link of this.links) link.nodeGone(this.#hangsUp ? this.cluster.lossOfDead : 'lost');
     this.links.clear();
   }
 

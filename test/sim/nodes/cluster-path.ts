@@ -2,6 +2,7 @@ import { Gather } from 'uring-engine';
 import { silentEvents } from '../../../src/base/events.js';
 import { silentLogger } from '../../../src/base/log.js';
 import { NodeTable } from '../../../src/datapath/nodes.js';
+import { DatapathTopic, type Accusation } from '../../../src/datapath/messages.js';
 import { HealthTable } from '../../../src/datapath/paths.js';
 import { ShardSession, type SessionParts } from '../../../src/datapath/shard-session.js';
 import type { PathAttempt, PathListener } from '../../../src/transport/path-listener.js';
@@ -75,9 +76,12 @@ export class ClusterPath implements ClientPaths {
       },
       cancelTimer: (id: number): void => timers.get(id)?.(),
     };
+    const send = (_to: number, topic: string, message: unknown): void => {
+      if (topic === (DatapathTopic.accused as string)) home.cluster.quarantines.accused(message as Accusation, floor);
+    };
     // Of a shard's context a session uses no more than this.
     const parts = {
-      context: { index: 0, engine, send: () => undefined, log: silentLogger, events: silentEvents },
+      context: { index: 0, engine, send, log: silentLogger, events: silentEvents },
       transport: { unix: { open: this.#open.bind(this), closeSession: () => undefined } },
       nodes: home.nodes,
       health: home.health,
@@ -100,8 +104,9 @@ export class ClusterPath implements ClientPaths {
     if (!this.client.isDead) call();
   }
 
+  /** As if the other end had closed them. */
   cut(): void {
-    for (const link of [...this.#links.keys()]) link.cut();
+    for (const link of [...this.#links.keys()]) link.cut(this.home.cluster.lossOfDead);
   }
 
   stall(forNs: number): void {
@@ -172,6 +177,7 @@ export class ClusterPath implements ClientPaths {
     const { clock, network } = cluster;
     clock.after(WATCH_NS, () => {
       if (this.client.isDead) return;
+      this.shard.onWatch(clock.nowNs, null);
       for (const [link, one] of [...this.#links]) {
         if (!link.isOpen) this.#links.delete(link);
         else if (network.isWhole(at, one.node.number) && !one.node.isPaused && one.node.part !== null) one.clearNs = clock.nowNs;

@@ -1,6 +1,7 @@
 import type { FaultOperation } from 'uring-engine/faulty';
 import type { Durability } from '../../../src/stargate/core/controller.js';
 import type { Group, Seen } from '../../../src/stargate/core/replication/effects.js';
+import type { PathLoss } from '../../../src/transport/path-listener.js';
 import { IoStatus } from '../../../src/wire/status.js';
 import type { Client, ClientPaths, Operation } from '../client.js';
 import { Load, type Pace, type Vdisk } from '../load.js';
@@ -10,6 +11,7 @@ import { ClusterNode } from './cluster-node.js';
 import { ClusterPath, Home } from './cluster-path.js';
 import { Metadata } from './metadata.js';
 import { Network } from './network.js';
+import { Quarantines } from './quarantines.js';
 import { Sizes } from './sizes.js';
 import { SMALL_VDISK_BYTES, VDISK_BYTES } from '../workload.js';
 import { Watcher } from './watcher.js';
@@ -35,6 +37,8 @@ export interface ClusterShape {
   readonly resizes?: boolean;
   /** Live migrations, one after the other; missing: in some runs, by their seeds. */
   readonly migrates?: boolean;
+  /** Missing: datapaths tell connections that the other end has closed from others, and suspect what it had (rule 19). False: as histories were before. */
+  readonly suspects?: boolean;
   /** In one run of so many whole segments are zeroed and trimmed. */
   readonly wholeSegmentsIn?: number;
 }
@@ -65,6 +69,7 @@ export class Cluster extends Load {
   readonly metadata: Metadata;
   readonly nodes: readonly ClusterNode[];
   readonly watcher: Watcher;
+  readonly quarantines = new Quarantines(this);
   /** Of each vdisk. */
   readonly sizes: ReadonlyMap<Vdisk, Sizes>;
   /** Resizes that are known to have come about. */
@@ -126,6 +131,11 @@ export class Cluster extends Load {
   /** Some are resized all the time. Of the seed itself: other seeds' histories stay what they are. */
   get isResizing(): boolean {
     return this.options.shape?.resizes ?? RESIZING_SEEDS.includes(this.options.seed % 5);
+  }
+
+  /** What a datapath hears of a connection that the other end has closed. */
+  get lossOfDead(): PathLoss {
+    return this.options.shape?.suspects === false ? 'lost' : 'hung-up';
   }
 
   /** In some a host is let in beside another one, and follows it. */

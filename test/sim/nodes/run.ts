@@ -59,6 +59,8 @@ export interface ClusterCounters {
   unknownSizes: number;
   /** Attachments that were shared and have come to hold the vdisks. */
   migrations: number;
+  /** Vdisks that two controllers have died of, as far as datapaths know (rule 19). */
+  quarantines: number;
   alarms: number;
   events: number;
   virtualMs: number;
@@ -358,6 +360,7 @@ export class ClusterRun {
       resizes: cluster.resized,
       unknownSizes: cluster.metadata.unknownSizes,
       migrations: this.#migrations?.done ?? 0,
+      quarantines: cluster.quarantines.count,
       alarms: sum(nodes, node => node.counters2.alarms),
       events: cluster.trace.events,
       virtualMs: Math.round(cluster.clock.nowNs / 1e6),

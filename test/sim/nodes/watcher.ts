@@ -6,6 +6,8 @@ import type { ClusterNode } from './cluster-node.js';
 export class Watcher {
   /** vdisk/term → the node that has served in it, and which of its processes: a controllership ends with its process. */
   readonly #controllers = new Map<string, string>();
+  /** Processes that have died by themselves: their systems have closed their connections. */
+  readonly #dead = new Set<string>();
   /** vdisk/seq → the entry's hash that somebody has said is committed. */
   readonly #committed = new Map<string, Map<number, number>>();
   /** Up to where the replica was looked at. */
@@ -19,6 +21,14 @@ export class Watcher {
     const { groups } = node.part!;
     if (groups === null) return;
     for (const group of groups.all.values()) this.#observe(node, group);
+  }
+
+  died(node: ClusterNode): void {
+    this.#dead.add(processOf(node));
+  }
+
+  hasDied(vdiskId: string, term: number): boolean {
+    return this.#dead.has(this.#controllers.get(`${vdiskId}/${term}`) ?? '');
   }
 
   gone(node: ClusterNode): void {
@@ -43,7 +53,7 @@ export class Watcher {
     const { term } = group.controller!.state;
     const controllership = `${group.vdiskId}/${term}`;
     const before = this.#controllers.get(controllership);
-    const process = `node ${node.number}, process ${node.process}`;
+    const process = processOf(node);
     if (before === undefined) this.#controllers.set(controllership, process);
     else if (before !== process) this.#complain(`vdisk ${vdisk}: two controllers in term ${term}: ${before}, and ${process}`);
     this.#served.set(group, term);
@@ -74,3 +84,5 @@ export class Watcher {
     if (!complaints.includes(message)) complaints.push(message);
   }
 }
+
+const processOf = ({ number, process }: ClusterNode): string => `node ${number}, process ${process}`;
