@@ -12,12 +12,11 @@ export const MAX_SEGMENTS = 65_536;
 /** Segments that data must leave free (a start makes them at once, all others are made in the background), so that a full log still has room for the HEADs which free it. */
 export const RESERVED_SEGMENTS = 1;
 /**
- * Of the last segment, the share that records of sessions (opens, closes, confirms) must leave: datapaths that come again and again while nothing can be drained
- * would take the room without which no head frees the log, and no promise lets another controller in.
+ * Of the last segment, the share that each must leave. Records of sessions (opens, closes, confirms): datapaths that come again and again while nothing can be drained
+ * would take the room without which no head frees the log, and no promise lets another controller in. Trims and zeroes, so that sessions are opened also behind many of them.
+ * Heads and promises: a replica that has been brought up needs a reset, and may be the one that holds all of the log.
  */
-export const SESSION_RESERVE_SHARE = 1 / 2;
-/** And the share that trims and zeroes must leave, so that sessions are opened also behind many of them. */
-export const FREEING_RESERVE_SHARE = 3 / 4;
+export const RESERVE_SHARES = { session: 1 / 2, freeing: 3 / 4, vital: 1 / 8 } as const;
 /** Free segments that are kept ready ahead of the log, as far as the capacity allows. */
 export const READY_SEGMENTS = 3;
 

@@ -1,16 +1,18 @@
 import type { Slot } from 'uring-engine';
 import { segmentName } from './layout.js';
 import { EntryKind, isLocalRecord } from '../core/ports.js';
-import { FREEING_RESERVE_SHARE, READY_SEGMENTS, RESERVED_SEGMENTS, SESSION_RESERVE_SHARE } from './limits.js';
+import { READY_SEGMENTS, RESERVE_SHARES, RESERVED_SEGMENTS } from './limits.js';
 import { makeSegment, type Segment, type SegmentPlace } from './segment.js';
 
 /**
  * What an entry may take of a log that is nearly full. Data is stored by drains; what frees space (trims, zeroes) takes little, and may be what a full disk waits for; the
- * vital records are what makes drains, and the log's own space, go on.
+ * vital records are what makes drains, and the log's own space, go on. The last room is for a reset, which
+ * gives up all that its vdisk has in the log, and for the mark of a clean end.
  */
-export type EntryUse = 'data' | 'freeing' | 'session' | 'vital';
+export type EntryUse = 'data' | 'freeing' | 'session' | 'vital' | 'last';
 
 export function useOf(kind: EntryKind): EntryUse {
+  if (kind === EntryKind.replicaReset) return 'last';
   if (isLocalRecord(kind) || kind === EntryKind.head || kind === EntryKind.promise) return 'vital';
   if (kind === EntryKind.zero || kind === EntryKind.trim) return 'freeing';
   return kind === EntryKind.write || kind === EntryKind.fullImage ? 'data' : 'session';
@@ -57,9 +59,8 @@ export class LogSpace {
   allows(use: EntryUse, turn: boolean, endLsn: number): boolean {
     const left = this.free.length - (turn ? 1 : 0);
     if (use === 'data') return left >= RESERVED_SEGMENTS;
-    if (use === 'vital' || left > 0 || turn) return left >= 0;
-    const leaves = use === 'session' ? SESSION_RESERVE_SHARE : FREEING_RESERVE_SHARE;
-    return this.tail.limitLsn - endLsn >= this.tail.dataBytes * leaves;
+    if (use === 'last' || left > 0 || turn) return left >= 0;
+    return this.tail.limitLsn - endLsn >= this.tail.dataBytes * RESERVE_SHARES[use];
   }
 
   /** The log goes on at `lsn` in a free segment. Its header is in memory only yet. */

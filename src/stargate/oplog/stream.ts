@@ -400,7 +400,7 @@ export class OplogStream implements OplogPort, LogEnds {
     const busy = this.#open !== null || this.#queue.length > 0 || this.#order.length > 0;
     if (this.#state === 'closing' && !busy && !this.#cleanSent) {
       this.#cleanSent = true;
-      const batch = this.#openBatch(0, 'vital');
+      const batch = this.#openBatch(0, 'last');
       if (batch === null) this.#state = 'closed';
       else {
         batch.flags = BatchFlag.clean;

@@ -54,6 +54,8 @@ export class ReplicaState implements Drainable {
   /** Up to here the controller here knows that all members hold its entries. */
   #heldSeq = 0;
   #roundEnds: RoundEnds;
+  /** Of the log as it is. */
+  #round: RoundEnd | null = null;
 
   constructor(
     readonly group: GroupVdisk,
@@ -198,8 +200,10 @@ export class ReplicaState implements Drainable {
 
   /** Otherwise it is held by entries that are not committed, or that a member lacks: a HEAD takes room and gives none. */
   get isHeldByHead(): boolean {
-    const { log, replica } = this.group;
-    if (this.#isHeldOff) return false;
+    const { log, replica, resyncs, repair } = this.group;
+    // One that is brought up may only say once more what it has said: its log would hold that of its node until it is done.
+    const mayHead = resyncs.isTarget ? replica.member.log.lastSeq === this.drained.seq && !repair.isBusy : !this.#isHeldOff;
+    if (this.isRestarting || !mayHead) return false;
     return this.#headLsn < 0 ? replica.member.log.lastSeq === this.drained.seq : log.oldestNeededLsn >= this.#headLsn;
   }
 
@@ -223,12 +227,18 @@ export class ReplicaState implements Drainable {
   }
 
   beginRound(toEnd: boolean): RoundEnd {
-    return this.#roundEnds.begin(this.drained.seq, this.appliedSeq, this.group.replica.member.log.hashAt(this.appliedSeq), toEnd);
+    const hash = this.group.replica.member.log.hashAt(this.appliedSeq);
+    return (this.#round = this.#roundEnds.begin(this.drained.seq, this.appliedSeq, hash, toEnd));
   }
 
-  endRound({ seq }: RoundEnd, done: () => void): boolean {
+  endRound(end: RoundEnd, done: () => void): boolean {
     if (!this.group.mayHead || this.isRestarting) return false;
-    const drained = this.#placeOf(seq);
+    // The log has begun anew since: of that place there is nothing to say any more.
+    if (end !== this.#round) {
+      done();
+      return true;
+    }
+    const drained = this.#placeOf(end.seq);
     const lsn = this.group.replicaLog.appendLocal(EntryKind.replicaHead, encodeRecord(this.headRecord(drained)), () => {
       this.drained = drained;
       this.#headLsn = lsn;
@@ -323,6 +333,7 @@ export class ReplicaState implements Drainable {
         this.#headLsn = lsn;
         this.appliedSeq = base.seq;
         this.#roundEnds = this.#newRoundEnds();
+        this.#round = null;
         this.#aheadSeq = Math.max(aheadSeq, at.seq);
         this.#sessionsSeq = at.seq;
         if (to.historyId === undefined) replica.member.restart(base);
