@@ -28,6 +28,7 @@ export interface RoundOptions {
 /** Times are milliseconds from the start of the round's load. */
 export interface RoundReport {
   readonly scenario: string;
+  /** What all `atMs` of the round count from: the logs of the nodes can be held against them. */
   readonly startedAt: string;
   readonly passed: boolean;
   /** What failed, in words; empty when passed. */
@@ -77,7 +78,6 @@ export interface RoundResult {
 export async function runRound(options: RoundOptions): Promise<RoundResult> {
   const { cluster, vdisk, scenario, quietMs, content, onPhase } = options;
   const facts = cluster.facts;
-  const startedAt = new Date().toISOString();
   const { isExpectedError } = scenario;
   const load = new Load(
     { ...options.load, ...(isExpectedError === undefined ? {} : { isExpectedError }) },
@@ -135,7 +135,7 @@ export async function runRound(options: RoundOptions): Promise<RoundResult> {
     operations: operations.count,
     report: {
       scenario: scenario.name,
-      startedAt,
+      startedAt: new Date(performance.timeOrigin + startMs).toISOString(),
       passed: failures.length === 0,
       failures,
       bound,
