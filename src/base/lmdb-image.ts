@@ -39,6 +39,8 @@ export interface LmdbDamage {
   /** -1: the file as a whole. */
   readonly page: number;
   readonly message: string;
+  /** The library does not look at what is wrong. */
+  readonly isUnused?: true;
 }
 
 interface Tree {
@@ -306,7 +308,10 @@ export class LmdbImage {
     const flags = view.getUint16(LmdbAt.flags, true);
     if (flags !== BRANCH && flags !== LEAF) return wrong(`flags ${flags} are none of a tree's page`);
     if (u64(view, LmdbAt.pageNumber) !== number) return wrong('it has the number of another page');
-    if (u64(view, LmdbAt.transaction) > this.#meta!.transaction) return wrong('it is of a transaction that has not been');
+    if (u64(view, LmdbAt.transaction) > this.#meta!.transaction) {
+      if (isTold) this.#damage.push({ page: number, message: 'it is of a transaction that has not been', isUnused: true });
+      return null;
+    }
     const lower = view.getUint16(LmdbAt.lower, true);
     const upper = view.getUint16(LmdbAt.upper, true);
     if (lower > upper || upper + LmdbAt.header > this.pageBytes || lower % 2 !== 0) return wrong(`bounds ${lower} and ${upper}`);

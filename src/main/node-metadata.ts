@@ -1,3 +1,4 @@
+import { silentEvents, type EventSink } from '../base/events.js';
 import type { Logger } from '../base/log.js';
 import { NodeBeats, refuseTaken } from '../meta/beats.js';
 import type { EtcdOptions } from '../meta/etcd-options.js';
@@ -8,6 +9,7 @@ import { removedNode } from '../meta/removals.js';
 import { placeMembers } from '../meta/placement.js';
 import type { MetadataStore } from '../meta/store.js';
 import { keepBoot, keepRemoved, type DataDirectory } from '../stargate/data-directory.js';
+import { whereStoreIsDamaged } from './damaged-store.js';
 import { openMetadataStore } from './metadata-store.js';
 import { spaceOf } from './space.js';
 
@@ -24,6 +26,7 @@ export interface NodeMetadataOptions {
   readonly replicationFactor: ReplicationFactor;
   readonly log: Logger;
   readonly onProgress: (line: string) => void;
+  readonly events?: EventSink;
 }
 
 /** So long a new vdisk waits for nodes that are on their way. */
@@ -49,16 +52,18 @@ export class NodeMetadata {
   }
 
   static async open(options: NodeMetadataOptions): Promise<NodeMetadata> {
-    const { directory, nodeId, shards, addresses, faultDomain = null, control } = options;
+    const { directory, nodeId, shards, addresses, faultDomain = null, control, etcd, events = silentEvents } = options;
+    const giveUp = whereStoreIsDamaged({ directory, nodeId, isShared: etcd !== null, events });
     const { store, isShared } = await openMetadataStore(options);
     try {
-      const { storeUuid, streams, boot } = directory;
-      const node = { id: nodeId, storeUuid, addresses, shards, streams, faultDomain, control, boot };
+      const { storeUuid, streams } = directory;
+      const node = { id: nodeId, storeUuid, addresses, shards, streams, faultDomain, control, boot: directory.boot };
       const removed = await removedNode(store, node);
       // With the next start it is known without the metadata.
       if (removed !== null) keepRemoved(directory.path, removed.at);
       if (isShared) await refuseTaken(store, node);
-      const { incarnation, bootCount } = await registerNode(store, node);
+      const boot = giveUp === undefined ? directory.boot : await giveUp(store);
+      const { incarnation, bootCount } = await registerNode(store, { ...node, boot });
       keepBoot(directory.path, { incarnation, bootCount });
       await ensureDefaultContainer(store, { replicationFactor: options.replicationFactor });
       return new NodeMetadata(store, { node: nodeId, storeUuid, incarnation }, bootCount, isShared, options);

@@ -79,6 +79,19 @@ export function openDataDirectory(path: string, streams: number): DataDirectory 
   return { path, storeUuid, streams: kept, isNew, clusterId, boot: raiseBootCount(path, isEmptied), lock };
 }
 
+/** The streams, extents and block store get another name, durably, and there are none. Returns their path. */
+export function emptyStargate(path: string): string {
+  const aside = freeName(join(path, 'stargate-damaged'));
+  renameSync(join(path, 'stargate'), aside);
+  mkdirSync(join(path, 'stargate'), { mode: 0o700 });
+  syncDirectory(path);
+  return aside;
+}
+
+function freeName(path: string): string {
+  for (let n = 1; ; n++) if (!existsSync(`${path}-${n}`)) return `${path}-${n}`;
+}
+
 export interface HeldDirectory {
   readonly storeUuid: string;
   readonly streams: number;

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { copyFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LmdbAt } from '../../src/base/lmdb-image.js';
@@ -114,17 +114,22 @@ describe('one copy that rots', () => {
   });
 
   // Of a single record: damaged-metadata.test.ts.
-  it('in the metadata: the node does not start, and says which page', async () => {
+  it('in a page of the metadata or of the block store: the node does not start, says which, and touches nothing', async () => {
     await system.stop();
-    const file = join(data, 'meta/data.mdb');
-    const kept = join(dir, 'kept.mdb');
-    copyFileSync(file, kept);
-    const { root } = damaged.lmdbPages('meta/data.mdb');
-    damaged.flip('meta/data.mdb', root + 20, 0xff);
-    const byPage = await run(gatepathArgv('up', '--data', data));
-    expect(byPage.stderr).toMatch(/the metadata in \S+meta\/data.mdb is damaged, page \d+: /);
-    expect(byPage.code).toBe(1);
-    copyFileSync(kept, file);
+    const meta = 'meta/data.mdb';
+    const store = 'stargate/store/data.mdb';
+    for (const [file, at, said] of [
+      [meta, LmdbAt.flags + 2, /the metadata in \S+meta\/data\.mdb is damaged, page \d+: /],
+      [store, LmdbAt.flags, /the block store, \S+store\/data\.mdb, is damaged, page \d+: .*only copy[\s\S]*restore the whole directory/],
+    ] as const) {
+      const { root } = damaged.lmdbPages(file);
+      damaged.flip(file, root + at, 0xff);
+      const before = readFileSync(join(data, file));
+      const refused = await run(gatepathArgv('up', '--data', data));
+      expect([refused.code, refused.stderr]).toEqual([1, expect.stringMatching(said)]);
+      expect(readFileSync(join(data, file)).equals(before)).toBe(true);
+      damaged.flip(file, root + at, 0xff);
+    }
     await system.start();
     const client = await connect();
     expect(await client.read(0, content.length)).toEqual(content);

@@ -4,6 +4,8 @@ export type StoreErrorCode =
   | 'ERR_STORE_FORMAT'
   /** A record is damaged: restore the data directory, or remove the disk from the node. */
   | 'ERR_STORE_RECORD'
+  /** A page of the database is damaged: nothing may open it, the library would end the process or write on the ground of it. */
+  | 'ERR_STORE_DAMAGED'
   /** A write failed; nothing is written any more until the process starts again (rule 6). */
   | 'ERR_STORE_FAILED';
 

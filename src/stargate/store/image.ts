@@ -26,6 +26,19 @@ export class StoreImage implements RecordReader {
     return this.#image.damage;
   }
 
+  get usedBytes(): number {
+    return this.#image.usedBytes;
+  }
+
+  /** Damage of the pages that have the records up to and without `end`. */
+  checkUpTo(end: Buffer): readonly LmdbDamage[] {
+    for (const { entries } of this.#image.pages(Buffer.alloc(0), { next: null })) {
+      const last = entries.at(-1);
+      if (last !== undefined && Buffer.compare(last[0], end) >= 0) break;
+    }
+    return this.#image.damage;
+  }
+
   get(key: Buffer): Uint8Array | undefined {
     const next = Buffer.concat([key, Buffer.of(0)]);
     for (const [, record] of this.#image.range(key, next)) return record;

@@ -29,6 +29,8 @@ export const MAX_PENDING_COMMANDS = 4_096;
 export const MAP_BYTES = 2 ** 38;
 /** Pages of the database that are checked at once: some ms of the main thread where they have to come from the disk. */
 export const CHECK_PAGES = 64;
+/** A start reads all of a database that is not larger: of 18 GiB of data, and some tenths of a second. Of a larger one what it needs itself. */
+export const START_CHECK_BYTES = 64 << 20;
 /** How often they are read again before what is wrong counts as damage. */
 export const CHECK_REREADS = 3;
 /** From the start to the first pass, and between passes. */
