@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { LmdbAt } from '../../src/base/lmdb-image.js';
-import type { EventView } from '../../src/control/schemas.js';
+import type { EventView, StatusView } from '../../src/control/schemas.js';
+import { KeyKind } from '../../src/stargate/store/format.js';
 import { gatepath, readClusterFile } from '../support/gatepath.js';
 import { GatepathCluster } from '../support/gatepath-cluster.js';
 import { NbdClient } from '../support/nbd/client.js';
@@ -14,10 +15,11 @@ import { DamagedDirectory } from './verify/damaged-directory.js';
 
 const missing = missingPrograms('etcd', 'setpriv');
 const WAIT_MS = 90_000;
+const CHUNK_KEY_BYTES = 11;
 const STORE = 'stargate/store/data.mdb';
 
 // Of a single node: rot.test.ts.
-describe.skipIf(missing.length > 0)(`a node of a cluster whose block store has a damaged page${missingNote(missing)}`, () => {
+describe.skipIf(missing.length > 0)(`a node of a cluster whose block store is damaged${missingNote(missing)}`, () => {
   const dir = makeTempDir('damaged-store');
   const data = join(dir, 'data');
   const cluster = new GatepathCluster({ dataDir: data, nodes: 2, extraArgs: ['--rf', '2', '--vdisk', 'demo:64M'] });
@@ -28,7 +30,7 @@ describe.skipIf(missing.length > 0)(`a node of a cluster whose block store has a
   });
   afterAll(() => removeTempDir(dir));
 
-  it('gives its copies up, and is brought up from the other node; and does not start where it has the only copy', async () => {
+  it('gives its copies up for a page, and is brought up from the other node; does not start where it has the only copy; and has a record written anew', async () => {
     await cluster.start();
     const second = (): { pid: number; dataDir: string; command: readonly string[] } => readClusterFile(data)!.nodes[1]!;
     const client = await NbdClient.connect({ socket: cluster.nbdSocket }, 'demo');
@@ -64,6 +66,9 @@ describe.skipIf(missing.length > 0)(`a node of a cluster whose block store has a
     await gatepath('container', 'create', 'one', '--rf', '1', '--data', data);
     await gatepath('vdisk', 'create', 'alone', '64M', '--container', 'one', '--data', second().dataDir);
     expect((await show('alone')).members).toEqual(['node-2']);
+    const recordOf = (): { readonly at: number } | undefined =>
+      [...damaged.records(STORE)].find(([key]) => key.length === CHUNK_KEY_BYTES && key.charCodeAt(0) === KeyKind.chunk)?.[1];
+    await waitFor('what came is in its extents', WAIT_MS, () => recordOf() !== undefined);
     await kill();
     flip();
     const refused = await run(second().command);
@@ -73,11 +78,17 @@ describe.skipIf(missing.length > 0)(`a node of a cluster whose block store has a
     ]);
     expect(existsSync(join(second().dataDir, 'stargate-damaged-2'))).toBe(false);
     flip();
+    damaged.flip(STORE, recordOf()!.at + 30, 4);
     await start();
     await waitFor('it is served again', WAIT_MS, async () => (await show('alone')).health === 'healthy');
     await waitFor('all copies are whole', WAIT_MS, async () => (await show('demo')).health === 'healthy');
 
+    // Nothing of it is in the memory of that node. A record of its block store, of 64 blocks, is damaged.
+    await gatepath('node', 'drain', 'node-1', '--data', data);
     expect((await client.read(0, 1 << 20)).equals(Buffer.alloc(1 << 20, 7))).toBe(true);
+    const { shards } = JSON.parse(await gatepath('status', '--data', second().dataDir, '--json')) as StatusView;
+    expect(shards.reduce((sum, { rot }) => sum + rot.refilledRecords, 0)).toBe(1);
+    expect(shards.reduce((sum, { rot }) => sum + rot.lostBlocks, 0)).toBe(0);
     await client.disconnect();
     await cluster.stop();
     expect(await gatepath('verify', data)).toMatch(/^between nodes: clean/m);
