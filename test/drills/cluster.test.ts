@@ -4,6 +4,7 @@ import type { Report } from '../../src/drill/report.js';
 import { gatepathArgv, runGatepath } from '../support/gatepath.js';
 import { GatepathCluster } from '../support/gatepath-cluster.js';
 import { NbdClient } from '../support/nbd/client.js';
+import { isQuarantined } from '../support/quarantine.js';
 import { run } from '../support/process.js';
 import { missingNote, missingPrograms } from '../support/programs.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
@@ -42,6 +43,7 @@ describe.skipIf(missing.length > 0)(`three nodes, two replicas${missingNote(miss
     const { passed, rounds } = JSON.parse(stdout) as Report;
     expect({ code, passed, failures: rounds[0]!.failures }).toEqual({ code: 0, passed: true, failures: [] });
     expect(rounds[0]).toMatchObject({ disconnects: 0, errors: 0, stuck: 0, verdict: { counts: NOTHING } });
+    expect(await isQuarantined('demo', cluster.options.dataDir)).toBe(false);
   });
 
   it('a member that dies is replaced on the third node, from the extents; that one serves alone what it was given', async () => {

@@ -1,6 +1,8 @@
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { NbdClient } from '../../support/nbd/client.js';
 import { GatepathSplit } from '../../support/gatepath-split.js';
+import { isQuarantined } from '../../support/quarantine.js';
 import { Random, seedFromEnvironment } from '../../support/random.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
 import { sleep, within } from '../../support/wait.js';
@@ -39,6 +41,8 @@ describe('stargate killed under a datapath that stays', () => {
       const client = await connect();
       expect(await verifyRegions(client, regions, false), `seed ${seed}`).toEqual([]);
       await client.disconnect();
+      // Each time the same one had died, with requests that it had not answered: that is no reason.
+      expect(await isQuarantined('split', join(dir, 'data'))).toBe(false);
       await system.stop();
     } finally {
       await system.kill();
