@@ -51,6 +51,8 @@ export interface NodeShape {
   readonly scrubBytesPerSecond?: number;
   /** Missing: all at a time. */
   readonly drains?: DrainLimits;
+  /** How much later a drain may be delivered once more. */
+  readonly maxResendNs?: number;
 }
 
 /** Planted bugs, by the seams that are there for them. */
@@ -216,7 +218,7 @@ export class SimNode {
   #compose(engine: FaultyEngine): NodePart {
     const { memory, shape, bugs, listener } = this;
     const region = memory.nodeRegion(Math.max(0, this.number - 1));
-    const store = new ResendingStore(this.storeDisk, engine, this.clock, bugs.store);
+    const store = new ResendingStore(this.storeDisk, engine, this.clock, bugs.store, shape.maxResendNs);
     this.store = store;
     const zeroBlock = region.take(BLOCK_BYTES);
     memory.arena.bytes.fill(0, zeroBlock, zeroBlock + BLOCK_BYTES);

@@ -5,6 +5,7 @@ import { MAX_COMMIT_NS } from './limits.js';
 
 /** Of so many drains one is sent a second time. */
 const ONE_RESENT_IN = 6;
+/** So much later, where the shape of the node does not say. */
 const MAX_RESEND_NS = 40_000_000;
 
 export interface StoreBugs {
@@ -27,6 +28,7 @@ export class ResendingStore extends SimulatedStore {
     readonly engine: FaultyEngine,
     readonly clock: VirtualClock,
     readonly bugs: StoreBugs = {},
+    readonly maxResendNs = MAX_RESEND_NS,
   ) {
     super(disk, engine, { random: clock.random, maxDelayNs: MAX_COMMIT_NS });
   }
@@ -35,7 +37,7 @@ export class ResendingStore extends SimulatedStore {
     this.#deliver(command);
     if (command.kind !== 'drain' || this.clock.below(ONE_RESENT_IN) > 0) return;
     const again = structuredClone(command);
-    this.clock.after(this.clock.below(MAX_RESEND_NS), () => {
+    this.clock.after(this.clock.below(this.maxResendNs), () => {
       if (this.engine.isDead || this.engine.disk.isOff) return;
       this.resent++;
       this.engine.turn(() => this.#deliver(again));

@@ -56,6 +56,8 @@ export class Metadata {
   readonly #proposals = new Map<string, readonly Proposal[]>();
   readonly #beats = new Map<number, number>();
   isSilent = false;
+  /** What this node asks for gets on its way, and no further: until it is delivered. */
+  delayed: { readonly node: number; readonly requests: (() => void)[] } | null = null;
   unknown = 0;
   unknownSizes = 0;
   onChanged: () => void = () => undefined;
@@ -177,9 +179,11 @@ export class Metadata {
         network.wire(from, to)(arrive);
       });
     };
-    travel(node, 0, () => {
+    const arrive = (): void => {
       const answer = carryOut();
       travel(0, node, () => end(answer));
-    });
+    };
+    if (this.delayed?.node === node) this.delayed.requests.push(arrive);
+    else travel(node, 0, arrive);
   }
 }

@@ -124,10 +124,17 @@ const HOT = { vdiskCount: 1, hotBlocks: 6 };
 const SLOW_DISKS = { maxLatencyNs: 12_000_000 };
 /** Schedules that rare bugs need: somebody takes over while the controller is well and writes; … */
 const TAKEN_OVER: ClusterMutant['directed'] = { shape: { ...HOT, replicationFactor: 2 }, faults: { kinds: ['takeover'], maxGapMs: 60 } };
-/** … the power goes while much is under way, and comes back before others have taken over; … */
-const POWER: ClusterMutant['directed'] = {
-  shape: { ...HOT, ...SLOW_DISKS, replicationFactor: 2 },
-  faults: { kinds: ['power', 'power', 'metadata'], maxGapMs: 150 },
+/** … processes are killed, and are back before others have taken over; … */
+const KILLED: ClusterMutant['directed'] = {
+  isLong: true,
+  shape: { ...HOT, replicationFactor: 2 },
+  faults: { kinds: ['kill', 'power', 'cut'], maxGapMs: 150 },
+};
+/** … a small log is drained again and again, and a drain comes once more behind later ones; … */
+const DRAINED_LATE: ClusterMutant['directed'] = {
+  isLong: true,
+  shape: { ...HOT, segments: 4, segmentBytes: 128 << 10, maxResendNs: 2_000_000_000 },
+  faults: { kinds: ['path', 'takeover'], maxGapMs: 300 },
 };
 /** … members that promised start anew while a controller of before comes back. */
 const BACK_AGAIN: ClusterMutant['directed'] = {
@@ -176,7 +183,8 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
     ...told(stories.ADDITION_UNKNOWN, { ...PAIR, nodeCount: 3 }),
   },
   { name: 'a member counts as removed before that is known (M5)', bugs: replication('assumeRemoved'), ...told(stories.REMOVAL_UNKNOWN) },
-  { name: 'the same term after a restart (M7)', bugs: replication('sameTermAfterRestart'), directed: POWER },
+  { name: 'a record that names me is taken for my proposal (M6)', bugs: replication('controllerIsMe'), ...told(stories.PROPOSED_BEFORE) },
+  { name: 'the same term after a restart (M7)', seeds: 20, bugs: replication('sameTermAfterRestart'), directed: KILLED },
   { name: 'promise not durable (M8)', plant: promiseNotDurable, directed: BACK_AGAIN },
   { name: 'a cut that is not durable (M11)', plant: cutNotDurable, ...told(stories.CUT_FORGOTTEN) },
   { name: 'dedupe table updated at assignment (M12)', plant: dedupeAtAssignment, directed: REPLAYED },
@@ -187,7 +195,7 @@ export const CLUSTER_MUTANTS: readonly ClusterMutant[] = [
     bugs: { stargate: { controller: { applyClosedSessions: true } } },
     directed: { shape: { ...HOT, ...SLOW_DISKS }, faults: { kinds: ['datapath'], maxGapMs: 60 } },
   },
-  { name: 'no drainSeq check (M15)', bugs: { store: { noDrainSeqCheck: true } } },
+  { name: 'no drainSeq check (M15)', seeds: 20, bugs: { store: { noDrainSeqCheck: true } }, directed: DRAINED_LATE },
   {
     name: 'truncated before the head is durable (M16)',
     seeds: 30,

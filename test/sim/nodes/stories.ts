@@ -50,6 +50,36 @@ export const ADDITION_UNKNOWN: Story = {
   },
 };
 
+/**
+ * M6: the metadata is to add a member when the controller dies, and has not done so when that one is back and has read the record. The addition comes about before its proposal
+ * does: the record names it as the controller, and is not the one that it has proposed.
+ */
+export const PROPOSED_BEFORE: Story = {
+  home: ELSEWHERE,
+  play: stage => {
+    const { metadata } = stage.cluster;
+    const [controller, other] = stage.cast;
+    const proposed = (): number => metadata.possible(stage.cluster.vdisks[0]!.id).length;
+    other!.kill();
+    stage.until(() => stage.members.length === 1, 'one member');
+    const before = { node: controller.number, requests: [] as (() => void)[] };
+    metadata.delayed = before;
+    other!.start();
+    stage.until(() => proposed() > 1, 'the addition');
+    metadata.delayed = null;
+    stage.block(controller, other!);
+    controller.kill();
+    controller.start();
+    const proposals = proposed();
+    stage.until(() => proposed() > proposals, 'the proposal of the next process');
+    for (const arrive of before.requests) arrive();
+    stage.for(500);
+    controller.kill();
+    stage.serves(other!);
+    stage.answers(20);
+  },
+};
+
 /** The controller is cut off with changes in its log that nobody else has; another member goes on without it. */
 function forked(stage: Stage): readonly [ClusterNode, ClusterNode] {
   const [controller, other] = stage.cast;
