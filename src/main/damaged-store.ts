@@ -3,7 +3,8 @@ import { GatepathError } from '../base/errors.js';
 import type { EventSink } from '../base/events.js';
 import type { LmdbDamage } from '../base/lmdb-image.js';
 import { holdBack } from '../meta/damage.js';
-import { readGroups } from '../meta/nodes.js';
+import type { GroupMember } from '../meta/model.js';
+import { readGroups, readNodes } from '../meta/nodes.js';
 import { readVdisks } from '../meta/operations.js';
 import type { MetadataStore } from '../meta/store.js';
 import { emptyStargate, type BootRecord, type DataDirectory } from '../stargate/data-directory.js';
@@ -56,13 +57,17 @@ async function giveUp(store: MetadataStore, damage: LmdbDamage, { directory, nod
   return { incarnation: 0, bootCount: directory.boot.bootCount };
 }
 
-/** Vdisks of whose groups this store is the only member. Throws ERR_METADATA where that is not known. */
+/** Vdisks of whose groups nobody else is a member. Whose own store has been replaced is none, though the record may name it still. Throws ERR_METADATA where that is not known. */
 async function onlyHere(store: MetadataStore, nodeId: string, { storeUuid }: DataDirectory): Promise<string[]> {
-  const [{ groups, damaged }, vdisks] = await Promise.all([readGroups(store), readVdisks(store)]);
-  holdBack(damaged, `the copies of node "${nodeId}", whose block store is damaged, are not given up`);
+  const [nodes, { groups, damaged }, vdisks] = await Promise.all([readNodes(store), readGroups(store), readVdisks(store)]);
+  holdBack([...damaged, ...nodes.damaged], `the copies of node "${nodeId}", whose block store is damaged, are not given up`);
+  const current = new Map(nodes.records.map(({ id, ...store }) => [id, store]));
+  const isHere = (member: GroupMember): boolean => member.node === nodeId && member.storeUuid === storeUuid;
+  const isWhole = ({ node, storeUuid: uuid, incarnation }: GroupMember): boolean =>
+    current.get(node)?.storeUuid === uuid && current.get(node)?.incarnation === incarnation;
   const names = new Map(vdisks.records.map(({ id, name }) => [id, name]));
   return [...groups.values()]
-    .filter(({ members }) => members.every(({ node, storeUuid: of }) => node === nodeId && of === storeUuid))
+    .filter(({ members }) => members.some(isHere) && !members.some(one => !isHere(one) && isWhole(one)))
     .map(({ vdiskId }) => names.get(vdiskId) ?? vdiskId);
 }
 
