@@ -6,7 +6,7 @@ import { replace } from './plant.js';
 import { ClusterRun, type ClusterResult, type ClusterRunOptions } from './run.js';
 import type { Stage } from './stage.js';
 
-const SEEDS = 8;
+const SEEDS = 4;
 const CALM_OTHERWISE = { nodeCount: 3, replicationFactor: 3, minMembers: 1, vdiskCount: 1, hotBlocks: 6, resizes: false, migrates: false };
 /** Processes die and connections break all the time, from controllers that are asked without a pause. */
 const KILLS: FaultOptions = { kinds: ['kill', 'kill', 'path', 'link', 'takeover'], maxGapMs: 250 };
