@@ -174,7 +174,6 @@ export class ClusterNode extends SimNode {
 
   /** As the kernel ends it, or it itself: its connections are closed without a word. */
   override kill(): void {
-    this.cluster.watcher.died(this);
     this.#hangsUp = true;
     super.kill();
     this.#hangsUp = false;
@@ -182,6 +181,7 @@ export class ClusterNode extends SimNode {
 
   /** The process has gone. */
   gone(): void {
+    this.cluster.watcher.ended(this);
     this.process++;
     this.peers!.isDead = true;
     for (const link of this.links) link.nodeGone(this.#hangsUp ? this.cluster.lossOfDead : 'lost');

@@ -7,7 +7,7 @@ export class Watcher {
   /** vdisk/term → the node that has served in it, and which of its processes: a controllership ends with its process. */
   readonly #controllers = new Map<string, string>();
   /** Processes that have died by themselves: their systems have closed their connections. */
-  readonly #dead = new Set<string>();
+  readonly #ended = new Set<string>();
   /** vdisk/seq → the entry's hash that somebody has said is committed. */
   readonly #committed = new Map<string, Map<number, number>>();
   /** Up to where the replica was looked at. */
@@ -23,12 +23,13 @@ export class Watcher {
     for (const group of groups.all.values()) this.#observe(node, group);
   }
 
-  died(node: ClusterNode): void {
-    this.#dead.add(processOf(node));
+  /** Killed, by a power cut, or by itself. */
+  ended(node: ClusterNode): void {
+    this.#ended.add(processOf(node));
   }
 
-  hasDied(vdiskId: string, term: number): boolean {
-    return this.#dead.has(this.#controllers.get(`${vdiskId}/${term}`) ?? '');
+  hasEnded(vdiskId: string, term: number): boolean {
+    return this.#ended.has(this.#controllers.get(`${vdiskId}/${term}`) ?? '');
   }
 
   gone(node: ClusterNode): void {
