@@ -5,14 +5,14 @@ export const MAX_ROUNDS = 2;
 /** Blocks of one run: what a transfer buffer of the middle class holds. */
 export const MAX_RUN_BLOCKS = 16;
 /**
- * How much is drained at a time. A round gives room back after a part of the log, wherever the rest is. Calm: a few runs at once, and parts whose planning is a turn of
- * some 50 microseconds, so that those whom the shard serves meanwhile hardly notice. Hurried: a disk gives little to a few, and each part costs it a sync and a commit; a log
- * that random writes fill would be full before its round ends.
+ * How much is drained at a time. A round gives room back after a part of the log, wherever the rest is. Calm: a few runs at once, so that those whom the shard serves meanwhile
+ * hardly notice. Hurried: a disk gives little to a few, and a log that random writes fill would be full before its round ends. A part costs the shard a turn of some 0.15 ms for a
+ * thousand blocks, and the disk and the store thread a sync and a commit: smaller parts cost others more (measured by `npm run bench:drains`: 256 blocks twice the p99 of reads).
  */
 export const DRAIN_LIMITS: DrainLimits = {
   roundsPerLog: 4,
   hurryFill: 0.5,
-  calm: { lanes: 3, runBlocks: MAX_RUN_BLOCKS, blocks: 256 },
+  calm: { lanes: 3, runBlocks: MAX_RUN_BLOCKS, blocks: 2048 },
   hurried: { lanes: 8, runBlocks: MAX_RUN_BLOCKS, blocks: 1024 },
 };
 /** From this share of the log on, rounds are started for space. */
