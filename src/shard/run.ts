@@ -1,6 +1,6 @@
+import { readlinkSync } from 'node:fs';
 import { receiveMessageOnPort } from 'node:worker_threads';
 import { attachArena, createEngine, ArenaRegion, type WakeHandle } from 'uring-engine';
-import { ownThreadId } from './own-thread.js';
 import { createShardContext, MAIN, type ShardContext } from './context.js';
 import type { MountFailure, ShardTask } from './pool.js';
 
@@ -48,6 +48,15 @@ export async function runShard(
   context.onMessage('stop', () => engine.stop());
   await engine.run();
   engine.destroy();
+}
+
+/** The system's number of this thread; null where /proc does not say. */
+function ownThreadId(): number | null {
+  try {
+    return Number(readlinkSync('/proc/thread-self').split('/').at(-1));
+  } catch {
+    return null;
+  }
 }
 
 /** A part that cannot start (its directory is damaged, its socket taken) is no crash: the main thread hears why, and stops the shards. */

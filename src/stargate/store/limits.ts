@@ -27,8 +27,6 @@ export const MAX_COMMANDS_PER_COMMIT = 256;
 export const MAX_PENDING_COMMANDS = 4_096;
 /** Address space reserved for the database; the file grows only as records do. About 900 bytes for 256 KiB of data: 75 TiB. */
 export const MAP_BYTES = 2 ** 38;
-/** Nobody waits for a commit but drains, which have time: where processors are short, the shards go first. */
-export const STORE_THREAD_NICENESS = 10;
 /** Pages of the database that are checked at once: some ms of the main thread where they have to come from the disk. */
 export const CHECK_PAGES = 64;
 /** A start reads all of a database that is not larger: of 18 GiB of data, and some tenths of a second. Of a larger one what it needs itself. */

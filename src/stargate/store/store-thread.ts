@@ -3,10 +3,9 @@ import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { receiveMessageOnPort, workerData, type MessagePort } from 'node:worker_threads';
 import { wake, type WakeHandle } from 'uring-engine';
-import { yieldToOthers } from '../../shard/own-thread.js';
 import { applyCommand, applyFormat } from './apply.js';
 import { StoreError } from './errors.js';
-import { MAX_COMMANDS_PER_COMMIT, STORE_THREAD_NICENESS } from './limits.js';
+import { MAX_COMMANDS_PER_COMMIT } from './limits.js';
 import { openDatabase, transactionIn, type StoreDatabase } from './lmdb.js';
 import type { StoreCommand, StoreHello, StoreResult } from './messages.js';
 
@@ -156,7 +155,6 @@ function syncDirectory(path: string): void {
 }
 
 const { control, directory } = workerData as StoreThreadData;
-yieldToOthers(STORE_THREAD_NICENESS);
 try {
   new StoreThread(control, directory, openDatabase(directory));
   control.postMessage({ kind: 'ready' } satisfies StoreReport);
