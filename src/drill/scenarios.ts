@@ -125,6 +125,11 @@ const failback: Scenario = {
   title: 'after a kill the node is back, and the vdisk goes back to it',
   unsuitable: needsMembers,
   bound: () => ({ kind: 'gap', ms: 50 }),
+  // The datapath waits twice as long after each return that did not last: to a new attachment none has been.
+  prepare: async (cluster, { vdisk }) => {
+    await cluster.ask(client => client.detach(vdisk));
+    await cluster.attach(vdisk);
+  },
   run: async context => {
     const id = controllerOf(context);
     await killAndStart(context, id, context.holdMs);
