@@ -6,8 +6,8 @@ import { makeSegment, type Segment, type SegmentPlace } from './segment.js';
 
 /**
  * What an entry may take of a log that is nearly full. Data is stored by drains; what frees space (trims, zeroes) takes little, and may be what a full disk waits for; the
- * vital records are what makes drains, and the log's own space, go on. The last room is for a reset, which
- * gives up all that its vdisk has in the log, and for the mark of a clean end.
+ * vital records are what makes drains, and the log's own space, go on. The last room is for a reset, which gives up all that its vdisk has in the log, and for the
+ * mark of a clean end.
  */
 export type EntryUse = 'data' | 'freeing' | 'session' | 'vital' | 'last';
 

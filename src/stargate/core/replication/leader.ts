@@ -37,8 +37,7 @@ export class Leader {
   /** Who was asked to take over: when this one's term ends, it has most likely come to that. */
   asked: MemberId | null = null;
   /** The record is of this term, which is not mine, and since when that is known. */
-  #laterTerm = 0;
-  #laterSinceMs: number | null = null;
+  #later: { readonly term: number; readonly sinceMs: number } | null = null;
   readonly #peers = new Map<MemberId, Peer>();
   readonly #membership: Membership;
   readonly #rounds: ConfirmRounds;
@@ -171,7 +170,7 @@ export class Leader {
   tick(): void {
     if (this.end !== null) return;
     const { nowMs } = this.context;
-    if (this.#laterSinceMs !== null && nowMs - this.#laterSinceMs >= SEAL_PATIENCE_MS) return this.#followed();
+    if (this.#yieldToLater()) return;
     this.#membership.forgiveSleep();
     for (const peer of this.#peers.values()) {
       if (peer.state.kind === 'attached' && peer.confirmedSeq === this.member.log.lastSeq) this.#sendWatermark(peer);
@@ -194,13 +193,16 @@ export class Leader {
    */
   recordSeen(term: number): void {
     if (term <= this.term) return;
-    this.#laterTerm = term;
-    if (this.asked === null) this.#followed();
-    else this.#laterSinceMs ??= this.context.nowMs;
+    this.#later = { term, sinceMs: this.#later?.sinceMs ?? this.context.nowMs };
+    this.#yieldToLater();
   }
 
-  #followed(): void {
-    this.#giveUp(`the record is of term ${this.#laterTerm}`);
+  #yieldToLater(): boolean {
+    if (this.#later === null) return false;
+    const { term, sinceMs } = this.#later;
+    if (this.asked !== null && this.context.nowMs - sinceMs < SEAL_PATIENCE_MS) return false;
+    this.#giveUp(`the record is of term ${term}`);
+    return true;
   }
 
   nodeClosed(node: string): void {

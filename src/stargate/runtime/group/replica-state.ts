@@ -201,10 +201,10 @@ export class ReplicaState implements Drainable {
   /** Otherwise it is held by entries that are not committed, or that a member lacks: a HEAD takes room and gives none. */
   get isHeldByHead(): boolean {
     const { log, replica, resyncs, repair } = this.group;
+    const isAllDrained = replica.member.log.lastSeq === this.drained.seq;
     // One that is brought up may only say once more what it has said: its log would hold that of its node until it is done.
-    const mayHead = resyncs.isTarget ? replica.member.log.lastSeq === this.drained.seq && !repair.isBusy : !this.#isHeldOff;
-    if (this.isRestarting || !mayHead) return false;
-    return this.#headLsn < 0 ? replica.member.log.lastSeq === this.drained.seq : log.oldestNeededLsn >= this.#headLsn;
+    if (this.isRestarting || repair.isBusy || (resyncs.isTarget && !isAllDrained)) return false;
+    return this.#headLsn < 0 ? isAllDrained : log.oldestNeededLsn >= this.#headLsn;
   }
 
   /** Others write into the extents, or the log is about to begin behind what they have written: a round that begins now would speak of a place that is no more. */
