@@ -4,7 +4,7 @@ import { MapFlags } from '../../wire/vdisk-command.js';
 import { Where } from './block-index.js';
 import type { Controller } from './controller.js';
 import { MAX_MAP_BLOCKS } from './limits.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from './ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, newBlockStates } from './ports.js';
 
 const DATA = MapFlags.data;
 const HOLE_AND_ZERO = MapFlags.hole;
@@ -12,11 +12,7 @@ const HOLE_AND_ZERO = MapFlags.hole;
 /** Of a MAP request, as much as is needed here. */
 export type MapTarget = Pick<PathRequest, 'offsetBytes' | 'lengthBytes' | 'extents' | 'extentCount'>;
 const CHUNK_BLOCKS = 64;
-const states: BlockStates = {
-  state: new Uint8Array(CHUNK_BLOCKS),
-  crc: new Uint32Array(CHUNK_BLOCKS),
-  seq: new Float64Array(CHUNK_BLOCKS),
-};
+const states = newBlockStates(CHUNK_BLOCKS);
 
 /**
  * Fills `request.extents` with what is allocated from `offsetBytes` on: blocks with data, and blocks that read as zeroes and take no space. It may

@@ -228,6 +228,11 @@ export interface BlockStates {
   readonly seq: Float64Array;
 }
 
+/** Of so many blocks: all absent. */
+export function newBlockStates(blocks: number): BlockStates {
+  return { state: new Uint8Array(blocks), crc: new Uint32Array(blocks), seq: new Float64Array(blocks) };
+}
+
 export interface StoreOwner {
   onCommitted(tag: number, ok: boolean): void;
   /** Answer to `createLayer`. */

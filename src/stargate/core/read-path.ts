@@ -7,7 +7,7 @@ import type { Controller } from './controller.js';
 import { MAX_MISS_READS, MAX_REREADS, MAX_WAITING_REQUESTS } from './limits.js';
 import { MissRead } from './miss-read.js';
 import type { ControllerPath } from './path.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates, type CopyPort, type WantedBlocks } from './ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, newBlockStates, type CopyPort, type WantedBlocks } from './ports.js';
 import { Where } from './block-index.js';
 
 /** Blocks that one request touches at most: a megabyte that starts inside a block. */
@@ -23,11 +23,7 @@ export class ReadPath {
   /** Misses under way: a commit has to tell them that their blocks are old. */
   readonly #active = new Set<MissRead>();
   readonly #queue: { request: PathRequest; path: ControllerPath }[] = [];
-  readonly #states: BlockStates = {
-    state: new Uint8Array(MAX_READ_BLOCKS),
-    crc: new Uint32Array(MAX_READ_BLOCKS),
-    seq: new Float64Array(MAX_READ_BLOCKS),
-  };
+  readonly #states = newBlockStates(MAX_READ_BLOCKS);
 
   constructor(readonly controller: Controller) {}
 

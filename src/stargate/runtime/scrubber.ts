@@ -4,7 +4,7 @@ import { Where } from '../core/block-index.js';
 import type { ControllerPorts } from '../core/controller.js';
 import type { Drainable } from '../core/drainable.js';
 import { MAX_REREADS } from '../core/limits.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, RECORD_BLOCKS, type BlockStates } from '../core/ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, newBlockStates, RECORD_BLOCKS } from '../core/ports.js';
 import { SCRUB_BLOCKS, SCRUB_LOOKUPS, SCRUB_REST_NS, SCRUB_RUN_BLOCKS } from './limits.js';
 
 export interface ScrubberOptions {
@@ -34,11 +34,7 @@ const RUN_BYTES = SCRUB_RUN_BLOCKS * BLOCK_BYTES;
  */
 export class Scrubber {
   readonly #client: number;
-  readonly #states: BlockStates = {
-    state: new Uint8Array(SCRUB_BLOCKS),
-    crc: new Uint32Array(SCRUB_BLOCKS),
-    seq: new Float64Array(SCRUB_BLOCKS),
-  };
+  readonly #states = newBlockStates(SCRUB_BLOCKS);
   /** Vdisks of the pass that are still to be read, and where in the first one it is. */
   #left: Drainable[] = [];
   #segments: number[] = [];

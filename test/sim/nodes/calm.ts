@@ -111,3 +111,16 @@ export class CalmWorld {
     return differences(vdisk, contents);
   }
 }
+
+/** One where disks rot. Whatever nobody has is expected to be said. */
+export class DamagedWorld extends CalmWorld {
+  readonly bad: string[] = [];
+
+  constructor(seed: number, shape: Partial<NodeShape> & ClusterShape = {}) {
+    super(seed, shape);
+    const { cluster } = this;
+    cluster.onBadBlock = (node, _vdisk, offsetBytes, lengthBytes) =>
+      void this.bad.push(`node ${node.number}: block ${offsetBytes / BLOCK_BYTES} + ${lengthBytes / BLOCK_BYTES}`);
+    cluster.mayBeCorrupt = true;
+  }
+}

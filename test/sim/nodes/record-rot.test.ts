@@ -1,30 +1,19 @@
 import { describe, expect, it } from 'vitest';
-import { BLOCK_BYTES, BlockState, RECORD_BLOCKS } from '../../../src/stargate/core/ports.js';
+import { BLOCK_BYTES, BlockState, newBlockStates, RECORD_BLOCKS } from '../../../src/stargate/core/ports.js';
 import { chunkKey } from '../../../src/stargate/store/format.js';
 import { readerOf } from '../../../src/stargate/store/simulated.js';
 import { verifyStore } from '../../../src/stargate/store/verify.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
-import { EXTENTS, type NodeShape } from '../node.js';
-import { CalmWorld, HOT_BLOCKS, SECOND } from './calm.js';
-import type { ClusterShape } from './cluster.js';
+import { EXTENTS } from '../node.js';
+import { DamagedWorld, HOT_BLOCKS, SECOND } from './calm.js';
 import type { ClusterNode } from './cluster-node.js';
 
 /** Of a simulated store. */
 const CACHED_RECORDS = 64;
 
 /** All blocks that the load writes have their states in one record of the block store. */
-class RecordWorld extends CalmWorld {
-  readonly bad: string[] = [];
-
-  constructor(seed: number, shape: Partial<NodeShape> & ClusterShape = {}) {
-    super(seed, shape);
-    const { cluster } = this;
-    cluster.onBadBlock = (node, _vdisk, offsetBytes, lengthBytes) =>
-      void this.bad.push(`node ${node.number}: block ${offsetBytes / BLOCK_BYTES} + ${lengthBytes / BLOCK_BYTES}`);
-    cluster.mayBeCorrupt = true;
-  }
-
+class RecordWorld extends DamagedWorld {
   /** A bit of the record changes on the node's medium, and it is in the node's memory no more. */
   rot(node: ClusterNode): void {
     // Twice each: what is wanted again pushes others out.
@@ -39,10 +28,10 @@ class RecordWorld extends CalmWorld {
   }
 
   #look(node: ClusterNode, record: number): Uint8Array {
-    const [state, crc, seq] = [new Uint8Array(RECORD_BLOCKS), new Uint32Array(RECORD_BLOCKS), new Float64Array(RECORD_BLOCKS)];
+    const states = newBlockStates(RECORD_BLOCKS);
     const { local, options } = this.replica(node);
-    local.ports.store.lookup(options.layer, 0, record * RECORD_BLOCKS, RECORD_BLOCKS, { state, crc, seq });
-    return state;
+    local.ports.store.lookup(options.layer, 0, record * RECORD_BLOCKS, RECORD_BLOCKS, states);
+    return states.state;
   }
 
   written(): void {

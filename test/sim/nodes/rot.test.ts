@@ -1,11 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { Where } from '../../../src/stargate/core/block-index.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT } from '../../../src/stargate/core/ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, newBlockStates } from '../../../src/stargate/core/ports.js';
 import { IoOp } from '../../../src/wire/path.js';
 import { IoStatus } from '../../../src/wire/status.js';
-import { EXTENTS, oplogDirectory, type NodeShape } from '../node.js';
-import { CalmWorld, HOT_BLOCKS, SECOND } from './calm.js';
-import type { ClusterShape } from './cluster.js';
+import { EXTENTS, oplogDirectory } from '../node.js';
+import { DamagedWorld, HOT_BLOCKS, SECOND } from './calm.js';
 import type { ClusterNode } from './cluster-node.js';
 import { readReplica } from './contents.js';
 
@@ -16,18 +15,7 @@ interface Version {
   readonly content: Buffer;
 }
 
-class RotWorld extends CalmWorld {
-  readonly bad: string[] = [];
-
-  constructor(seed: number, shape: Partial<NodeShape> & ClusterShape = {}) {
-    super(seed, shape);
-    const { cluster } = this;
-    // Whatever nobody has is expected to be said.
-    cluster.onBadBlock = (node, _vdisk, offsetBytes, lengthBytes) =>
-      void this.bad.push(`node ${node.number}: block ${offsetBytes / BLOCK_BYTES} + ${lengthBytes / BLOCK_BYTES}`);
-    cluster.mayBeCorrupt = true;
-  }
-
+class RotWorld extends DamagedWorld {
   /** Bits of the block change on the node's medium. */
   rotExtent(node: ClusterNode, block: number): void {
     const { layer } = this.replica(node).options;
@@ -58,7 +46,7 @@ class RotWorld extends CalmWorld {
   /** Of a drained block, at the node. */
   versionOf(node: ClusterNode, block: number): Version {
     const { ports } = this.replica(node).local;
-    const found = { state: new Uint8Array(1), crc: new Uint32Array(1), seq: new Float64Array(1) };
+    const found = newBlockStates(1);
     expect(ports.store.lookup(this.replica(node).options.layer, 0, block, 1, found)).toBe(true);
     let content: Buffer | null = null;
     readReplica(node, this.replica(node), this.cluster.vdisks[0]!, blocks => (content = blocks.get(block)!));

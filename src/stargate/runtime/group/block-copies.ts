@@ -4,7 +4,7 @@ import { EntryList } from '../../../wire/peers.js';
 import type { MemberId, ReplicaMessage } from '../../../wire/replicate.js';
 import { Where } from '../../core/block-index.js';
 import { MAX_REREADS } from '../../core/limits.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates, type WantedBlocks } from '../../core/ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, newBlockStates, type WantedBlocks } from '../../core/ports.js';
 import { decodeCopies, encodeCopies, type HaveCopies, type WantCopies, type WantEntries } from '../../core/replication/copy-messages.js';
 import type { Entry } from '../../core/replication/entry.js';
 import { giveEntries } from './entry-copies.js';
@@ -34,7 +34,7 @@ export class BlockCopies {
   /** Those that wait their turn: as many as there are reads, drains and resyncs under way. */
   readonly #waiting: Ask[] = [];
   readonly #list = new EntryList();
-  readonly #found: BlockStates = { state: new Uint8Array(1), crc: new Uint32Array(1), seq: new Float64Array(1) };
+  readonly #found = newBlockStates(1);
   readonly records: RecordRefills;
   #answering = 0;
   #isStopped = false;

@@ -1,7 +1,7 @@
 import { constants } from 'node:os';
 import { crc32c } from '@node-rs/crc32';
 import { Where } from '../../core/block-index.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates, type CopyPort, type WantedBlocks } from '../../core/ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, newBlockStates, type CopyPort, type WantedBlocks } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { MAX_REPAIRS } from './limits.js';
 
@@ -21,7 +21,7 @@ interface Repair {
  */
 export class BlockRepair implements CopyPort {
   readonly #queue: Repair[] = [];
-  readonly #found: BlockStates = { state: new Uint8Array(1), crc: new Uint32Array(1), seq: new Float64Array(1) };
+  readonly #found = newBlockStates(1);
   #isStopped = false;
   /** No drain and no resync begins. */
   isBusy = false;

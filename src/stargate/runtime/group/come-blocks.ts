@@ -1,16 +1,10 @@
-import type { DrainCommit } from '../../core/ports.js';
+import { newBlockStates, type BlockStates, type DrainCommit } from '../../core/ports.js';
 import { RESYNC_BLOCKS } from './limits.js';
-
-interface Page {
-  /** 0: it has not come. */
-  readonly state: Uint8Array;
-  readonly crc: Uint32Array;
-  readonly seq: Float64Array;
-}
 
 /** The blocks of one segment that a resync has brought: the last version of each. Takes memory for those places only where some have come. */
 export class ComeBlocks {
-  readonly #pages = new Map<number, Page>();
+  /** What is absent has not come. */
+  readonly #pages = new Map<number, BlockStates>();
 
   clear(): void {
     this.#pages.clear();
@@ -20,7 +14,7 @@ export class ComeBlocks {
     const number = Math.floor(block / RESYNC_BLOCKS);
     let page = this.#pages.get(number);
     if (page === undefined) {
-      page = { state: new Uint8Array(RESYNC_BLOCKS), crc: new Uint32Array(RESYNC_BLOCKS), seq: new Float64Array(RESYNC_BLOCKS) };
+      page = newBlockStates(RESYNC_BLOCKS);
       this.#pages.set(number, page);
     }
     const i = block % RESYNC_BLOCKS;

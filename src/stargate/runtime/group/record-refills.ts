@@ -1,6 +1,14 @@
 import type { MemberId } from '../../../wire/replicate.js';
 import { Where } from '../../core/block-index.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, RECORD_BLOCKS, type BlockStates, type StoreOwner } from '../../core/ports.js';
+import {
+  BLOCK_BYTES,
+  BLOCKS_PER_SEGMENT,
+  BlockState,
+  newBlockStates,
+  RECORD_BLOCKS,
+  type BlockStates,
+  type StoreOwner,
+} from '../../core/ports.js';
 import { encodeCopies, type HaveStates, type WantStates } from '../../core/replication/copy-messages.js';
 import type { GroupVdisk } from './group-vdisk.js';
 import { COPY_PATIENCE_MS, COPY_TIMEOUT_MS, MAX_COPY_ASKS, REFILL_RETRIES } from './limits.js';
@@ -36,7 +44,7 @@ export class RecordRefills {
   /** By block. */
   readonly #asks = new Map<number, Ask>();
   readonly #waiting: Ask[] = [];
-  readonly #own: BlockStates = newStates();
+  readonly #own: BlockStates = newBlockStates(RECORD_BLOCKS);
   #isStopped = false;
 
   constructor(
@@ -78,7 +86,14 @@ export class RecordRefills {
     const known = this.#asks.get(block) ?? this.#waiting.find(one => one.block === block);
     if (known !== undefined) return void known.dones.push(done);
     const { nowMs, newNonce } = this.group.parts;
-    const common = { drainSeq: -1, come: newStates(), answered: new Set<MemberId>(), tries: 0, turn: 0, isWriting: false };
+    const common = {
+      drainSeq: -1,
+      come: newBlockStates(RECORD_BLOCKS),
+      answered: new Set<MemberId>(),
+      tries: 0,
+      turn: 0,
+      isWriting: false,
+    };
     const ask: Ask = { id: newNonce(), block, dones: [done], startedMs: nowMs, askedMs: nowMs, ...common };
     if (this.#asks.size >= MAX_COPY_ASKS) return void this.#waiting.push(ask);
     this.#asks.set(block, ask);
@@ -209,8 +224,4 @@ export class RecordRefills {
     }
     return own;
   }
-}
-
-function newStates(): BlockStates {
-  return { state: new Uint8Array(RECORD_BLOCKS), crc: new Uint32Array(RECORD_BLOCKS), seq: new Float64Array(RECORD_BLOCKS) };
 }

@@ -3,9 +3,9 @@ import { crc32c } from '@node-rs/crc32';
 import { EntryList } from '../../../wire/peers.js';
 import type { MemberId } from '../../../wire/replicate.js';
 import { encodeSessions, type PlaceRecord } from '../../core/head.js';
-import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, type BlockStates } from '../../core/ports.js';
+import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState, newBlockStates } from '../../core/ports.js';
 import type { GroupVdisk } from './group-vdisk.js';
-import { RESYNC_BLOCKS, RESYNC_DRAIN_POLL_MS, RESYNC_HOLD_FILL, RESYNC_SHRINK, RESYNC_REREADS, RESYNC_TIMEOUT_MS } from './limits.js';
+import { RESYNC_BLOCKS, RESYNC_DRAIN_POLL_MS, RESYNC_HOLD_FILL, RESYNC_REREADS, RESYNC_SHRINK, RESYNC_TIMEOUT_MS } from './limits.js';
 import { encodeResync, type ResyncReply, type ResyncRequest, type ResyncRun } from '../../core/replication/resync-messages.js';
 
 /** How far a replica has been brought up. `share`: of the segments, 0 to 1; `leftMs` goes on as fast as it went so far; null: not known yet. */
@@ -36,25 +36,21 @@ type Wish = ResyncRequest extends infer R ? (R extends ResyncRequest ? Omit<R, '
 /**
  * Gives a replica that is too far behind for the log what it lacks of the extents: of each segment the blocks that were changed after it was drained there
  * last. Drains go on meanwhile: a segment is gone over again until none has come between. The log is kept from where it was drained to at the beginning, so that the replica finds in it
- * what comes after its extents; where that becomes too much, it is let go, and after this pass over the segments comes another one, from where the log is drained to by then. One question
+ * what comes after its extents; where that becomes too much, it is let go, and after this sweep over the segments comes another one, from where the log is drained to by then. One question
  * at a time; silence ends it, and the next attempt goes on where the replica is.
  */
 export class ResyncSource {
-  /** All segments have everything up to here when this pass is over. */
+  /** All segments have everything up to here when this sweep over them is done. */
   #base: PlaceRecord;
   /** The log is kept behind it. */
   #isHolding = true;
   /** Not once the replica has been told behind what its log is to begin. */
   #mayLetGo = true;
-  #passBeganMs: number;
-  #lastPassMs = Infinity;
+  #sweepBeganMs: number;
+  #lastSweepMs = Infinity;
   readonly #id = randomUUID();
   readonly #list = new EntryList();
-  readonly #states: BlockStates = {
-    state: new Uint8Array(RESYNC_BLOCKS),
-    crc: new Uint32Array(RESYNC_BLOCKS),
-    seq: new Float64Array(RESYNC_BLOCKS),
-  };
+  readonly #states = newBlockStates(RESYNC_BLOCKS);
   #step = 0;
   #askedMs: number;
   #then: ((reply: ResyncReply) => void) | null = null;
@@ -74,7 +70,7 @@ export class ResyncSource {
     readonly onEnd: (isDone: boolean) => void,
   ) {
     this.#base = group.local.drained;
-    this.#askedMs = this.#startedMs = this.#passBeganMs = group.parts.nowMs;
+    this.#askedMs = this.#startedMs = this.#sweepBeganMs = group.parts.nowMs;
   }
 
   /** The log is kept from behind this entry on. */
@@ -82,10 +78,10 @@ export class ResyncSource {
     return this.#isHolding ? this.#base.seq : Infinity;
   }
 
-  /** Of the first pass: those behind it bring what was drained meanwhile, and nobody knows how much that will be. */
+  /** Of the first sweep: those behind it bring what was drained meanwhile, and nobody knows how much that will be. */
   get progress(): ResyncProgress {
     const { member, sentBlocks } = this;
-    if (this.#lastPassMs < Infinity) return { member, sentBlocks, share: LATER_SHARE, leftMs: null };
+    if (this.#lastSweepMs < Infinity) return { member, sentBlocks, share: LATER_SHARE, leftMs: null };
     const share = this.#segments === 0 ? 0 : Math.min(1, (this.#segmentsDone + this.#furthestBlock / BLOCKS_PER_SEGMENT) / this.#segments);
     const tookMs = this.group.parts.nowMs - this.#startedMs;
     return { member, sentBlocks, share, leftMs: share < MIN_SHARE ? null : Math.round((tookMs * (1 - share)) / share) };
@@ -96,7 +92,7 @@ export class ResyncSource {
     const begin = (offset: number): void => {
       this.#buffer = offset;
       if (this.#isOver) return this.#giveBuffer();
-      this.#ask({ kind: 'begin' }, 0, () => this.#begin());
+      this.#ask({ kind: 'begin' }, 0, () => this.#sweep());
     };
     const offset = buffers.take(RESYNC_BLOCKS * BLOCK_BYTES);
     if (offset >= 0) begin(offset);
@@ -146,30 +142,30 @@ export class ResyncSource {
 
   // ---------------------------------------------------------------- segments
 
-  /** A pass over all that there is by now. */
-  #begin(): void {
+  /** Over all segments that there are by now. */
+  #sweep(): void {
     const segments = this.group.parts.ports.store.segments(this.group.options.layer).map(one => one.segment);
     this.#segments = segments.length;
     this.#nextSegment(segments, 0);
   }
 
-  #passEnded(): void {
+  #sweepEnded(): void {
     if (this.#isHolding) return this.#finish();
     const { nowMs } = this.group.parts;
-    const tookMs = nowMs - this.#passBeganMs;
-    this.#mayLetGo = tookMs <= this.#lastPassMs * RESYNC_SHRINK;
-    this.#lastPassMs = tookMs;
-    this.#passBeganMs = nowMs;
+    const tookMs = nowMs - this.#sweepBeganMs;
+    this.#mayLetGo = tookMs <= this.#lastSweepMs * RESYNC_SHRINK;
+    this.#lastSweepMs = tookMs;
+    this.#sweepBeganMs = nowMs;
     this.#base = this.group.local.drained;
     this.#isHolding = true;
-    this.#begin();
+    this.#sweep();
   }
 
   #nextSegment(segments: readonly number[], i: number): void {
     const segment = segments[i];
     this.#segmentsDone = i;
     this.#furthestBlock = 0;
-    if (segment === undefined) return this.#passEnded();
+    if (segment === undefined) return this.#sweepEnded();
     this.#ask({ kind: 'open', segment }, 0, ({ drainSeq }) => {
       this.#pass(segment, drainSeq, drainSeq, () => this.#nextSegment(segments, i + 1));
     });
