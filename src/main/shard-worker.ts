@@ -101,4 +101,5 @@ export default function run(task: ShardTask): Promise<void> {
   });
 }
 
-parentPort?.postMessage(CODE_LOADED);
+// Of its own turn: whoever loads this has work left when it has been evaluated.
+setImmediate(() => parentPort?.postMessage(CODE_LOADED));

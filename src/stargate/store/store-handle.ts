@@ -42,14 +42,17 @@ export class StoreHandle {
     const handle = new StoreHandle(directory, worker, port1);
     await new Promise<void>((resolve, reject) => {
       let fail: (error: StoreError) => void = reject;
+      let notOpened: StoreError | null = null;
       const report = (message: StoreReport): void => {
         if (message.kind === 'ready') {
           fail = onFailed;
           resolve();
         } else if (message.kind === 'stopped') handle.#stopped?.();
         else {
-          if (fail === reject) handle.#ended = true;
-          fail(new StoreError(message.code as StoreErrorCode, message.message));
+          const error = new StoreError(message.code as StoreErrorCode, message.message);
+          // Told when the thread has ended: a process that exits beside a thread that is about to may be ended by SIGABRT (Node 20).
+          if (fail === reject) notOpened = error;
+          else fail(error);
         }
       };
       worker.on('error', cause => fail(new StoreError('ERR_STORE_FAILED', 'the store thread crashed', { cause })));
@@ -57,7 +60,9 @@ export class StoreHandle {
         // What it said last may still be on its way.
         for (let last = receiveMessageOnPort(port1); last !== undefined; last = receiveMessageOnPort(port1))
           report(last.message as StoreReport);
-        if (!handle.#ended) fail(new StoreError('ERR_STORE_FAILED', 'the store thread ended by itself'));
+        if (handle.#ended) return;
+        handle.#ended = fail === reject;
+        fail(notOpened ?? new StoreError('ERR_STORE_FAILED', 'the store thread ended by itself'));
       });
       port1.on('message', report);
     });
