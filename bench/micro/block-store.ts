@@ -30,6 +30,7 @@ function fullDrain(segment: number, fromSeq: number): DrainMessage {
     state,
     crc: Uint32Array.from(block, i => i * 7919),
     seq,
+    known: null,
   };
 }
 

@@ -28,7 +28,7 @@ import { DRAIN_LIMITS, REMOVE_RETRY_NS, TRANSFER_BUFFERS } from './runtime/limit
 import { groupPorts, groupRegionBytes, replicaStatus, type Peers } from './replicas.js';
 import { NodePart } from './runtime/node-part.js';
 import { openBlockStore, type StoreConnection } from './store/index.js';
-import { DISK_FULL, DISK_SPACE_BACK } from './runtime/space-events.js';
+import { DISK_FULL, DISK_SPACE_BACK, segmentMended } from './runtime/disk-events.js';
 
 /** Plain data from the main thread. `store.port` has to be transferred along. */
 export interface StargateShardSettings {
@@ -69,6 +69,7 @@ export class StargateShard implements ShardPart {
     const { engine, region, index, count, probes } = context;
     const { directory, nodeId, streams } = settings;
     const store = openBlockStore(settings.store, engine);
+    store.onMended((layer, segment) => context.events.emit(segmentMended(store.vdiskOf(layer), segment)));
     const zeroBlock = region.take(BLOCK_BYTES);
     engine.arena.bytes.fill(0, zeroBlock, zeroBlock + BLOCK_BYTES);
     const controlScratch = region.take(MAX_CONTROL_BYTES);

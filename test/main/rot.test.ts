@@ -13,6 +13,7 @@ import { DamagedDirectory } from './verify/damaged-directory.js';
 
 const BLOCK = 4096;
 const CHUNK_BLOCKS = 64;
+const WAIT_MS = 60_000;
 const EIO = { errnoCode: 5 };
 
 // Bits that flip on the disk of a node that holds the only copy.
@@ -57,9 +58,13 @@ describe('one copy that rots', () => {
     const { shards } = JSON.parse(await gatepath('status', '--data', data, '--json')) as StatusView;
     expect(shards.reduce((sum, { rot }) => sum + rot.lostBlocks, 0)).toBeGreaterThan(0);
     expect(await gatepath('status', '--data', data)).toMatch(/^damage {4}0 blocks repaired from other nodes; found nowhere whole: \d+$/m);
+    // What the next drain of the segment needs, and this process has read before.
+    const [, record] = [...damaged.records('stargate/store/data.mdb')].find(([key]) => isSegment(key, 1, 0))!;
+    damaged.flip('stargate/store/data.mdb', record.at + 12, 4);
     await client.write(5 * BLOCK, block(5));
     expect(await client.read(0, content.length)).toEqual(content);
     await client.disconnect();
+    await waitFor('the segment is drained', WAIT_MS, async () => (await eventsOf()).some(({ kind }) => kind === 'rot-mended'));
     await system.stop();
     expect(damaged.problems()).toEqual([]);
   });
@@ -136,6 +141,11 @@ describe('one copy that rots', () => {
     await client.disconnect();
   });
 });
+
+function isSegment(key: string, layer: number, segment: number): boolean {
+  const bytes = Buffer.from(key, 'latin1');
+  return bytes.length === 9 && bytes[0] === 3 && bytes.readUInt32BE(1) === layer && bytes.readUInt32BE(5) === segment;
+}
 
 function isChunk(key: string, layer: number, segment: number, chunk: number): boolean {
   const bytes = Buffer.from(key, 'latin1');

@@ -32,7 +32,7 @@ import type { RecordTransaction } from './records.js';
 export function applyCommand(txn: RecordTransaction, command: StoreCommand): StoreResult | null {
   switch (command.kind) {
     case 'drain':
-      return { kind: 'drain', id: command.id, segment: applyDrain(txn, command.drain) };
+      return { kind: 'drain', id: command.id, ...applyDrain(txn, command.drain) };
     case 'refill':
       return { kind: 'refill', id: command.id, segment: applyRefill(txn, command.refill) };
     case 'createLayer':
@@ -51,17 +51,43 @@ export function applyFormat(txn: RecordTransaction): void {
   else checkFormat(record);
 }
 
-/** The segment's new record; null when the door is shut or the layer is being deleted. */
-function applyDrain(txn: RecordTransaction, drain: DrainMessage): SegmentRecord | null {
-  const { layer, segment } = drain;
+interface Drained {
+  /** Null when the door is shut or the layer is being deleted. */
+  readonly segment: SegmentRecord | null;
+  /** The segment's record was damaged. */
+  readonly isMended: boolean;
+}
+
+function applyDrain(txn: RecordTransaction, drain: DrainMessage): Drained {
+  const { layer, segment, known } = drain;
   const layerRecord = txn.get(layerKey(layer));
-  if (layerRecord === undefined || decodeLayer(layer, layerRecord).deleting) return null;
+  // Whoever drains into a layer whose record is damaged knows of no deletion: what deletes a layer lets nobody drain into it.
+  if (layerRecord === undefined || whole(() => decodeLayer(layer, layerRecord))?.deleting === true) return SHUT;
   const key = segmentKey(layer, segment);
   const stored = txn.get(key);
-  const record: SegmentRecord =
-    stored === undefined ? { drainSeq: 0, dataBlocks: 0, baseState: BlockState.absent, baseSeq: 0 } : decodeSegment(layer, segment, stored);
+  const found = stored === undefined ? NEW_SEGMENT : whole(() => decodeSegment(layer, segment, stored));
+  const record = found ?? known;
   // Rule 20: the door.
-  if (record.drainSeq !== drain.fromSeq) return null;
+  if (record?.drainSeq !== drain.fromSeq) return SHUT;
+  return { segment: drainInto(txn, drain, { ...record }), isMended: found === null };
+}
+
+const SHUT: Drained = { segment: null, isMended: false };
+const NEW_SEGMENT: SegmentRecord = { drainSeq: 0, dataBlocks: 0, baseState: BlockState.absent, baseSeq: 0 };
+
+/** Null: the record is damaged. */
+function whole<T>(decode: () => T): T | null {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return null;
+  }
+}
+
+/** The segment's new record. */
+function drainInto(txn: RecordTransaction, drain: DrainMessage, record: SegmentRecord): SegmentRecord {
+  const { layer, segment } = drain;
   record.drainSeq = drain.toSeq;
   const writer = new ChunkWriter(txn, layer, segment, record, drain.fromSeq);
   for (let run = 0; run < drain.block.length; run++) {
@@ -72,7 +98,7 @@ function applyDrain(txn: RecordTransaction, drain: DrainMessage): SegmentRecord 
     else writer.set(block, blocks, state, drain.crc[run]!, drain.seq[run]!);
   }
   writer.end();
-  txn.put(key, encodeSegment(layer, segment, record));
+  txn.put(segmentKey(layer, segment), encodeSegment(layer, segment, record));
   return record;
 }
 
@@ -81,19 +107,14 @@ function applyRefill(txn: RecordTransaction, { layer, segment, block, drainSeq, 
   const layerRecord = txn.get(layerKey(layer));
   const stored = txn.get(segmentKey(layer, segment));
   if (layerRecord === undefined || stored === undefined) return null;
-  try {
-    if (decodeLayer(layer, layerRecord).deleting) return null;
-    const record = decodeSegment(layer, segment, stored);
-    if (record.drainSeq !== drainSeq) return null;
-    const writer = new ChunkWriter(txn, layer, segment, record, drainSeq);
-    if (!writer.refill(block, states)) return record;
-    writer.end();
-    txn.put(segmentKey(layer, segment), encodeSegment(layer, segment, record));
-    return record;
-  } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
-    return null;
-  }
+  if (whole(() => decodeLayer(layer, layerRecord))?.deleting !== false) return null;
+  const record = whole(() => decodeSegment(layer, segment, stored));
+  if (record?.drainSeq !== drainSeq) return null;
+  const writer = new ChunkWriter(txn, layer, segment, record, drainSeq);
+  if (!writer.refill(block, states)) return record;
+  writer.end();
+  txn.put(segmentKey(layer, segment), encodeSegment(layer, segment, record));
+  return record;
 }
 
 /** Throws on a refill that breaks the contract of `RecordRefill`. */
@@ -203,14 +224,10 @@ class ChunkWriter {
 
   /** Of a damaged record nobody knows what its blocks were: each is lost until it is written, or another replica says it, and the drain of everything else goes on. */
   #decode(stored: Uint8Array, chunk: number): boolean {
-    try {
-      decodeChunk(stored, stored.length, placeSeed(this.layer, this.segment, chunk), this.#table, 0);
-      return true;
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
-      this.#table.fill(0, BlockState.lost, this.fromSeq);
-      return false;
-    }
+    const place = placeSeed(this.layer, this.segment, chunk);
+    const isWhole = whole(() => (decodeChunk(stored, stored.length, place, this.#table, 0), true)) ?? false;
+    if (!isWhole) this.#table.fill(0, BlockState.lost, this.fromSeq);
+    return isWhole;
   }
 
   #open(chunk: number): void {
@@ -238,8 +255,9 @@ function createLayer(txn: RecordTransaction, vdiskId: string): number {
 
 function markLayer(txn: RecordTransaction, layer: number): boolean {
   const record = txn.get(layerKey(layer));
-  if (record === undefined) return false;
-  txn.put(layerKey(layer), encodeLayer(layer, { ...decodeLayer(layer, record), deleting: true }));
+  const known = record === undefined ? null : whole(() => decodeLayer(layer, record));
+  if (known === null) return false;
+  txn.put(layerKey(layer), encodeLayer(layer, { ...known, deleting: true }));
   return true;
 }
 
@@ -247,7 +265,9 @@ function markLayer(txn: RecordTransaction, layer: number): boolean {
 function forgetLayer(txn: RecordTransaction, layer: number): boolean {
   const record = txn.get(layerKey(layer));
   if (record === undefined) return true;
-  assert(decodeLayer(layer, record).deleting, `layer ${layer} is to be forgotten, but was not removed`);
+  // Damaged by now: it was marked when its files went.
+  const known = whole(() => decodeLayer(layer, record));
+  assert(known === null || known.deleting, `layer ${layer} is to be forgotten, but was not removed`);
   let left = FORGET_RECORDS_PER_COMMIT;
   for (const first of [chunkKey(layer, 0, 0), segmentKey(layer, 0)]) {
     const prefix = first.subarray(0, 5);

@@ -67,6 +67,7 @@ export class BlockStore implements BlockStorePort {
   readonly #catalogue: LayerCatalogue;
   #nextId = 1;
   #failure: string | null = null;
+  #onMended: (layer: LayerId, segment: number) => void = () => undefined;
 
   constructor(
     readonly reader: RecordReader,
@@ -77,6 +78,11 @@ export class BlockStore implements BlockStorePort {
     this.#index = new SieveIndex(chunkCacheSlots);
     this.#table = new ChunkTable(chunkCacheSlots);
     link.onResult(result => this.#onResult(result));
+  }
+
+  /** Hears of segments whose own record was damaged when a drain came: it was written anew from what is known of it here. */
+  onMended(listener: (layer: LayerId, segment: number) => void): void {
+    this.#onMended = listener;
   }
 
   lookup(layer: LayerId, segment: number, block: number, blocks: number, out: BlockStates): boolean {
@@ -153,9 +159,8 @@ export class BlockStore implements BlockStorePort {
   }
 
   commitDrain(commit: DrainCommit, owner: StoreOwner, tag: number): void {
-    const drain = copyDrain(commit);
+    const drain = copyDrain(commit, this.#viewOf(commit.layer).segments.get(commit.segment) ?? null);
     assertDrain(drain);
-    this.#viewOf(drain.layer);
     this.#send({ kind: 'drain', id: this.#nextId++, drain }, owner, tag);
   }
 
@@ -242,6 +247,7 @@ export class BlockStore implements BlockStorePort {
       case 'drain':
         assert(command.kind === 'drain');
         if (result.segment !== null) this.#takeUp(command.drain, result.segment);
+        if (result.isMended) this.#onMended(command.drain.layer, command.drain.segment);
         owner.onCommitted(tag, result.segment !== null);
         return;
       case 'refill':

@@ -14,7 +14,8 @@ export type StoreCommand =
 
 /** What the store thread answers, all of it durable. */
 export type StoreResult =
-  | { readonly kind: 'drain' | 'refill'; readonly id: number; readonly segment: SegmentRecord | null }
+  | { readonly kind: 'drain'; readonly id: number; readonly segment: SegmentRecord | null; readonly isMended: boolean }
+  | { readonly kind: 'refill'; readonly id: number; readonly segment: SegmentRecord | null }
   | { readonly kind: 'layer'; readonly id: number; readonly layer: number }
   | { readonly kind: 'done'; readonly id: number; readonly ok: boolean }
   /** Nothing was changed. */
@@ -39,10 +40,12 @@ export interface DrainMessage {
   readonly state: Uint8Array;
   readonly crc: Uint32Array;
   readonly seq: Float64Array;
+  /** What the shard knows of the segment, null: that there is none. Its record is written anew from that where it is damaged. */
+  readonly known: SegmentRecord | null;
 }
 
 /** A copy of the commit, with its invariants checked: the planner's bugs end here, not on disk. */
-export function copyDrain(commit: DrainCommit): DrainMessage {
+export function copyDrain(commit: DrainCommit, known: SegmentRecord | null): DrainMessage {
   const { count } = commit;
   assert(count >= 0 && count <= MAX_DRAIN_RUNS, `a drain of ${count} runs`);
   return {
@@ -55,5 +58,6 @@ export function copyDrain(commit: DrainCommit): DrainMessage {
     state: commit.state.slice(0, count),
     crc: commit.crc.slice(0, count),
     seq: commit.seq.slice(0, count),
+    known,
   };
 }

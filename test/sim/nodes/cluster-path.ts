@@ -106,7 +106,11 @@ export class ClusterPath implements ClientPaths {
 
   /** As if the other end had closed them. */
   cut(): void {
-    for (const link of [...this.#links.keys()]) link.cut(this.home.cluster.lossOfDead);
+    const { cluster } = this.home;
+    for (const [link, { node }] of [...this.#links]) {
+      cluster.watcher.brokenTo(node, this.client.identity.vdiskId);
+      link.cut(cluster.lossOfDead);
+    }
   }
 
   stall(forNs: number): void {

@@ -174,7 +174,7 @@ export class Faults {
       case 'kill':
       case 'power':
       case 'stop':
-        if (node.part === null) return;
+        if (node.part === null || (kind === 'stop' && this.#stopping.has(node))) return;
         node.engine!.resume();
         if (kind === 'stop') {
           this.#stopping.add(node);

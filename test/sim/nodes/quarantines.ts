@@ -23,8 +23,8 @@ export class Quarantines {
     trace.add(Quarantined, vdisk, terms[0], terms[1]);
     if (terms[0] === terms[1]) complaints.push(`vdisk ${vdisk} is quarantined for the death of one controller`);
     for (const term of terms)
-      // A broken connection and a power cut behind it look like a death.
-      if (!watcher.hasEnded(vdiskId, term)) complaints.push(`vdisk ${vdisk} is quarantined, and its controller of term ${term} lives`);
+      // A connection that breaks, and another controller behind it (the power is cut, it stands still), look like a death.
+      if (!watcher.hasDied(vdiskId, term)) complaints.push(`vdisk ${vdisk} is quarantined, and its controller of term ${term} lives`);
     clock.after(1 + clock.below(MAX_HELD_NS), () => new SharedTermFloor(floor).release());
   }
 }

@@ -8,6 +8,8 @@ export class Watcher {
   readonly #controllers = new Map<string, string>();
   /** Processes that have died by themselves: their systems have closed their connections. */
   readonly #ended = new Set<string>();
+  /** vdisk, process */
+  readonly #broken = new Set<string>();
   /** vdisk/seq → the entry's hash that somebody has said is committed. */
   readonly #committed = new Map<string, Map<number, number>>();
   /** Up to where the replica was looked at. */
@@ -28,8 +30,15 @@ export class Watcher {
     this.#ended.add(processOf(node));
   }
 
-  hasEnded(vdiskId: string, term: number): boolean {
-    return this.#ended.has(this.#controllers.get(`${vdiskId}/${term}`) ?? '');
+  /** It lives, and a client's connection to it has broken as if it did not. */
+  brokenTo(node: ClusterNode, vdiskId: string): void {
+    this.#broken.add(`${vdiskId}, ${processOf(node)}`);
+  }
+
+  /** Perhaps by the looks of it alone. */
+  hasDied(vdiskId: string, term: number): boolean {
+    const process = this.#controllers.get(`${vdiskId}/${term}`) ?? '';
+    return this.#ended.has(process) || this.#broken.has(`${vdiskId}, ${process}`);
   }
 
   gone(node: ClusterNode): void {

@@ -21,7 +21,7 @@ describe('verifyStore', () => {
       { block: 3, state: BlockState.data, crc: 7, seq: 4 },
       { block: 70, blocks: 100, state: BlockState.zero, seq: 5 },
     ];
-    applyCommand(txn, { kind: 'drain', id: 2, drain: copyDrain(drainOf(1, 6, 0, 5, runs)) });
+    applyCommand(txn, { kind: 'drain', id: 2, drain: copyDrain(drainOf(1, 6, 0, 5, runs), null) });
   });
 
   it('finds nothing wrong with what the store writes', () => {

@@ -1,4 +1,5 @@
 import type { EventDraft } from '../../base/events.js';
+import { SEGMENT_BYTES } from '../core/ports.js';
 
 const OF_THE_DISK = { vdiskId: null } as const;
 
@@ -16,3 +17,8 @@ export const DISK_SPACE_BACK: EventDraft = {
   severity: 'info',
   cause: 'the disk has space again: the log is emptied into the extents',
 };
+
+export function segmentMended(vdiskId: string | null, segment: number): EventDraft {
+  const cause = 'a damaged record of the block store, of a segment of 1 GiB, was written anew: what runs knew what it said';
+  return { vdiskId, kind: 'rot-mended', severity: 'warn', cause, details: { offsetBytes: segment * SEGMENT_BYTES } };
+}
