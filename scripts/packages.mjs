@@ -38,6 +38,7 @@ const FOR_TESTS = {
   zsh: ['zsh'],
   fish: ['fish'],
   systemd: ['systemd-analyze', 'systemd-notify'],
+  'systemd-container': ['systemd-nspawn'],
 };
 const FOR_BENCH = {
   'qemu-block-extra': [`${LIB}/qemu/block-nfs.so`],
