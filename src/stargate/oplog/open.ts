@@ -66,6 +66,7 @@ export function openLog(options: OplogOptions): OpenedLog {
   const { report } = recovered;
   const goOn = report.clean && report.cutLsn < space.tail.limitLsn;
   try {
+    if (mutations.trustsReads !== true) writeAgain(space, memory.windowOffset, report);
     if (!goOn) goOnInFreshSegment(space, report.cutLsn, mutations.cutNotDurable === true);
     makeReserve(space, goOn);
   } catch (error) {
@@ -76,7 +77,24 @@ export function openLog(options: OplogOptions): OpenedLog {
 }
 
 /**
- * Crash order: (1) what was read is synced: a process that was killed may have left it in the disk's cache; (2) the header of a segment that
+ * What lies behind the last position that the log knows to be durable is written again, as it was read. A process that was killed may have left it in the disk's cache; and
+ * where a sync has failed, to one before this, it can be read until the power goes, and no later sync writes it: for the system it is clean. (PostgreSQL, 2018: fsync's errors.)
+ */
+function writeAgain(space: LogSpace, windowOffset: number, { durableLsn, cutLsn }: RecoveryReport): void {
+  const last = space.live.at(-1);
+  if (last === undefined || durableLsn >= cutLsn) return;
+  const { files } = space.place;
+  writeHeader(space.place, last);
+  for (let lsn = durableLsn; lsn < cutLsn; lsn += MAX_BATCH_BYTES) {
+    const bytes = Math.min(MAX_BATCH_BYTES, cutLsn - lsn);
+    files.read(last.slot, windowOffset, bytes, last.fileOffset(lsn));
+    files.write(last.slot, windowOffset, bytes, last.fileOffset(lsn));
+  }
+  files.sync(last.slot);
+}
+
+/**
+ * Crash order: (1) what was read is durable: {@link writeAgain}; (2) the header of a segment that
  * starts at the cut, synced: the durable record of the cut. What lies behind the cut in the old segment is no log any more. A crash before (2) finds
  * the same log and cuts at the same place.
  */
@@ -87,7 +105,6 @@ function goOnInFreshSegment(space: LogSpace, cutLsn: number, cutNotDurable: bool
     // Nothing was kept of it: it starts anew, so that a process which crashes at once each time uses up no space.
     last.reuse(cutLsn, space.live[0]!.header.startLsn);
   } else {
-    if (last !== undefined) place.files.sync(last.slot);
     if (space.free.length === 0) space.make();
     space.turn(cutLsn);
   }

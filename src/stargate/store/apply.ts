@@ -44,11 +44,14 @@ export function applyCommand(txn: RecordTransaction, command: StoreCommand): Sto
   }
 }
 
-/** Writes the format record into an empty store; throws `ERR_STORE_FORMAT` if the store is of another kind or version. */
+/**
+ * Writes the format record; throws `ERR_STORE_FORMAT` if the store is of another kind or version. Also where it is there already: the last commit of a process whose sync
+ * failed can be read, and may be gone after a power cut; a commit behind it, at each start, is what makes it durable.
+ */
 export function applyFormat(txn: RecordTransaction): void {
   const record = txn.get(formatKey);
-  if (record === undefined) txn.put(formatKey, encodeFormat());
-  else checkFormat(record);
+  if (record !== undefined) checkFormat(record);
+  txn.put(formatKey, encodeFormat());
 }
 
 interface Drained {
