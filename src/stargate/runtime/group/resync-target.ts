@@ -35,10 +35,12 @@ export class ResyncTarget {
     const { layer } = this.group.options;
     switch (request.kind) {
       case 'begin':
-        // Before the extents are another log's: from then on a start takes what they have for a sign that this log is committed so far.
-        this.group.step({ kind: 'cutTail' });
-        this.aheadSeq = store.segments(layer).reduce((seq, one) => Math.max(seq, one.drainSeq), 0);
-        return this.#whenQuiet(() => this.#ok(request));
+        return this.#whenIdle(() => {
+          // Before the extents are another log's: from then on a start takes what they have for a sign that this log is committed so far.
+          this.group.step({ kind: 'cutTail' });
+          this.aheadSeq = store.segments(layer).reduce((seq, one) => Math.max(seq, one.drainSeq), 0);
+          this.#whenQuiet(() => this.#ok(request));
+        });
       case 'open':
         this.#segment = request.segment;
         this.#fromSeq = store.drainSeq(layer, request.segment);
@@ -51,6 +53,16 @@ export class ResyncTarget {
       case 'finish':
         return this.#finish(request, list);
     }
+  }
+
+  /** Its log is changed while it is known not to take over; if it does, or somebody else has, this resync is over. */
+  #whenIdle(go: () => void): void {
+    const { isStopped, local, parts, replica } = this.group;
+    const { promise } = replica.member;
+    if (isStopped || local.isRestarting || promise?.term !== this.term || promise.controller !== this.from) return;
+    const office = replica.takeover.state.kind;
+    if (office === 'idle') go();
+    else if (office === 'reading') parts.after(RESYNC_QUIET_POLL_MS, () => this.#whenIdle(go));
   }
 
   /** Its own drains end first: from then on the doors stand still. */
@@ -157,7 +169,8 @@ export class ResyncTarget {
     const { base, at, sizeBytes } = request;
     try {
       const sessions = decodeSessions(arena.bytes.slice(list.payloadOffset[0], list.payloadOffset[0]! + list.payloadBytes[0]!));
-      this.group.local.restart({ base, at, sizeBytes, sessions, aheadSeq: this.aheadSeq }, () => this.#ok(request));
+      const { aheadSeq } = this;
+      this.#whenIdle(() => this.group.local.restart({ base, at, sizeBytes, sessions, aheadSeq }, () => this.#ok(request)));
     } catch (error) {
       this.#say(`a resync ends: its session table is none: ${String(error)}`);
     }

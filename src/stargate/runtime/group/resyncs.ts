@@ -53,19 +53,28 @@ export class Resyncs {
 
   onMessage(from: MemberId, { term, data }: Extract<ReplicaMessage, { kind: 'resync' }>, list: EntryList): void {
     const message = decodeResync(data);
-    const { promise } = this.group.replica.member;
+    const { member } = this.group.replica;
+    const { promise } = member;
     if (message === null) return this.group.parts.say('warn', 'a message of a resync is none', { vdiskId: this.group.vdiskId, from });
     if (message.kind === 'ok') {
       if (this.#source?.member === from && this.#source.term === term) this.#source.onReply(message);
       return;
     }
     // Who gives it is the controller whose term this replica has promised.
-    if (promise?.term !== term || promise.controller !== from || this.group.replica.takeover.state.kind !== 'idle') return;
+    if (promise?.term !== term || promise.controller !== from || !this.#isOpen) return;
+    // It says nothing else meanwhile, perhaps.
+    member.heardMs = this.group.parts.nowMs;
     if (message.kind === 'begin') this.#target = new ResyncTarget(this.group, from, term, message.id);
     if (this.#target?.id !== message.id) return;
     this.#targetMs = this.group.parts.nowMs;
     this.#target.onRequest(message, list);
     if (message.kind === 'finish') this.#target = null;
+  }
+
+  /** A replica that is about to take over is nobody's to bring up. One that reads the record, to find out whether it may, is: what is not heard does not come again. */
+  get #isOpen(): boolean {
+    const office = this.group.replica.takeover.state.kind;
+    return office === 'idle' || office === 'reading';
   }
 
   onTick(nowMs: number): void {

@@ -28,6 +28,9 @@ class Rig {
   segments = [0];
 
   readonly clock = { nowMs: 0 };
+  /** What the replica has promised, and whether it is about to take over. */
+  readonly promise = { term: 3, controller: PEER, nonce: '' };
+  office = 'idle';
   readonly usage = { usedBytes: 0, capacityBytes: 100 };
   /** Where the log is drained to, and how often it was let go. */
   readonly local = {
@@ -41,7 +44,9 @@ class Rig {
     vdiskId: 'v',
     options: { layer: 1 },
     hasRecorded: true,
+    isStopped: false,
     repair: { isBusy: false },
+    replica: { member: { promise: this.promise }, takeover: { state: this.#office() } },
     step: ({ kind }: { readonly kind: string }) => void this.steps.push(kind),
     local: this.local,
     stream: { usage: this.usage },
@@ -73,6 +78,10 @@ class Rig {
       say: (_level: string, message: string) => void this.problems.push(message),
     }),
   } as unknown as GroupVdisk;
+
+  #office(): object {
+    return Object.defineProperty({}, 'kind', { get: () => this.office });
+  }
 
   get kinds(): string[] {
     return this.sent.map(({ kind }) => kind);
@@ -216,5 +225,28 @@ describe('whoever gets a resync', () => {
     group.hasRecorded = true;
     rig.later.shift()!();
     expect(rig.kinds).toEqual(['ok']);
+  });
+
+  it('waits with what changes its log until it has read the record, to take over; if it does, or somebody else has, nothing is changed', () => {
+    const begun = (): Rig => {
+      const rig = new Rig();
+      rig.office = 'reading';
+      new ResyncTarget(rig.group, PEER, 3, 'a').onRequest({ id: 'a', step: 1, kind: 'begin' }, NO_ENTRIES);
+      rig.later.shift()!();
+      expect(rig.steps).toEqual([]);
+      return rig;
+    };
+    for (const [office, term, steps] of [
+      ['idle', 3, ['cutTail']],
+      ['proposing', 3, []],
+      ['idle', 4, []],
+    ] as const) {
+      const rig = begun();
+      rig.office = office;
+      rig.promise.term = term;
+      rig.later.shift()!();
+      expect(rig.steps).toEqual(steps);
+      expect(rig.later).toEqual([]);
+    }
   });
 });
