@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { EventRing } from '../control/events/ring.js';
@@ -205,10 +205,7 @@ export async function runDatapath(configPath: string, logFormat?: LogFormat, rep
 }
 
 async function clearSockets(paths: readonly string[]): Promise<void> {
-  for (const path of paths) {
-    mkdirSync(dirname(path), { recursive: true });
-    await clearSocketPath(path);
-  }
+  for (const path of paths) await clearSocketPath(path);
 }
 
 /** Of the other Stargates: those of the configuration first, then those that are known. */

@@ -1,4 +1,4 @@
-import { accessSync, constants, rmSync, statSync } from 'node:fs';
+import { accessSync, constants, mkdirSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { dirname } from 'node:path';
 import { MAX_UNIX_PATH_BYTES } from 'uring-engine';
@@ -8,7 +8,7 @@ import { GatepathError } from '../base/errors.js';
 export const CONTROL_SOCKET = 'control.sock';
 
 /**
- * Makes the way free for a Unix socket: removes the file of a process that was killed. Says early and clearly why it could not be bound: the shards would
+ * Makes the way free for a Unix socket: makes its directory, removes the file of a process that was killed. Says early and clearly why it could not be bound: the shards would
  * find out when it is too late for a good answer.
  */
 export async function clearSocketPath(path: string): Promise<void> {
@@ -22,12 +22,13 @@ export async function clearSocketPath(path: string): Promise<void> {
   }
   const directory = dirname(path);
   try {
+    mkdirSync(directory, { recursive: true });
     accessSync(directory, constants.W_OK | constants.X_OK);
   } catch (cause) {
     throw problem(
       'ERR_SOCKET_DIRECTORY',
       `no socket can be made in ${directory}: ${(cause as Error).message}`,
-      'make the directory, or name another',
+      'name a directory that can be made, and written to',
     );
   }
   const found = statSync(path, { throwIfNoEntry: false });

@@ -1,6 +1,6 @@
-import { mkdirSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { ControlServer } from '../control/api/server.js';
 import { EventRing } from '../control/events/ring.js';
 import { ControlService } from '../control/service.js';
@@ -39,7 +39,6 @@ export async function runStargate(configPath: string, logFormat?: LogFormat): Pr
   const threads = startThreads(config.shards);
   const tcp = tcpListening(config);
   const tls = startTls(config.tls, config.node, log);
-  mkdirSync(dirname(config.socket), { recursive: true });
   await clearSocketPath(config.socket);
   await clearSocketPath(metaSocketOf(config.socket));
   let tellRemoved: (removed: RemovedNodeRecord) => void = () => undefined;

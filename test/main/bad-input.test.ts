@@ -60,6 +60,15 @@ describe('bad input to a process', () => {
     const { status, says } = await refused('up', '--data', join(config('file', ''), 'data'));
     expect(says).toContain('cannot be made');
     expect(status).toBe(1);
+    const nodes = await refused('up', '--nodes', '3', '--data', join(config('file', ''), 'data'));
+    expect(nodes).toEqual({
+      status: 1,
+      says: expect.stringMatching(/file\/data cannot be made: ENOTDIR.* name a directory that you may write to with --data/) as unknown,
+    });
+    const yaml = config('socket.yaml', `data: ${dir}/d\nsocket: ${config('file', '')}/s\n`);
+    const socket = await refused('stargate', '--config', yaml);
+    expect(socket.says).toMatch(/no socket can be made in \S+file: EEXIST/);
+    expect(socket.status).toBe(BAD_CONFIGURATION);
   });
 
   it('a data directory of a newer format, which stays as it is', async () => {

@@ -34,7 +34,12 @@ export async function runUpNodes(options: UpNodesOptions): Promise<void> {
   const data = resolve(options.data);
   const log = await createLogger(options.logLevel, options.logFormat);
   const etcd = etcdProgram();
-  mkdirSync(data, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(data, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const action = 'name a directory that you may write to with --data';
+    throw new GatepathError('invalid', 'ERR_DATA_DIRECTORY', `${data} cannot be made: ${(error as Error).message}`, action);
+  }
   const lock = lockDirectory(data);
   if ('heldBy' in lock) {
     const action = 'stop that process first, or name another directory with --data';
