@@ -258,13 +258,15 @@ export class ClusterRun {
     });
   }
 
-  /** Somebody serves it, and every member has applied all there is. */
+  /** Somebody serves it, nobody else still thinks so, and every member has applied all there is. */
   #isWhole(vdisk: Vdisk): boolean {
     const record = this.cluster.metadata.groups.get(vdisk.id)!;
     if (record.members.length < this.cluster.replicationFactor) return false;
     const groups = this.#groupsOf(vdisk);
     const leader = groups.find(([, { controller }]) => controller?.state.term === record.term)?.[1];
-    if (leader === undefined) return false;
+    const isFollowed = ({ part }: ClusterNode): boolean =>
+      (part?.groups?.all.get(vdisk.id)?.controller?.state.term ?? record.term) < record.term;
+    if (leader === undefined || this.cluster.nodes.some(isFollowed)) return false;
     const isFull = groups.length === this.cluster.replicationFactor;
     const { lastSeq } = leader.replica.member.log;
     return isFull && groups.every(([, { local, replica }]) => local.appliedSeq === lastSeq && replica.member.log.lastSeq === lastSeq);
