@@ -37,6 +37,7 @@ export interface ClusterShape {
   readonly resizes?: boolean;
   /** Live migrations, one after the other; missing: in some runs, by their seeds. */
   readonly migrates?: boolean;
+  readonly quotas?: boolean;
   /** Missing: datapaths tell connections that the other end has closed from others, and suspect what it had (rule 19). False: as histories were before. */
   readonly suspects?: boolean;
   /** In one run of so many whole segments are zeroed and trimmed. */
@@ -53,6 +54,8 @@ const CUTS_SEGMENTS_IN = 16;
 /** By the remainder of their division by five. */
 const RESIZING_SEEDS: readonly number[] = [0, 4];
 const MIGRATING_SEEDS: readonly number[] = [2];
+/** Of so many seeds one has quotas. */
+const QUOTAS_IN = 6;
 /** By the remainder of their division by seven. */
 const WAITING_SEEDS: readonly number[] = [2, 4];
 const OPERATIONS: readonly FaultOperation[] = ['write', 'sync', 'allocate', 'read'];
@@ -141,6 +144,11 @@ export class Cluster extends Load {
   /** In some a host is let in beside another one, and follows it. */
   get isMigrating(): boolean {
     return this.options.shape?.migrates ?? (!this.isResizing && MIGRATING_SEEDS.includes(this.options.seed % 5));
+  }
+
+  /** What the vdisks may take is dealt to them, in some. */
+  get hasQuotas(): boolean {
+    return this.options.shape?.quotas ?? this.options.seed % QUOTAS_IN === 1;
   }
 
   /** What has no space waits for it, in some: nobody hears of a full disk. */

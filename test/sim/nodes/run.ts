@@ -12,6 +12,7 @@ import { differences, readReplica } from './contents.js';
 import { Faults, type FaultOptions } from './faults.js';
 import { RECORDED_NS, RECOVERY_NS } from './limits.js';
 import { Migrations } from './migrations.js';
+import { Quotas } from './quotas.js';
 import { Resizer } from './resizer.js';
 import { Stage, type Story } from './stage.js';
 
@@ -59,6 +60,8 @@ export interface ClusterCounters {
   unknownSizes: number;
   /** Attachments that were shared and have come to hold the vdisks. */
   migrations: number;
+  /** Grants of quotas that were used up. */
+  quotas: number;
   /** Vdisks that two controllers have died of, as far as datapaths know (rule 19). */
   quarantines: number;
   alarms: number;
@@ -97,6 +100,7 @@ export class ClusterRun {
   #faults: Faults | null = null;
   readonly #resizers: Resizer[] = [];
   #migrations: Migrations | null = null;
+  #quotas: Quotas | null = null;
 
   constructor(readonly options: ClusterRunOptions) {
     this.cluster = new Cluster(options);
@@ -144,9 +148,11 @@ export class ClusterRun {
         () => this.#datapath!,
         target => (this.#datapath = target),
       );
+    if (cluster.hasQuotas) this.#quotas = new Quotas(cluster);
     const endNs = clock.nowNs + length.minLifeNs + clock.below(length.maxLifeNs - length.minLifeNs);
     this.#steps(() => clock.nowNs >= endNs || cluster.complaints.length > 0);
     this.#faults.heal();
+    this.#quotas?.lift();
   }
 
   #play({ home, shards = 1, depth = 4, play }: Story): void {
@@ -364,6 +370,7 @@ export class ClusterRun {
       resizes: cluster.resized,
       unknownSizes: cluster.metadata.unknownSizes,
       migrations: this.#migrations?.done ?? 0,
+      quotas: this.#quotas?.usedUp ?? 0,
       quarantines: cluster.quarantines.count,
       alarms: sum(nodes, node => node.counters2.alarms),
       events: cluster.trace.events,
