@@ -173,7 +173,7 @@ export class ClusterRun {
     if (this.#migrations?.isActivating === true) return;
     if (isCrash) this.#datapath?.die();
     // Whoever takes a vdisk from a host that lives has stopped its guests: through a controller that has been cut off before, it would read what was, and nobody could tell it (rule 18).
-    else if (cluster.isMigrating && this.#datapath !== null) this.#datapath.asks = 'changes';
+    else if (this.#datapath !== null) this.#datapath.asks = 'changes';
     const shards = 1 + clock.below(2);
     const depth = 1 + clock.below(Math.floor(8 / shards));
     this.#datapath = cluster.startDatapath(shards, false, depth, clock.below(2) === 0);
