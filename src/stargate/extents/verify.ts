@@ -2,7 +2,7 @@ import { crc32c } from '@node-rs/crc32';
 import type { Arena, FileSystem, Slot } from 'uring-engine';
 import { BLOCK_BYTES, BLOCKS_PER_SEGMENT, BlockState } from '../core/ports.js';
 import { ChunkTable, decodeChunk, placeSeed } from '../store/chunk.js';
-import { StoreError } from '../store/errors.js';
+import { ifWhole } from '../store/errors.js';
 import { chunkKey, decodeLayer, decodeSegment, KeyKind, keyAfter, parseKey, segmentKey } from '../store/format.js';
 import { CHUNK_BLOCKS } from '../store/limits.js';
 import type { RecordReader } from '../store/records.js';
@@ -38,7 +38,7 @@ export function verifyExtents(options: VerifyExtentsOptions): Finding[] {
   for (const [key, record] of prefixed(options.records, Buffer.from([KeyKind.layer]))) {
     const { layer } = parseKey(key)!;
     // Of a layer being deleted any part may be gone.
-    if (decoded(() => decodeLayer(layer, record))?.deleting === false) layers.set(layer, verifyLayer(options, layer, findings));
+    if (ifWhole(() => decodeLayer(layer, record))?.deleting === false) layers.set(layer, verifyLayer(options, layer, findings));
     else layers.set(layer, new Set(filesOf(options, layer, [])));
   }
   verifyNames(options, layers, findings);
@@ -51,7 +51,7 @@ function verifyLayer(options: VerifyExtentsOptions, layer: number, findings: Fin
   for (const [key, record] of prefixed(options.records, segmentKey(layer, 0).subarray(0, 5))) {
     const { segment } = parseKey(key)!;
     known.add(segment);
-    const { dataBlocks, baseState } = decoded(() => decodeSegment(layer, segment, record)) ?? UNKNOWN_SEGMENT;
+    const { dataBlocks, baseState } = ifWhole(() => decodeSegment(layer, segment, record)) ?? UNKNOWN_SEGMENT;
     if (options.files.exists(extentPath(options.root, layer, segment))) verifySegment(options, layer, segment, baseState, findings);
     else if (dataBlocks > 0)
       findings.push(
@@ -72,7 +72,7 @@ function verifySegment(options: VerifyExtentsOptions, layer: number, segment: nu
     for (const [key, record] of prefixed(options.records, chunkKey(layer, segment, 0).subarray(0, 9))) {
       const { chunk } = parseKey(key)!;
       known.add(chunk);
-      const isWhole = decoded(() => (decodeChunk(record, record.length, placeSeed(layer, segment, chunk), table, 0), true));
+      const isWhole = ifWhole(() => (decodeChunk(record, record.length, placeSeed(layer, segment, chunk), table, 0), true));
       if (isWhole === true) verifyChunk(options, slot, layer, segment, chunk, table, findings);
     }
     table.fill(0, baseState, 0);
@@ -173,16 +173,6 @@ function checkFormatFile({ files, arena, scratchOffset, root }: VerifyExtentsOpt
   } catch (error) {
     const message = error instanceof ExtentError ? error.message : `${formatPath(root)} cannot be read: ${(error as Error).message}`;
     findings.push(finding('error', 'extent-format', -1, -1, -1, message));
-  }
-}
-
-/** Null: the record is damaged, which the store's verifier tells. */
-function decoded<T>(decode: () => T): T | null {
-  try {
-    return decode();
-  } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
-    return null;
   }
 }
 

@@ -66,7 +66,7 @@ export function openLog(options: OplogOptions): OpenedLog {
   const { report } = recovered;
   const goOn = report.clean && report.cutLsn < space.tail.limitLsn;
   try {
-    if (mutations.trustsReads !== true) writeAgain(space, memory.windowOffset, report);
+    writeAgain(space, memory.windowOffset, report, mutations.trustsReads === true);
     if (!goOn) goOnInFreshSegment(space, report.cutLsn, mutations.cutNotDurable === true);
     makeReserve(space, goOn);
   } catch (error) {
@@ -80,12 +80,12 @@ export function openLog(options: OplogOptions): OpenedLog {
  * What lies behind the last position that the log knows to be durable is written again, as it was read. A process that was killed may have left it in the disk's cache; and
  * where a sync has failed, to one before this, it can be read until the power goes, and no later sync writes it: for the system it is clean. (PostgreSQL, 2018: fsync's errors.)
  */
-function writeAgain(space: LogSpace, windowOffset: number, { durableLsn, cutLsn }: RecoveryReport): void {
+function writeAgain(space: LogSpace, windowOffset: number, { durableLsn, cutLsn }: RecoveryReport, trustsReads: boolean): void {
   const last = space.live.at(-1);
   if (last === undefined || durableLsn >= cutLsn) return;
   const { files } = space.place;
-  writeHeader(space.place, last);
-  for (let lsn = durableLsn; lsn < cutLsn; lsn += MAX_BATCH_BYTES) {
+  if (!trustsReads) writeHeader(space.place, last);
+  for (let lsn = durableLsn; lsn < cutLsn && !trustsReads; lsn += MAX_BATCH_BYTES) {
     const bytes = Math.min(MAX_BATCH_BYTES, cutLsn - lsn);
     files.read(last.slot, windowOffset, bytes, last.fileOffset(lsn));
     files.write(last.slot, windowOffset, bytes, last.fileOffset(lsn));

@@ -32,7 +32,7 @@ export interface OplogOptions {
 export interface OplogMutations {
   readonly ackBeforeDurable?: boolean;
   readonly cutNotDurable?: boolean;
-  /** A start takes what it can read for what is on the disk. */
+  /** A start takes what it can read, and sync, for what is on the disk. */
   readonly trustsReads?: boolean;
   /** Takes any valid batch behind a torn one for a sign of rot. */
   readonly laterBatchMeansRot?: boolean;

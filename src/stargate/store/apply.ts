@@ -20,7 +20,7 @@ import {
   segmentKey,
   type SegmentRecord,
 } from './format.js';
-import { StoreError } from './errors.js';
+import { ifWhole, StoreError } from './errors.js';
 import { CHUNK_BLOCKS, CHUNKS_PER_SEGMENT, FORGET_RECORDS_PER_COMMIT, MAX_LAYER, MAX_SEGMENTS, MAX_SEQ } from './limits.js';
 import type { DrainMessage, StoreCommand, StoreResult } from './messages.js';
 import type { RecordTransaction } from './records.js';
@@ -65,10 +65,9 @@ function applyDrain(txn: RecordTransaction, drain: DrainMessage): Drained {
   const { layer, segment, known } = drain;
   const layerRecord = txn.get(layerKey(layer));
   // Whoever drains into a layer whose record is damaged knows of no deletion: what deletes a layer lets nobody drain into it.
-  if (layerRecord === undefined || whole(() => decodeLayer(layer, layerRecord))?.deleting === true) return SHUT;
-  const key = segmentKey(layer, segment);
-  const stored = txn.get(key);
-  const found = stored === undefined ? NEW_SEGMENT : whole(() => decodeSegment(layer, segment, stored));
+  if (layerRecord === undefined || ifWhole(() => decodeLayer(layer, layerRecord))?.deleting === true) return SHUT;
+  const stored = txn.get(segmentKey(layer, segment));
+  const found = stored === undefined ? NEW_SEGMENT : ifWhole(() => decodeSegment(layer, segment, stored));
   const record = found ?? known;
   // Rule 20: the door.
   if (record?.drainSeq !== drain.fromSeq) return SHUT;
@@ -77,16 +76,6 @@ function applyDrain(txn: RecordTransaction, drain: DrainMessage): Drained {
 
 const SHUT: Drained = { segment: null, isMended: false };
 const NEW_SEGMENT: SegmentRecord = { drainSeq: 0, dataBlocks: 0, baseState: BlockState.absent, baseSeq: 0 };
-
-/** Null: the record is damaged. */
-function whole<T>(decode: () => T): T | null {
-  try {
-    return decode();
-  } catch (error) {
-    if (!(error instanceof StoreError)) throw error;
-    return null;
-  }
-}
 
 /** The segment's new record. */
 function drainInto(txn: RecordTransaction, drain: DrainMessage, record: SegmentRecord): SegmentRecord {
@@ -110,8 +99,8 @@ function applyRefill(txn: RecordTransaction, { layer, segment, block, drainSeq, 
   const layerRecord = txn.get(layerKey(layer));
   const stored = txn.get(segmentKey(layer, segment));
   if (layerRecord === undefined || stored === undefined) return null;
-  if (whole(() => decodeLayer(layer, layerRecord))?.deleting !== false) return null;
-  const record = whole(() => decodeSegment(layer, segment, stored));
+  if (ifWhole(() => decodeLayer(layer, layerRecord))?.deleting !== false) return null;
+  const record = ifWhole(() => decodeSegment(layer, segment, stored));
   if (record?.drainSeq !== drainSeq) return null;
   const writer = new ChunkWriter(txn, layer, segment, record, drainSeq);
   if (!writer.refill(block, states)) return record;
@@ -227,10 +216,14 @@ class ChunkWriter {
 
   /** Of a damaged record nobody knows what its blocks were: each is lost until it is written, or another replica says it, and the drain of everything else goes on. */
   #decode(stored: Uint8Array, chunk: number): boolean {
-    const place = placeSeed(this.layer, this.segment, chunk);
-    const isWhole = whole(() => (decodeChunk(stored, stored.length, place, this.#table, 0), true)) ?? false;
-    if (!isWhole) this.#table.fill(0, BlockState.lost, this.fromSeq);
-    return isWhole;
+    try {
+      decodeChunk(stored, stored.length, placeSeed(this.layer, this.segment, chunk), this.#table, 0);
+      return true;
+    } catch (error) {
+      if (!(error instanceof StoreError)) throw error;
+      this.#table.fill(0, BlockState.lost, this.fromSeq);
+      return false;
+    }
   }
 
   #open(chunk: number): void {
@@ -258,7 +251,7 @@ function createLayer(txn: RecordTransaction, vdiskId: string): number {
 
 function markLayer(txn: RecordTransaction, layer: number): boolean {
   const record = txn.get(layerKey(layer));
-  const known = record === undefined ? null : whole(() => decodeLayer(layer, record));
+  const known = record === undefined ? null : ifWhole(() => decodeLayer(layer, record));
   if (known === null) return false;
   txn.put(layerKey(layer), encodeLayer(layer, { ...known, deleting: true }));
   return true;
@@ -269,7 +262,7 @@ function forgetLayer(txn: RecordTransaction, layer: number): boolean {
   const record = txn.get(layerKey(layer));
   if (record === undefined) return true;
   // Damaged by now: it was marked when its files went.
-  const known = whole(() => decodeLayer(layer, record));
+  const known = ifWhole(() => decodeLayer(layer, record));
   assert(known === null || known.deleting, `layer ${layer} is to be forgotten, but was not removed`);
   let left = FORGET_RECORDS_PER_COMMIT;
   for (const first of [chunkKey(layer, 0, 0), segmentKey(layer, 0)]) {

@@ -13,7 +13,7 @@ import {
 } from '../core/ports.js';
 import { assertDrain, assertRefill } from './apply.js';
 import { ChunkTable, decodeChunk, placeSeed } from './chunk.js';
-import { StoreError } from './errors.js';
+import { ifWhole, StoreError } from './errors.js';
 import {
   chunkKey,
   decodeLayer,
@@ -145,13 +145,8 @@ export class BlockStore implements BlockStorePort {
   #isBaseAbove(layer: LayerId, segment: number, aboveSeq: number): boolean {
     const record = this.reader.get(segmentKey(layer, segment));
     if (record === undefined) return false;
-    try {
-      const { baseState, baseSeq } = decodeSegment(layer, segment, record);
-      return baseState !== BlockState.absent && baseSeq > aboveSeq;
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
-      return true;
-    }
+    const known = ifWhole(() => decodeSegment(layer, segment, record));
+    return known === null || (known.baseState !== BlockState.absent && known.baseSeq > aboveSeq);
   }
 
   drainSeq(layer: LayerId, segment: number): number {

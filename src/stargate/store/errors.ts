@@ -19,3 +19,13 @@ export class StoreError extends Error {
     this.name = 'StoreError';
   }
 }
+
+/** What the record says; null: it is damaged. */
+export function ifWhole<T>(decode: () => T): T | null {
+  try {
+    return decode();
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return null;
+  }
+}

@@ -1,5 +1,5 @@
 import type { LayerId } from '../core/ports.js';
-import { StoreError } from './errors.js';
+import { ifWhole } from './errors.js';
 import { decodeLayer, keyAfter, KeyKind, layerKey, parseKey, type LayerRecord } from './format.js';
 import type { RecordReader } from './records.js';
 
@@ -63,12 +63,8 @@ export class LayerCatalogue {
   }
 
   #decode(layer: LayerId, value: Uint8Array): LayerRecord | null {
-    try {
-      return decodeLayer(layer, value);
-    } catch (error) {
-      if (!(error instanceof StoreError)) throw error;
-      this.#damaged.add(layer);
-      return null;
-    }
+    const record = ifWhole(() => decodeLayer(layer, value));
+    if (record === null) this.#damaged.add(layer);
+    return record;
   }
 }
