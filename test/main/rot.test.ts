@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { LmdbAt } from '../../src/base/lmdb-image.js';
+import { chunkKey, segmentKey } from '../../src/stargate/store/format.js';
 import type { EventView, StatusView } from '../../src/control/schemas.js';
 import { GatepathUp, gatepath, gatepathArgv } from '../support/gatepath.js';
 import { NbdClient } from '../support/nbd/client.js';
@@ -59,7 +60,7 @@ describe('one copy that rots', () => {
     expect(shards.reduce((sum, { rot }) => sum + rot.lostBlocks, 0)).toBeGreaterThan(0);
     expect(await gatepath('status', '--data', data)).toMatch(/^damage {4}0 blocks repaired from other nodes; found nowhere whole: \d+$/m);
     // What the next drain of the segment needs, and this process has read before.
-    const [, record] = [...damaged.records('stargate/store/data.mdb')].find(([key]) => isSegment(key, 1, 0))!;
+    const [, record] = [...damaged.records('stargate/store/data.mdb')].find(([key]) => key === segmentKey(1, 0).toString('latin1'))!;
     damaged.flip('stargate/store/data.mdb', record.at + 12, 4);
     await client.write(5 * BLOCK, block(5));
     expect(await client.read(0, content.length)).toEqual(content);
@@ -71,7 +72,7 @@ describe('one copy that rots', () => {
 
   it('in a record of the block store: the blocks of that record are EIO, those beside them are read', async () => {
     await system.stop();
-    const [, record] = [...damaged.records('stargate/store/data.mdb')].find(([key]) => isChunk(key, 1, 0, 2))!;
+    const [, record] = [...damaged.records('stargate/store/data.mdb')].find(([key]) => key === chunkKey(1, 0, 2).toString('latin1'))!;
     damaged.flip('stargate/store/data.mdb', record.at + 30, 4);
     await system.start();
     // A field that the library does not look at; of a page that the start has written.
@@ -141,19 +142,3 @@ describe('one copy that rots', () => {
     await client.disconnect();
   });
 });
-
-function isSegment(key: string, layer: number, segment: number): boolean {
-  const bytes = Buffer.from(key, 'latin1');
-  return bytes.length === 9 && bytes[0] === 3 && bytes.readUInt32BE(1) === layer && bytes.readUInt32BE(5) === segment;
-}
-
-function isChunk(key: string, layer: number, segment: number, chunk: number): boolean {
-  const bytes = Buffer.from(key, 'latin1');
-  return (
-    bytes.length === 11 &&
-    bytes[0] === 4 &&
-    bytes.readUInt32BE(1) === layer &&
-    bytes.readUInt32BE(5) === segment &&
-    bytes.readUInt16BE(9) === chunk
-  );
-}

@@ -72,7 +72,8 @@ describe.skipIf(!isPossible)(`the units, under a systemd of their own${missingNo
       rm -f ${system}/etc/machine-id && cp --no-dereference ${said}/steps.service ${said}/network-online.target ${system}/etc/systemd/system/ &&
       exec systemd-nspawn --directory=${system} --bind-ro=${ROOT}:${THERE} --bind=${said}:${SAID} --private-network --register=no --keep-unit \\
         --boot ${hierarchy} systemd.unit=steps.service`;
-    await run(['unshare', '--mount', 'sh', '-c', boot], { timeoutMs: BOOT_MS });
+    const { stdout, stderr } = await run(['unshare', '--mount', 'sh', '-c', boot], { timeoutMs: BOOT_MS });
+    if (!existsSync(join(said, 'stop'))) throw new Error(`the container has not come to its last step:\n${stdout}\n${stderr}`);
   }, BOOT_MS);
 
   const linesOf = (step: keyof typeof STEPS): string[] => readFileSync(join(said, step), 'utf8').trimEnd().split('\n');

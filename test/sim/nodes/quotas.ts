@@ -1,10 +1,14 @@
 import { BLOCK_BYTES } from '../../../src/stargate/core/ports.js';
+import type { VdiskSpace } from '../../../src/stargate/runtime/space-rules.js';
+import type { Vdisk } from '../load.js';
 import { traceKind } from '../trace.js';
 import type { Cluster } from './cluster.js';
 import type { ClusterNode } from './cluster-node.js';
 
 /** Longest time from one count to the next. */
 const MAX_COUNT_NS = 120e6;
+type Grant = Pick<VdiskSpace, 'limitBytes' | 'endBytes'>;
+
 /** What a vdisk is dealt at most. */
 const MAX_GRANT_BLOCKS = 24;
 
@@ -39,7 +43,7 @@ export class Quotas {
     });
   }
 
-  #deal(node: ClusterNode, vdisk: { readonly id: string; readonly index: number }): { limitBytes: number; endBytes: number } {
+  #deal(node: ClusterNode, vdisk: Vdisk): Grant {
     const { clock, trace } = this.cluster;
     const rule = node.part!.controllerOf(vdisk.id)?.rule;
     if (rule === undefined) return { limitBytes: 0, endBytes: Infinity };
@@ -50,13 +54,10 @@ export class Quotas {
     return { limitBytes, endBytes: clock.below(4) === 0 ? limitBytes : Infinity };
   }
 
-  #tell(
-    node: ClusterNode,
-    spaceOf: (vdisk: { readonly id: string; readonly index: number }) => { limitBytes: number; endBytes: number },
-  ): void {
+  #tell(node: ClusterNode, grantOf: (vdisk: Vdisk) => Grant): void {
     const { vdisks, waitsForSpace } = this.cluster;
     node.turn(part =>
-      part.setSpace(vdisks.map(vdisk => ({ vdiskId: vdisk.id, onFull: waitsForSpace ? 'wait' : 'error', ...spaceOf(vdisk) }))),
+      part.setSpace(vdisks.map(vdisk => ({ vdiskId: vdisk.id, onFull: waitsForSpace ? 'wait' : 'error', ...grantOf(vdisk) }))),
     );
   }
 }
