@@ -63,21 +63,18 @@ export class WaitingOpens {
 
   onTick(nowMs: number): void {
     if (this.#waiting.length === 0) return;
-    const late = this.#waiting.filter(one => nowMs - one.sinceMs >= OPEN_WAIT_MS);
-    if (late.length > 0) {
-      this.#waiting = this.#waiting.filter(one => !late.includes(one));
-      for (const { by } of late) this.#redirect(by);
-    }
-    if (this.#isStranger(nowMs) && this.group.replica.takeover.state.kind === 'idle')
-      for (const { by } of this.#waiting.splice(0)) this.#redirect(by);
+    this.#redirectAll((_by, sinceMs) => nowMs - sinceMs >= OPEN_WAIT_MS);
+    if (this.#isStranger(nowMs) && this.group.replica.takeover.state.kind === 'idle') this.#redirectAll(() => true);
     this.#takeOver(nowMs);
   }
 
-  /** After each event of the group: they get it as soon as there is a controller. */
+  /** After each event of the group: they get it as soon as there is a controller; where another member has won the takeover, they hear who. */
   follow(): void {
-    const { controller } = this.group;
-    if (controller === null || this.#waiting.length === 0) return;
-    for (const { by } of this.#waiting.splice(0)) by.onController(controller);
+    if (this.#waiting.length === 0) return;
+    const { controller, controllerNode, parts, replica } = this.group;
+    if (controller !== null) for (const { by } of this.#waiting.splice(0)) by.onController(controller);
+    else if (replica.takeover.state.kind === 'idle' && this.isControllerAlive(parts.nowMs))
+      this.#redirectAll(by => by.left !== controllerNode);
   }
 
   refuseAll(): void {
@@ -104,6 +101,13 @@ export class WaitingOpens {
     if (standIn === null) return null;
     if (this.#asideMs < 0) this.#asideMs = nowMs;
     return nowMs - this.#asideMs < STEP_ASIDE_MS ? standIn : null;
+  }
+
+  #redirectAll(which: (by: Wanting, sinceMs: number) => boolean): void {
+    const gone = this.#waiting.filter(({ by, sinceMs }) => which(by, sinceMs));
+    if (gone.length === 0) return;
+    this.#waiting = this.#waiting.filter(one => !gone.includes(one));
+    for (const { by } of gone) this.#redirect(by);
   }
 
   #redirect(by: Wanting): void {
