@@ -3,22 +3,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GatepathError } from '../base/errors.js';
-import { FIO_LAST_PASS_MS, MAX_DESCRIBED } from './limits.js';
-
-export interface FioReport {
-  /** Each has written, read and compared its whole region. */
-  readonly passes: number;
-  /** What fio said where it failed; empty: every pass was without an error. */
-  readonly failures: readonly string[];
-}
+import type { BesideLoad, BesideReport } from './beside.js';
+import { LAST_PASS_MS, MAX_DESCRIBED } from './limits.js';
 
 const JOB = ['--ioengine=nbd', '--rw=randwrite', '--bs=4k', '--size=8M', '--iodepth=8'];
 /** Everything that was written is read and compared; the first difference ends the pass with an error. */
 const VERIFY = ['--verify=crc32c', '--verify_fatal=1', '--do_verify=1'];
 const MAX_OUTPUT_CHARS = 4_000;
 
-/** A stranger's load beside the drill's own: fio writes and verifies over NBD, pass after pass, until it is stopped or has failed. */
-export class FioLoad {
+/** fio over NBD, pass after pass, until it is stopped or has failed. */
+export class FioLoad implements BesideLoad {
   /** Its working directory: fio leaves its verify state there. */
   readonly #dir = mkdtempSync(join(tmpdir(), 'gp-fio-'));
   readonly #failures: string[] = [];
@@ -42,20 +36,20 @@ export class FioLoad {
     throw new GatepathError('invalid', 'ERR_NO_FIO', message, 'install it (package fio), or leave --load fio away');
   }
 
-  /** After the pass that is under way. */
-  async stop(): Promise<FioReport> {
+  async ready(): Promise<void> {}
+
+  async stop(): Promise<BesideReport> {
     this.#isStopping = true;
     const timer = setTimeout(() => {
-      this.#failures.push(`the last pass was not through within ${FIO_LAST_PASS_MS} ms`);
+      this.#failures.push(`the last pass was not through within ${LAST_PASS_MS} ms`);
       this.#fio?.kill('SIGKILL');
-    }, FIO_LAST_PASS_MS);
+    }, LAST_PASS_MS);
     await this.#running;
     clearTimeout(timer);
     rmSync(this.#dir, { recursive: true, force: true });
-    return { passes: this.#passes, failures: this.#failures.slice(0, MAX_DESCRIBED) };
+    return { load: 'fio', passes: this.#passes, failures: this.#failures.slice(0, MAX_DESCRIBED) };
   }
 
-  /** At once. */
   kill(): void {
     this.#isStopping = true;
     this.#fio?.kill('SIGKILL');

@@ -69,5 +69,11 @@ export const DEAF_MOST_MS = 2_000;
 export const DEAF_POLL_MS = 10;
 export const DEAF_REST_MS = 200;
 
-/** fio's last pass, after the last fault: some thousand requests. */
-export const FIO_LAST_PASS_MS = 300_000;
+/** The last pass of a load beside, after the last fault: some thousand requests. */
+export const LAST_PASS_MS = 300_000;
+/** Until a guest has booted and made its file system, on processors that are all taken. */
+export const GUEST_BOOT_MS = 240_000;
+/** What a guest writes is kept up to so much. */
+export const MAX_GUEST_OUTPUT_CHARS = 1 << 20;
+/** How long QEMU holds a guest's requests back while their NBD server is away. */
+export const GUEST_RECONNECT_SEC = 600;

@@ -3,7 +3,7 @@ import { arch, cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Facts } from './cluster.js';
 import { page } from './page.js';
-import type { FioReport } from './fio-load.js';
+import type { BesideReport } from './beside.js';
 import type { ReplicaReport } from './replicas.js';
 import type { RoundReport } from './round.js';
 
@@ -45,9 +45,9 @@ export interface Report {
   readonly strict: boolean;
   readonly scenarios: readonly ScenarioSummary[];
   readonly skipped: readonly Skipped[];
-  /** null: not checked. */
   /** null: there was none. */
-  readonly fio: FioReport | null;
+  readonly beside: BesideReport | null;
+  /** null: not checked. */
   readonly replicas: ReplicaReport | null;
   readonly rounds: readonly RoundReport[];
 }

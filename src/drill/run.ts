@@ -2,9 +2,10 @@ import { resolve } from 'node:path';
 import { randomBytes } from 'node:crypto';
 import { GatepathError } from '../base/errors.js';
 import type { VdiskView } from '../control/schemas.js';
+import type { BesideKind, BesideLoad } from './beside.js';
+import { checkBeside, startBeside } from './beside-loads.js';
 import { Cluster } from './cluster.js';
 import { BLOCK_BYTES, COLD_BLOCKS, HOT_BLOCKS, WIDE_BLOCKS } from './limits.js';
-import { FioLoad } from './fio-load.js';
 import type { LoadOptions } from './load.js';
 import { OwnCluster } from './own-cluster.js';
 import { Progress } from '../cli/progress.js';
@@ -29,7 +30,7 @@ export interface DrillOptions {
   readonly readers: number;
   readonly queueDepth: number;
   /** Beside the drill's own load. */
-  readonly withFio: boolean;
+  readonly beside: BesideKind | null;
   readonly seed: number;
   readonly report: string | undefined;
   readonly strict: boolean;
@@ -74,8 +75,8 @@ class Drill {
   readonly #rounds: RoundReport[] = [];
   readonly #skipped: Skipped[] = [];
   readonly #vdisk = `drill-${randomBytes(4).toString('hex')}`;
-  readonly #fioVdisk = `${this.#vdisk}-fio`;
-  #fio: FioLoad | undefined;
+  #besideVdisk: string | undefined;
+  #beside: BesideLoad | undefined;
   #own: OwnCluster | undefined;
   #cluster: Cluster | undefined;
   #undo: readonly (() => Promise<void> | void)[] = [];
@@ -89,6 +90,7 @@ class Drill {
 
   async run(): Promise<Report> {
     const startedAt = new Date().toISOString();
+    if (this.options.beside !== null) checkBeside(this.options.beside);
     let passed = false;
     try {
       const cluster = await this.#openCluster();
@@ -96,9 +98,10 @@ class Drill {
       const copies = await this.#makeVdisk(cluster);
       const { nbdSocket } = await cluster.attach(this.#vdisk);
       const load = this.#load(nbdSocket!, facts.endpointDies);
-      if (this.options.withFio) await this.#startFio(cluster);
+      await this.#startBeside(cluster);
       await this.#runAll(cluster, copies, load);
-      const fio = (await this.#fio?.stop()) ?? null;
+      if (this.#beside !== undefined) this.#progress.show('the last pass of what runs beside');
+      const beside = (await this.#beside?.stop()) ?? null;
       const replicas = await this.#checkReplicas(cluster, copies, load);
       const scenarios = this.scenarios
         .filter(({ name }) => this.#rounds.some(round => round.scenario === name))
@@ -108,7 +111,7 @@ class Drill {
         this.#rounds.length > 0 &&
         this.#rounds.every(round => round.passed) &&
         (replicas?.passed ?? true) &&
-        (fio?.failures.length ?? 0) === 0;
+        (beside?.failures.length ?? 0) === 0;
       passed = allPassed && !(this.options.strict && missed);
       const { connections, readers, queueDepth, hotBlocks, wideBlocks } = load;
       return {
@@ -124,7 +127,7 @@ class Drill {
         scenarios,
         skipped: this.#skipped,
         replicas,
-        fio,
+        beside,
         rounds: this.#rounds,
       };
     } finally {
@@ -163,15 +166,19 @@ class Drill {
     return cluster.ask(client => client.createVdisk(wanted));
   }
 
-  async #startFio(cluster: Cluster): Promise<void> {
-    FioLoad.check();
-    if (cluster.facts.endpointDies) {
+  async #startBeside(cluster: Cluster): Promise<void> {
+    const { beside, seed } = this.options;
+    if (beside === null) return;
+    if (beside === 'fio' && cluster.facts.endpointDies) {
       const message = 'fio does not come back to an NBD server that has gone, and here that is in the process that is killed';
-      throw new GatepathError('invalid', 'ERR_USAGE', message, 'leave --load fio away, or drill a system of several nodes');
+      throw new GatepathError('invalid', 'ERR_USAGE', message, 'take --load guest, or drill a system of several nodes');
     }
-    await this.#createVdisk(cluster, this.#fioVdisk);
-    const { nbdSocket } = await cluster.attach(this.#fioVdisk);
-    this.#fio = new FioLoad(`nbd+unix:///${this.#fioVdisk}?socket=${nbdSocket}`, this.options.seed);
+    const name = (this.#besideVdisk = `${this.#vdisk}-${beside}`);
+    await this.#createVdisk(cluster, name);
+    const { nbdSocket } = await cluster.attach(name);
+    this.#beside = startBeside(beside, nbdSocket!, name, seed);
+    this.#progress.show(`the load beside begins: ${beside}`);
+    await this.#beside.ready();
   }
 
   #load(nbdSocket: string, endpointDies: boolean): LoadOptions {
@@ -209,8 +216,9 @@ class Drill {
   }
 
   #whyNot({ facts }: Cluster, { unsuitable, isExpectedError }: Scenario): string | null {
-    const fioFails = this.options.withFio && isExpectedError !== undefined;
-    return unsuitable(facts) ?? (fioFails ? 'what it is allowed to answer fio takes for an error: leave --load fio away' : null);
+    const { beside } = this.options;
+    const fails = beside !== null && isExpectedError !== undefined;
+    return unsuitable(facts) ?? (fails ? `what it is allowed to answer a ${beside} takes for an error: leave --load ${beside} away` : null);
   }
 
   /** Gives whether it passed. */
@@ -251,7 +259,7 @@ class Drill {
   async #leave(passed: boolean): Promise<void> {
     const { keep } = this.options;
     const cluster = this.#cluster;
-    this.#fio?.kill();
+    this.#beside?.kill();
     if (this.#own !== undefined) {
       await this.#own.stop(passed && !keep, [...(cluster?.started.values() ?? [])]);
       if (!passed || keep) console.error(`kept for a look: ${this.#own.dataDir}`);
@@ -261,7 +269,7 @@ class Drill {
         await cluster.ask(client => client.detach(name));
         await cluster.ask(client => client.deleteVdisk(name));
       };
-      for (const name of [this.#vdisk, ...(this.#fio === undefined ? [] : [this.#fioVdisk])]) {
+      for (const name of [this.#vdisk, ...(this.#besideVdisk === undefined ? [] : [this.#besideVdisk])]) {
         await remove(name).catch((error: Error) => console.error(`note: vdisk ${name} could not be removed: ${error.message}`));
       }
     }
@@ -290,9 +298,10 @@ function printReport(report: Report, directory: string | undefined): void {
     for (const failure of report.replicas.failures) console.log(`  copies: ${failure}`);
     console.log(`copies: everything read from ${report.replicas.served.map(({ node }) => node).join(', ')}, each in turn the controller`);
   }
-  if (report.fio !== null) {
-    for (const failure of report.fio.failures) console.log(`  fio: ${failure}`);
-    console.log(`fio: ${report.fio.passes} passes without an error`);
+  if (report.beside !== null) {
+    const { load, passes, failures } = report.beside;
+    for (const failure of failures) console.log(`  ${load}: ${failure}`);
+    console.log(`${load}: ${passes} passes without an error`);
   }
   const { lost, doubled, stale, torn, errors, operations } = total;
   console.log(`${operations} operations: ${lost} lost, ${doubled} doubled, ${stale} stale, ${torn} torn, ${errors} I/O errors`);

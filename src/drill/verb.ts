@@ -1,5 +1,6 @@
 import { Option, type Command } from 'commander';
 import { GatepathError } from '../base/errors.js';
+import { BESIDE_LOADS } from './beside.js';
 import { CONNECTIONS, QUEUE_DEPTH } from './limits.js';
 
 interface DrillFlags {
@@ -37,8 +38,11 @@ export function addDrillVerb(program: Command): void {
     .option('--readers <n>', 'further connections that only read', '0')
     .option('--queue-depth <n>', 'requests outstanding on each connection', String(QUEUE_DEPTH))
     .addOption(
-      new Option('--load <load>', 'own: recorded and checked; fio: beside it, on a vdisk of its own, fio writes and verifies')
-        .choices(['own', 'fio'])
+      new Option(
+        '--load <load>',
+        'own: recorded and checked; fio: beside it, on a vdisk of its own, fio writes and verifies; guest: a guest under QEMU does, on ext4',
+      )
+        .choices(['own', ...BESIDE_LOADS])
         .default('own'),
     )
     .option('--seed <n>', 'of the random choices of the load')
@@ -59,7 +63,7 @@ export function addDrillVerb(program: Command): void {
         connections: wholeNumber('--connections', flags.connections, 1, 16),
         readers: wholeNumber('--readers', flags.readers, 0, 16),
         queueDepth: wholeNumber('--queue-depth', flags.queueDepth, 1, 128),
-        withFio: flags.load === 'fio',
+        beside: BESIDE_LOADS.find(one => one === flags.load) ?? null,
         seed: wholeNumber('--seed', flags.seed ?? String(Date.now() % 2 ** 32), 0, 2 ** 32 - 1),
         report: flags.report,
         strict: flags.strict === true,

@@ -1,10 +1,11 @@
 import { join } from 'node:path';
 import { mkdirSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { troubleIn } from '../../src/drill/guest/machine.js';
 import { systemUnderTest } from '../support/under-test.js';
 import { sleep } from '../support/wait.js';
 import { Guest } from './runner/guest.js';
-import { diskOf, expectHealthy, missingForGuests, troubleIn, useScenario } from './scenario.js';
+import { diskOf, expectHealthy, missingForGuests, useScenario } from './scenario.js';
 
 const missing = missingForGuests('fio');
 
@@ -29,7 +30,7 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
     await sleep(Math.random() * 1000);
     // The guest and the servers go at once: what only one of them held is lost.
     const [cut] = await Promise.all([guest.powerCut(), ...systems.map(system => system.kill())]);
-    expect(troubleIn(cut)).toEqual([]);
+    expect(troubleIn(cut.kernelLog)).toEqual([]);
     expect(cut.output).toMatch(/ext4 good[^]*xfs good/);
     for (const system of systems) await system.start();
     const files: Record<string, string> = {};
@@ -62,7 +63,7 @@ describe.skipIf(missing.skip)(`file systems of a guest${missing.note}`, () => {
     });
     const [, state = ''] = await guest.waitForOutput(/state (\S+) end/, 90_000);
     const [cut] = await Promise.all([guest.powerCut(), system.kill()]);
-    expect(troubleIn(cut)).toEqual([]);
+    expect(troubleIn(cut.kernelLog)).toEqual([]);
     await system.start();
     const after = await Guest.run({
       disks,

@@ -1,12 +1,13 @@
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { troubleIn } from '../../src/drill/guest/machine.js';
 import { gatepath, runGatepath } from '../support/gatepath.js';
 import { GatepathSplit } from '../support/gatepath-split.js';
 import { NbdClient } from '../support/nbd/client.js';
 import { OtherDatapath } from '../support/other-datapath.js';
 import { waitFor } from '../support/wait.js';
 import { Guest, type GuestOptions } from './runner/guest.js';
-import { expectHealthy, missingForGuests, troubleIn, useScenario } from './scenario.js';
+import { expectHealthy, missingForGuests, useScenario } from './scenario.js';
 
 const missing = missingForGuests();
 const WAIT_MS = 120_000;
@@ -51,7 +52,7 @@ describe.skipIf(missing.skip)(`live migration${missing.note}`, () => {
     const former = await NbdClient.connect({ socket: system.socket }, 'disk');
     await expect(former.write(0, Buffer.alloc(4_096))).rejects.toMatchObject({ errnoCode: 108 });
     const left = await source.powerCut();
-    expect(troubleIn(left)).toEqual([]);
+    expect(troubleIn(left.kernelLog)).toEqual([]);
     expect(left.output).toMatch(/round 2\n/);
     await gatepath(
       'detach',

@@ -3,16 +3,14 @@ import { expect } from 'vitest';
 import { missingNote, missingPrograms } from '../support/programs.js';
 import type { NbdSystem } from '../support/system.js';
 import { makeTempDir, removeTempDir } from '../support/temp.js';
-import type { GuestDisk, GuestResult } from './runner/guest.js';
-import { GUEST_PROGRAMS, missingKernel } from './runner/initramfs.js';
-
-/** Of what the guest's kernel writes when a disk has failed it, in any layer. */
-const TROUBLE =
-  /I\/O error|Buffer I\/O|EXT4-fs (error|warning)|EXT4-fs .*: (error|Remounting)|JBD2: .*(error|Error|abort)|Aborting journal|XFS .*(error|Corruption|shutdown|Shutting)|Oops|BUG:|blocked for more than/;
+import { GUEST_PROGRAMS } from '../../src/drill/guest/initramfs.js';
+import { hasKernel, KERNEL_PACKAGE } from '../../src/drill/guest/kernel.js';
+import { troubleIn, type GuestDisk } from '../../src/drill/guest/machine.js';
+import { GUEST_TOOLS, type GuestResult } from './runner/guest.js';
 
 /** Programs and kernel that guest tests need and this machine has not. */
 export function missingForGuests(...more: readonly string[]): { readonly skip: boolean; readonly note: string } {
-  const missing = [...missingPrograms(...GUEST_PROGRAMS, ...more), ...missingKernel()];
+  const missing = [...missingPrograms(...GUEST_PROGRAMS, ...GUEST_TOOLS, ...more), ...(hasKernel() ? [] : [KERNEL_PACKAGE])];
   return { skip: missing.length > 0, note: missingNote(missing) };
 }
 
@@ -22,12 +20,8 @@ export function diskOf(system: NbdSystem, reconnectDelaySec = 0): GuestDisk {
 
 /** The script came to its end with status 0, and the kernel has nothing to complain of. */
 export function expectHealthy(result: GuestResult): void {
-  expect(troubleIn(result), result.output).toEqual([]);
+  expect(troubleIn(result.kernelLog), result.output).toEqual([]);
   expect(result, result.output + result.kernelLog).toMatchObject({ ended: 'exit', exitStatus: 0 });
-}
-
-export function troubleIn(result: GuestResult): readonly string[] {
-  return result.kernelLog.split('\n').filter(line => TROUBLE.test(line));
 }
 
 /** A directory for the file's tests, and a list of clean-ups that run after each test, last one first. */

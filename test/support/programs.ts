@@ -1,23 +1,6 @@
-import { accessSync, constants, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { findProgram } from '../../src/drill/programs.js';
 
-/** Debian puts some programs where an ordinary user's PATH does not look. */
-const EXTRA_DIRS = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
-
-/** Absolute path of a program, or undefined where it is not installed. */
-export function findProgram(name: string): string | undefined {
-  for (const dir of [...(process.env['PATH'] ?? '').split(':'), ...EXTRA_DIRS]) {
-    if (dir === '') continue;
-    const path = join(dir, name);
-    try {
-      accessSync(path, constants.X_OK);
-      if (statSync(path).isFile()) return path;
-    } catch {
-      // not here: the next directory
-    }
-  }
-  return undefined;
-}
+export { findProgram };
 
 export function program(name: string): string {
   const path = findProgram(name);

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { check } from '../../support/process.js';
 import { program } from '../../support/programs.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
-import { sharedLibraries } from '../runner/initramfs.js';
+import { sharedLibraries } from '../../../src/drill/guest/initramfs.js';
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 const IMAGE_SIZE = '1G';

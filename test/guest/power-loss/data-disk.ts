@@ -2,7 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { check, TestProcess } from '../../support/process.js';
 import { program } from '../../support/programs.js';
-import type { GuestDisk } from '../runner/guest.js';
+import type { GuestDisk } from '../../../src/drill/guest/machine.js';
 
 /**
  * How the guest's data disk treats writes that were not flushed when the power goes:

@@ -5,10 +5,10 @@ import { TestProcess } from '../../support/process.js';
 import { missingNote, missingPrograms, program } from '../../support/programs.js';
 import { makeTempDir, removeTempDir } from '../../support/temp.js';
 import { waitFor } from '../../support/wait.js';
-import { Guest } from './guest.js';
-import { GUEST_PROGRAMS } from './initramfs.js';
+import { GUEST_PROGRAMS } from '../../../src/drill/guest/initramfs.js';
+import { Guest, GUEST_TOOLS } from './guest.js';
 
-const missing = missingPrograms(...GUEST_PROGRAMS, 'nbdkit');
+const missing = missingPrograms(...GUEST_PROGRAMS, ...GUEST_TOOLS, 'nbdkit');
 
 // The runner itself, against a server that is not ours: a failure here is the harness's, not the product's.
 describe.skipIf(missing.length > 0)(`guest runner${missingNote(missing)}`, () => {

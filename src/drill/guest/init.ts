@@ -1,5 +1,5 @@
-#!/bin/sh
-# The guest's init: mounts, drivers, network; runs /script with its output on a virtio-serial port; reports its exit status; powers off.
+/** The guest's init: mounts, drivers, network; runs /script with its output on a virtio-serial port; reports its exit status; powers off. */
+export const INIT = `#!/bin/sh
 export PATH=/bin HOME=/root
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -17,7 +17,7 @@ ip link set lo up
 waited=0
 while [ ! -e /dev/vport0p2 ] && [ "$waited" -lt 200 ]; do usleep 50000; waited=$((waited + 1)); done
 for port in /sys/class/virtio-ports/*; do
-  [ -r "$port/name" ] && ln -s "/dev/${port##*/}" "/dev/virtio-ports/$(cat "$port/name")"
+  [ -r "$port/name" ] && ln -s "/dev/\${port##*/}" "/dev/virtio-ports/$(cat "$port/name")"
 done
 
 if [ "$GUEST_NETWORK" = 1 ]; then
@@ -43,3 +43,4 @@ echo $? >/dev/virtio-ports/status
 sync
 usleep 50000
 poweroff -f
+`;

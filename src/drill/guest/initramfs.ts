@@ -1,33 +1,28 @@
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { check, run } from '../../support/process.js';
-import { program } from '../../support/programs.js';
+import { outputOf, program } from '../programs.js';
 import { CpioArchive } from './cpio.js';
-import { guestCacheDir, KERNEL_PACKAGE, type GuestKernel } from './kernel.js';
+import { INIT } from './init.js';
+import { guestCacheDir, type GuestKernel } from './kernel.js';
 
-const INIT = fileURLToPath(new URL('init.sh', import.meta.url));
-
-/** In every guest, beside busybox. */
-const PROGRAMS = ['mke2fs', 'e2fsck', 'mkfs.xfs', 'xfs_repair', 'nbd-client'];
+/** Of what is in an archive; raise it when that changes. */
+const FORMAT = 1;
 const LINKS: Readonly<Record<string, string>> = { 'mkfs.ext4': 'mke2fs', 'fsck.ext4': 'e2fsck' };
 const MODULES = ['virtio_pci', 'virtio_blk', 'virtio_net', 'virtio_console', 'af_packet', 'ext4', 'xfs', 'nbd', 'crc32c_generic'];
 
+/** What it takes to boot a guest and to build what it boots. */
+export const GUEST_PROGRAMS = ['qemu-system-x86_64', 'busybox', 'depmod', 'modprobe', 'ldd'];
+
 /**
- * The archive that all guests share: busybox, file system tools, the programs asked for, and kernel modules.
+ * The archive that guests share: busybox, programs of this machine with their libraries, kernel modules. `names`: of programs, or absolute paths.
  * Built once per content and kept in the cache folder.
  */
-export async function baseInitramfs(kernel: GuestKernel, extraPrograms: readonly string[]): Promise<Buffer> {
-  const programs = [...new Set([...PROGRAMS, ...extraPrograms])].map(name =>
+export async function baseInitramfs(kernel: GuestKernel, names: readonly string[]): Promise<Buffer> {
+  const programs = [...new Set(names)].map(name =>
     name.startsWith('/') ? { name, path: name, target: name.slice(1) } : { name, path: program(name), target: `bin/${name}` },
   );
-  const key = createHash('sha256');
-  key
-    .update(readFileSync(fileURLToPath(import.meta.url)))
-    .update(readFileSync(INIT))
-    .update(kernel.version);
+  const key = createHash('sha256').update(JSON.stringify([FORMAT, INIT, LINKS, MODULES, kernel.version]));
   for (const { path } of [...programs, { path: program('busybox') }]) key.update(`${path} ${statSync(path).mtimeMs}\n`);
   const cached = join(guestCacheDir(), `initramfs-${key.digest('hex').slice(0, 16)}.cpio`);
   if (existsSync(cached)) return readFileSync(cached);
@@ -49,7 +44,7 @@ async function build(kernel: GuestKernel, programs: readonly { name: string; pat
 
   archive.file('bin/busybox', readFileSync(program('busybox')), 0o755);
   const ours = new Set([...programs.map(({ name }) => name), ...Object.keys(LINKS), 'busybox']);
-  for (const applet of (await check([program('busybox'), '--list'])).trim().split('\n')) {
+  for (const applet of (await outputOf('busybox', ['--list'])).trim().split('\n')) {
     if (!ours.has(applet)) archive.symlink(`bin/${applet}`, 'busybox');
   }
   const libraries = new Set<string>();
@@ -57,26 +52,26 @@ async function build(kernel: GuestKernel, programs: readonly { name: string; pat
     archive.file(target, readFileSync(path), 0o755);
     for (const library of await sharedLibraries(path)) libraries.add(library);
   }
-  for (const [name, target] of Object.entries(LINKS)) archive.symlink(`bin/${name}`, target);
+  for (const [name, target] of Object.entries(LINKS)) if (ours.has(target)) archive.symlink(`bin/${name}`, target);
   for (const library of libraries) archive.file(library.slice(1), readFileSync(library), 0o755);
 
   await addModules(archive, kernel);
-  archive.file('init', readFileSync(INIT), 0o755);
+  archive.file('init', INIT, 0o755);
   return archive.finish();
 }
 
 /** The absolute paths of the shared objects a program needs, the dynamic linker with them; none for a static one. */
 export async function sharedLibraries(path: string): Promise<readonly string[]> {
-  const result = await run([program('ldd'), path]);
-  return [...result.stdout.matchAll(/(\/\S+) \(0x/g)].map(match => match[1]!);
+  const found = await outputOf('ldd', [path]).catch(() => '');
+  return [...found.matchAll(/(\/\S+) \(0x/g)].map(match => match[1]!);
 }
 
 async function addModules(archive: CpioArchive, kernel: GuestKernel): Promise<void> {
-  const modprobe = program('modprobe');
   const paths = new Set<string>();
   for (const module of MODULES) {
-    const result = await run([modprobe, '-d', kernel.root, '-S', kernel.version, '--show-depends', module]);
-    for (const match of result.stdout.matchAll(/^insmod (\S+)/gm)) paths.add(match[1]!);
+    // Not there: built in, or not of this kernel.
+    const found = await outputOf('modprobe', ['-d', kernel.root, '-S', kernel.version, '--show-depends', module]).catch(() => '');
+    for (const match of found.matchAll(/^insmod (\S+)/gm)) paths.add(match[1]!);
   }
   const top = join(kernel.root, 'lib/modules', kernel.version);
   const inGuest = `lib/modules/${kernel.version}`;
@@ -84,14 +79,4 @@ async function addModules(archive: CpioArchive, kernel: GuestKernel): Promise<vo
   for (const name of readdirSync(top)) {
     if (name === 'modules.dep' || name === 'modules.builtin') archive.file(`${inGuest}/${name}`, readFileSync(join(top, name)));
   }
-}
-
-/** What a guest needs on this machine, for `missingPrograms()`. */
-export const GUEST_PROGRAMS = ['qemu-system-x86_64', 'busybox', 'depmod', 'modprobe', 'dpkg', ...PROGRAMS];
-
-/** The guest's kernel package, where it is neither in the cache nor known to apt: nothing can be booted then. */
-export function missingKernel(): readonly string[] {
-  const unpacked = readdirSync(guestCacheDir()).some(name => name.startsWith('kernel-'));
-  if (unpacked || (process.arch === 'x64' && spawnSync('apt-cache', ['show', KERNEL_PACKAGE], { stdio: 'ignore' }).status === 0)) return [];
-  return [KERNEL_PACKAGE];
 }
