@@ -26,15 +26,20 @@ export async function findLeader(cluster: Cluster): Promise<EtcdMember> {
 /** Resolves when that member leads. */
 export async function makeLeader(cluster: Cluster, wanted: EtcdMember): Promise<void> {
   const deadline = performance.now() + START_TIMEOUT_MS;
+  let seen = 'it has not answered';
   for (;;) {
     const status = await statusOf(wanted);
     if (status !== null && status.header.member_id === status.leader) return;
     if (performance.now() > deadline) {
-      throw new GatepathError('retryable', 'ERR_NO_LEADER', `etcd at ${wanted.address} does not become the leader`, 'see its log');
+      throw new GatepathError('retryable', 'ERR_NO_LEADER', `etcd at ${wanted.address} does not become the leader: ${seen}`, 'see its log');
     }
     if (status !== null) {
       const leader = await findLeader(cluster).catch(() => null);
-      if (leader !== null) await ask(leader, '/v3/maintenance/transfer-leadership', { targetID: status.header.member_id });
+      if (leader === null) seen = `to it ${status.leader} leads, which does not say so`;
+      else {
+        const answer = await ask(leader, '/v3/maintenance/transfer-leadership', { targetID: status.header.member_id });
+        seen = `asked to hand over to it, ${leader.address} answers ${JSON.stringify(answer)}`;
+      }
     }
     await new Promise(resolve => setTimeout(resolve, HEALTH_POLL_MS));
   }
@@ -47,14 +52,16 @@ async function statusOf(member: EtcdMember): Promise<z.infer<typeof statusAnswer
 
 /** null: it is down, or not ours to ask. */
 function ask({ address, socket }: EtcdMember, path: string, question: object): Promise<unknown> {
-  const where = socket === undefined ? new URL(path, urlOf(address)) : { socketPath: socket, path };
+  const { hostname, port, protocol } = new URL(urlOf(address));
+  // The method here, not later: a request that was begun as a GET says nothing of its body's length.
+  const where = { method: 'POST', path, ...(socket === undefined ? { hostname, port, protocol } : { socketPath: socket }) };
   return new Promise(resolve => {
+    if (socket === undefined && protocol !== 'http:') return resolve(null);
     let text = '';
     const asked = request(where, response => {
       response.setEncoding('utf8').on('data', (piece: string) => (text = (text + piece).slice(0, MAX_ANSWER_CHARS)));
       response.on('error', () => resolve(null)).on('end', () => resolve(parseJson(text)));
     });
-    asked.method = 'POST';
     asked.setTimeout(ASK_TIMEOUT_MS, () => asked.destroy());
     asked.on('error', () => resolve(null)).end(JSON.stringify(question));
   });

@@ -1,5 +1,7 @@
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Cluster } from '../../src/drill/cluster.js';
+import { findLeader, makeLeader } from '../../src/drill/etcd.js';
 import type { Report } from '../../src/drill/report.js';
 import { gatepathArgv, runGatepath } from '../support/gatepath.js';
 import { GatepathCluster } from '../support/gatepath-cluster.js';
@@ -35,6 +37,14 @@ describe.skipIf(missing.length > 0)(`three nodes, two replicas${missingNote(miss
 
   const show = async (): Promise<Shown> =>
     JSON.parse((await runGatepath('vdisk', 'show', 'demo', '--data', cluster.options.dataDir, '--json')).stdout) as Shown;
+
+  it('makes any member of etcd the one that leads', async () => {
+    const system = new Cluster(cluster.options.dataDir, false);
+    for (const member of [...system.file.etcd, ...system.file.etcd]) {
+      await makeLeader(system, member);
+      expect((await findLeader(system)).address).toBe(member.address);
+    }
+  });
 
   it('kill: nothing lost, doubled or stale, no error, no connection dropped; every replica has everything', async () => {
     const args = ['drill', 'kill', '--data', cluster.options.dataDir, '--rounds', '1', '--seconds', '5', '--json'];
