@@ -6,7 +6,7 @@ import type { Controller } from './controller.js';
 import { MAX_WAITING_REQUESTS } from './limits.js';
 import type { ControllerPath } from './path.js';
 import { BLOCK_BYTES, EntryKind, NoRoom, type EntryDraft } from './ports.js';
-import { RequestState, type SessionState } from './sessions.js';
+import { RequestState } from './sessions.js';
 import { SpaceCheck, type Lack } from './space-check.js';
 
 /** A change that has not got its place in the log. `request` null: its path is gone, and the change with it. */
@@ -197,10 +197,11 @@ export class Admission {
     this.go();
   }
 
-  dropSession(session: SessionState): void {
+  /** Changes of sessions that end have no place in the log any more. */
+  dropEnding(): void {
     for (let i = this.#first; i < this.#waiting.length; i++) {
       const one = this.#waiting[i]!;
-      if (one.path?.session === session) one.request = one.path = null;
+      if (one.path?.session.isEnding === true) one.request = one.path = null;
     }
     this.go();
   }

@@ -317,11 +317,11 @@ export class Controller implements LogOwner, Drainable {
     this.#sessionChanges.close(request, done);
   }
 
-  /** The entry that ends the session is in the log: what has no place there yet is never applied. */
-  freezeSession(session: SessionState): void {
+  /** The entry that ends these sessions is in the log: what has no place there yet is never applied. All at once: none takes the place that another one leaves. */
+  freezeSessions(over: readonly SessionState[]): void {
     if (this.mutations.applyClosedSessions) return;
-    session.isEnding = true;
-    this.#admission.dropSession(session);
+    for (const session of over) session.isEnding = true;
+    this.#admission.dropEnding();
   }
 
   /** A path was closed: its requests are not touched any more, though their changes may still commit. */

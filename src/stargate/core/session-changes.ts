@@ -146,7 +146,7 @@ export class SessionChanges {
     };
     if (!controller.appendControl(kind, record, sessionId, commit)) return false;
     this.#inLog = { refuse };
-    for (const session of over) controller.freezeSession(session);
+    controller.freezeSessions(over);
     return true;
   }
 

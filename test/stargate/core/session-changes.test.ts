@@ -56,6 +56,21 @@ describe('opening a session', () => {
     expect(rig.log.entries.filter(({ kind }) => kind === EntryKind.write || kind === EntryKind.fullImage)).toHaveLength(1);
   });
 
+  it('drops what waits of all of them at once: none takes the place that another one has left', () => {
+    const rig = new CoreRig();
+    const [one, other] = [rig.open(1, 'a', 0), rig.open(1, 'a', 1)];
+    const first = one.write(0, blocks(1));
+    // Holds up what comes behind it, until its block is committed.
+    const partial = one.write(100, new Uint8Array(10).fill(2));
+    const behind = other.write(4096, blocks(3));
+    const opening = rig.ask(2, 'b');
+    rig.finish();
+    expect([first.status, partial.status, behind.status]).toEqual([IoStatus.ok, null, null]);
+    const read = opening.client!.read(4096, 4096);
+    rig.finish();
+    expectBytes(read.content, blocks(0));
+  });
+
   it('ends the paths of the sessions that it ends when it is committed, not before', () => {
     const rig = new CoreRig();
     const old = rig.ask(1, 'a');
