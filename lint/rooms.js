@@ -72,7 +72,7 @@ export const ROOMS = [
   {
     room: 'drill',
     at: 'src/drill/',
-    imports: ['base', 'control/client.ts', 'control/schemas.ts', 'cli/progress.ts', 'nbd-client'],
+    imports: ['base', 'control/client.ts', 'control/schemas.ts', 'cli/progress.ts', 'cli/programs.ts', 'nbd-client'],
     packages: ['commander', 'zod'],
   },
   { room: 'main', at: 'src/main/', imports: 'anything' },

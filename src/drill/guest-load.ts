@@ -3,12 +3,12 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GatepathError } from '../base/errors.js';
+import { findProgram } from '../cli/programs.js';
 import type { BesideLoad, BesideReport } from './beside.js';
 import { GUEST_PROGRAMS } from './guest/initramfs.js';
 import { hasKernel, KERNEL_PACKAGE } from './guest/kernel.js';
 import { CONSOLE_FILE, guestCommand, STATUS_FILE, troubleIn, type GuestShape } from './guest/machine.js';
 import { GUEST_BOOT_MS, GUEST_RECONNECT_SEC, LAST_PASS_MS, MAX_DESCRIBED, MAX_GUEST_OUTPUT_CHARS } from './limits.js';
-import { findProgram } from './programs.js';
 
 const TOOLS = ['mke2fs', 'e2fsck', 'fio'];
 const MEMORY_MIB = 768;

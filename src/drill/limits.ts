@@ -71,6 +71,8 @@ export const DEAF_REST_MS = 200;
 
 /** The last pass of a load beside, after the last fault: some thousand requests. */
 export const LAST_PASS_MS = 300_000;
+/** A program that helps to make what a guest boots; the longest is the download of its kernel. */
+export const PROGRAM_TIMEOUT_MS = 180_000;
 /** Until a guest has booted and made its file system, on processors that are all taken. */
 export const GUEST_BOOT_MS = 240_000;
 /** What a guest writes is kept up to so much. */

@@ -1,4 +1,4 @@
-import { findProgram } from '../../src/drill/programs.js';
+import { findProgram } from '../../src/cli/programs.js';
 
 export { findProgram };
 

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
-import { outputOf, program } from '../programs.js';
+import { outputIfAny, outputOf, program } from '../programs.js';
 import { CpioArchive } from './cpio.js';
 import { INIT } from './init.js';
 import { guestCacheDir, type GuestKernel } from './kernel.js';
@@ -62,7 +62,7 @@ async function build(kernel: GuestKernel, programs: readonly { name: string; pat
 
 /** The absolute paths of the shared objects a program needs, the dynamic linker with them; none for a static one. */
 export async function sharedLibraries(path: string): Promise<readonly string[]> {
-  const found = await outputOf('ldd', [path]).catch(() => '');
+  const found = await outputIfAny('ldd', [path]);
   return [...found.matchAll(/(\/\S+) \(0x/g)].map(match => match[1]!);
 }
 
@@ -70,7 +70,7 @@ async function addModules(archive: CpioArchive, kernel: GuestKernel): Promise<vo
   const paths = new Set<string>();
   for (const module of MODULES) {
     // Not there: built in, or not of this kernel.
-    const found = await outputOf('modprobe', ['-d', kernel.root, '-S', kernel.version, '--show-depends', module]).catch(() => '');
+    const found = await outputIfAny('modprobe', ['-d', kernel.root, '-S', kernel.version, '--show-depends', module]);
     for (const match of found.matchAll(/^insmod (\S+)/gm)) paths.add(match[1]!);
   }
   const top = join(kernel.root, 'lib/modules', kernel.version);

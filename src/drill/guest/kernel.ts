@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { homedir, release } from 'node:os';
 import { join } from 'node:path';
 import { GatepathError } from '../../base/errors.js';
-import { findProgram, outputOf } from '../programs.js';
+import { findProgram } from '../../cli/programs.js';
+import { outputOf } from '../programs.js';
 
 /** The guest's kernel: Debian's cloud kernel, unpacked into a cache folder, not installed on this machine; where there is none, that of this machine. */
 export interface GuestKernel {

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { GatepathError } from '../../base/errors.js';
 import { name } from '../../meta/model.js';
-import { findProgram } from '../programs.js';
+import { findProgram } from '../../cli/programs.js';
 import { writeFileDurably } from '../write-file.js';
 
 /**

@@ -84,11 +84,13 @@ function writeAgain(space: LogSpace, windowOffset: number, { durableLsn, cutLsn 
   const last = space.live.at(-1);
   if (last === undefined || durableLsn >= cutLsn) return;
   const { files } = space.place;
-  if (!trustsReads) writeHeader(space.place, last);
-  for (let lsn = durableLsn; lsn < cutLsn && !trustsReads; lsn += MAX_BATCH_BYTES) {
-    const bytes = Math.min(MAX_BATCH_BYTES, cutLsn - lsn);
-    files.read(last.slot, windowOffset, bytes, last.fileOffset(lsn));
-    files.write(last.slot, windowOffset, bytes, last.fileOffset(lsn));
+  if (!trustsReads) {
+    writeHeader(space.place, last);
+    for (let lsn = durableLsn; lsn < cutLsn; lsn += MAX_BATCH_BYTES) {
+      const bytes = Math.min(MAX_BATCH_BYTES, cutLsn - lsn);
+      files.read(last.slot, windowOffset, bytes, last.fileOffset(lsn));
+      files.write(last.slot, windowOffset, bytes, last.fileOffset(lsn));
+    }
   }
   files.sync(last.slot);
 }

@@ -1,6 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { findProgram } from '../../programs.js';
+import { findProgram } from '../../../cli/programs.js';
 import { endProcess } from './pids.js';
 
 export interface ChildOptions {

@@ -1,7 +1,7 @@
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { GatepathError } from '../../../base/errors.js';
-import { findProgram } from '../../programs.js';
+import { findProgram } from '../../../cli/programs.js';
 import type { ClusterLayout, ClusterPaths } from './layout.js';
 import { nodeHost, tlsFilesOf } from './network.js';
 

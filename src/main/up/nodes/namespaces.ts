@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readdirSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { GatepathError } from '../../../base/errors.js';
-import { findProgram } from '../../programs.js';
+import { findProgram } from '../../../cli/programs.js';
 
 /** Where `ip netns` keeps them. */
 const FOLDER = '/run/netns';
