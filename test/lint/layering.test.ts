@@ -160,7 +160,7 @@ describe('the table of rooms', () => {
       "control's client and schemas": ['client.ts', 'schemas.ts'],
       "control's counters": ['view.ts'],
       "control's client and all its schemas": ['client.ts', 'schemas.ts', 'vdisk-schemas.ts'],
-      "cli's progress": ['progress.ts'],
+      "cli's helpers": ['programs.ts', 'progress.ts'],
       'the mechanisms': ['oplog', 'extents', 'store', 'cache'],
     };
     const [common = '', forOne] = cell.split('; ');
